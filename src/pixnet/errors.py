@@ -1,0 +1,30 @@
+"""The few exceptions that a user can meet.
+
+Every message says, in one or two sentences, which file or argument is at fault, what was found and what to do.
+"""
+
+from __future__ import annotations
+
+
+class PixNetError(Exception):
+    """Something that the user can mend: a file, an argument, a configuration."""
+
+
+class SlideError(PixNetError):
+    """An image that cannot be used: unreadable, truncated, or without a pixel size."""
+
+
+class DataError(PixNetError):
+    """Counts, regions or a manifest that contradict themselves or each other."""
+
+
+class ModelError(PixNetError):
+    """A model folder, an encoder or a configuration that cannot be used."""
+
+
+class FieldError(PixNetError):
+    """A stored field that is incomplete, altered, or asked for what it does not hold."""
+
+
+class PixNetWarning(UserWarning):
+    """Something that was put right or left out, and that the user should know of."""

@@ -1,0 +1,145 @@
+"""Where the cells of a map and the tiles of a slide lie.
+
+Two frames are used and never mixed. A `Grid` lives in um, in the frame of the slide (origin: its top-left corner).
+A `Lattice` counts pixels at the model's working resolution from that same origin, so that every tile of a slide,
+whatever its size, sees the same pixels at the same phase of every stride.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid of square cells, in row-major order.
+
+    Parameters
+    ----------
+    x_um, y_um
+        Top-left corner of cell (0, 0), in um.
+    pitch_um
+        Side of a cell, in um.
+    height, width
+        Number of rows and of columns.
+    """
+
+    x_um: float
+    y_um: float
+    pitch_um: float
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if not (self.pitch_um > 0 and math.isfinite(self.pitch_um)):
+            raise ValueError(f"a grid needs a positive pitch in um, not {self.pitch_um}")
+        if self.height < 0 or self.width < 0:
+            raise ValueError(f"a grid cannot have {self.height} x {self.width} cells")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.height, self.width
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return self.height * self.width
+
+    @property
+    def cell_area_um2(self) -> float:
+        """Area of one cell, in um^2."""
+        return self.pitch_um**2
+
+    @property
+    def bounds_um(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom edge, in um."""
+        right = self.x_um + self.width * self.pitch_um
+        bottom = self.y_um + self.height * self.pitch_um
+        return self.x_um, self.y_um, right, bottom
+
+    def crop(self, row: int, col: int, height: int, width: int) -> Grid:
+        """Give the part of this grid that starts at cell (row, col), with the same pitch and phase."""
+        x_um = self.x_um + col * self.pitch_um
+        y_um = self.y_um + row * self.pitch_um
+        return Grid(x_um, y_um, self.pitch_um, height, width)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of lattice pixels: rows `row` to `row + height`, columns `col` to `col + width`."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    def grown(self, margin: int) -> Box:
+        """Give the box with `margin` pixels more on each side."""
+        return Box(self.row - margin, self.col - margin, self.height + 2 * margin, self.width + 2 * margin)
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The slide-wide lattice of pixels at a working resolution, cut into tiles.
+
+    A tile is the core that is written. The network sees the core and a halo around it, wide enough that the core
+    does not depend on where the tile was cut. Core and halo are multiples of the deepest stride, so every tile
+    starts on the phase that the slide's origin has.
+
+    Parameters
+    ----------
+    width_um, height_um
+        Extent of the slide, in um.
+    mpp
+        Working resolution, in um per pixel.
+    stride
+        Deepest stride of the network, in pixels.
+    halo
+        Pixels around a core that can influence it; rounded up to a multiple of `stride`.
+    """
+
+    width_um: float
+    height_um: float
+    mpp: float
+    stride: int
+    halo: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "halo", round_up(self.halo, self.stride))
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels, a multiple of the stride that covers the slide."""
+        # A slide that ends within a millionth of a pixel after a whole one gets no further row for it.
+        return round_up(math.ceil(self.height_um / self.mpp - 1e-6), self.stride)
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels, a multiple of the stride that covers the slide."""
+        return round_up(math.ceil(self.width_um / self.mpp - 1e-6), self.stride)
+
+    def grid(self, stride: int) -> Grid:
+        """Give the grid of cells of `stride` x `stride` pixels that covers the lattice."""
+        return Grid(0.0, 0.0, self.mpp * stride, self.height // stride, self.width // stride)
+
+    def tiles(self, core: int) -> Iterator[Box]:
+        """Cut the lattice into tiles of `core` x `core` pixels, row by row; the last ones may be smaller.
+
+        Raises
+        ------
+        ValueError
+            If `core` is not a positive multiple of the stride.
+        """
+        if core <= 0 or core % self.stride:
+            raise ValueError(f"a tile's side must be a multiple of {self.stride} pixels, not {core}")
+        for row in range(0, self.height, core):
+            for col in range(0, self.width, core):
+                yield Box(row, col, min(core, self.height - row), min(core, self.width - col))
+
+
+def round_up(value: int, multiple: int) -> int:
+    """Give the smallest multiple of `multiple` that is not below `value`."""
+    return -(-value // multiple) * multiple

@@ -1,0 +1,121 @@
+"""What a network is made of: read from TOML, written whole into the model card."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pixnet.network.weights import DEFAULT_ENCODER
+
+
+class EncoderConfig(BaseModel):
+    """Which encoder, where its weights come from, and how deep it is used.
+
+    Attributes
+    ----------
+    name
+        A timm model, or `hf-hub:owner/model`.
+    weights
+        `"imagenet"` (pretrained), `"random"`, or the path of a safetensors file.
+    stride
+        Deepest stride used, in pixels. Convolutional encoders stop there; a plain ViT's tokens are resampled to it.
+    finest
+        Finest stride used, in pixels. The output pitch is `finest` times the working um/px.
+    blocks
+        For a plain ViT: the blocks whose tokens become the levels, finest level first; empty: spread evenly.
+    trainable
+        Fine-tune the encoder with the decoder. Its batch normalisation runs on stored statistics either way.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = DEFAULT_ENCODER
+    weights: str = "imagenet"
+    stride: Literal[4, 8, 16, 32] = 16
+    finest: Literal[1, 2, 4, 8] = 2
+    blocks: tuple[int, ...] = ()
+    trainable: bool = False
+
+    @model_validator(mode="after")
+    def _finest_is_finer(self) -> EncoderConfig:
+        if self.finest >= self.stride:
+            raise ValueError(f"finest stride {self.finest} must be below the deepest, {self.stride}")
+        return self
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of the levels, finest first, each twice the one before."""
+        return tuple(self.finest * 2**level for level in range((self.stride // self.finest).bit_length()))
+
+
+class DecoderConfig(BaseModel):
+    """How the pyramid is brought back to the finest stride.
+
+    Attributes
+    ----------
+    channels
+        Width of each level, finest first; the first is the number of latent channels.
+    context_levels
+        Levels below the encoder's deepest, each the average of 2 x 2 cells of the one above: they show a region
+        its surroundings, at next to no cost.
+    dsub_steps
+        How many of the deepest steps up use depth-to-space; the others are bilinear.
+    attention
+        Reading of the attention in SAFB: `"channel"` (element-wise, per pixel over channels), `"local"` (each
+        pixel over its 3 x 3 neighbours) or `"row"` (along each image row; depends on the tile, kept for the record).
+    dropout
+        Share of the encoder's channels dropped per tile while training the decoder.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: tuple[int, ...] = (32, 32, 48, 64, 64, 64)
+    context_levels: int = Field(2, ge=0, le=3)
+    dsub_steps: int = Field(2, ge=0)
+    attention: Literal["channel", "local", "row"] = "channel"
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+
+
+class NetworkConfig(BaseModel):
+    """The whole network.
+
+    Attributes
+    ----------
+    preset
+        The preset that the other values came from; for the record.
+    mpp
+        Working resolution, in um per pixel.
+    encoder, decoder
+        Their configurations.
+    head
+        `"rate"` (counts per um^2), `"mean"` or `"sum"` (log-normalised, as in the paper).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    preset: str = "small"
+    mpp: float = Field(1.0, gt=0.0)
+    encoder: EncoderConfig = EncoderConfig()
+    decoder: DecoderConfig = DecoderConfig()
+    head: Literal["rate", "mean", "sum"] = "rate"
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of all levels, finest first, those of the context included."""
+        deepest = self.encoder.stride
+        return (*self.encoder.strides, *(deepest * 2 ** (n + 1) for n in range(self.decoder.context_levels)))
+
+    @property
+    def pitch_um(self) -> float:
+        """Side of a cell of the latent map, in um."""
+        return self.mpp * self.encoder.finest
+
+
+# `paper` has the published widths; `small` a decoder of at most half the encoder's work, for a CPU.
+PRESETS = {
+    "small": NetworkConfig(),
+    "paper": NetworkConfig(
+        preset="paper", decoder=DecoderConfig(channels=(64, 128, 256, 512, 512, 512), context_levels=2, dsub_steps=3)
+    ),
+}

@@ -1,0 +1,85 @@
+"""The linear heads: from integrals of the latent map to expression.
+
+Both compute `W (integral of D) + area * b`; they differ in what the numbers mean.
+
+- `mean`, `sum`: log-normalised expression, as in the paper. `sum` is Eq. 9 to the letter and grows with the region;
+  `mean` divides by the area.
+- `rate`: expected counts. D, W and b are not negative, G is a density in counts per um^2, and one more output,
+  `other`, carries the genes outside the panel, so that a region's total exists.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+HeadKind = Literal["rate", "mean", "sum"]
+
+
+class Head(nn.Module):
+    """A linear head with units.
+
+    Parameters
+    ----------
+    kind
+        `"rate"`, `"mean"` or `"sum"`.
+    channels
+        Latent channels C.
+    outputs
+        Outputs M: genes, and for `rate` the pooled rest as the last one.
+
+    Attributes
+    ----------
+    scale : Tensor
+        (M,), what one unit of an output stands for: counts per um^2 (`rate`), log-normalised units (`mean`), or log-normalised units
+        per um^2 (`sum`). Set from the training data, so that all outputs start at a like size.
+    offset : Tensor
+        (M,), the outputs' values for a latent map of zeros at the start of training, in the same units.
+    """
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, kind: HeadKind, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.kind: HeadKind = kind
+        self.loadings = nn.Parameter(torch.empty(channels, outputs))
+        self.baseline = nn.Parameter(torch.zeros(outputs))
+        self.register_buffer("scale", torch.ones(outputs))
+        self.register_buffer("offset", torch.zeros(outputs))
+        nn.init.normal_(self.loadings, std=channels**-0.5)
+
+    def activate(self, decoded: Tensor) -> Tensor:
+        """Turn the decoder's output into the latent map D: a density of programs for `rate`, as it is otherwise."""
+        return F.softplus(decoded) if self.kind == "rate" else decoded
+
+    def linear(self) -> tuple[Tensor, Tensor]:
+        """Give W (C, M) and b (M,) of `G = D W + b`, in the units of the output."""
+        if self.kind == "rate":
+            # Programs share the load: with all loadings alike, the channels together make about one unit.
+            weight = self.scale * F.softplus(self.loadings) / self.loadings.shape[0]
+            return weight, self.scale * F.softplus(self.baseline) * 0.1
+        return self.scale * self.loadings, self.offset + self.scale * self.baseline
+
+    def forward(self, integral: Tensor, area: Tensor) -> Tensor:
+        """Give the expression of regions.
+
+        Parameters
+        ----------
+        integral
+            (N, C), the integral of D over each region, latent units times um^2.
+        area
+            (N,), the valid area of each region, in um^2.
+
+        Returns
+        -------
+        Tensor
+            (N, M): expected counts (`rate`), or log-normalised expression (`mean`, `sum`).
+        """
+        weight, bias = self.linear()
+        if self.kind == "mean":
+            return (integral / area.unsqueeze(1)) @ weight + bias
+        return integral @ weight + area.unsqueeze(1) * bias

@@ -1,0 +1,68 @@
+"""What training minimises, on measured regions only."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pearson_loss(predicted: Tensor, observed: Tensor, eps: float = 1e-6) -> Tensor:
+    """One minus the Pearson correlation of each gene over the regions of a batch, averaged over genes.
+
+    The paper's second term (arXiv 2503.01347v4, section on the loss). Genes that do not vary in the batch carry no
+    information and are left out. The small `eps` stands inside the square root, where the plain formula has an
+    infinite gradient at zero variance.
+
+    Parameters
+    ----------
+    predicted, observed
+        (N, M).
+
+    Returns
+    -------
+    Tensor
+        A scalar in 0..2; zero, without gradient, if no gene varies.
+    """
+    p = predicted - predicted.mean(0)
+    o = observed - observed.mean(0)
+    varies = o.square().sum(0) > eps
+    correlation = (p * o).sum(0) / torch.sqrt(p.square().sum(0) * o.square().sum(0) + eps)
+    return ((1.0 - correlation) * varies).sum() / varies.sum().clamp(min=1)
+
+
+def poisson_loss(expected: Tensor, counts: Tensor) -> Tensor:
+    """Poisson deviance of counts (N, M) given their expectations (N, M), averaged over all entries.
+
+    The deviance is twice the negative log likelihood, less its value for a perfect fit.
+    """
+    expected = expected.clamp(min=1e-8)
+    # counts * log(counts / expected) is zero, in the limit, where the count is zero.
+    return 2.0 * (torch.xlogy(counts, counts) - counts * expected.log() - counts + expected).mean()
+
+
+def negative_binomial_loss(expected: Tensor, counts: Tensor, dispersion: Tensor) -> Tensor:
+    """Negative log likelihood of counts (N, M) under a negative binomial, averaged over all entries.
+
+    Parameters
+    ----------
+    expected
+        (N, M), the mean.
+    dispersion
+        (M,), theta: the variance is mean + mean^2 / theta.
+    """
+    expected = expected.clamp(min=1e-8)
+    total = dispersion + expected
+    likelihood = (
+        torch.lgamma(counts + dispersion)
+        - torch.lgamma(dispersion)
+        - torch.lgamma(counts + 1.0)
+        + dispersion * (dispersion.log() - total.log())
+        + torch.xlogy(counts, expected) - torch.xlogy(counts, total)
+    )
+    return -likelihood.mean()
+
+
+def squared_loss(predicted: Tensor, observed: Tensor) -> Tensor:
+    """Mean squared error, the paper's first term."""
+    return F.mse_loss(predicted, observed)

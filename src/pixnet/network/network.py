@@ -1,0 +1,131 @@
+"""The whole network: image -> pyramid -> latent map -> regions -> expression."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixnet.grid import Box, round_up
+from pixnet.network.decoder import Crop, Decoder
+from pixnet.network.encoders import make_encoder
+from pixnet.network.heads import Head
+from pixnet.network.receptive import receptive_radius
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pixnet.network.config import NetworkConfig
+
+# What one step up needs around a coarse cell, in coarse cells: two 3x3 convolutions on the fine side, the bilinear
+# support and one 3x3 on the coarse side come to at most this, for either kind of step.
+_STEP_MARGIN = 3
+
+
+class Network(nn.Module):
+    """PixNet's network.
+
+    Parameters
+    ----------
+    config
+        Encoder, decoder, head, working resolution.
+    outputs
+        Number of outputs of the head: genes, and one more for the rest if the head is `rate`.
+
+    Attributes
+    ----------
+    stride : int
+        Deepest stride: tiles start and end on multiples of it.
+    halo : int
+        Pixels around a tile's core that can influence it.
+    """
+
+    def __init__(self, config: NetworkConfig, outputs: int) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = make_encoder(config.encoder)
+        deepest = self.encoder.channels[-1]
+        channels = (*self.encoder.channels, *(deepest,) * config.decoder.context_levels)
+        self.decoder = Decoder(channels, config.decoder)
+        self.head = Head(config.head, config.decoder.channels[0], outputs)
+        self.strides = config.strides
+        self.stride = round_up(self.strides[-1], self.encoder.phase) if self.encoder.window else self.strides[-1]
+        self.halo = round_up(self._decoder_margin() + self._encoder_margin(), self.stride)
+        self.encoder.requires_grad_(config.encoder.trainable)
+
+    def _decoder_margin(self) -> int:
+        boxes = self.level_boxes(Box(0, 0, 1, 1))
+        return max(-box.row * stride for box, stride in zip(boxes, self.strides, strict=True))
+
+    def _encoder_margin(self) -> int:
+        return 2 * self.encoder.window or receptive_radius(self.encoder)
+
+    def level_boxes(self, want: Box) -> list[Box]:
+        """Give, for each level, the cells that the latent cells `want` depend on (finest level first).
+
+        Working upwards the decoder computes no more than these, so the dear fine levels see hardly any halo.
+        """
+        boxes = [want.grown(1)]
+        for _ in self.strides[1:]:
+            fine = boxes[-1]
+            top, left = fine.row // 2 - _STEP_MARGIN, fine.col // 2 - _STEP_MARGIN
+            bottom = -(-(fine.row + fine.height) // 2) + _STEP_MARGIN
+            right = -(-(fine.col + fine.width) // 2) + _STEP_MARGIN
+            boxes.append(Box(top, left, bottom - top, right - left))
+        return boxes
+
+    def pyramid(self, image: Tensor) -> list[Tensor]:
+        """Give all levels of an image of bytes (T, 3, H, W), the averaged context levels included."""
+        levels = self.encoder(image)
+        for _ in range(self.config.decoder.context_levels):
+            levels.append(F.avg_pool2d(levels[-1], 2))
+        return levels
+
+    def decode(self, crops: Sequence[Crop], want: Sequence[Box]) -> Tensor:
+        """Give the latent map D on the wanted cells.
+
+        Parameters
+        ----------
+        crops
+            The pyramid, finest level first, each level at least on `level_boxes`.
+        want
+            One box of latent cells for each tile, all of one size.
+
+        Returns
+        -------
+        Tensor
+            (T, C, h, w).
+        """
+        return self.head.activate(self.decoder(crops, want))
+
+    def forward(self, image: Tensor, core: Box) -> Tensor:
+        """Give the latent map of a tile's core from its padded image.
+
+        Parameters
+        ----------
+        image
+            Bytes, (1, 3, H, W): the core with `halo` pixels on every side, both multiples of `stride`.
+        core
+            The core in pixels of the image.
+
+        Returns
+        -------
+        Tensor
+            (1, C, h, w), h and w the core's pixels over the finest stride.
+        """
+        finest = self.strides[0]
+        want = Box(core.row // finest, core.col // finest, core.height // finest, core.width // finest)
+        boxes = self.level_boxes(want)
+        crops = [
+            Crop(level[:, :, b.row : b.row + b.height, b.col : b.col + b.width], [b.row], [b.col])
+            for level, b in zip(self.pyramid(image), boxes, strict=True)
+        ]
+        return self.decode(crops, [want])
+
+    @torch.inference_mode()
+    def latent(self, image: Tensor) -> Tensor:
+        """Give the latent map of a tile's core, (C, h, w), from its padded image (3, H, W) of bytes."""
+        core = Box(self.halo, self.halo, image.shape[1] - 2 * self.halo, image.shape[2] - 2 * self.halo)
+        return self(image[None], core)[0].float()

@@ -1,0 +1,59 @@
+"""How far a network sees: counted from its layers, not guessed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from pixnet.errors import ModelError
+
+if TYPE_CHECKING:
+    from pixnet.network.encoders import Encoder
+
+# Layers that mix all positions; a tile's cut would show in every one of its features.
+_GLOBAL = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.InstanceNorm2d, nn.GroupNorm)
+
+
+def receptive_radius(encoder: Encoder) -> int:
+    """Give the distance, in pixels, beyond which the image cannot influence an encoder's features.
+
+    Every layer with a kernel adds its half width times the stride at which it works. Layers that lie side by side are
+    counted as if they followed each other, so this is an upper bound, tight for plain chains.
+
+    Raises
+    ------
+    ModelError
+        If a layer sees the whole tile at once (squeeze-and-excitation, instance or group normalisation).
+    """
+    radius = 0.0
+    side = 4 * max(encoder.strides) * 2
+
+    def note(module: nn.Module, inputs: tuple[torch.Tensor, ...], _: object) -> None:
+        nonlocal radius
+        kernel = getattr(module, "kernel_size", None)
+        if kernel is None or inputs[0].dim() != 4:
+            return
+        width = kernel[0] if isinstance(kernel, tuple) else kernel
+        dilation = getattr(module, "dilation", 1)
+        reach = (width - 1) * (dilation[0] if isinstance(dilation, tuple) else dilation)
+        # `SAME` padding puts the odd pixel after the kernel: the longer side counts.
+        radius += -(-reach // 2) * side / inputs[0].shape[-1]
+
+    hooks = []
+    for name, module in encoder.named_modules():
+        kind = type(module).__name__
+        if isinstance(module, _GLOBAL) or "SqueezeExcite" in kind or kind in ("SEModule", "GlobalResponseNorm"):
+            raise ModelError(
+                f"encoder layer {name!r} ({kind}) averages over the whole tile, so the map would depend on how the "
+                "slide is cut; choose an encoder without it, such as tf_efficientnet_lite0, resnet or convnext."
+            )
+        hooks.append(module.register_forward_hook(note))
+    try:
+        with torch.inference_mode():
+            encoder(torch.zeros(1, 3, side, side, dtype=torch.uint8))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return int(-(-radius // 1))

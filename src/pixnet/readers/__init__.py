@@ -1,0 +1,1 @@
+"""One file for each platform, and the manifest that lists samples of any of them."""

@@ -1,0 +1,214 @@
+"""Polygons with or without holes as regions, drawn by hand or read from GeoJSON as QuPath exports it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from pixnet.coverage import BATCH, CoverageBuilder, Floats, batches
+from pixnet.coverage_edges import add_edges
+from pixnet.errors import DataError, PixNetWarning
+from pixnet.grid import Grid
+from pixnet.regions_base import Regions, positive_number
+
+if TYPE_CHECKING:
+    from shapely import MultiPolygon, Polygon
+
+
+class Polygons(Regions):
+    """Regions with straight edges, any number of parts and any number of holes.
+
+    Parameters
+    ----------
+    shapes
+        Shapely polygons or multipolygons, coordinates in um.
+    names
+        One name for each; "region 1", "region 2", ... by default.
+
+    Raises
+    ------
+    DataError
+        If a shape is of another type, empty, without area, or not finite, or if the names are not as many.
+
+    Warns
+    -----
+    PixNetWarning
+        If an outline crosses itself; it is then put right by `shapely.make_valid`.
+    """
+
+    _per_region = ("shapes", "_names")
+
+    def __init__(self, shapes: Sequence[Polygon | MultiPolygon], names: Sequence[str] | None = None) -> None:
+        if names is None:
+            names = [f"region {i + 1}" for i in range(len(shapes))]
+        if len(names) != len(shapes):
+            raise DataError(f"{len(names)} names were given for {len(shapes)} polygons; give one for each")
+        self.shapes: NDArray[np.object_] = _checked(shapes)
+        self._names: NDArray[np.object_] = np.array([str(name) for name in names], dtype=object)
+
+    @classmethod
+    def from_geojson(cls, path: str | Path, um_per_unit: float) -> Self:
+        """Read a GeoJSON file: a FeatureCollection, a list of features, a feature, or a bare geometry.
+
+        A region's name is the feature's `properties.name` or `properties.classification.name`.
+
+        Parameters
+        ----------
+        path
+            The file. QuPath exports such files in full-resolution pixels of the slide.
+        um_per_unit
+            Size of the file's unit in um; for pixels, the slide's um per pixel.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read, is not GeoJSON, has no polygon, or holds another geometry than polygons.
+        """
+        import shapely
+
+        scale = positive_number("um_per_unit", um_per_unit)
+        shapes, names = [], []
+        for index, (geometry, properties) in enumerate(_features(Path(path))):
+            kind = geometry.get("type") if isinstance(geometry, dict) else None
+            if kind not in ("Polygon", "MultiPolygon"):
+                raise DataError(f"{path}: feature {index} is of type {kind}; only Polygon and MultiPolygon are regions")
+            try:
+                # A NaN is reported below, with the polygon's index; numpy need not warn of it first.
+                with np.errstate(invalid="ignore"):
+                    shape = shapely.geometry.shape(geometry)
+            except (shapely.errors.ShapelyError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+                raise DataError(f"{path}: feature {index} has coordinates that make no polygon ({error})") from None
+            shapes.append(shapely.transform(shape, lambda xy: xy * scale))
+            names.append(_name(properties, f"region {index + 1}"))
+        if not shapes:
+            raise DataError(f"{path} holds no polygon; draw at least one and export it again")
+        try:
+            return cls(shapes, names)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the regions."""
+        return tuple(self._names)
+
+    @property
+    def centers_um(self) -> Floats:
+        """Centres of area, (n, 2) x and y in um; that of a ring lies in its hole."""
+        import shapely
+
+        return np.asarray(shapely.get_coordinates(shapely.centroid(self.shapes)), dtype=np.float64).reshape(-1, 2)
+
+    @property
+    def areas_um2(self) -> Floats:
+        """Areas without the holes, (n,) in um^2."""
+        import shapely
+
+        return np.asarray(shapely.area(self.shapes), dtype=np.float64)
+
+    @property
+    def bounds_um(self) -> Floats:
+        """Left, top, right and bottom, (n, 4) in um."""
+        import shapely
+
+        return np.asarray(shapely.bounds(self.shapes), dtype=np.float64).reshape(-1, 4)
+
+    def coverage(self, grid: Grid) -> sparse.csr_array[np.float64]:
+        """Areas of the polygons in the cells of a grid, (n, grid.size) in um^2; see `Regions.coverage`."""
+        import shapely
+
+        builder = CoverageBuilder(len(self), grid)
+        left, top, right, bottom = grid.bounds_um
+        low_x, low_y, high_x, high_y = self.bounds_um.T
+        chosen = np.flatnonzero((high_x > left) & (low_x < right) & (high_y > top) & (low_y < bottom))
+        near = self.shapes[chosen]
+        pieces = 2 * shapely.get_num_coordinates(near) + 2 * shapely.length(near) / grid.pitch_um
+        for part in batches(np.minimum(pieces, BATCH).astype(np.int64)):
+            # Only polygons have rings, so the parts of multipolygons come first.
+            polygons, shape_of = shapely.get_parts(near[part], return_index=True)
+            rings, polygon_of = shapely.get_rings(polygons, return_index=True)
+            points, ring_of = shapely.get_coordinates(rings, return_index=True)
+            edge = np.flatnonzero(ring_of[1:] == ring_of[:-1])
+            region = chosen[part][shape_of[polygon_of[ring_of[edge]]]]
+            add_edges(builder, region, points[edge], points[edge + 1])
+        return builder.build()
+
+
+def _checked(shapes: Sequence[Polygon | MultiPolygon]) -> NDArray[np.object_]:
+    """Give valid polygons whose outer rings run with positive area, or say which cannot be used."""
+    import shapely
+
+    result = np.empty(len(shapes), dtype=object)
+    result[:] = list(shapes)
+    for index, shape in enumerate(result):
+        if not isinstance(shape, shapely.Polygon | shapely.MultiPolygon):
+            kind = getattr(shape, "geom_type", type(shape).__name__)
+            raise DataError(f"polygon {index} is of type {kind}; only Polygon and MultiPolygon are regions")
+        if shape.is_empty:
+            raise DataError(f"polygon {index} is empty; leave it out")
+    points, shape_of = shapely.get_coordinates(result, return_index=True)
+    broken = shape_of[~np.isfinite(points).all(axis=1)]
+    if len(broken):
+        raise DataError(f"polygon {broken[0]} has a coordinate that is not finite; leave it out or mend it")
+    invalid = np.flatnonzero(~shapely.is_valid(result))
+    for place in invalid:
+        result[place] = _mended(result[place], int(place))
+    if len(invalid):
+        warnings.warn(
+            f"{len(invalid)} of {len(result)} polygons cross or touch themselves (the first is polygon {invalid[0]}); "
+            "they were put right by shapely.make_valid",
+            PixNetWarning,
+            stacklevel=3,
+        )
+    oriented: NDArray[np.object_] = shapely.orient_polygons(shapely.force_2d(result), exterior_cw=False)
+    return oriented
+
+
+def _mended(shape: Polygon | MultiPolygon, index: int) -> Polygon | MultiPolygon:
+    """Give the area of an invalid polygon as a valid one; lines and points that come out of it are dropped."""
+    import shapely
+
+    # The structure method unites parts that overlap; the default would make holes of them.
+    mended = shapely.make_valid(shape, method="structure", keep_collapsed=False)
+    parts = shapely.get_parts(shapely.get_parts(mended))
+    areas = [part for part in parts if isinstance(part, shapely.Polygon) and part.area > 0]
+    if not areas:
+        raise DataError(f"polygon {index} has no area; leave it out or draw it again")
+    return areas[0] if len(areas) == 1 else shapely.MultiPolygon(areas)
+
+
+def _features(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Give geometry and properties of each feature of a GeoJSON file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not GeoJSON: {error}") from None
+    if isinstance(content, dict) and content.get("type") == "FeatureCollection":
+        content = content.get("features")
+    for index, entry in enumerate(content if isinstance(content, list) else [content]):
+        if not isinstance(entry, dict):
+            raise DataError(
+                f"{path} is not GeoJSON: a feature was expected at place {index}, not {type(entry).__name__}"
+            )
+        if entry.get("type") == "Feature":
+            yield entry.get("geometry"), entry.get("properties")
+        else:
+            yield entry, None
+
+
+def _name(properties: Any, default: str) -> str:
+    """Give the name in a feature's properties, or else that of its class."""
+    if not isinstance(properties, dict):
+        return default
+    classification = properties.get("classification")
+    names = [properties.get("name"), classification.get("name") if isinstance(classification, dict) else classification]
+    return next((str(name) for name in names if name), default)

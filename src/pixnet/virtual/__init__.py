@@ -1,0 +1,22 @@
+"""Virtual tissue: seeded pictures like H&E whose expression is known everywhere."""
+
+from __future__ import annotations
+
+from pixnet.virtual.arrays import spots
+from pixnet.virtual.export import write_dataset, write_legacy_st
+from pixnet.virtual.frozen import TEST_SEEDS, VIRTUAL_VERSION, frozen_digest
+from pixnet.virtual.parameters import TissuePreset
+from pixnet.virtual.presets import PRESETS
+from pixnet.virtual.tissue import VirtualTissue
+
+__all__ = [
+    "PRESETS",
+    "TEST_SEEDS",
+    "VIRTUAL_VERSION",
+    "TissuePreset",
+    "VirtualTissue",
+    "frozen_digest",
+    "spots",
+    "write_dataset",
+    "write_legacy_st",
+]

@@ -1,0 +1,98 @@
+"""Random numbers that do not depend on each other, and smooth random fields."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Array = NDArray[np.float64]
+
+# Every step draws from its own stream, so that a change in one leaves the others as they were.
+_STREAMS = ("layout", "cells", "render", "stain", "donor", "hidden", "counts", "profiles")
+
+
+def stream(name: str, *seeds: int) -> np.random.Generator:
+    """Give the random generator of one step.
+
+    Parameters
+    ----------
+    name
+        The step; one of layout, cells, render, stain, donor, hidden, counts, profiles.
+    *seeds
+        Whatever the step may depend on.
+    """
+    return np.random.default_rng([_STREAMS.index(name), *seeds])
+
+
+def smooth(rng: np.random.Generator, shape: tuple[int, int], length: float) -> Array:
+    """Draw a smooth field of about zero mean and unit variance.
+
+    Parameters
+    ----------
+    rng
+        Source of randomness.
+    shape
+        Rows and columns.
+    length
+        Standard deviation of the smoothing, in pixels.
+
+    Returns
+    -------
+    array of `shape`
+    """
+    # White noise is smoothed on a coarser lattice (four points a length) and then interpolated.
+    step = max(1.0, length / 4)
+    size = tuple(int(np.ceil(n / step)) + 4 for n in shape)
+    sigma = length / step
+    # sum of the squared weights of a discrete Gaussian kernel: 1 / (4 pi sigma^2)
+    coarse = ndimage.gaussian_filter(rng.standard_normal(size), sigma, mode="wrap") * (2 * np.sqrt(np.pi) * sigma)
+    if step == 1.0:
+        cropped: Array = coarse[: shape[0], : shape[1]]
+        return cropped
+    rows, cols = (1 + np.arange(n) / step for n in shape)
+    # Separable linear interpolation.
+    low = rows.astype(int)
+    part = (rows - low)[:, None]
+    coarse = coarse[low] * (1 - part) + coarse[low + 1] * part
+    low = cols.astype(int)
+    weight = cols - low
+    result: Array = coarse[:, low] * (1 - weight) + coarse[:, low + 1] * weight
+    return result
+
+
+def fibres(rng: np.random.Generator, angle: NDArray[np.float32], length: float, width: float) -> Array:
+    """Draw a fibre texture of about unit variance that follows a field of directions.
+
+    White noise is filtered by long, thin Gaussians in eight directions; each pixel mixes the two that are nearest to
+    its own.
+
+    Parameters
+    ----------
+    rng
+        Source of randomness.
+    angle
+        Direction of the fibres, in radians, one per pixel.
+    length, width
+        Standard deviations along and across a fibre, in pixels.
+
+    Returns
+    -------
+    array like `angle`
+    """
+    rows, cols = angle.shape
+    spectrum = np.fft.rfft2(rng.standard_normal(angle.shape))
+    fy = np.fft.fftfreq(rows)[:, None]
+    fx = np.fft.rfftfreq(cols)[None, :]
+    count = 8
+    place = np.mod(angle, np.pi) * (count / np.pi)
+    result = np.zeros(angle.shape)
+    for k in range(count):
+        weight = np.maximum(0.0, 1 - np.minimum(abs(place - k), count - abs(place - k)))
+        theta = k * np.pi / count
+        along = fx * np.cos(theta) + fy * np.sin(theta)
+        across = fy * np.cos(theta) - fx * np.sin(theta)
+        kernel = np.exp(-2 * np.pi**2 * ((along * length) ** 2 + (across * width) ** 2))
+        result += weight * np.fft.irfft2(spectrum * kernel, angle.shape)
+    result *= 2 * np.sqrt(np.pi * length * width)
+    return result

@@ -1,0 +1,279 @@
+"""The virtual tissue: a picture like H&E whose expression is known everywhere."""
+
+from __future__ import annotations
+
+import math
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from pixnet.errors import DataError
+from pixnet.grid import Grid
+from pixnet.regions import Regions, Squares
+from pixnet.sample import Sample
+from pixnet.slide import Slide
+from pixnet.virtual.cells import Cells, footprints, place_cells
+from pixnet.virtual.diffusion import diffused_areas
+from pixnet.virtual.expression import draw_profiles, hidden_log_rates, visible_log_rates
+from pixnet.virtual.layout import Layout, draw_layout
+from pixnet.virtual.noise import stream
+from pixnet.virtual.parameters import TissuePreset
+from pixnet.virtual.presets import PRESETS
+from pixnet.virtual.render import render
+
+Array = NDArray[np.float64]
+
+
+class VirtualTissue:
+    """A seeded tissue with its picture, its cells and what they express.
+
+    Make one with `generate`. Expected counts are uniform over a cell's footprint (1-um pixels), on top of a uniform
+    ambient level; they add up over the parts of any partition.
+
+    Attributes
+    ----------
+    preset : TissuePreset
+        What it is made of.
+    seed, donor_seed, hidden_seed : int
+        Seeds of the slide, of the donor's stain and levels, and of what the picture does not show.
+    slide : Slide
+        The picture.
+    genes : tuple of str
+        Gene names.
+    gene_groups : tuple of str
+        What drives each gene: "marker:<type>", "niche", "hidden" or "shared".
+    grid : Grid
+        The 1-um grid on which footprints lie.
+    labels : (rows, columns) int32
+        1 + index of the cell that owns a pixel; 0 for none.
+    cells : Cells
+        The cells.
+    layout : Layout
+        The zones.
+    """
+
+    def __init__(
+        self,
+        preset: TissuePreset,
+        seed: int,
+        donor_seed: int,
+        hidden_seed: int,
+        slide: Slide,
+        layout: Layout,
+        cells: Cells,
+        labels: NDArray[np.int32],
+    ) -> None:
+        self.preset = preset
+        self.seed = seed
+        self.donor_seed = donor_seed
+        self.hidden_seed = hidden_seed
+        self.slide = slide
+        self.layout = layout
+        self.cells = cells
+        self.labels = labels
+        self.grid = Grid(0.0, 0.0, 1.0, *labels.shape)
+        profiles = draw_profiles(preset)
+        self.genes = profiles.names
+        self.gene_groups = profiles.groups
+        self._ambient = profiles.ambient
+        visible = visible_log_rates(preset, profiles, cells, donor_seed)
+        hidden = hidden_log_rates(preset, profiles, cells, hidden_seed)
+        # Row 0 is what lies outside of cells; the ambient level is everywhere.
+        self._visible = np.vstack([np.zeros(len(self.genes)), np.exp(visible)]) + self._ambient
+        self._rates = np.vstack([np.zeros(len(self.genes)), np.exp(visible + hidden)]) + self._ambient
+
+    @classmethod
+    def generate(
+        cls,
+        preset: str | TissuePreset,
+        seed: int,
+        donor_seed: int,
+        width_um: float = 1000.0,
+        height_um: float = 1000.0,
+        mpp: float = 1.0,
+    ) -> VirtualTissue:
+        """Draw a tissue.
+
+        Parameters
+        ----------
+        preset
+            Name of a preset, or one.
+        seed
+            Seed of the slide: layout, cells, hidden states, texture.
+        donor_seed
+            Seed of the donor: stain and mild differences of expression.
+        width_um, height_um
+            Extent, in um; at least 100.
+        mpp
+            Pixel size of the picture, in um. The tissue itself does not depend on it.
+
+        Raises
+        ------
+        DataError
+            If there is no such preset, or a size cannot be used.
+        """
+        if isinstance(preset, str):
+            if preset not in PRESETS:
+                raise DataError(f"there is no virtual tissue '{preset}'; choose one of {', '.join(PRESETS)}")
+            preset = PRESETS[preset]
+        if not (100 <= width_um <= 20_000 and 100 <= height_um <= 20_000 and 0.1 <= mpp <= 10):
+            raise DataError(
+                f"a virtual tissue of {width_um} x {height_um} um at {mpp} um per pixel cannot be drawn; "
+                "give 100 to 20000 um a side and 0.1 to 10 um per pixel"
+            )
+        if min(seed, donor_seed) < 0:
+            raise DataError(f"the seeds {seed} and {donor_seed} will not do; give whole numbers from 0 upwards")
+        shape = math.ceil(height_um), math.ceil(width_um)
+        pixels = round(height_um / mpp), round(width_um / mpp)
+        layout = draw_layout(preset, stream("layout", seed), shape)
+        cells = place_cells(preset, layout, stream("cells", seed))
+        outlines, labels = footprints(preset, layout, cells)
+        rgb = render(preset, layout, cells, outlines, labels, seed=seed, donor_seed=donor_seed, shape=pixels, mpp=mpp)
+        slide = Slide.from_array(rgb, mpp, name=f"{preset.name}-{seed}-{donor_seed}")
+        return cls(preset, seed, donor_seed, seed, slide, layout, cells, labels)
+
+    def redrawn(self, hidden_seed: int) -> VirtualTissue:
+        """Give the same picture with everything hidden drawn anew.
+
+        Parameters
+        ----------
+        hidden_seed
+            Seed of the hidden part.
+        """
+        return VirtualTissue(
+            self.preset, self.seed, self.donor_seed, hidden_seed, self.slide, self.layout, self.cells, self.labels
+        )
+
+    def truth(self, regions: Regions) -> Array:
+        """Give the expected counts in each region at capture 1, without diffusion and noise.
+
+        Parameters
+        ----------
+        regions
+            Any regions; parts outside of the tissue hold nothing.
+
+        Returns
+        -------
+        (n, genes) float64
+        """
+        return np.asarray(self._areas(regions) @ self._rates)
+
+    def visible(self, regions: Regions) -> Array:
+        """Give the expectation of `truth` given every cell's type, outline, niche and donor.
+
+        No method that sees the picture alone can expect to do better. It is exact: the hidden part is lognormal with
+        mean 1.
+
+        Parameters
+        ----------
+        regions
+            Any regions.
+
+        Returns
+        -------
+        (n, genes) float64
+        """
+        return np.asarray(self._areas(regions) @ self._visible)
+
+    def truth_map(self, gene: str, pitch_um: float) -> Array:
+        """Give a gene's expected counts per um^2, at capture 1, on a grid of squares.
+
+        Parameters
+        ----------
+        gene
+            Gene name.
+        pitch_um
+            Side of a square. Squares at the right and bottom edge count by their part inside the tissue.
+
+        Returns
+        -------
+        (rows, columns) float64
+
+        Raises
+        ------
+        DataError
+            If there is no such gene.
+        """
+        if gene not in self.genes:
+            raise DataError(f"the virtual tissue has no gene '{gene}'; its genes are VG001 to {self.genes[-1]}")
+        _, _, right, bottom = self.grid.bounds_um
+        areas = self._areas(Squares.tiling(0.0, 0.0, right, bottom, pitch_um))
+        density = areas @ self._rates[:, self.genes.index(gene)] / areas.sum(axis=1)
+        columns = math.ceil(right / pitch_um - 1e-9)
+        return np.asarray(density).reshape(-1, columns)
+
+    def measure(
+        self,
+        regions: Regions,
+        seed: int,
+        *,
+        counts_per_um2: float | None = None,
+        capture: float | None = None,
+        diffusion_um: float | None = None,
+    ) -> Sample:
+        """Measure the tissue as a spatial assay would.
+
+        RNA diffuses sideways (a Gaussian blur, see `diffusion.py`), a part of it is
+        captured, and what is captured is counted (Poisson).
+
+        Parameters
+        ----------
+        regions
+            What is measured.
+        seed
+            Seed of the capture and of the counts.
+        counts_per_um2
+            Mean counts per um^2 over the whole tissue, instead of `capture`.
+        capture
+            Captured part; None draws it around the preset's, as it differs between samples.
+        diffusion_um
+            Standard deviation of the diffusion; None for the preset's.
+
+        Returns
+        -------
+        Sample
+            Of platform "virtual", with `capture` and `diffusion_um` in `counts.uns`.
+
+        Raises
+        ------
+        DataError
+            If both `counts_per_um2` and `capture` are given, or a value is negative.
+        """
+        given = {"counts_per_um2": counts_per_um2, "capture": capture, "diffusion_um": diffusion_um}
+        for name, value in given.items():
+            if value is not None and not (value >= 0 and math.isfinite(value)):
+                raise DataError(f"{name} is {value}; give a number that is not negative")
+        if counts_per_um2 is not None and capture is not None:
+            raise DataError("counts_per_um2 and capture both set the number of counts; give one of them")
+        settings = self.preset.expression
+        rng = stream("counts", self.seed, self.donor_seed, seed)
+        drawn = settings.capture * math.exp(settings.capture_sd * rng.standard_normal())
+        if counts_per_um2 is not None:
+            owned = np.bincount(self.labels.ravel(), minlength=len(self._rates))
+            capture = counts_per_um2 * self.labels.size / float(owned @ self._rates.sum(axis=1))
+        elif capture is None:
+            capture = drawn
+        spread = settings.diffusion_um if diffusion_um is None else diffusion_um
+        areas = diffused_areas(regions, self.grid, self.labels, len(self._rates), spread)
+        expected = capture * np.asarray(areas @ self._rates)
+        counts = sparse.csr_matrix(rng.poisson(expected).astype(np.float32))
+        table = ad.AnnData(
+            counts,
+            obs=pd.DataFrame(index=[str(i) for i in range(len(regions))]),
+            var=pd.DataFrame(index=list(self.genes)),
+            uns={"capture": capture, "diffusion_um": spread},
+        )
+        name = f"{self.slide.name}-{seed}"
+        donor = f"{self.preset.name}-donor-{self.donor_seed}"
+        return Sample(name, self.slide, regions, table, donor=donor, platform="virtual")
+
+    def _areas(self, regions: Regions) -> sparse.csr_array:
+        """Give the area, in um^2, that each region takes of each cell, (n, 1 + cells)."""
+        size = self.labels.size
+        owner = sparse.csr_array(
+            (np.ones(size), self.labels.ravel(), np.arange(size + 1)), shape=(size, len(self._rates))
+        )
+        return sparse.csr_array(regions.coverage(self.grid) @ owner)
