@@ -322,4 +322,6 @@ class Slide:
                 return self._source.read(self._order[level], row, col, height, width)
             except OSError:
                 self._source.release()
+        if self.path is not None and not self.path.is_file():
+            raise SlideError(f"{self.path}: the file is no longer there. Put it back, or open the slide anew.")
         return None

@@ -29,6 +29,8 @@ def open_source(path: Path) -> Source:
     except openslide.OpenSlideUnsupportedFormatError:
         return _open_tiff(path) if magic in _TIFF else PilSource(path)
     except openslide.OpenSlideError as error:
+        if magic in _TIFF and "Unsupported TIFF" in str(error):
+            return _open_tiff(path)
         raise SlideError(
             f"{path}: OpenSlide knows this format but cannot read the file ({brief(error)}). "
             "It may be damaged or incomplete: copy it again, or convert it to a tiled TIFF."

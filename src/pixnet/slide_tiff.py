@@ -180,7 +180,7 @@ class TiffSource:
         damaged = height <= 0 or width <= 0
         if frame.is_tiled and not damaged:
             tall, wide = int(frame.tilelength), int(frame.tilewidth)
-            damaged = not (0 < tall and 0 < wide and tall * wide <= _LARGEST_TILE)
+            damaged = not (tall > 0 and wide > 0 and tall * wide <= _LARGEST_TILE)
             tiles = 0 if damaged else -(-height // tall) * -(-width // wide) * level.planes
             damaged = damaged or any(len(page.dataoffsets) != tiles for page in level.pages)
         elif not damaged:
@@ -201,8 +201,11 @@ class TiffSource:
             self._pid, self._opened, self._lock = os.getpid(), None, threading.RLock()
         with self._lock:
             if self._opened is None:
-                tif = tifffile.TiffFile(self.path)
-                levels = [_Level(level.keyframe, list(level.pages)) for level in tif.series[0].levels]
+                try:
+                    tif = tifffile.TiffFile(self.path)
+                    levels = [_Level(level.keyframe, list(level.pages)) for level in tif.series[0].levels]
+                except (tifffile.TiffFileError, IndexError, KeyError, ValueError) as error:
+                    raise OSError(brief(error)) from error
                 self._opened = tif, levels
             return self._opened
 

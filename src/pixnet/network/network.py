@@ -39,7 +39,7 @@ class Network(nn.Module):
     stride : int
         Deepest stride: tiles start and end on multiples of it.
     halo : int
-        Pixels around a tile's core that can influence it.
+        Pixels around a tile's core that can influence it: the decoder's margin and the encoder's reach.
     """
 
     def __init__(self, config: NetworkConfig, outputs: int) -> None:
@@ -52,15 +52,16 @@ class Network(nn.Module):
         self.head = Head(config.head, config.decoder.channels[0], outputs)
         self.strides = config.strides
         self.stride = round_up(self.strides[-1], self.encoder.phase) if self.encoder.window else self.strides[-1]
-        self.halo = round_up(self._decoder_margin() + self._encoder_margin(), self.stride)
+        self.decoder_margin = self._decoder_margin()
+        self.encoder_halo = 2 * self.encoder.window or receptive_radius(self.encoder)
+        self.halo = round_up(self.decoder_margin + self.encoder_halo, self.stride)
         self.encoder.requires_grad_(config.encoder.trainable)
+        # Depthwise convolutions on a CPU run about twice as fast on channels-last memory.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _decoder_margin(self) -> int:
         boxes = self.level_boxes(Box(0, 0, 1, 1))
         return max(-box.row * stride for box, stride in zip(boxes, self.strides, strict=True))
-
-    def _encoder_margin(self) -> int:
-        return 2 * self.encoder.window or receptive_radius(self.encoder)
 
     def level_boxes(self, want: Box) -> list[Box]:
         """Give, for each level, the cells that the latent cells `want` depend on (finest level first).
@@ -71,14 +72,14 @@ class Network(nn.Module):
         for _ in self.strides[1:]:
             fine = boxes[-1]
             top, left = fine.row // 2 - _STEP_MARGIN, fine.col // 2 - _STEP_MARGIN
-            bottom = -(-(fine.row + fine.height) // 2) + _STEP_MARGIN
-            right = -(-(fine.col + fine.width) // 2) + _STEP_MARGIN
-            boxes.append(Box(top, left, bottom - top, right - left))
+            # Half the height, and one more for a box that starts on an odd cell: all tiles of a batch are alike.
+            height, width = (side // 2 + 1 + 2 * _STEP_MARGIN for side in (fine.height, fine.width))
+            boxes.append(Box(top, left, height, width))
         return boxes
 
     def pyramid(self, image: Tensor) -> list[Tensor]:
         """Give all levels of an image of bytes (T, 3, H, W), the averaged context levels included."""
-        levels = self.encoder(image)
+        levels = self.encoder(image.contiguous(memory_format=torch.channels_last))
         for _ in range(self.config.decoder.context_levels):
             levels.append(F.avg_pool2d(levels[-1], 2))
         return levels

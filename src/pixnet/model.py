@@ -1,0 +1,356 @@
+"""PixNet: what a user holds. Trains, predicts, saves, loads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+import pixnet
+from pixnet.config import Config
+from pixnet.errors import DataError, ModelError, SlideError
+from pixnet.expression import GenePanel, choose_panel
+from pixnet.field import ExpressionField, LinearHead, build_field
+from pixnet.grid import Lattice
+from pixnet.network.config import NetworkConfig
+
+if TYPE_CHECKING:
+    from pixnet.network.network import Network
+    from pixnet.sample import Sample
+    from pixnet.slide import Slide
+    from pixnet.training.fit import Progress
+
+FORMAT_VERSION = 1
+_COARSEST = 1.5  # a slide may be coarser than the working resolution by this factor at most
+_UNITS = {
+    "rate": "counts per um^2",
+    "mean": "log1p of counts per 10,000",
+    "sum": "log1p of counts per 10,000, summed as in the paper's Eq. 9, per um^2",
+}
+
+
+class PixNet:
+    """A model of gene expression from H&E images.
+
+    Parameters
+    ----------
+    config
+        Network, training and genes; the defaults are the preset `small`.
+
+    Attributes
+    ----------
+    genes : tuple of str
+        The genes that the model predicts, once it is trained.
+    card : dict
+        What is known about the model: the content of `card.json`.
+
+    Examples
+    --------
+    >>> model = PixNet().fit(samples)                                        # doctest: +SKIP
+    >>> field = model.predict(Slide.open("slide.svs"), out="slide.field")    # doctest: +SKIP
+    >>> field.query(Squares.tiling(0, 0, 2000, 2000, side_um=8.0))           # doctest: +SKIP
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config or Config()
+        self.card: dict[str, Any] = {}
+        self.metrics: list[dict[str, float | str]] = []
+        self._network: Network | None = None
+
+    @property
+    def genes(self) -> tuple[str, ...]:
+        """The genes that the model predicts."""
+        return tuple(self.card.get("genes", ()))
+
+    @property
+    def network(self) -> Network:
+        """The torch module.
+
+        Raises
+        ------
+        ModelError
+            If the model has not been trained.
+        """
+        if self._network is None:
+            raise ModelError("this model has not been trained: call fit, or load one that has been.")
+        return self._network
+
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        *,
+        work: str | Path | None = None,
+        features: str | Path | None = None,
+        device: str = "auto",
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Train on samples.
+
+        Parameters
+        ----------
+        samples
+            Slides with measured regions. Genes, scales and the number of steps are chosen from these alone.
+        work
+            Folder for checkpoints and metrics; a temporary one by default, without which nothing can be resumed.
+        features
+            Folder for the kept features of a frozen encoder; several runs may share it.
+        device
+            `"auto"`, `"cpu"` or `"cuda"`.
+        resume
+            Go on from the checkpoints in `work`.
+        progress
+            Called with a stage's name, the work done, the work in all and a few words.
+
+        Raises
+        ------
+        DataError, SlideError, ModelError
+            If the samples cannot be trained on.
+        """
+        from pixnet.network.weights import weights_hash
+        from pixnet.training.fit import fit_network
+
+        if not samples:
+            raise DataError("fit needs at least one sample; the manifest or the selection is empty.")
+        for sample in samples:
+            self._check_resolution(sample.slide)
+        genes, training = self.config.genes, self.config.training
+        panel = choose_panel(samples, genes.names or genes.number, rule=genes.rule, min_counts=training.min_counts)
+        with tempfile.TemporaryDirectory(prefix="pixnet-") as temporary:
+            fitted = fit_network(
+                samples, panel, self.config.network, training, Path(work or temporary),
+                features=Path(features) if features else None,
+                device=choose_device(device), resume=resume, progress=progress or (lambda *_: None),
+            )
+        self._network, self.metrics = fitted.network, fitted.metrics
+        self.card = self._make_card(samples, panel, fitted.steps, weights_hash(fitted.network.encoder))
+        return self
+
+    def predict(
+        self,
+        slide: Slide,
+        out: str | Path,
+        *,
+        core: int = 1024,
+        dtype: str = "float16",
+        device: str = "auto",
+        overwrite: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ExpressionField:
+        """Predict the dense expression field of a slide.
+
+        Parameters
+        ----------
+        slide
+            Any slide with H&E; nothing but the image is used.
+        out
+            Folder of the field's Zarr store.
+        core
+            Side of a tile in pixels of the working resolution; changes speed and memory, not the field.
+        dtype
+            How the latent field is stored: `"float16"` with a scale per channel, or `"float32"`.
+        device
+            `"auto"`, `"cpu"` or `"cuda"`.
+        overwrite
+            Replace a field that exists at `out`.
+        progress
+            Called after each tile with the tiles done and the tiles in all.
+
+        Raises
+        ------
+        SlideError
+            If the slide is coarser than 1.5 times the model's working resolution.
+        FieldError
+            If `out` exists.
+        """
+        import torch
+
+        network = self.network.to(choose_device(device))
+        self._check_resolution(slide)
+        where = network.head.scale.device
+        lattice = Lattice(slide.width_um, slide.height_um, network.config.mpp, network.stride, network.halo)
+
+        def latent(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+            image = torch.from_numpy(rgb).permute(2, 0, 1).to(where)
+            return network.latent(image).cpu().numpy()
+
+        return build_field(
+            slide, lattice, network.strides[0], latent, self._linear_head(), Path(out),
+            core=core, card=self.card, dtype=dtype, overwrite=overwrite, progress=progress,
+        )
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the model to a folder: `model.safetensors` and `card.json`.
+
+        The folder appears whole or not at all. The weights of a frozen encoder from a hub are not written, since
+        their licence may forbid it; the card names them by hash.
+
+        Raises
+        ------
+        ModelError
+            If the folder exists and `overwrite` is not set.
+        """
+        from safetensors.torch import save_file
+
+        path = Path(path)
+        if path.exists() and not overwrite:
+            raise ModelError(f"{path}: exists already; choose another folder or overwrite it.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
+        if not self._encoder_inside():
+            state = {key: value for key, value in state.items() if not key.startswith("encoder.")}
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            save_file(state, partial / "model.safetensors")
+            digest = hashlib.sha256((partial / "model.safetensors").read_bytes()).hexdigest()
+            card = {**self.card, "weights_sha256": digest, "metrics": self.metrics}
+            (partial / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+            partial.chmod(0o755)
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a model folder. Nothing in it is unpickled or run.
+
+        Raises
+        ------
+        ModelError
+            If a file is missing, altered or from a newer version, or if a hub's encoder cannot be fetched or is not
+            the one that the model was trained with.
+        """
+        from pixnet.network.network import Network
+        from pixnet.network.weights import read_safetensors, weights_hash
+
+        path = Path(path)
+        card = _read_card(path / "card.json")
+        weights = path / "model.safetensors"
+        if not weights.is_file():
+            raise ModelError(f"{weights}: is missing; a model folder holds model.safetensors and card.json.")
+        if hashlib.sha256(weights.read_bytes()).hexdigest() != card["weights_sha256"]:
+            raise ModelError(f"{weights}: is not the file that card.json was written with; copy the folder again.")
+        try:
+            model = cls(Config.model_validate(card["config"]))
+            network_config = model.config.network
+            if card["encoder"]["inside"]:
+                # The weights are in the folder: whatever they came from need not be there any more.
+                encoder = network_config.encoder.model_copy(update={"weights": "random"})
+                network_config = network_config.model_copy(update={"encoder": encoder})
+            network = Network(network_config, card["outputs"])
+            state = read_safetensors(weights)
+            if not card["encoder"]["inside"]:
+                state |= {f"encoder.{key}": value for key, value in network.encoder.state_dict().items()}
+            network.load_state_dict(state)
+        except (ValidationError, KeyError, TypeError, RuntimeError) as error:
+            raise ModelError(f"{path}: card and weights do not fit each other ({error}); copy the folder again.") from error
+        found = weights_hash(network.encoder)
+        if found != card["encoder"]["sha256"]:
+            raise ModelError(
+                f"{path}: was trained with encoder {card['encoder']['name']} of hash {card['encoder']['sha256'][:12]}, "
+                f"but the one at hand has {found[:12]}; fetch the same version of it."
+            )
+        model.metrics = card.pop("metrics", [])
+        model.card, model._network = card, network.eval()
+        return model
+
+    def _encoder_inside(self) -> bool:
+        encoder = self.config.network.encoder
+        return encoder.trainable or not encoder.name.startswith("hf-hub:")
+
+    def _linear_head(self) -> LinearHead:
+        weight, bias = (t.detach().cpu().numpy() for t in self.network.head.linear())
+        kind = self.network.head.kind
+        names = (*self.genes, "other") if kind == "rate" else self.genes
+        return LinearHead(kind, names, weight, bias, _UNITS[kind])
+
+    def _check_resolution(self, slide: Slide) -> None:
+        mpp = self.config.network.mpp
+        if slide.mpp > _COARSEST * mpp:
+            raise SlideError(
+                f"{slide.path or slide.name}: its finest resolution is {slide.mpp:.3g} um/px (from {slide.mpp_source}), "
+                f"too coarse for a model that works at {mpp:g} um/px (at most {_COARSEST * mpp:g}). Use a finer scan, "
+                "or give the right pixel size if this one is wrong."
+            )
+
+    def _make_card(self, samples: Sequence[Sample], panel: GenePanel, steps: int, encoder_hash: str) -> dict[str, Any]:
+        network: NetworkConfig = self.config.network
+        return {
+            "format_version": FORMAT_VERSION,
+            "pixnet_version": pixnet.__version__,
+            "genes": list(panel.names),
+            "gene_rule": panel.rule,
+            "outputs": int(self.network.head.scale.shape[0]),
+            "head": network.head,
+            "units": _UNITS[network.head],
+            "normalisation": "log1p of counts per 10,000 over all genes",
+            "mpp": network.mpp,
+            "pitch_um": network.pitch_um,
+            "encoder": {"name": network.encoder.name, "sha256": encoder_hash, "inside": self._encoder_inside()},
+            "samples": [_describe(sample) for sample in samples],
+            "steps": steps,
+            "seed": self.config.training.seed,
+            "config": self.config.model_dump(mode="json"),
+        }
+
+
+def choose_device(device: str) -> str:
+    """Resolve `"auto"` to a GPU where torch finds one.
+
+    Raises
+    ------
+    ModelError
+        If a GPU is asked for and there is none, or the name is unknown.
+    """
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise ModelError(f"device {device!r} is not known; use auto, cpu or cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("device 'cuda' was asked for, but torch finds no GPU; use --device cpu.")
+    return "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+
+
+def _describe(sample: Sample) -> dict[str, Any]:
+    sides = sample.regions.bounds_um
+    return {
+        "id": sample.id,
+        "donor": sample.donor,
+        "platform": sample.platform,
+        "regions": len(sample.regions),
+        "region_size_um": float(np.median(sides[:, 2] - sides[:, 0])),
+        "median_counts": float(np.median(sample.depth)),
+        "mpp": sample.slide.mpp,
+        "mpp_source": sample.slide.mpp_source,
+        "slide_sha256": sample.slide.fingerprint(),
+    }
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: is missing; a model folder holds model.safetensors and card.json.") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path}: cannot be read as JSON ({error}); copy the folder again.") from error
+    needed = {"format_version", "genes", "outputs", "config", "encoder", "weights_sha256"}
+    if not isinstance(card, dict) or not needed <= card.keys():
+        missing = sorted(needed - card.keys()) if isinstance(card, dict) else sorted(needed)
+        raise ModelError(f"{path}: is no model card, it lacks {', '.join(missing)}; copy the folder again.")
+    if card["format_version"] != FORMAT_VERSION:
+        raise ModelError(
+            f"{path}: has format version {card['format_version']}, this pixnet reads {FORMAT_VERSION}; update pixnet."
+        )
+    return card

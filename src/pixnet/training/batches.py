@@ -1,0 +1,144 @@
+"""What one step sees: tiles around measured regions, and the regions wholly inside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from pixnet.grid import Box
+from pixnet.network.integral import to_torch
+from pixnet.training.targets import Targets
+from pixnet.training.views import View
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tiles, and the regions that lie in them.
+
+    Attributes
+    ----------
+    views, wants
+        For each tile, the view and the box of latent cells in its frame.
+    coverage
+        Sparse (N, tiles * cells), um^2.
+    area
+        (N,), the valid area of each region, um^2.
+    counts, total, values
+        (N, M), (N,), (N, genes): the targets.
+    sample
+        (N,), the number of each region's sample.
+    """
+
+    views: Sequence[View]
+    wants: Sequence[Box]
+    coverage: Tensor
+    area: Tensor
+    counts: Tensor
+    total: Tensor
+    values: Tensor
+    sample: Tensor
+
+
+class Batcher:
+    """Makes batches of one size from the targets of several samples.
+
+    Parameters
+    ----------
+    targets
+        One for each sample.
+    views
+        For each sample, the views to draw from.
+    pitch_um
+        Side of a latent cell, in um.
+    finest
+        Pixels along a latent cell.
+    tile_um
+        Side of a tile's core, in um; widened to hold the largest region.
+    """
+
+    def __init__(
+        self, targets: Sequence[Targets], views: Sequence[Sequence[View]], pitch_um: float, finest: int, tile_um: float
+    ) -> None:
+        self.targets, self.views, self.pitch_um, self.finest = targets, views, pitch_um, finest
+        # Per sample (n, 4): first row, first column, last row, last column of each region, in latent cells.
+        self.cells = [
+            np.concatenate(
+                [np.floor(t.sample.regions.bounds_um[:, [1, 0]] / pitch_um), np.ceil(t.sample.regions.bounds_um[:, [3, 2]] / pitch_um)],
+                axis=1,
+            ).astype(np.int64)
+            for t in targets
+        ]
+        widest = max(int((c[:, 2:] - c[:, :2]).max()) for c in self.cells)
+        self.side = max(math.ceil(tile_um / pitch_um), widest)
+        sizes = np.array([len(t) for t in targets], dtype=np.float64)
+        self._first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def draw(self, tiles: int, rng: np.random.Generator) -> Batch:
+        """Draw tiles around regions chosen at random; every region of every sample is as likely as any other."""
+        chosen = rng.choice(self._first[-1], size=tiles, replace=tiles > self._first[-1])
+        placed = []
+        for flat in np.sort(chosen):
+            number = int(np.searchsorted(self._first, flat, side="right")) - 1
+            region = int(flat - self._first[number])
+            top, left, bottom, right = self.cells[number][region]
+            row = int(rng.integers(bottom - self.side, top, endpoint=True))
+            col = int(rng.integers(right - self.side, left, endpoint=True))
+            view = self.views[number][int(rng.integers(len(self.views[number])))]
+            placed.append((number, Box(row, col, self.side, self.side), view))
+        return self._batch(placed, [self._inside(number, box) for number, box, _ in placed])
+
+    def sweep(self, tiles: int) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
+        """Go through every region once, each in a tile of its own centre, through the first view of its sample.
+
+        Yields
+        ------
+        batch, index
+            The batch, and the number of each of its regions, counted through all samples.
+        """
+        for start in range(0, int(self._first[-1]), tiles):
+            flat = np.arange(start, min(start + tiles, int(self._first[-1])))
+            placed, inside = [], []
+            for f in flat:
+                number = int(np.searchsorted(self._first, f, side="right")) - 1
+                region = int(f - self._first[number])
+                top, left, bottom, right = self.cells[number][region]
+                box = Box(int(top + bottom - self.side) // 2, int(left + right - self.side) // 2, self.side, self.side)
+                placed.append((number, box, self.views[number][0]))
+                inside.append(np.array([region]))
+            yield self._batch(placed, inside), flat
+
+    def _inside(self, number: int, box: Box) -> NDArray[np.int64]:
+        """Number the regions of a sample that lie wholly inside a box."""
+        c = self.cells[number]
+        inside = (c[:, 0] >= box.row) & (c[:, 1] >= box.col)
+        inside &= (c[:, 2] <= box.row + box.height) & (c[:, 3] <= box.col + box.width)
+        return np.flatnonzero(inside)
+
+    def _batch(self, placed: list[tuple[int, Box, View]], inside: list[NDArray[np.int64]]) -> Batch:
+        views, wants, blocks = [], [], []
+        for (_, box, view), index in zip(placed, inside, strict=True):
+            grid = view.lattice.grid(self.finest)
+            want = view.symmetry.box(box, grid.height, grid.width)
+            views.append(view)
+            wants.append(want)
+            blocks.append(view.coverage(index, want, self.finest))
+        coverage = sparse.block_diag(blocks, format="csr")
+        pairs = [(number, index) for (number, _, _), index in zip(placed, inside, strict=True)]
+
+        def gather(name: str) -> Tensor:
+            rows = [getattr(self.targets[number], name)[index] for number, index in pairs]
+            return torch.from_numpy(np.concatenate(rows).astype(np.float32))
+
+        sample = np.concatenate([np.full(len(index), number) for number, index in pairs])
+        area = torch.from_numpy(np.asarray(coverage.sum(axis=1), dtype=np.float32).ravel())
+        return Batch(
+            views, wants, to_torch(sparse.csr_array(coverage)), area,
+            gather("counts"), gather("total"), gather("values"), torch.from_numpy(sample),
+        )

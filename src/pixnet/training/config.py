@@ -1,0 +1,74 @@
+"""How a network is trained: read from TOML, written whole into the model card."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingConfig(BaseModel):
+    """The settings of one training run.
+
+    Attributes
+    ----------
+    steps
+        Most steps of the optimiser; early stopping on the validation part may choose fewer.
+    tiles
+        Tiles in a step. Each is placed around a measured region drawn at random.
+    tile_um
+        Side of a tile's core, in um; widened where a region would not fit.
+    loss
+        First term: `"squared"` error of log-normalised expression (the paper's), or `"poisson"` or
+        `"negative-binomial"` for counts (head `rate` only).
+    counts
+        What the count likelihoods expect: `"share"` of the region's measured total, or `"capture"`: the integral
+        times a factor learned for each sample.
+    pcc_weight
+        Weight of the correlation term (the paper's lambda).
+    lr, weight_decay
+        Of AdamW.
+    warmup
+        Steps over which the learning rate rises; after them it falls along a cosine.
+    ema
+        Decay of the running mean of the weights, which is what is validated and kept; 0 keeps the last weights.
+    views
+        Views of each slide (a turn or flip and a jitter of its stain) whose features are computed once and kept on
+        disk, while the encoder is frozen. 0: a fresh view for each tile, computed on the fly.
+    stain_jitter
+        Standard deviation of the stain's strength, relative to one.
+    min_counts
+        Regions with fewer counts in all are left out.
+    validation
+        `"sample"`: hold out a whole training sample, `"block"`: a quarter of each as one spatial block, `"auto"`:
+        a sample where there are three or more, `"none"`: train for all steps.
+    evaluate_every
+        Steps between looks at the validation part.
+    patience
+        Looks without gain after which training stops.
+    refit
+        After early stopping, train anew on all regions for the chosen number of steps.
+    seed
+        Everything random follows from it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(400, gt=0)
+    tiles: int = Field(32, gt=0)
+    tile_um: float = Field(112.0, gt=0.0)
+    loss: Literal["squared", "poisson", "negative-binomial"] = "squared"
+    counts: Literal["share", "capture"] = "share"
+    pcc_weight: float = Field(0.5, ge=0.0)
+    lr: float = Field(1e-3, gt=0.0)
+    weight_decay: float = Field(1e-4, ge=0.0)
+    warmup: int = Field(20, ge=0)
+    ema: float = Field(0.98, ge=0.0, lt=1.0)
+    views: int = Field(4, ge=0)
+    stain_jitter: float = Field(0.1, ge=0.0)
+    min_counts: int = Field(500, ge=0)
+    validation: Literal["auto", "sample", "block", "none"] = "auto"
+    evaluate_every: int = Field(25, gt=0)
+    patience: int = Field(6, gt=0)
+    refit: bool = True
+    seed: int = Field(0, ge=0)

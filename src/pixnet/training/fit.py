@@ -1,0 +1,210 @@
+"""A whole training: look for the number of steps on a validation part, then refit on everything."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pixnet.errors import DataError, ModelError
+from pixnet.grid import Lattice
+from pixnet.network.network import Network
+from pixnet.training.batches import Batcher
+from pixnet.training.features import KeptFeatures, LiveEncoder, PyramidSource
+from pixnet.training.loop import History, train
+from pixnet.training.targets import Targets, split
+from pixnet.training.views import View
+
+if TYPE_CHECKING:
+    from pixnet.expression import GenePanel
+    from pixnet.network.config import NetworkConfig
+    from pixnet.sample import Sample
+    from pixnet.training.config import TrainingConfig
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with a stage's name, the work done, the work in all, and a few words on how it goes."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network, the rows of its metrics, and the number of steps that it took."""
+
+    network: Network
+    metrics: list[dict[str, float | str]]
+    steps: int
+
+
+def fit_network(
+    samples: Sequence[Sample],
+    panel: GenePanel,
+    network_config: NetworkConfig,
+    config: TrainingConfig,
+    work: Path,
+    *,
+    features: Path | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    progress: Progress = lambda *_: None,
+) -> Fitted:
+    """Train a network on samples.
+
+    Parameters
+    ----------
+    samples
+        The training samples.
+    panel
+        The genes to predict.
+    network_config, config
+        Settings.
+    work
+        Folder for checkpoints and metrics.
+    features
+        Folder for the kept features of a frozen encoder, which runs may share; `work / "features"` by default.
+    device
+        `"cpu"` or `"cuda"`.
+    resume
+        Go on from the checkpoints in `work`, which must belong to the same settings and data.
+    progress
+        Told how far things are.
+
+    Returns
+    -------
+    Fitted
+        The network is in evaluation mode and holds the kept weights.
+
+    Raises
+    ------
+    DataError
+        If too few regions have enough counts.
+    ModelError
+        If a run cannot be resumed.
+    """
+    _open_work(work, _run_key(samples, panel, network_config, config), resume)
+    rate = network_config.head == "rate"
+    targets = [Targets.of(sample, panel, config.min_counts, rate) for sample in samples]
+    if sum(map(len, targets)) < 8:
+        raise DataError(
+            f"{', '.join(s.id for s in samples)}: only {sum(map(len, targets))} regions have {config.min_counts} counts "
+            "or more; training needs at least 8. Lower min_counts or give more samples."
+        )
+
+    network = _new_network(network_config, targets, config.seed).to(device)
+    source: PyramidSource
+    if config.views and not network_config.encoder.trainable:
+        source = KeptFeatures(network, features or work / "features")
+    else:
+        source = LiveEncoder(network)
+    views = _draw_views(targets, network, config)
+    if isinstance(source, KeptFeatures):
+        flat = [view for sample_views in views.values() for view in sample_views]
+        for done, view in enumerate(flat):
+            progress("features", done, len(flat), view.sample.id)
+            source.prepare(view)
+        progress("features", len(flat), len(flat), "")
+
+    def batcher(part: Sequence[Targets]) -> Batcher:
+        sets = [views[target.sample.id] for target in part]
+        return Batcher(part, sets, network_config.pitch_um, network.strides[0], config.tile_um)
+
+    def run(stage: str, part: Sequence[Targets], validation: Sequence[Targets], steps: int) -> History:
+        def report(name: str, done: int, total: int, history: History) -> None:
+            last = history.rows[-1] if history.rows else {}
+            words = ", ".join(f"{key} {last[key]:.3f}" for key in ("loss", "pcc_m") if key in last)
+            progress(name, done, total, words)
+
+        held = batcher(validation) if validation else None
+        return train(network, source, batcher(part), held, config, stage, steps, work / f"{stage}.ckpt", report)
+
+    training, validation = split(targets, config.validation, config.seed)
+    history = run("search" if validation else "fit", training, validation, config.steps)
+    rows, steps = list(history.rows), history.best_step or config.steps
+    if validation and config.refit:
+        network.load_state_dict(_new_network(network_config, targets, config.seed).state_dict())
+        rows += run("refit", targets, [], steps).rows
+    _write_metrics(work / "metrics.csv", rows)
+    return Fitted(network, rows, steps)
+
+
+def _new_network(config: NetworkConfig, targets: Sequence[Targets], seed: int) -> Network:
+    """Make a network whose head starts at the training data's scale."""
+    outputs = targets[0].counts.shape[1]
+    torch.manual_seed(seed)
+    network = Network(config, outputs)
+    area = sum(float(t.sample.regions.areas_um2.sum()) for t in targets)
+    if config.head == "rate":
+        counts = np.sum([t.counts.sum(axis=0, dtype=np.float64) for t in targets], axis=0)
+        network.head.scale.copy_(torch.from_numpy(np.maximum(counts, 0.5) / area))
+        return network
+    values = np.concatenate([t.values for t in targets]).astype(np.float64)
+    # `sum` grows with the region, so its unit is one log-normalised unit over a mean region.
+    unit = area / len(values) if config.head == "sum" else 1.0
+    network.head.scale.copy_(torch.from_numpy(np.maximum(values.std(axis=0), 1e-3) / unit))
+    network.head.offset.copy_(torch.from_numpy(values.mean(axis=0) / unit))
+    return network
+
+
+def _draw_views(targets: Sequence[Targets], network: Network, config: TrainingConfig) -> dict[str, list[View]]:
+    """Give each sample its views, by id; the first is the slide as it is, which validation uses."""
+    views = {}
+    for number, target in enumerate(targets):
+        slide = target.sample.slide
+        lattice = Lattice(slide.width_um, slide.height_um, network.config.mpp, network.stride, network.halo)
+        own = [View(target.sample, lattice)]
+        for index in range(1, config.views):
+            # A view depends on the slide and its number alone, so that runs over other samples find its features.
+            key = int(slide.fingerprint()[:12], 16)
+            own.append(View.draw(target.sample, lattice, np.random.default_rng([key, index]), config.stain_jitter))
+        views[target.sample.id] = own
+        del number
+    return views
+
+
+def _run_key(
+    samples: Sequence[Sample], panel: GenePanel, network_config: NetworkConfig, config: TrainingConfig
+) -> str:
+    """Hash all that a run depends on."""
+    facts = [
+        network_config.model_dump(mode="json"), config.model_dump(mode="json"), list(panel.names),
+        [[s.id, s.slide.fingerprint(), s.slide.mpp, float(s.depth.sum()), len(s.regions)] for s in samples],
+        torch.get_num_threads(),
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _open_work(work: Path, key: str, resume: bool) -> None:
+    """Make the folder ready: emptied of an earlier run's checkpoints, or checked to be this run's own."""
+    note = work / "run.json"
+    if resume and note.exists():
+        if json.loads(note.read_text()).get("run") != key:
+            raise ModelError(
+                f"{work}: holds a run with other settings, samples or threads; train without --resume to start anew."
+            )
+        return
+    if work.exists():
+        for leftover in (*work.glob("*.ckpt"), *work.glob("*.part"), *work.glob("metrics.csv")):
+            leftover.unlink()
+    work.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps({"run": key}))
+
+
+def _write_metrics(path: Path, rows: list[dict[str, float | str]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["stage", "step", "loss", "pcc_m", "mse"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def clear_work(work: Path) -> None:
+    """Delete a finished run's checkpoints and kept features."""
+    shutil.rmtree(work, ignore_errors=True)

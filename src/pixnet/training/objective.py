@@ -1,0 +1,78 @@
+"""The loss of a batch, for either kind of head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pixnet.errors import ModelError
+from pixnet.network.heads import Head
+from pixnet.network.losses import negative_binomial_loss, pearson_loss, poisson_loss, squared_loss
+from pixnet.training.batches import Batch
+from pixnet.training.config import TrainingConfig
+
+
+class Objective(nn.Module):
+    """First term plus lambda times the correlation term.
+
+    The head `rate` predicts counts. Its log-normalised values come from the predicted share of the predicted total.
+    Under `counts = "share"` the first term does not see how many counts a region has in all, so a third, small term
+    holds the total to what was measured, up to the sample's capture efficiency.
+
+    Parameters
+    ----------
+    config
+        Losses and weights.
+    samples
+        Number of samples, each with a capture factor k of its own.
+    outputs
+        Outputs of the head.
+    """
+
+    def __init__(self, config: TrainingConfig, samples: int, outputs: int) -> None:
+        super().__init__()
+        self.config = config
+        self.log_capture = nn.Parameter(torch.zeros(samples))
+        self.log_dispersion = nn.Parameter(torch.full((outputs,), 2.0))
+
+    def forward(self, predicted: Tensor, batch: Batch, head: Head) -> Tensor:
+        """Give the loss.
+
+        Parameters
+        ----------
+        predicted
+            (N, M), what the head gives for the batch's regions.
+        batch
+            The targets.
+        head
+            Says what `predicted` means.
+        """
+        config = self.config
+        values = log_normalised(predicted, head)
+        correlation = config.pcc_weight * pearson_loss(values, batch.values)
+        if head.kind != "rate":
+            if config.loss != "squared":
+                raise ModelError(f"loss {config.loss!r} needs counts; set head = 'rate', or loss = 'squared'.")
+            return squared_loss(values, batch.values) + correlation
+
+        total = predicted.sum(dim=1)
+        # Captures are relative to each other: their mean is held at one, since the head carries the common depth.
+        log_capture = (self.log_capture - self.log_capture.mean())[batch.sample]
+        depth = 0.1 * (torch.log(total + 1.0) + log_capture - torch.log(batch.total + 1.0)).square().mean()
+        if config.loss == "squared":
+            return squared_loss(values, batch.values) + correlation + depth
+        if config.counts == "share":
+            expected = batch.total.unsqueeze(1) * predicted / total.unsqueeze(1)
+        else:
+            expected, depth = predicted * log_capture.exp().unsqueeze(1), torch.zeros_like(depth)
+        if config.loss == "poisson":
+            return poisson_loss(expected, batch.counts) + correlation + depth
+        return negative_binomial_loss(expected, batch.counts, self.log_dispersion.exp()) + correlation + depth
+
+
+def log_normalised(predicted: Tensor, head: Head) -> Tensor:
+    """Give (N, genes) log1p of counts per 10,000 from what a head predicts."""
+    if head.kind != "rate":
+        return predicted
+    share = predicted[:, :-1] / predicted.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    return torch.log1p(1e4 * share)

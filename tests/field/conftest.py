@@ -1,0 +1,100 @@
+"""A slide, a network-like function and heads that the tests of the field share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from pixnet.field import ExpressionField, LinearHead, build_field
+from pixnet.grid import Lattice
+from pixnet.slide import Slide
+
+MPP = 0.5
+FINEST = 4
+STRIDE = 16
+HALO = 32
+CHANNELS = 5
+GENES = ("ACTB", "ERBB2", "GNAS")
+# Channels of very different size, as a network's may be.
+SIZES = np.array([1e-6, 1e-2, 1.0, 50.0, 1e7])
+
+
+def picture(height: int, width: int) -> NDArray[np.uint8]:
+    """Give smooth waves with noise."""
+    y, x = np.mgrid[:height, :width]
+    waves = np.stack([120 + 70 * np.sin(x / a + y / b) for a, b in ((31, 47), (83, 19), (57, 101))], axis=-1)
+    return (waves + np.random.default_rng(0).integers(0, 30, waves.shape)).astype(np.uint8)
+
+
+def latent(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give, for each cell of the core, sums over windows that reach into the halo: whole numbers, so exact."""
+    sums = np.zeros((rgb.shape[0] + 1, rgb.shape[1] + 1, 3), np.int64)
+    sums[1:, 1:] = rgb.astype(np.int64).cumsum(0).cumsum(1)
+    top = np.arange(HALO, rgb.shape[0] - HALO, FINEST)
+    left = np.arange(HALO, rgb.shape[1] - HALO, FINEST)
+
+    def window(reach: int) -> NDArray[np.int64]:
+        y0, y1, x0, x1 = top - reach, top + FINEST + reach, left - reach, left + FINEST + reach
+        return sums[y1][:, x1] - sums[y0][:, x1] - sums[y1][:, x0] + sums[y0][:, x0]
+
+    near, far = window(0) / (255 * FINEST**2), window(HALO) / (255 * (FINEST + 2 * HALO) ** 2)
+    channels = np.stack([near[..., 0], near[..., 1] * far[..., 0], far[..., 1], near[..., 2], far[..., 2]])
+    return (channels * SIZES[:, None, None]).astype(np.float32)
+
+
+def make_head(kind: Any) -> LinearHead:
+    """Give a head to which each channel matters."""
+    rng = np.random.default_rng(1)
+    genes = (*GENES, "other") if kind == "rate" else GENES
+    weight = rng.uniform(0.1, 1, (CHANNELS, len(genes))) / SIZES[:, None]
+    if kind != "rate":
+        weight *= rng.choice([-1, 1], weight.shape)
+    return LinearHead(kind, genes, weight, rng.uniform(0, 0.3, len(genes)), "units of the test")
+
+
+def lattice_of(slide: Slide) -> Lattice:
+    return Lattice(slide.width_um, slide.height_um, MPP, STRIDE, HALO)
+
+
+Build = Callable[..., ExpressionField]
+
+
+@pytest.fixture(scope="session")
+def slide() -> Slide:
+    """Gives 301 x 401.5 um, so that the last cells are partly outside."""
+    return Slide.from_array(picture(602, 803), MPP, name="waves")
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory, slide: Slide) -> Build:
+    """Build a field in a new folder; any argument of `build_field` may be given."""
+
+    def build(kind: str = "rate", on: Slide = slide, **options: Any) -> ExpressionField:
+        arguments: dict[str, Any] = {"latent": latent, "core": 256, "card": {"encoder": "none", "samples": ["A", "B"]}}
+        arguments |= {"out": tmp_path_factory.mktemp("field") / "field.zarr", "head": make_head(kind)}
+        return build_field(on, lattice_of(on), FINEST, **(arguments | options))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def fields(build: Build) -> dict[str, ExpressionField]:
+    """Give one field of each kind of head, of the same slide."""
+    return {kind: build(kind) for kind in ("rate", "mean", "sum")}
+
+
+@pytest.fixture(scope="session")
+def holed(tmp_path_factory: pytest.TempPathFactory) -> Slide:
+    """Give a slide that is transparent, so without data, from x = 100 um to 150 um."""
+    rgb = picture(320, 480)
+    alpha = np.full((*rgb.shape[:2], 1), 255, np.uint8)
+    alpha[:, 200:300] = 0
+    path: Path = tmp_path_factory.mktemp("slide") / "holed.png"
+    Image.fromarray(np.concatenate([rgb, alpha], axis=2)).save(path)
+    return Slide.open(path, mpp=MPP)

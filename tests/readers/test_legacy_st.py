@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pixnet.errors import DataError, PixNetWarning, SlideError
+from pixnet.readers.legacy_st import pitch_in_pixels, read_legacy_st
+from pixnet.sample import Sample
+
+HEADER = "x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y\tselected\n"
+PLACES = [(x, y) for y in range(1, 5) for x in range(1, 6)]
+
+
+def spot_line(x: int, y: int, selected: int = 1) -> str:
+    return f"{x}\t{y}\t{x + 0.01}\t{y - 0.02}\t{100 * (x + 0.01):.2f}\t{100 * (y - 0.02):.2f}\t{selected}\n"
+
+
+class Section:
+    """A small section: 5 x 4 spots, 100 pixels apart, in an image of 600 x 500."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spots = HEADER + "".join(spot_line(x, y) for x, y in PLACES)
+        self.counts = "\tA\tB\n" + "".join(f"{x}x{y}\t{x}\t{y}\n" for x, y in reversed(PLACES))
+        Image.new("RGB", (600, 500), "pink").save(folder / "image.png", dpi=(72, 72))
+
+    def read(self, **options: Any) -> Sample:
+        (self.folder / "spots.tsv").write_text(self.spots)
+        (self.folder / "counts.tsv").write_text(self.counts)
+        return read_legacy_st(*(self.folder / name for name in ("image.png", "counts.tsv", "spots.tsv")), **options)
+
+
+@pytest.fixture
+def section(tmp_path: Path) -> Section:
+    return Section(tmp_path)
+
+
+def test_a_section(section: Section) -> None:
+    sample = section.read(donor="d")
+    assert (sample.id, sample.donor, sample.platform) == ("counts", "d", "legacy-st")
+    assert sample.slide.mpp == pytest.approx(2.0, rel=1e-3)
+    assert sample.slide.mpp_source == "spot pitch"
+    assert sample.counts.obs_names[0] == "5x4"  # in the order of the counts
+    assert sample.counts.obs_names[-1] == "1x1"
+    assert sample.counts.X.toarray()[0].tolist() == [5, 4]
+    assert np.allclose(sample.counts.obsm["spatial"][-1], [101, 98])
+    assert np.allclose(sample.regions.centers_um[-1], np.array([101, 98]) * sample.slide.mpp)
+    assert np.allclose(sample.regions.areas_um2, np.pi * 50**2)
+
+
+def test_pitch_and_diameter_can_be_told(section: Section) -> None:
+    sample = section.read(id="mine", spot_pitch_um=150, spot_diameter_um=55)
+    assert sample.id == "mine"
+    assert sample.slide.mpp == pytest.approx(1.5, rel=1e-3)
+    assert np.allclose(sample.regions.areas_um2, np.pi * 27.5**2)
+
+
+def test_mpp_can_be_told_if_the_pitch_agrees(section: Section) -> None:
+    sample = section.read(mpp=2.05)
+    assert (sample.slide.mpp, sample.slide.mpp_source) == (2.05, "argument")
+    with pytest.raises(DataError, match=r"spots\.tsv: a pitch of 200 um means 2 um per pixel, but 0\.5 was given"):
+        section.read(mpp=0.5)
+
+
+def test_spots_on_one_side_only_are_left_out_and_counted(section: Section) -> None:
+    section.counts = section.counts.replace("2x2\t2\t2\n", "").replace(
+        "3x3\t3\t3\n", "7x7\t1\t1\n9x9\t1\t1\n8x8\t1\t1\n"
+    )
+    with pytest.warns(
+        PixNetWarning, match="'counts': 3 spots with counts have no position and 2 spots with a position"
+    ):
+        sample = section.read()
+    assert sample.counts.n_obs == 18
+
+
+def test_spots_that_are_not_selected_are_left_out(section: Section) -> None:
+    section.spots = section.spots.replace(spot_line(2, 2), spot_line(2, 2, selected=0))
+    with pytest.warns(PixNetWarning, match="1 spots with counts have no position and 0 spots"):
+        assert "2x2" not in section.read().counts.obs_names
+    section.spots = HEADER + "".join(spot_line(x, y, selected=0) for x, y in PLACES)
+    with pytest.raises(DataError, match=r"spots\.tsv: no spot is selected"):
+        section.read()
+
+
+def test_adjusted_row_names_are_rounded(section: Section) -> None:
+    section.counts = section.counts.replace("2x2\t", "1.97x2.04\t")
+    assert section.read().counts.n_obs == 20
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("2x2\t2\t2\n", "2x2\t2\t-2\n", r"counts\.tsv: spot '2x2' has '-2' of gene 'B'"),
+        ("2x2\t2\t2\n", "2x2\t2\t2\n2x2\t1\t1\n", r"counts\.tsv: the spot 2x2 occurs more than once"),
+        ("2x2\t", "spot2\t", r"counts\.tsv: a row is called 'spot2'"),
+        ("\tA\tB\n", "\tA\tA\n", r"counts\.tsv: the gene 'A' has more than one column"),
+    ],
+)
+def test_bad_counts(section: Section, old: str, new: str, message: str) -> None:
+    section.counts = section.counts.replace(old, new)
+    with pytest.raises(DataError, match=message):
+        section.read()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (spot_line(2, 2), spot_line(2, 2) * 2, "the spot 2x2 occurs more than once"),
+        (spot_line(2, 2), "2\t2\tnan\t2\t200\t200\t1\n", "has 'nan' as new_x"),
+        (spot_line(2, 2), "2\t2\t2\t2\there\t200\t1\n", "has 'here' as pixel_x"),
+        (spot_line(2, 2), "2\t2\t2\n", "line 8 has '' as selected"),
+        ("pixel_y", "row", "has no column 'pixel_y'"),
+        ("\t", ",", "has no column 'x'"),
+    ],
+)
+def test_bad_spot_files(section: Section, old: str, new: str, message: str) -> None:
+    section.spots = section.spots.replace(old, new)
+    with pytest.raises(DataError, match=rf"spots\.tsv: .*({message})"):
+        section.read()
+
+
+@pytest.mark.parametrize(("text", "message"), [("", "is no table"), (HEADER, "no spots"), ("\0\xff\0", r"spots\.tsv")])
+def test_spot_files_without_spots(section: Section, text: str, message: str) -> None:
+    section.spots = text
+    with pytest.raises(DataError, match=message):
+        section.read()
+
+
+def test_missing_and_binary_files(section: Section) -> None:
+    section.read()
+    good = {name: section.folder / name for name in ("image.png", "counts.tsv", "spots.tsv")}
+    for name, kind in [("image.png", SlideError), ("counts.tsv", DataError), ("spots.tsv", DataError)]:
+        with pytest.raises(kind, match=r"missing\.x"):
+            read_legacy_st(*{**good, name: section.folder / "missing.x"}.values())
+        with pytest.raises((DataError, SlideError)):
+            read_legacy_st(*{**good, name: section.folder}.values())
+    for name in ("counts.tsv", "spots.tsv"):
+        with pytest.raises(DataError, match=r"image\.png"):
+            read_legacy_st(*{**good, name: good["image.png"]}.values())
+
+
+def test_no_spot_in_common(section: Section) -> None:
+    section.counts = "\tA\n20x30\t1\n"
+    with pytest.raises(DataError, match=r"counts\.tsv: none of its 1 spots is among the 20 of .*spots\.tsv"):
+        section.read()
+    section.counts = "\tA\n4x5\t1\n"
+    with pytest.raises(DataError, match="x and y may be swapped"):
+        section.read()
+
+
+def test_positions_of_another_image(section: Section) -> None:
+    Image.new("RGB", (300, 250)).save(section.folder / "image.png")
+    with pytest.raises(DataError, match=r"counts\.tsv with .*spots\.tsv: .* of 20 regions lie outside the slide"):
+        section.read()
+
+
+def test_a_stretched_image(section: Section) -> None:
+    lines = [f"{x}\t{y}\t{x}\t{y}\t{100 * x}\t{105 * y}\t1\n" for x, y in PLACES]
+    section.spots = HEADER + "".join(lines)
+    with pytest.raises(DataError, match=r"100\.0 pixels apart along x and 105\.0 along y"):
+        section.read()
+
+
+def test_positions_without_a_pitch(section: Section) -> None:
+    section.spots = HEADER + "".join(spot_line(x, 1) for x in range(1, 6))
+    section.counts = "\tA\n" + "".join(f"{x}x1\t1\n" for x in range(1, 6))
+    with pytest.raises(DataError, match="spots lie on one line, so it gives no pixel size"):
+        section.read()
+    assert section.read(mpp=2.0).slide.mpp_source == "argument"
+
+
+def test_positions_that_contradict_the_array(section: Section) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(50, 450, (20, 2))
+    section.spots = HEADER + "".join(
+        f"{x}\t{y}\t{x}\t{y}\t{a:.1f}\t{b:.1f}\t1\n" for (x, y), (a, b) in zip(PLACES, pixels, strict=True)
+    )
+    with pytest.raises(DataError, match=r"spots\.tsv"):
+        section.read()
+
+
+@pytest.mark.parametrize("options", [{"spot_pitch_um": 0}, {"spot_diameter_um": -1}, {"spot_pitch_um": float("nan")}])
+def test_senseless_sizes(section: Section, options: dict[str, float]) -> None:
+    with pytest.raises(DataError, match="must be a positive number of um"):
+        section.read(**options)
+
+
+@given(
+    pitch=st.floats(5, 500),
+    angle=st.floats(0, 6.3),
+    shift=st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)),
+    flip=st.booleans(),
+    stray=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_pitch_is_found_at_any_angle_despite_a_stray_spot(
+    pitch: float, angle: float, shift: tuple[float, float], flip: bool, stray: bool
+) -> None:
+    array = np.array([(x, y) for x in range(12) for y in range(9)], float)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    pixels = (array * [1, -1 if flip else 1]) @ turn * pitch + shift
+    if stray:
+        pixels[7] += 3 * pitch
+    assert pitch_in_pixels(array, pixels) == pytest.approx((pitch, pitch), rel=1e-6)
+
+
+HER2ST = {"C2": (187, 15706, 0), "C3": (180, 15821, 2), "C4": (184, 15842, 3), "C5": (181, 15721, 2)}
+
+
+@pytest.mark.parametrize("name", HER2ST)
+def test_her2st(shared: Path, name: str) -> None:
+    folder = shared / "data/her2st/data"
+    regions, genes, without_counts = HER2ST[name]
+    image = next((folder / "ST-imgs/C" / name).glob("*.jpg"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PixNetWarning)
+        sample = read_legacy_st(
+            image, folder / f"ST-cnts/{name}.tsv.gz", folder / f"ST-spotfiles/{name}_selection.tsv", donor="C"
+        )
+    said = [str(w.message) for w in caught if issubclass(w.category, PixNetWarning)]
+    assert len(said) == (1 if without_counts else 0)
+    assert all(
+        f"'{name}': 0 spots with counts have no position and {without_counts} spots with a" in text for text in said
+    )
+    assert sample.counts.shape == (regions, genes)
+    assert sample.id == name
+    assert sample.slide.mpp == pytest.approx(0.69, abs=0.005)
+    assert sample.slide.mpp_source == "spot pitch"
+    assert sample.depth.min() > 0
+
+
+def test_the_small_section(shared: Path) -> None:
+    folder = shared / "data/fixtures/legacy-st-small"
+    sample = read_legacy_st(folder / "image.jpg", folder / "counts.tsv", folder / "spots.tsv", id="small")
+    assert sample.counts.shape == (282, 10)
+    assert sample.slide.mpp == pytest.approx(200 / 29.07, rel=1e-3)
+    assert sample.counts[["17x17"], ["Calm1"]].X.toarray().item() == 37
+    centre = sample.regions.centers_um[sample.counts.obs_names.get_loc("17x17")]
+    assert np.allclose(centre / sample.slide.mpp, [462.1, 465.8])
