@@ -17,7 +17,7 @@ from pixnet.training.config import TrainingConfig
 class GenesConfig(BaseModel):
     """Which genes to predict: how many and by which rule, or their names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     number: int = Field(250, gt=0)
     rule: Literal["top-mean", "highly-variable"] = "top-mean"
@@ -31,7 +31,7 @@ class Config(BaseModel):
     `[network.decoder]`, `[training]` and `[genes]`; whatever a section leaves out comes from the preset.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     network: NetworkConfig = PRESETS["small"]
     training: TrainingConfig = TrainingConfig()
@@ -61,7 +61,7 @@ class Config(BaseModel):
         """Check a configuration given as nested dictionaries, over its preset."""
         data = dict(data)
         preset = data.pop("preset", "small")
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise ModelError(f"{origin}: preset {preset!r} is not known; there are {', '.join(PRESETS)}.")
         base = cls(network=PRESETS[preset]).model_dump()
         try:

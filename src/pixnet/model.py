@@ -204,6 +204,8 @@ class PixNet:
         path = Path(path)
         if path.exists() and not overwrite:
             raise ModelError(f"{path}: exists already; choose another folder or overwrite it.")
+        if path.exists() and not (path / "card.json").is_file():
+            raise ModelError(f"{path}: is no model folder and is not overwritten; choose another place.")
         path.parent.mkdir(parents=True, exist_ok=True)
         state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
         if not self._encoder_inside():
@@ -213,11 +215,17 @@ class PixNet:
             save_file(state, partial / "model.safetensors")
             digest = hashlib.sha256((partial / "model.safetensors").read_bytes()).hexdigest()
             card = {**self.card, "weights_sha256": digest, "metrics": self.metrics}
+            card["card_sha256"] = _card_hash(card)
             (partial / "card.json").write_text(json.dumps(card, indent=1) + "\n")
             partial.chmod(0o755)
             if path.exists():
-                shutil.rmtree(path)
-            os.replace(partial, path)
+                # Moved aside, not deleted, until the new one is in its place.
+                old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+                os.replace(path, old)
+                os.replace(partial, path)
+                shutil.rmtree(old)
+            else:
+                os.replace(partial, path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return path
@@ -345,12 +353,16 @@ def _read_card(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: is missing; a model folder holds model.safetensors and card.json.") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({error}); copy the folder again.") from error
-    needed = {"format_version", "genes", "outputs", "config", "encoder", "weights_sha256"}
-    if not isinstance(card, dict) or not needed <= card.keys():
-        missing = sorted(needed - card.keys()) if isinstance(card, dict) else sorted(needed)
-        raise ModelError(f"{path}: is no model card, it lacks {', '.join(missing)}; copy the folder again.")
-    if card["format_version"] != FORMAT_VERSION:
-        raise ModelError(
-            f"{path}: has format version {card['format_version']}, this pixnet reads {FORMAT_VERSION}; update pixnet."
-        )
-    return card
+    version = card.get("format_version") if isinstance(card, dict) else None
+    if version is None:
+        raise ModelError(f"{path}: is no model card, it has no format_version; copy the folder again.")
+    if version != FORMAT_VERSION:
+        raise ModelError(f"{path}: has format version {version}, this pixnet reads {FORMAT_VERSION}; update pixnet.")
+    if card.pop("card_sha256", None) != _card_hash(card):
+        raise ModelError(f"{path}: was changed after it was written; copy the folder again.")
+    return dict(card)
+
+
+def _card_hash(card: dict[str, Any]) -> str:
+    """Hash a card's content, so that an edited gene name or unit is noticed."""
+    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from pixnet.network.weights import DEFAULT_ENCODER
 
@@ -28,7 +28,7 @@ class EncoderConfig(BaseModel):
         Fine-tune the encoder with the decoder. Its batch normalisation runs on stored statistics either way.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = DEFAULT_ENCODER
     weights: str = "imagenet"
@@ -57,24 +57,27 @@ class DecoderConfig(BaseModel):
     channels
         Width of each level, finest first; the first is the number of latent channels.
     context_levels
-        Levels below the encoder's deepest, each the average of 2 x 2 cells of the one above: they show a region
-        its surroundings, at next to no cost.
+        Levels below the encoder's deepest, averages of its features over ever larger cells: they show a region its
+        surroundings, at next to no cost.
     dsub_steps
         How many of the deepest steps up use depth-to-space; the others are bilinear.
     attention
         Reading of the attention in SAFB: `"channel"` (element-wise, per pixel over channels), `"local"` (each
         pixel over its 3 x 3 neighbours) or `"row"` (along each image row; depends on the tile, kept for the record).
+    skips
+        Add to the latent map a linear projection of every level, brought up bilinearly.
     dropout
         Share of the encoder's channels dropped per tile while training the decoder.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    channels: tuple[int, ...] = (32, 32, 48, 64, 64, 64)
+    channels: tuple[PositiveInt, ...] = (32, 32, 48, 64, 64, 64)
     context_levels: int = Field(2, ge=0, le=3)
     dsub_steps: int = Field(2, ge=0)
     attention: Literal["channel", "local", "row"] = "channel"
-    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    skips: bool = True
+    dropout: float = Field(0.3, ge=0.0, lt=1.0)
 
 
 class NetworkConfig(BaseModel):
@@ -92,7 +95,7 @@ class NetworkConfig(BaseModel):
         `"rate"` (counts per um^2), `"mean"` or `"sum"` (log-normalised, as in the paper).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     preset: str = "small"
     mpp: float = Field(1.0, gt=0.0)

@@ -37,6 +37,33 @@ def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
+class Standardise(nn.Module):
+    """Bring an encoder's channels, which differ widely in scale, to mean 0 and variance 1 over tiles.
+
+    What counts is how much a channel's mean differs from tile to tile: that is the size at which it can tell
+    regions apart. The statistics come from training tiles, once, and are kept with the weights.
+    """
+
+    mean: Tensor
+    sd: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("sd", torch.ones(channels))
+
+    def learn(self, tiles: Tensor) -> None:
+        """Take the statistics from the mean of each channel in each tile, (T, C)."""
+        self.mean.copy_(tiles.mean(dim=0))
+        sd = tiles.std(dim=0)
+        # A channel that is (nearly) always the same must not be blown up into noise.
+        self.sd.copy_(sd.clamp(min=1e-2 * float(sd.mean()) + 1e-6))
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Standardise (N, C, H, W)."""
+        return (feature - self.mean.view(1, -1, 1, 1)) / self.sd.view(1, -1, 1, 1)
+
+
 class DSUB(nn.Sequential):
     """The depth-to-space upsampling block of the deep levels.
 
@@ -90,7 +117,9 @@ class Decoder(nn.Module):
                 f"[network.decoder] channels has {len(widths)} widths, but the encoder gives {levels} levels; "
                 "set `channels`, or the encoder's `stride` and `finest`, so that they agree."
             )
-        self.drop = nn.Dropout2d(config.dropout)
+        self.enter = nn.ModuleList(nn.Sequential(Standardise(n), nn.Dropout2d(config.dropout)) for n in encoder_channels)
+        self.skip = nn.ModuleList(nn.Conv2d(count, widths[0], 1) for count in encoder_channels if config.skips)
+        self.skip_up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.deepest = conv_block(encoder_channels[-1], widths[-1])
         # Listed in the order of work, from the deepest step to the finest.
         steps = range(levels - 2, -1, -1)
@@ -100,16 +129,35 @@ class Decoder(nn.Module):
         )
         self.fuse = nn.ModuleList(SAFB(encoder_channels[level], widths[level], config.attention) for level in steps)
 
+    @torch.no_grad()
+    def learn_scale(self, batches: Sequence[Sequence[Crop]]) -> None:
+        """Take the scale of every level's channels from the pyramids of some batches of training tiles."""
+        for level, enter in enumerate(self.enter):
+            tiles = []
+            for crops in batches:
+                feature = crops[level].feature
+                height, width = (side // 4 for side in feature.shape[-2:])  # the middle: the rest is margin
+                tiles.append(feature[:, :, height : -height or None, width : -width or None].float().mean(dim=(2, 3)))
+            enter[0].learn(torch.cat(tiles))  # type: ignore[index,operator]
+
     def forward(self, crops: Sequence[Crop], want: Sequence[Box]) -> Tensor:
         """Give D_1 (T, C, h, w) on the wanted cells from the crops of F_1 .. F_L.
 
         The upsampled map is cut to the crop of the next finer level, tile by tile, since tiles may start on odd cells.
         """
-        deepest = crops[-1]
-        decoded, rows, cols = self.deepest(self.drop(deepest.feature)), deepest.rows, deepest.cols
-        for up, fuse, crop in zip(self.up, self.fuse, reversed(crops[:-1]), strict=True):
-            upsampled = _cut(up(decoded), [2 * r for r in rows], [2 * c for c in cols], crop)
-            decoded, rows, cols = fuse(self.drop(crop.feature), upsampled), crop.rows, crop.cols
+        crops = [Crop(enter(crop.feature), *crop[1:]) for enter, crop in zip(self.enter, crops, strict=True)]
+        *finer, deepest = crops
+        decoded, skipped = self.deepest(deepest.feature), self.skip[-1](deepest.feature) if self.skip else None
+        rows, cols = deepest.rows, deepest.cols
+        for level, up, fuse in zip(reversed(range(len(finer))), self.up, self.fuse, strict=True):
+            crop = finer[level]
+            starts = [2 * r for r in rows], [2 * c for c in cols]
+            decoded = fuse(crop.feature, _cut(up(decoded), *starts, crop))
+            if skipped is not None:
+                skipped = _cut(self.skip_up(skipped), *starts, crop) + self.skip[level](crop.feature)
+            rows, cols = crop.rows, crop.cols
+        if skipped is not None:
+            decoded = decoded + skipped
         return torch.stack(
             [
                 tile[:, b.row - r : b.row - r + b.height, b.col - c : b.col - c + b.width]

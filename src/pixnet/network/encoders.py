@@ -120,8 +120,12 @@ class ViTEncoder(Encoder):
         levels = len(config.strides)
         # Early blocks hold fine detail, late ones meaning: the finest level takes the earliest block.
         self.blocks = config.blocks or tuple(round((level + 1) * depth / levels) - 1 for level in range(levels))
-        if len(self.blocks) != levels or max(self.blocks) >= depth:
-            raise ModelError(f"encoder {config.name!r} has {depth} blocks and the pyramid {levels} levels; got {self.blocks}.")
+        ascending = list(self.blocks) == sorted(set(self.blocks))
+        if len(self.blocks) != levels or not ascending or self.blocks[0] < 0 or self.blocks[-1] >= depth:
+            raise ModelError(
+                f"[network.encoder] blocks = {list(self.blocks)}: the pyramid has {levels} levels and encoder "
+                f"{config.name!r} blocks 0 to {depth - 1}; give one block for each level, in ascending order."
+            )
         self.channels = (width,) * levels
         side = model.patch_embed.img_size[0]  # type: ignore[union-attr,index]
         self.window = int(side)
@@ -180,8 +184,8 @@ def make_encoder(config: EncoderConfig) -> Encoder:
     with torch.device("meta"):
         probe = create_timm(name, "random")
     if hasattr(probe, "blocks") and hasattr(probe, "patch_embed") and hasattr(probe, "pos_embed"):
-        return ViTEncoder(config)
-    return ConvEncoder(config)
+        return ViTEncoder(config).eval()
+    return ConvEncoder(config).eval()
 
 
 def _normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -49,6 +49,11 @@ class SAFB(nn.Module):
         self.norm = nn.BatchNorm2d(encoder_channels)
         self.latent = nn.Conv2d(encoder_channels + channels, channels, 1)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        if attention == "channel":
+            # A softmax over channels weighs each by about 1 / channels; the values start that much larger, so that
+            # the encoder's detail is not drowned by U from the first step on.
+            with torch.no_grad():
+                self.qkv.weight[2 * channels :] *= channels
         # The local reading looks one pixel further; an identity that says so keeps the receptive field honest.
         self.neighbours = nn.Unfold(3, padding=1) if attention == "local" else nn.Identity()
 

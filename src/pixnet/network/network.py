@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,6 +37,8 @@ class Network(nn.Module):
 
     Attributes
     ----------
+    strides, channels : tuple of int
+        Strides, in pixels, and channels of all levels, finest first.
     stride : int
         Deepest stride: tiles start and end on multiples of it.
     halo : int
@@ -46,14 +49,16 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = make_encoder(config.encoder)
-        deepest = self.encoder.channels[-1]
-        channels = (*self.encoder.channels, *(deepest,) * config.decoder.context_levels)
-        self.decoder = Decoder(channels, config.decoder)
+        self.channels = (*self.encoder.channels, *(sum(self.encoder.channels),) * config.decoder.context_levels)
+        self.decoder = Decoder(self.channels, config.decoder)
         self.head = Head(config.head, config.decoder.channels[0], outputs)
         self.strides = config.strides
-        self.stride = round_up(self.strides[-1], self.encoder.phase) if self.encoder.window else self.strides[-1]
+        self.stride = math.lcm(self.strides[-1], self.encoder.phase)
+        # The local reading of the attention looks one cell further.
+        self._local = int(config.decoder.attention == "local")
         self.decoder_margin = self._decoder_margin()
-        self.encoder_halo = 2 * self.encoder.window or receptive_radius(self.encoder)
+        # A window that reaches over a tile's edge touches at most half a window of the tile.
+        self.encoder_halo = self.encoder.window or receptive_radius(self.encoder)
         self.halo = round_up(self.decoder_margin + self.encoder_halo, self.stride)
         self.encoder.requires_grad_(config.encoder.trainable)
         # Depthwise convolutions on a CPU run about twice as fast on channels-last memory.
@@ -68,19 +73,29 @@ class Network(nn.Module):
 
         Working upwards the decoder computes no more than these, so the dear fine levels see hardly any halo.
         """
-        boxes = [want.grown(1)]
+        margin = _STEP_MARGIN + self._local
+        boxes = [want.grown(1 + self._local)]
         for _ in self.strides[1:]:
             fine = boxes[-1]
-            top, left = fine.row // 2 - _STEP_MARGIN, fine.col // 2 - _STEP_MARGIN
+            top, left = fine.row // 2 - margin, fine.col // 2 - margin
             # Half the height, and one more for a box that starts on an odd cell: all tiles of a batch are alike.
-            height, width = (side // 2 + 1 + 2 * _STEP_MARGIN for side in (fine.height, fine.width))
+            height, width = (side // 2 + 1 + 2 * margin for side in (fine.height, fine.width))
             boxes.append(Box(top, left, height, width))
         return boxes
 
     def pyramid(self, image: Tensor) -> list[Tensor]:
-        """Give all levels of an image of bytes (T, 3, H, W), the averaged context levels included."""
+        """Give all levels of an image of bytes (T, 3, H, W), those of the context included.
+
+        The first level of the context holds every level of the encoder, averaged over its cells; each further one
+        averages 2 x 2 cells of the one before.
+        """
         levels = self.encoder(image.contiguous(memory_format=torch.channels_last))
-        for _ in range(self.config.decoder.context_levels):
+        if not self.config.decoder.context_levels:
+            return levels
+        cell = self.strides[len(levels)]
+        pooled = [F.avg_pool2d(f, cell // s) for f, s in zip(levels, self.strides, strict=False)]
+        levels.append(torch.cat(pooled, dim=1))
+        for _ in range(self.config.decoder.context_levels - 1):
             levels.append(F.avg_pool2d(levels[-1], 2))
         return levels
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from pixnet.errors import ModelError
+from pixnet.grid import round_up
 
 if TYPE_CHECKING:
     from pixnet.network.encoders import Encoder
@@ -56,4 +58,23 @@ def receptive_radius(encoder: Encoder) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    return int(-(-radius // 1))
+    _try_out(encoder, round_up(math.ceil(radius), max(encoder.strides)))
+    return math.ceil(radius)
+
+
+def _try_out(encoder: Encoder, reach: int) -> None:
+    """Change everything beyond the reach and see that nothing follows: no list of layer names is ever complete."""
+    stride = max(encoder.strides)
+    side = 2 * reach + 4 * stride
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randint(0, 256, (2, 1, 3, side, side), generator=generator, dtype=torch.uint8)
+    # The images differ in a rim one deep cell wide; the two deep cells in the middle lie `reach` from it.
+    second[:, :, stride:-stride, stride:-stride] = first[:, :, stride:-stride, stride:-stride]
+    cell = reach // stride + 1
+    with torch.inference_mode():
+        one, other = (encoder(image)[-1][..., cell : cell + 2, cell : cell + 2] for image in (first, second))
+    if not torch.allclose(one, other, rtol=1e-4, atol=1e-4 * float(one.abs().max())):
+        raise ModelError(
+            "this encoder sees further than its layers tell (attention or pooling over the whole tile), so the map "
+            "would depend on how the slide is cut; choose another, such as tf_efficientnet_lite0, resnet or convnext."
+        )

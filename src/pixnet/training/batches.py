@@ -61,12 +61,20 @@ class Batcher:
         Pixels along a latent cell.
     tile_um
         Side of a tile's core, in um; widened to hold the largest region.
+    jitter
+        None: tiles are seen through the given views. Otherwise each through a fresh one, drawn with this jitter.
     """
 
     def __init__(
-        self, targets: Sequence[Targets], views: Sequence[Sequence[View]], pitch_um: float, finest: int, tile_um: float
+        self,
+        targets: Sequence[Targets],
+        views: Sequence[Sequence[View]],
+        pitch_um: float,
+        finest: int,
+        tile_um: float,
+        jitter: float | None = None,
     ) -> None:
-        self.targets, self.views, self.pitch_um, self.finest = targets, views, pitch_um, finest
+        self.targets, self.views, self.pitch_um, self.finest, self.jitter = targets, views, pitch_um, finest, jitter
         # Per sample (n, 4): first row, first column, last row, last column of each region, in latent cells.
         self.cells = [
             np.concatenate(
@@ -90,7 +98,11 @@ class Batcher:
             top, left, bottom, right = self.cells[number][region]
             row = int(rng.integers(bottom - self.side, top, endpoint=True))
             col = int(rng.integers(right - self.side, left, endpoint=True))
-            view = self.views[number][int(rng.integers(len(self.views[number])))]
+            if self.jitter is None:
+                view = self.views[number][int(rng.integers(len(self.views[number])))]
+            else:
+                plain = self.views[number][0]
+                view = View.draw(plain.sample, plain.lattice, rng, self.jitter)
             placed.append((number, Box(row, col, self.side, self.side), view))
         return self._batch(placed, [self._inside(number, box) for number, box, _ in placed])
 
@@ -123,13 +135,14 @@ class Batcher:
 
     def _batch(self, placed: list[tuple[int, Box, View]], inside: list[NDArray[np.int64]]) -> Batch:
         views, wants, blocks = [], [], []
-        for (_, box, view), index in zip(placed, inside, strict=True):
+        for (number, box, view), index in zip(placed, inside, strict=True):
             grid = view.lattice.grid(self.finest)
             want = view.symmetry.box(box, grid.height, grid.width)
             views.append(view)
             wants.append(want)
-            blocks.append(view.coverage(index, want, self.finest))
-        coverage = sparse.block_diag(blocks, format="csr")
+            regions = self.targets[number].sample.regions.take(index)
+            blocks.append(view.coverage(regions, want, self.finest))
+        coverage = sparse.csr_array(sparse.block_diag(blocks, format="csr"))
         pairs = [(number, index) for (number, _, _), index in zip(placed, inside, strict=True)]
 
         def gather(name: str) -> Tensor:
@@ -139,6 +152,6 @@ class Batcher:
         sample = np.concatenate([np.full(len(index), number) for number, index in pairs])
         area = torch.from_numpy(np.asarray(coverage.sum(axis=1), dtype=np.float32).ravel())
         return Batch(
-            views, wants, to_torch(sparse.csr_array(coverage)), area,
+            views, wants, to_torch(coverage), area,
             gather("counts"), gather("total"), gather("values"), torch.from_numpy(sample),
         )

@@ -33,8 +33,8 @@ class TrainingConfig(BaseModel):
     ema
         Decay of the running mean of the weights, which is what is validated and kept; 0 keeps the last weights.
     views
-        Views of each slide (a turn or flip and a jitter of its stain) whose features are computed once and kept on
-        disk, while the encoder is frozen. 0: a fresh view for each tile, computed on the fly.
+        Views of each slide: the slide as it is, then turns and flips with a jitter of the stain. Their features are
+        computed once and kept on disk while the encoder is frozen. 0: a fresh view for each tile, on the fly.
     stain_jitter
         Standard deviation of the stain's strength, relative to one.
     min_counts
@@ -52,7 +52,7 @@ class TrainingConfig(BaseModel):
         Everything random follows from it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps: int = Field(400, gt=0)
     tiles: int = Field(32, gt=0)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pixnet.grid import Box, round_up
 from pixnet.network.decoder import Crop
@@ -74,13 +73,17 @@ class KeptFeatures:
         Its encoder is frozen.
     folder
         Where features are kept; other runs may share it.
+    tile
+        Side of a tile's core, in pixels.
     """
 
-    def __init__(self, network: Network, folder: Path) -> None:
+    def __init__(self, network: Network, folder: Path, tile: int) -> None:
         self.network = network
         self.folder = folder
+        # How far from a region's edge a tile that holds the region may ask for features.
+        self.reach = tile + network.decoder_margin + network.stride
         # A margin around the lattice, on the slide's background, so that tiles at the edge need no special case.
-        self.margin = round_up(network.halo, network.stride)
+        self.margin = round_up(self.reach, network.stride)
         self._encoder = weights_hash(network.encoder)
         self._maps: dict[View, list[NDArray[np.float16]]] = {}
 
@@ -115,8 +118,9 @@ class KeptFeatures:
             "slide": slide.fingerprint(),
             "mpp": [slide.mpp, view.lattice.mpp],
             "encoder": self._encoder,
+            "network": network.config.encoder.model_dump(mode="json", exclude={"weights", "trainable"}),
             "strides": network.strides,
-            "margin": self.margin,
+            "reach": self.reach,
             "view": [repr(view.symmetry), view.stain],
             "regions": hashlib.sha256(np.ascontiguousarray(view.sample.regions.bounds_um)).hexdigest(),
         }
@@ -126,19 +130,19 @@ class KeptFeatures:
         network, margin = self.network, self.margin
         height, width = (side + 2 * margin for side in view.shape)
         folder.mkdir(parents=True, exist_ok=True)
-        channels = (*network.encoder.channels, *(network.encoder.channels[-1],) * network.config.decoder.context_levels)
         maps = [
             np.lib.format.open_memmap(
                 folder / f"{stride}.npy", mode="w+", dtype=np.float16, shape=(height // stride, width // stride, count)
             )
-            for stride, count in zip(network.strides, channels, strict=True)
+            for stride, count in zip(network.strides, network.channels, strict=True)
         ]
         near = self._boxes_near(view)
         device = network.head.scale.device
         halo = round_up(network.encoder_halo, network.stride)
-        for row in range(-margin, view.shape[0] + margin, _CORE):
-            for col in range(-margin, view.shape[1] + margin, _CORE):
-                h, w = min(_CORE, view.shape[0] + margin - row), min(_CORE, view.shape[1] + margin - col)
+        core = round_up(_CORE, network.stride)
+        for row in range(-margin, view.shape[0] + margin, core):
+            for col in range(-margin, view.shape[1] + margin, core):
+                h, w = min(core, view.shape[0] + margin - row), min(core, view.shape[1] + margin - col)
                 touched = (near[:, 0] < row + h) & (near[:, 2] > row) & (near[:, 1] < col + w) & (near[:, 3] > col)
                 if not touched.any():
                     continue
@@ -158,20 +162,12 @@ class KeptFeatures:
 
     def _boxes_near(self, view: View) -> NDArray[np.float64]:
         """Give (regions, 4) first row, first column, last row, last column that a region's tile may need, in pixels."""
-        network, mpp = self.network, view.lattice.mpp
-        bounds = view.sample.regions.bounds_um / mpp
-        reach = network.decoder_margin + network.stride + 2 * (bounds[:, 2:] - bounds[:, :2]).max() + network.stride
         boxes = []
-        for left, top, right, bottom in bounds:
+        for left, top, right, bottom in view.sample.regions.bounds_um / view.lattice.mpp:
             box = Box(int(top), int(left), int(bottom - top) + 1, int(right - left) + 1)
             turned = view.place(box)
             boxes.append((turned.row, turned.col, turned.row + turned.height, turned.col + turned.width))
-        return np.asarray(boxes, np.float64) + np.array([-reach, -reach, reach, reach])
+        return np.asarray(boxes, np.float64) + np.array([-1, -1, 1, 1]) * self.reach
 
 
 PyramidSource = LiveEncoder | KeptFeatures
-
-
-def to_device(tensor: Tensor, network: Network) -> Tensor:
-    """Bring a tensor to where the network is."""
-    return tensor.to(network.head.scale.device)

@@ -6,6 +6,8 @@ import csv
 import hashlib
 import json
 import logging
+import math
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -90,6 +92,9 @@ def fit_network(
     ModelError
         If a run cannot be resumed.
     """
+    ids = [sample.id for sample in samples]
+    if repeated := {name for name in ids if ids.count(name) > 1}:
+        raise DataError(f"sample id {sorted(repeated)[0]!r} occurs twice; give each sample an id of its own.")
     _open_work(work, _run_key(samples, panel, network_config, config), resume)
     rate = network_config.head == "rate"
     targets = [Targets.of(sample, panel, config.min_counts, rate) for sample in samples]
@@ -102,7 +107,9 @@ def fit_network(
     network = _new_network(network_config, targets, config.seed).to(device)
     source: PyramidSource
     if config.views and not network_config.encoder.trainable:
-        source = KeptFeatures(network, features or work / "features")
+        widest = max(float((b[:, 2:] - b[:, :2]).max()) for b in (t.sample.regions.bounds_um for t in targets))
+        tile = math.ceil(max(config.tile_um, widest) / network_config.mpp) + 2 * network.strides[0]
+        source = KeptFeatures(network, features or work / "features", tile)
     else:
         source = LiveEncoder(network)
     views = _draw_views(targets, network, config)
@@ -115,7 +122,8 @@ def fit_network(
 
     def batcher(part: Sequence[Targets]) -> Batcher:
         sets = [views[target.sample.id] for target in part]
-        return Batcher(part, sets, network_config.pitch_um, network.strides[0], config.tile_um)
+        jitter = None if config.views else config.stain_jitter
+        return Batcher(part, sets, network_config.pitch_um, network.strides[0], config.tile_um, jitter)
 
     def run(stage: str, part: Sequence[Targets], validation: Sequence[Targets], steps: int) -> History:
         def report(name: str, done: int, total: int, history: History) -> None:
@@ -126,11 +134,19 @@ def fit_network(
         held = batcher(validation) if validation else None
         return train(network, source, batcher(part), held, config, stage, steps, work / f"{stage}.ckpt", report)
 
+    def start() -> None:
+        network.load_state_dict(_new_network(network_config, targets, config.seed).state_dict())
+        draws = np.random.default_rng([config.seed, 2])
+        batches = [batcher(targets).draw(config.tiles, draws) for _ in range(4)]
+        with torch.no_grad():
+            network.decoder.learn_scale([source.crops(batch.views, batch.wants) for batch in batches])
+
     training, validation = split(targets, config.validation, config.seed)
+    start()
     history = run("search" if validation else "fit", training, validation, config.steps)
     rows, steps = list(history.rows), history.best_step or config.steps
     if validation and config.refit:
-        network.load_state_dict(_new_network(network_config, targets, config.seed).state_dict())
+        start()
         rows += run("refit", targets, [], steps).rows
     _write_metrics(work / "metrics.csv", rows)
     return Fitted(network, rows, steps)
@@ -157,7 +173,7 @@ def _new_network(config: NetworkConfig, targets: Sequence[Targets], seed: int) -
 def _draw_views(targets: Sequence[Targets], network: Network, config: TrainingConfig) -> dict[str, list[View]]:
     """Give each sample its views, by id; the first is the slide as it is, which validation uses."""
     views = {}
-    for number, target in enumerate(targets):
+    for target in targets:
         slide = target.sample.slide
         lattice = Lattice(slide.width_um, slide.height_um, network.config.mpp, network.stride, network.halo)
         own = [View(target.sample, lattice)]
@@ -166,7 +182,6 @@ def _draw_views(targets: Sequence[Targets], network: Network, config: TrainingCo
             key = int(slide.fingerprint()[:12], 16)
             own.append(View.draw(target.sample, lattice, np.random.default_rng([key, index]), config.stain_jitter))
         views[target.sample.id] = own
-        del number
     return views
 
 
@@ -176,17 +191,21 @@ def _run_key(
     """Hash all that a run depends on."""
     facts = [
         network_config.model_dump(mode="json"), config.model_dump(mode="json"), list(panel.names),
-        [[s.id, s.slide.fingerprint(), s.slide.mpp, float(s.depth.sum()), len(s.regions)] for s in samples],
+        [[s.id, s.slide.fingerprint(), s.slide.mpp, float(s.depth.sum()), _bounds_hash(s)] for s in samples],
         torch.get_num_threads(),
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+def _bounds_hash(sample: Sample) -> str:
+    return hashlib.sha256(np.ascontiguousarray(sample.regions.bounds_um)).hexdigest()
+
+
 def _open_work(work: Path, key: str, resume: bool) -> None:
     """Make the folder ready: emptied of an earlier run's checkpoints, or checked to be this run's own."""
-    note = work / "run.json"
+    note = work / "run"
     if resume and note.exists():
-        if json.loads(note.read_text()).get("run") != key:
+        if note.read_text() != key:
             raise ModelError(
                 f"{work}: holds a run with other settings, samples or threads; train without --resume to start anew."
             )
@@ -195,7 +214,9 @@ def _open_work(work: Path, key: str, resume: bool) -> None:
         for leftover in (*work.glob("*.ckpt"), *work.glob("*.part"), *work.glob("metrics.csv")):
             leftover.unlink()
     work.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps({"run": key}))
+    partial = work / "run.part"
+    partial.write_text(key)
+    os.replace(partial, note)
 
 
 def _write_metrics(path: Path, rows: list[dict[str, float | str]]) -> None:

@@ -85,7 +85,8 @@ def train(
     history, first, loss_sum, loss_count = History(), 0, 0.0, 0
     if checkpoint and checkpoint.exists():
         state = load_checkpoint(checkpoint, {"network": network, "objective": objective, "optimiser": optimiser})
-        average, best, first = state["average"], state["best"], state["step"]
+        average, best = ({k: v.to(device) for k, v in state[name].items()} for name in ("average", "best"))
+        first = state["step"]
         history, (loss_sum, loss_count) = History(**state["history"]), state["loss"]
 
     amp = device.type == "cuda"

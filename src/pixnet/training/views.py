@@ -12,6 +12,7 @@ from scipy import sparse
 from pixnet.grid import Box, Lattice
 
 if TYPE_CHECKING:
+    from pixnet.regions import Regions
     from pixnet.sample import Sample
 
 # Optical densities of haematoxylin, eosin and the residual (Ruifrok and Johnston 2001, table 2 and its complement).
@@ -103,13 +104,13 @@ class View:
         """Bring a box of the slide's lattice to the frame of the view."""
         return self.symmetry.box(box, self.lattice.height, self.lattice.width)
 
-    def coverage(self, index: NDArray[np.int64], want: Box, finest: int) -> sparse.csr_array:
-        """Give the valid area of some regions on the wanted cells.
+    def coverage(self, regions: Regions, want: Box, finest: int) -> sparse.csr_array:
+        """Give the valid area of regions on the wanted cells.
 
         Parameters
         ----------
-        index
-            Which regions.
+        regions
+            The regions, in um on the slide.
         want
             Cells of `finest` pixels, in the frame of the view.
         finest
@@ -122,7 +123,7 @@ class View:
         """
         grid = self.lattice.grid(finest)
         original = self.symmetry.original(want, grid.height, grid.width)
-        area = self.sample.regions.take(index).coverage(
+        area = regions.coverage(
             grid.crop(original.row, original.col, original.height, original.width)
         )
         pixels = Box(*(finest * side for side in (original.row, original.col, original.height, original.width)))

@@ -1,0 +1,87 @@
+"""How far a long run is: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+_EVERY_SECONDS = 30.0
+
+
+class Progress:
+    """Call it with a stage's name, the work done, the work in all and a few words.
+
+    Parameters
+    ----------
+    stream
+        Where to; stderr by default, so that what a command prints can be piped on.
+    terminal
+        Whether to draw bars; by default if the stream is a terminal. Otherwise a line is written every 30 seconds
+        and at the end of each stage.
+    clock
+        Gives seconds.
+    """
+
+    def __init__(
+        self, stream: TextIO | None = None, terminal: bool | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty() if terminal is None else terminal
+        self._clock = clock
+        self._start = self._told = clock()
+        self._stage: tuple[str, bool] = ("", False)  # name of the stage, and whether its end was told
+        self._bars: Bars | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        if self._terminal:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as Bars
+
+            self._bars = Bars(
+                TextColumn("{task.description:<10}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[words]}", markup=False),
+                console=Console(file=self._stream, force_terminal=True),
+            )
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int, words: str = "") -> None:
+        """Tell how far a stage is."""
+        if self._bars is not None:
+            if stage not in self._tasks:
+                self._tasks[stage] = self._bars.add_task(stage, total=total, words="")
+            self._bars.update(self._tasks[stage], completed=done, total=total, words=words)
+            return
+        now = self._clock()
+        if self._stage[0] != stage or done < total:
+            self._stage = (stage, False)
+        at_end = done >= total and not self._stage[1]
+        if at_end or now - self._told >= _EVERY_SECONDS:
+            self._stage = (stage, done >= total)
+            self._told = now
+            parts = [f"{stage} {done}/{total}", words, f"{_clock_time(now - self._start)} elapsed"]
+            print(", ".join(part for part in parts if part), file=self._stream, flush=True)
+
+
+def _clock_time(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

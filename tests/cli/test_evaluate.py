@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import anndata
+import numpy as np
+import pytest
+
+from pixnet.field import ExpressionField
+
+SCORES = {"mse", "mae", "pcc_f", "pcc_s", "pcc_m", "n_regions", "n_genes", "seconds", "peak_rss_mb"}
+
+
+@pytest.fixture(scope="module")
+def evaluated(data, run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("evaluated") / "out"
+    arguments = ("--hold-out", "C", "--methods", "pixnet,ridge,mean", "--config", data / "small.toml", "--out", out)
+    done = run("evaluate", data / "samples.toml", *arguments)
+    assert done.status == 0, done.err
+    return done, out
+
+
+def test_the_results_have_their_shape(evaluated):
+    _, out = evaluated
+    results = json.loads((out / "results.json").read_text())
+    assert {"protocol", "methods", "noise_estimate", "excluded_regions", "per_gene"} <= results.keys()
+    assert list(results["methods"]) == ["pixnet", "ridge", "mean"]
+    for scores in results["methods"].values():
+        assert scores.keys() >= SCORES
+        assert scores["n_genes"] == 12
+        assert scores["seconds"] > 0
+        assert scores["peak_rss_mb"] > 100
+        low, high = scores["pcc_m_interval"]
+        assert low <= scores["pcc_m"] <= high
+        assert scores["unfiltered"]["n_regions"] == scores["n_regions"] + results["excluded_regions"]
+    assert results["noise_estimate"].keys() >= {"pcc_f", "pcc_s", "pcc_m"}
+    protocol = results["protocol"]
+    assert (protocol["train"], protocol["test"], protocol["min_counts"]) == (["A", "B"], ["C"], 100)
+    assert protocol["donors_on_both_sides"] == ["breast-donor-42"]
+    assert {name: len(facts["slide_sha256"]) for name, facts in protocol["data"].items()} == dict.fromkeys("ABC", 64)
+
+
+def test_the_tables_agree_with_the_results(evaluated):
+    _, out = evaluated
+    results = json.loads((out / "results.json").read_text())
+    table = anndata.read_h5ad(out / "predictions.h5ad")
+    kept = np.asarray(table.obs["kept"], bool)
+    assert kept.sum() == results["methods"]["pixnet"]["n_regions"]
+    assert set(table.layers) == {"pixnet", "ridge", "mean"}
+    error = np.asarray(table.layers["ridge"], float)[kept] - np.asarray(table.X, float)[kept]
+    assert np.mean(error**2) == pytest.approx(results["methods"]["ridge"]["mse"], rel=1e-5)
+    with (out / results["per_gene"]).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["gene"] for row in rows] == results["protocol"]["genes"] == list(table.var_names)
+    mean = np.mean([float(row["pcc_pixnet"]) for row in rows])
+    assert mean == pytest.approx(results["methods"]["pixnet"]["pcc_m"], abs=1e-5)
+
+
+def test_the_model_and_its_field_are_kept(evaluated, data):
+    _, out = evaluated
+    card = json.loads((out / "model" / "card.json").read_text())
+    assert [sample["id"] for sample in card["samples"]] == ["A", "B"]
+    assert (out / "model" / "metrics.csv").is_file()
+    field = ExpressionField.open(out / "fields" / "C")
+    assert list(field.genes) == json.loads((out / "results.json").read_text())["protocol"]["genes"]
+    names = {path.name for path in out.iterdir()}
+    assert names == {"model", "fields", "results.json", "per_gene.csv", "predictions.h5ad", "report.html"}
+
+
+def test_a_table_is_printed_and_the_donor_warned_of(evaluated):
+    done, out = evaluated
+    lines = done.out.splitlines()
+    assert lines[0].split()[:4] == ["method", "PCC@F", "PCC@S", "PCC@M"]
+    assert [line.split()[0] for line in lines[1:4]] == ["pixnet", "ridge", "mean"]
+    assert lines[-2:] == [f"Results: {out / 'results.json'}", f"Report: {out / 'report.html'}"]
+    warned = [line for line in done.messages if line.startswith("Warning: ")]
+    assert len(warned) == 1
+    assert "donor breast-donor-42 is on both sides" in warned[0]
+    assert "nothing about new donors" in warned[0]
+
+
+def test_results_are_not_overwritten_unasked(evaluated, data, run):
+    _, out = evaluated
+    done = run("evaluate", data / "samples.toml", "--hold-out", "C", "--out", out)
+    done.assert_refused(str(out), "results.json already", "--overwrite")
+
+
+def test_a_failed_run_leaves_good_results(evaluated, data, run, tmp_path):
+    out = shutil.copytree(evaluated[1], tmp_path / "out")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    # The encoder's depth and the decoder's widths contradict each other, which shows when the network is made.
+    (tmp_path / "bad.toml").write_text((data / "small.toml").read_text().replace("[8, 8, 8, 8]", "[8, 8]"))
+    arguments = ("--hold-out", "C", "--overwrite", "--config", tmp_path / "bad.toml", "--out", out)
+    run("evaluate", data / "samples.toml", *arguments).assert_refused("channels")
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_results_are_replaced_when_asked(evaluated, data, run, tmp_path):
+    out = shutil.copytree(evaluated[1], tmp_path / "out")
+    arguments = ("--samples", "A,C", "--hold-out", "C", "--methods", "mean", "--min-counts", "50", "--seed", "3")
+    done = run("evaluate", data / "samples.toml", *arguments, "--genes", "4", "--overwrite", "--out", out)
+    assert done.status == 0, done.err
+    results = json.loads((out / "results.json").read_text())
+    assert list(results["methods"]) == ["mean"]
+    assert results["protocol"]["train"] == ["A"]
+    assert (len(results["protocol"]["genes"]), results["protocol"]["seed"]) == (4, 3)
+    assert results["protocol"]["min_counts"] == 50
+    assert not (out / "model").exists()
+    assert not (out / "fields").exists()
+
+
+def test_several_manifests_are_one_data_set(data, run, tmp_path):
+    other = shutil.copytree(data, tmp_path / "other")
+    text = (other / "samples.toml").read_text()
+    (other / "samples.toml").write_text(text.replace('id = "', 'id = "X'))
+    arguments = ("--samples", "XA,B", "--hold-out", "B", "--methods", "mean", "--genes", "4", "--min-counts", "50")
+    manifests = (data / "samples.toml", other / "samples.toml")
+    done = run("evaluate", *manifests, *arguments, "--out", tmp_path / "out")
+    assert done.status == 0, done.err
+    protocol = json.loads((tmp_path / "out" / "results.json").read_text())["protocol"]
+    assert (protocol["train"], protocol["test"]) == (["XA"], ["B"])
+    assert protocol["manifests"] == [str(path) for path in manifests]
+    done = run("evaluate", data / "samples.toml", data / "samples.toml", *arguments, "--out", tmp_path / "twice")
+    done.assert_refused("'A' is also in")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--hold-out", "C", "--methods", "pixnet,magic"], "method 'magic' is not known; there are pixnet, ridge, mean"),
+        (["--hold-out", "Z"], "no sample 'Z' to hold out; there are A, B, C"),
+        (["--hold-out", "C", "--samples", "A,B"], "no sample 'C' to hold out; there are A, B"),
+        (["--hold-out", "C", "--samples", "A,C,Q"], "no sample 'Q'; there are A, B, C"),
+        (["--hold-out", "A,B,C"], "none is left to train on"),
+        (["--hold-out", "C", "--samples", "C"], "none is left to train on"),
+        (["--hold-out", ","], "names nothing"),
+        (["--hold-out", "C", "--genes", "5000"], "give a number from 1 to"),
+        (["--hold-out", "C", "--genes", "4", "--min-counts", "1000000"], "Lower --min-counts"),
+    ],
+)
+def test_what_cannot_be_evaluated(data, run, tmp_path, arguments, words):
+    done = run("evaluate", data / "samples.toml", *arguments, "--out", tmp_path / "out")
+    done.assert_refused(words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_other_things_is_left_alone(data, run, tmp_path):
+    (tmp_path / "model").mkdir()
+    arguments = ("--hold-out", "C", "--methods", "mean", "--genes", "4", "--out", tmp_path)
+    run("evaluate", data / "samples.toml", *arguments).assert_refused("holds 'model' but no results.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

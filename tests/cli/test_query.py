@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+
+import anndata
+import numpy as np
+import pytest
+
+from pixnet.field import ExpressionField
+from pixnet.regions import Disks
+
+WIDTH_UM, HEIGHT_UM = 300, 260
+
+
+@pytest.fixture
+def disks(tmp_path):
+    path = tmp_path / "disks.csv"
+    path.write_text("id,x_um,y_um\nfirst,100,90\nsecond,200.5,150\n")
+    return path
+
+
+@pytest.fixture
+def polygons(tmp_path):
+    ring = [[0, 0], [WIDTH_UM, 0], [WIDTH_UM, HEIGHT_UM], [0, HEIGHT_UM], [0, 0]]
+    features = [
+        {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": {"name": "all"}}
+    ]
+    path = tmp_path / "shapes.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def test_disks_are_read_off(field, run, disks, tmp_path):
+    out = tmp_path / "new" / "table.h5ad"
+    done = run("query", field, "--disks", disks, "--diameter-um", "55", "--out", out)
+    assert done.status == 0, done.err
+    assert done.out == f"Table: {out} (2 regions x 12 genes; expected counts)\n"
+    table = anndata.read_h5ad(out)
+    assert list(table.obs_names) == ["first", "second"]
+    expected = ExpressionField.open(field).query(Disks(np.array([[100.0, 90.0], [200.5, 150.0]]), 55.0))
+    np.testing.assert_array_equal(table.X, expected.X)
+    np.testing.assert_array_equal(table.layers["log1p"], expected.layers["log1p"])
+    assert table.uns["pixnet"]["units"] == "expected counts"
+    assert [path.name for path in out.parent.iterdir()] == ["table.h5ad"]
+
+
+def test_each_disk_may_have_a_size_of_its_own(field, run, tmp_path):
+    (tmp_path / "disks.csv").write_text("x_um,y_um,diameter_um\n100,90,20\n100,90,40\n")
+    done = run("query", field, "--disks", tmp_path / "disks.csv", "--out", tmp_path / "table.h5ad")
+    assert done.status == 0, done.err
+    table = anndata.read_h5ad(tmp_path / "table.h5ad")
+    np.testing.assert_allclose(table.obs["area_um2"], [100 * np.pi, 400 * np.pi])
+
+
+def test_a_grid_adds_up_to_the_polygon_that_it_covers(field, run, polygons, tmp_path):
+    assert run("query", field, "--grid-um", "7.5", "--out", tmp_path / "grid.h5ad").status == 0
+    assert run("query", field, "--polygons", polygons, "--out", tmp_path / "all.h5ad").status == 0
+    grid, whole = (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("grid", "all"))
+    assert grid.n_obs == 40 * 35
+    assert (grid.obs["row"].max(), grid.obs["col"].max()) == (34, 39)
+    assert list(whole.obs_names) == ["all"]
+    np.testing.assert_allclose(np.asarray(grid.X).sum(axis=0), np.asarray(whole.X)[0], rtol=1e-5)
+
+
+def test_some_genes_are_read_in_the_order_asked_for(field, run, disks, tmp_path):
+    names = ExpressionField.open(field).genes[3:1:-1]
+    arguments = ("--disks", disks, "--diameter-um", "55", "--genes", ",".join(names))
+    assert run("query", field, *arguments, "--out", tmp_path / "table.h5ad").status == 0
+    assert tuple(anndata.read_h5ad(tmp_path / "table.h5ad").var_names) == names
+
+
+def test_a_table_is_not_overwritten_unasked(field, run, disks, tmp_path):
+    out = tmp_path / "table.h5ad"
+    out.write_text("good")
+    arguments = ("query", field, "--disks", disks, "--diameter-um", "55", "--out", out)
+    run(*arguments).assert_refused("table.h5ad", "exists already")
+    assert out.read_text() == "good"
+    assert run(*arguments, "--overwrite").status == 0
+    assert anndata.read_h5ad(out).n_obs == 2
+
+
+def test_a_failed_query_leaves_a_good_table(field, run, disks, tmp_path):
+    out = tmp_path / "table.h5ad"
+    out.write_text("good")
+    arguments = ("--disks", disks, "--diameter-um", "55", "--genes", "NOSUCH", "--overwrite", "--out", out)
+    run("query", field, *arguments).assert_refused("NOSUCH")
+    assert out.read_text() == "good"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disks.csv", "table.h5ad"]
+
+
+def test_regions_off_the_slide_are_warned_of(field, run, tmp_path):
+    (tmp_path / "disks.csv").write_text("x_um,y_um\n100,90\n5000,90\n")
+    arguments = ("--disks", tmp_path / "disks.csv", "--diameter-um", "55", "--out", tmp_path / "table.h5ad")
+    done = run("query", field, *arguments)
+    assert done.status == 0
+    assert len(done.messages) == 1
+    assert done.messages[0].startswith("Warning: 1 of 2 regions lie outside")
+
+
+@pytest.mark.parametrize("side", ["0.001", "1e-9"])
+def test_a_table_too_large_is_refused_before_it_is_made(field, run, tmp_path, side):
+    done = run("query", field, "--grid-um", side, "--out", tmp_path / "table.h5ad")
+    done.assert_refused("GB", "--genes", "coarser grid")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "one of --disks, --grid-um and --polygons"),
+        (["--grid-um", "8", "--polygons", "x.geojson"], "one of --disks, --grid-um and --polygons"),
+        (["--grid-um", "8", "--diameter-um", "55"], "leave it out"),
+        (["--grid-um", "0"], "positive"),
+        (["--grid-um", "nan"], "positive"),
+        (["--disks", "missing.csv", "--diameter-um", "55"], "missing.csv: cannot be read"),
+        (["--polygons", "missing.geojson"], "missing.geojson cannot be read"),
+        (["--grid-um", "50", "--genes", ", ,"], "names nothing"),
+    ],
+)
+def test_options_that_contradict_each_other(field, run, tmp_path, arguments, words):
+    run("query", field, *arguments, "--out", tmp_path / "table.h5ad").assert_refused(words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_table_is_called_by_its_format(field, run, tmp_path):
+    run("query", field, "--grid-um", "50", "--out", tmp_path / "table.csv").assert_refused("ends in .h5ad")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x,y\n1,2\n", "no column 'x_um', found 'x', 'y'"),
+        ("x_um,y_um\n", "no disks"),
+        ("x_um,y_um\n1,2\n1,here\n", "line 3 has 'here' as y_um"),
+        ("x_um,y_um\n1,inf\n", "line 2 has 'inf' as y_um"),
+        ("id,x_um,y_um\na,1,2\na,3,4\n", "two disks are called 'a'"),
+        ("x_um,y_um,diameter_um\n1,2,5\n", "choose one"),
+        ("x_um,y_um\n-900,-900\n", "none of the 1 regions touches the slide"),
+        ("", "no CSV table"),
+        (b"\xff\xfe\x00\x01", "no CSV table"),
+    ],
+)
+def test_a_bad_table_of_disks_is_explained(field, run, tmp_path, text, words):
+    (tmp_path / "disks.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    arguments = ("--disks", tmp_path / "disks.csv", "--diameter-um", "55", "--out", tmp_path / "table.h5ad")
+    run("query", field, *arguments).assert_refused(words)
+    assert [path.name for path in tmp_path.iterdir()] == ["disks.csv"]
+
+
+def test_disks_need_a_size(field, run, disks, tmp_path):
+    done = run("query", field, "--disks", disks, "--out", tmp_path / "table.h5ad")
+    done.assert_refused("--diameter-um", "diameter_um")

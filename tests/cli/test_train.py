@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+# Checkpoints after every step, so that a short run can be killed between two of them.
+_EAGER = "import pixnet.training.loop as loop; loop._CHECKPOINT_SECONDS = 0.0; from pixnet.cli import main; main()"
+
+
+def test_a_model_folder_holds_what_was_asked_for(data, model):
+    card = json.loads((model / "card.json").read_text())
+    assert [sample["id"] for sample in card["samples"]] == ["A", "B"]
+    assert len(card["genes"]) == 12
+    assert card["steps"] == 6
+    with (model / "metrics.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["6"]
+    assert sorted(path.name for path in model.parent.iterdir()) == ["model"]
+
+
+def test_options_come_before_the_file(data, run, tmp_path):
+    out = tmp_path / "model"
+    arguments = ("--config", data / "small.toml", "--genes", "5", "--seed", "7", "--samples", "B,A", "--device", "cpu")
+    done = run("train", data / "samples.toml", *arguments, "--out", out)
+    assert done.status == 0, done.err
+    assert done.out.startswith(f"Model: {out} (5 genes, 6 steps on 2 samples)")
+    card = json.loads((out / "card.json").read_text())
+    assert (len(card["genes"]), card["seed"]) == (5, 7)
+    assert [sample["id"] for sample in card["samples"]] == ["B", "A"]
+
+
+def test_a_model_is_not_overwritten_unasked(data, model, run):
+    before = {path.name: path.read_bytes() for path in model.iterdir()}
+    run("train", data / "samples.toml", "--out", model).assert_refused(str(model), "exists already", "--overwrite")
+    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+
+
+def test_only_a_model_is_overwritten(data, run, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    run("train", data / "samples.toml", "--out", tmp_path, "--overwrite").assert_refused("no model folder")
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_folder_in_the_way_of_the_checkpoints_is_left_alone(data, run, tmp_path):
+    (tmp_path / "model.work").mkdir()
+    (tmp_path / "model.work" / "notes").write_text("mine")
+    run("train", data / "samples.toml", "--out", tmp_path / "model").assert_refused("model.work", "move it away")
+    assert (tmp_path / "model.work" / "notes").exists()
+
+
+def test_a_failed_training_leaves_nothing(data, run, tmp_path):
+    (tmp_path / "few.toml").write_text((data / "small.toml").read_text().replace("min_counts = 100", "min_counts = 1000000"))
+    done = run("train", data / "samples.toml", "--config", tmp_path / "few.toml", "--out", tmp_path / "model")
+    done.assert_refused("regions")
+    assert [path.name for path in tmp_path.iterdir()] == ["few.toml"]
+
+
+def test_a_preset_belongs_into_the_file(data, run, tmp_path):
+    arguments = ("--config", data / "small.toml", "--preset", "paper", "--out", tmp_path / "model")
+    run("train", data / "samples.toml", *arguments).assert_refused("--preset paper", "into the file")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[training]\nstep = 5", "did you mean 'steps'?"),
+        ("[training]\nsteps = 0", "training.steps = 0"),
+        ("[training", "no valid TOML"),
+        ('preset = "huge"', "preset 'huge' is not known"),
+    ],
+)
+def test_a_bad_configuration_is_explained(data, run, tmp_path, text, words):
+    (tmp_path / "bad.toml").write_text(text)
+    done = run("train", data / "samples.toml", "--config", tmp_path / "bad.toml", "--out", tmp_path / "model")
+    done.assert_refused("bad.toml", words)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.toml"]
+
+
+def test_a_killed_run_goes_on_to_the_same_model(data, tmp_path):
+    config = (data / "small.toml").read_text().replace("steps = 6", "steps = 40").replace('"none"', '"block"')
+    (tmp_path / "run.toml").write_text(config + "\n")
+    options = ["--samples", "A,B", "--config", str(tmp_path / "run.toml"), "--threads", "1", "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def start(name: str, *more: str) -> subprocess.Popen[str]:
+        arguments = ["train", str(data / "samples.toml"), *options, "--out", str(tmp_path / name), *more]
+        return subprocess.Popen(
+            [sys.executable, "-c", _EAGER, *arguments], env=environment, stderr=subprocess.PIPE, text=True
+        )
+
+    killed = start("killed")
+    # The second stage has begun: the search for the number of steps lies behind, the final training ahead.
+    while not (tmp_path / "killed.work" / "refit.ckpt").exists():
+        assert killed.poll() is None, killed.communicate()[1]
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert not (tmp_path / "killed").exists()
+    for name, *more in (("killed", "--resume"), ("whole",)):
+        process = start(name, *more)
+        assert "Error" not in process.communicate()[1]
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("killed", "whole"))
+    assert first == second
+    assert (tmp_path / "killed" / "metrics.csv").read_text() == (tmp_path / "whole" / "metrics.csv").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "run.toml", "whole"]
+
+
+def test_nothing_to_resume_is_said(data, run, tmp_path):
+    arguments = ("--config", data / "small.toml", "--samples", "A,B", "--resume", "--out", tmp_path / "model")
+    done = run("train", data / "samples.toml", *arguments)
+    assert done.status == 0
+    assert [line for line in done.messages if "starts anew" in line and line.startswith("Warning: ")]

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixnet.config import Config
+from pixnet.errors import DataError
+from pixnet.evaluation.figures import Backdrop, Marks
+from pixnet.evaluation.protocol import evaluate
+from pixnet.evaluation.report import Section, Table, number, richest_window, shrink, write_report
+from pixnet.sample import Sample
+from pixnet.slide import Slide
+from pixnet.virtual import VirtualTissue, spots
+
+IMAGE = re.compile(r'src="data:image/(png|jpeg);base64,([A-Za-z0-9+/=]+)"')
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Sample]]:
+    samples = [
+        VirtualTissue.generate("breast", seed, donor, 400.0, 300.0).measure(spots(400.0, 300.0, 100.0, 100.0), 0)
+        for seed, donor in ((1, 5), (2, 6))
+    ]
+    config = Config.of(
+        {
+            "training": {"steps": 4, "tiles": 2, "views": 1, "min_counts": 10, "evaluate_every": 2},
+            "genes": {"number": 6},
+            "network": {"encoder": {"weights": "random"}},
+        }
+    )
+    out = tmp_path_factory.mktemp("evaluation") / "out"
+    evaluate(samples, [samples[1].id], out, config=config)
+    return out, samples[1:]
+
+
+def test_report_is_one_file_with_all_its_sections_and_pictures(evaluated: tuple[Path, list[Sample]]) -> None:
+    folder, samples = evaluated
+    extra = Section("One more", ["a < b"], [Table(["x", "y"], [["one", "2"]])])
+    path = write_report(folder, samples, [extra])
+    html = path.read_text(encoding="utf-8")
+    assert path == folder / "report.html"
+    titles = re.findall(r"<h2>(.*?)</h2>", html)
+    for word in ("What was done", "How good it is", "The slide of", "Observed and predicted", "dense map", "Training"):
+        assert any(word in title for title in titles), word
+    assert titles[-1] == "One more"
+    assert "a &lt; b" in html
+    # The slide, the genes' curve, three genes at regions, two dense maps, the training curve.
+    images = IMAGE.findall(html)
+    assert len(images) == 8 == html.count("<img ")
+    for _, content in images:
+        with Image.open(io.BytesIO(base64.b64decode(content))) as image:
+            assert np.ptp(np.asarray(image.convert("L"))) > 100
+    assert not re.search(r'(src|href)="(?!data:)|url\(|@import|<script|<link', html)
+    assert len(html) < 8e6
+
+
+def test_report_gives_the_scores_of_every_method(evaluated: tuple[Path, list[Sample]]) -> None:
+    folder, samples = evaluated
+    html = write_report(folder, samples).read_text(encoding="utf-8")
+    results = json.loads((folder / "results.json").read_text())
+    assert set(results["methods"]) == {"pixnet", "ridge", "mean"}
+    for name, one in results["methods"].items():
+        row = re.search(rf"<tr[^>]*><td>{name}</td>(.*?)</tr>", html)
+        assert row
+        for key in ("pcc_m", "pcc_s", "pcc_f", "mse", "mae"):
+            assert number(one[key]) in row[1]
+    assert f"<td>noise estimate</td><td>{number(results['noise_estimate']['pcc_m'])}</td>" in html
+    assert samples[0].id in html
+
+
+def test_report_warns_when_a_donor_is_on_both_sides(evaluated: tuple[Path, list[Sample]], tmp_path: Path) -> None:
+    folder, _ = evaluated
+    results = json.loads((folder / "results.json").read_text())
+    results["protocol"] |= {"donors_on_both_sides": ["P7"], "donor_note": "donor P7 is on both sides."}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "predictions.h5ad").write_bytes((folder / "predictions.h5ad").read_bytes())
+    # Neither model, field nor slide is at hand: what can be shown is shown.
+    html = write_report(tmp_path).read_text(encoding="utf-8")
+    assert '<p class="warning">Donor P7 is on both sides.</p>' in html
+    assert "Observed and predicted" in html
+    assert len(IMAGE.findall(html)) == 4
+
+
+def test_report_of_a_folder_without_evaluation_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"results\.json: is missing; give a folder that"):
+        write_report(tmp_path)
+    (tmp_path / "results.json").write_text("{")
+    (tmp_path / "predictions.h5ad").write_text("no table")
+    with pytest.raises(DataError, match="cannot be read"):
+        write_report(tmp_path)
+
+
+def test_number_is_a_dash_where_there_is_none() -> None:
+    assert number(None) == number(float("nan")) == "\N{EN DASH}"
+    assert number(-0.1234) == "\N{MINUS SIGN}0.123"
+
+
+def test_shrink_averages_whole_blocks() -> None:
+    values = np.arange(24.0).reshape(4, 6)
+    assert np.array_equal(shrink(values, 6), values)
+    assert np.array_equal(shrink(values, 3), values.reshape(2, 2, 3, 2).mean(axis=(1, 3)))
+
+
+def test_richest_window_is_where_the_map_varies() -> None:
+    values = np.zeros((40, 60))
+    values[30:38:2, 44:52:2] = 1.0
+    left, top, width, height = richest_window(values, 2.0, 20.0)
+    assert (width, height) == (20.0, 20.0)
+    assert left <= 2 * 44 < left + width
+    assert top <= 2 * 30 < top + height
+
+
+def test_outlines_have_the_size_of_the_regions() -> None:
+    centers, size = np.array([[10.0, 20.0], [50.0, 60.0]]), np.array([8.0, 4.0])
+    for square in (False, True):
+        outlines = Marks(centers, size, square).outlines()
+        assert np.allclose(np.ptp(outlines, axis=1), size[:, None], rtol=0.01)
+        assert np.allclose((outlines.min(axis=1) + outlines.max(axis=1)) / 2, centers)
+
+
+def test_backdrop_shows_the_asked_window() -> None:
+    rgb = np.zeros((40, 60, 3), np.uint8)
+    rgb[:, 30:] = 200
+    slide = Slide.from_array(rgb, 2.0)
+    whole = Backdrop.read(slide, pixels=30)
+    assert whole.window == (0.0, 0.0, 120.0, 80.0)
+    assert whole.rgb is not None
+    assert whole.rgb.shape == (20, 30, 3)
+    right = Backdrop.read(slide, (60.0, 0.0, 60.0, 80.0))
+    assert right.rgb is not None
+    assert (right.rgb == 200).all()
+    grey = right.grey().rgb
+    assert grey is not None
+    assert (grey > 200).all()

@@ -1,0 +1,101 @@
+"""Small networks that the tests of the network share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from pixnet.network.config import DecoderConfig, EncoderConfig, NetworkConfig
+from pixnet.network.network import Network
+
+MakeNetwork = Callable[..., Network]
+TINY = "test_resnet"  # timm's smallest network with stages at strides 2 to 32
+
+
+def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Give waves of several lengths with dots and noise, so that every scale has something to see."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = np.stack([110 + 60 * np.sin(x / a + y / b) for a, b in ((7, 11), (41, 23), (151, 97))], axis=-1)
+    waves[rng.random((height, width)) < 0.01] = 20
+    return np.clip(waves + rng.normal(0, 25, waves.shape), 0, 255).astype(np.uint8)
+
+
+def as_image(rgb: NDArray[np.uint8]) -> torch.Tensor:
+    """Give (H, W, 3) bytes as (3, H, W)."""
+    return torch.from_numpy(rgb).permute(2, 0, 1)
+
+
+def awaken(encoder: torch.nn.Module) -> None:
+    """Let the residual branches speak, which timm starts at or near zero: otherwise hardly a layer is tested."""
+    for name, value in encoder.named_parameters():
+        if name.endswith("gamma") or (value.dim() == 1 and name.endswith("weight") and not value.any()):
+            torch.nn.init.ones_(value)
+
+
+def settle(network: Network) -> Network:
+    """Set the decoder's batch statistics from a picture, as training would; otherwise activations die out."""
+    norms = [m for m in network.decoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the plain mean of what comes
+    network.train()
+    with torch.no_grad():
+        side = 2 * network.halo + 2 * network.stride
+        image = as_image(picture(side, side, seed=9))
+        network(image[None], _core(network, image))
+    return network.eval()
+
+
+def _core(network: Network, image: torch.Tensor) -> Any:
+    from pixnet.grid import Box
+
+    h = network.halo
+    return Box(h, h, image.shape[1] - 2 * h, image.shape[2] - 2 * h)
+
+
+@pytest.fixture(scope="session")
+def make_network() -> MakeNetwork:
+    """Make a settled network of random weights; narrow, whatever the presets say."""
+
+    def make(
+        name: str = TINY,
+        *,
+        weights: str = "random",
+        stride: int = 16,
+        finest: int = 2,
+        context: int = 1,
+        attention: str = "channel",
+        dsub: int = 2,
+        head: str = "rate",
+        outputs: int = 5,
+        width: int = 8,
+        settled: bool = True,
+        **encoder: Any,
+    ) -> Network:
+        torch.manual_seed(0)
+        chosen = EncoderConfig(name=name, weights=weights, stride=stride, finest=finest, **encoder)  # type: ignore[arg-type]
+        channels = (width,) * (len(chosen.strides) + context)
+        decoder = DecoderConfig(channels=channels, context_levels=context, dsub_steps=dsub, attention=attention)  # type: ignore[arg-type]
+        network = Network(NetworkConfig(encoder=chosen, decoder=decoder, head=head), outputs)  # type: ignore[arg-type]
+        if weights == "random":
+            awaken(network.encoder)
+        return settle(network) if settled else network.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session", name="awaken")
+def awaken_fixture() -> Callable[[torch.nn.Module], None]:
+    """Make every layer of a random encoder count."""
+    return awaken
+
+
+@pytest.fixture(scope="session")
+def wavy() -> Callable[..., NDArray[np.uint8]]:
+    """Make a picture, (height, width, 3) bytes."""
+    return picture

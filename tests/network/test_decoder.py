@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from pixnet.errors import ModelError
+from pixnet.grid import Box
+from pixnet.network.config import DecoderConfig
+from pixnet.network.decoder import DSUB, BilinearUp, Crop, Decoder
+from pixnet.network.network import Network
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_dsub_makes_four_channels_for_each_and_one_step_of_two() -> None:
+    block = DSUB(6, 5)
+    first = block[0]
+    assert isinstance(first, torch.nn.Conv2d)
+    assert first.out_channels == 4 * 5  # K = C * 2^d, d = 2
+    assert block(random(2, 6, 4, 7)).shape == (2, 5, 8, 14)
+
+
+def test_depth_to_space_puts_the_four_channels_under_their_pixel() -> None:
+    block = DSUB(1, 2)
+    first = block[0]
+    assert isinstance(first, torch.nn.Conv2d)
+    with torch.no_grad():
+        first.weight.zero_()
+        assert first.bias is not None
+        first.bias.copy_(torch.arange(1.0, 9.0))
+    with torch.no_grad():
+        cells = torch.nn.Sequential(*list(block)[:3])(torch.zeros(1, 1, 2, 2))
+    assert torch.equal(cells[0, 0, :2, :2], torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    assert torch.equal(cells[0, 1, 2:, 2:], torch.tensor([[5.0, 6.0], [7.0, 8.0]]))
+
+
+def test_bilinear_step_doubles() -> None:
+    assert BilinearUp(6, 5)(random(2, 6, 4, 7)).shape == (2, 5, 8, 14)
+
+
+@pytest.mark.parametrize(("steps", "kinds"), [(0, "BB"), (1, "DB"), (2, "DD")])
+def test_the_deepest_steps_use_depth_to_space(steps: int, kinds: str) -> None:
+    decoder = Decoder((4, 5, 6), DecoderConfig(channels=(3, 4, 5), context_levels=0, dsub_steps=steps))
+    assert "".join("D" if isinstance(up, DSUB) else "B" for up in decoder.up) == kinds
+
+
+def test_widths_must_be_as_many_as_levels() -> None:
+    with pytest.raises(ModelError, match="channels has 2 widths, but the encoder gives 3 levels"):
+        Decoder((4, 5, 6), DecoderConfig(channels=(3, 4), context_levels=0))
+
+
+@pytest.mark.parametrize("dsub", [0, 1, 5])
+@pytest.mark.parametrize("attention", ["channel", "local"])
+def test_a_crop_on_any_cell_is_decoded_as_the_whole_is(
+    make_network: Callable[..., Network], attention: str, dsub: int
+) -> None:
+    network = make_network(attention=attention, dsub=dsub, context=2, settled=False)
+    with torch.inference_mode():
+        shapes = [level.shape[1] for level in network.pyramid(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))]
+    levels = [random(1, c, 1536 // s, 1536 // s, seed=s) for c, s in zip(shapes, network.strides, strict=True)]
+
+    def decode(*wants: Box) -> torch.Tensor:
+        per_tile = [network.level_boxes(want) for want in wants]
+        crops = []
+        for number, level in enumerate(levels):
+            boxes = [boxes[number] for boxes in per_tile]
+            cut = [level[0, :, b.row : b.row + b.height, b.col : b.col + b.width] for b in boxes]
+            crops.append(Crop(torch.stack(cut), [b.row for b in boxes], [b.col for b in boxes]))
+        with torch.inference_mode():
+            return network.decode(crops, wants)
+
+    top = left = 340
+    whole = decode(Box(top, left, 72, 72))[0]
+    # Odd and even starts, odd and even sides; two tiles of a batch start on different phases.
+    for sides, starts in [((20, 20), ((341, 347), (360, 340))), ((31, 17), ((353, 365), (344, 352)))]:
+        wants = [Box(row, col, *sides) for row, col in starts]
+        for want, part in zip(wants, decode(*wants), strict=True):
+            row, col = want.row - top, want.col - left
+            expected = whole[:, row : row + want.height, col : col + want.width]
+            assert (part - expected).abs().max() <= 1e-5 * whole.abs().max(), want
+
+
+def test_a_decoders_boxes_are_no_wider_than_the_halo(make_network: Callable[..., Network]) -> None:
+    network = make_network(context=2)
+    cell = network.stride // network.strides[0]
+    for side in (cell, 2 * cell, 5 * cell):
+        for box, stride in zip(network.level_boxes(Box(0, 0, side, side)), network.strides, strict=True):
+            assert -box.row * stride <= network.halo
+            assert (box.row + box.height) * stride <= side * network.strides[0] + network.halo
+
+
+def test_dropout_drops_whole_encoder_channels_while_training_only() -> None:
+    config = DecoderConfig(channels=(3, 4), context_levels=0, dropout=0.5)
+    decoder = Decoder((4, 5), config)
+    crops = [Crop(random(2, 4, 16, 16), [0, 0], [0, 0]), Crop(random(2, 5, 8, 8), [0, 0], [0, 0])]
+    want = [Box(2, 2, 8, 8)] * 2
+    assert torch.equal(decoder.eval()(crops, want), decoder(crops, want))
+    decoder.train()
+    torch.manual_seed(0)
+    first = decoder(crops, want)
+    assert not torch.equal(first, decoder(crops, want))
+    torch.manual_seed(0)
+    assert torch.equal(first, decoder(crops, want))

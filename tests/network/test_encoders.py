@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pixnet.errors import ModelError
+from pixnet.network.config import PRESETS, EncoderConfig
+from pixnet.network.encoders import Encoder, ViTEncoder, make_encoder
+from pixnet.network.network import Network
+from pixnet.network.receptive import receptive_radius
+from pixnet.network.weights import lite0_state, weights_hash
+
+
+def bytes_image(*shape: int) -> torch.Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "options", "channels"),
+    [
+        ("tf_efficientnet_lite0", "imagenet", {}, (16, 24, 40, 112)),
+        ("tf_efficientnet_lite0", "random", {"stride": 32}, (16, 24, 40, 112, 320)),
+        ("tf_efficientnet_lite0", "random", {"finest": 1, "stride": 8}, (3, 16, 24, 40)),
+        ("resnet18", "random", {"stride": 32}, (64, 64, 128, 256, 512)),
+        ("convnext_atto", "random", {"finest": 4}, (40, 80, 160)),
+    ],
+)
+def test_convolutional_pyramids(name: str, weights: str, options: dict[str, Any], channels: tuple[int, ...]) -> None:
+    config = EncoderConfig(name=name, weights=weights, **options)
+    encoder = make_encoder(config)
+    assert encoder.strides == config.strides
+    assert encoder.channels == channels
+    with torch.inference_mode():
+        levels = encoder(bytes_image(2, 3, 64, 128))
+    for level, stride, width in zip(levels, config.strides, channels, strict=True):
+        assert level.shape == (2, width, 64 // stride, 128 // stride)
+        assert level.isfinite().all()
+        assert level.std() > 0
+
+
+def test_strides_that_an_encoder_lacks_are_named() -> None:
+    with pytest.raises(ModelError, match=r"'convnext_atto' has stages at strides \[4, 8, 16, 32\], none at 2"):
+        make_encoder(EncoderConfig(name="convnext_atto", weights="random"))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0", "convnext_atto"])
+def test_each_byte_is_brought_to_the_range_that_the_encoder_knows(name: str) -> None:
+    encoder = make_encoder(EncoderConfig(name=name, weights="random", finest=4))
+    for value in (0, 128, 255):
+        standard = encoder.standardise(torch.full((1, 3, 2, 2), value, dtype=torch.uint8))
+        expected = (value / 255 - encoder.mean) / encoder.std
+        assert torch.allclose(standard, expected.expand_as(standard))
+    assert encoder.mean.min() > 0.4
+    assert encoder.std.min() > 0.2
+
+
+@pytest.mark.parametrize("name", ["seresnet18", "efficientnet_b0", "convnextv2_atto", "test_byobnet"])
+def test_encoders_that_average_over_the_whole_tile_are_refused(name: str) -> None:
+    encoder = make_encoder(EncoderConfig(name=name, weights="random", finest=4, stride=16))
+    with pytest.raises(ModelError, match="averages over the whole tile"):
+        receptive_radius(encoder)
+
+
+@pytest.mark.parametrize("name", ["ese_vovnet19b_dw", "mobilevit_xxs", "eca_resnet33ts"])
+def test_less_usual_ways_of_seeing_the_whole_tile_are_refused_too(name: str) -> None:
+    with pytest.raises(ModelError):
+        receptive_radius(make_encoder(EncoderConfig(name=name, weights="random", finest=4, stride=16)))
+
+
+def test_stored_statistics_are_used_and_kept_while_training(make_network: Callable[..., Network]) -> None:
+    network = make_network(trainable=True).train()
+    assert network.decoder.training
+    assert not any(module.training for module in network.encoder.modules())
+    before = {name: value.clone() for name, value in network.encoder.state_dict().items()}
+    one, two = bytes_image(2, 3, 64, 64), bytes_image(2, 3, 64, 64)
+    two[1] = 0
+    first, second = (network.encoder(image) for image in (one, two))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(first, second, strict=True))
+    assert all(torch.equal(value, before[name]) for name, value in network.encoder.state_dict().items())
+
+
+def test_making_a_network_leaves_the_weights_alone() -> None:
+    state = lite0_state()
+    encoder = Network(PRESETS["small"], 5).encoder
+    assert not encoder.training
+    assert weights_hash(encoder) == weights_hash(make_encoder(PRESETS["small"].encoder))
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, state[name.removeprefix("model.").removeprefix("model.")]), name
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_gradients_reach_the_encoder_only_if_it_is_trainable(
+    make_network: Callable[..., Network], trainable: bool
+) -> None:
+    network = make_network(trainable=trainable).train()
+    total = torch.stack([level.square().mean() for level in network.pyramid(bytes_image(1, 3, 64, 64))]).sum()
+    assert total.requires_grad == trainable
+    if trainable:
+        total.backward()
+        gradients = [p.grad for p in network.encoder.parameters() if p.grad is not None]
+        assert len(gradients) > 10
+        assert all(g.isfinite().all() for g in gradients)
+        assert sum(float(g.abs().sum()) for g in gradients) > 0
+    else:
+        assert not any(p.requires_grad for p in network.encoder.parameters())
+    assert all(p.requires_grad for p in (*network.decoder.parameters(), *network.head.parameters()))
+
+
+@pytest.fixture(scope="module")
+def vit() -> Encoder:
+    torch.manual_seed(0)
+    return make_encoder(EncoderConfig(name="vit_tiny_patch16_224", weights="random")).eval()
+
+
+def test_a_plain_vit_gives_a_pyramid(vit: Encoder) -> None:
+    assert isinstance(vit, ViTEncoder)
+    assert (vit.window, vit.phase, vit.channels) == (224, 112, (192,) * 4)
+    assert vit.blocks == (2, 5, 8, 11)
+    with torch.inference_mode():
+        levels = vit(bytes_image(1, 3, 112, 224))
+    assert [level.shape[1:] for level in levels] == [(192, 112 // s, 224 // s) for s in (2, 4, 8, 16)]
+    assert all(level.isfinite().all() for level in levels)
+
+
+@pytest.mark.parametrize("stride", [2, 16])
+def test_blending_weights_add_up_to_one(vit: Encoder, stride: int) -> None:
+    assert isinstance(vit, ViTEncoder)
+    # Windows of an image of 224 x 336 px with a window's half around it: 3 x 4 windows.
+    tokens = torch.arange(1.0, 4.0).view(1, 3, 1, 1).expand(12, 3, 14, 14)
+    blended = vit._blend(tokens, stride, 1, (224 + 224, 336 + 224))
+    assert blended.shape == (1, 3, 224 // stride, 336 // stride)
+    expected = torch.arange(1.0, 4.0).view(1, 3, 1, 1).expand_as(blended)
+    assert torch.allclose(blended, expected, rtol=1e-5)
+
+
+def test_a_vits_tokens_lie_where_the_image_has_them() -> None:
+    """A bright square far from a point must not move that point's features more than one beside it does."""
+    torch.manual_seed(0)
+    encoder = make_encoder(EncoderConfig(name="test_vit", weights="random", finest=8)).eval()
+    assert isinstance(encoder, ViTEncoder)
+    plain = bytes_image(1, 3, 320, 320)
+    marked = plain.clone()
+    marked[:, :, 160:176, 64:80] = 255
+    with torch.inference_mode():
+        change = (encoder(marked)[0] - encoder(plain)[0]).abs().sum(1)[0]
+    row, col = np.unravel_index(int(change.argmax()), change.shape)
+    assert (row // 2, col // 2) == (160 // 16, 64 // 16)
+
+
+def test_vit_windows_that_no_stride_divides_are_refused() -> None:
+    with pytest.raises(ModelError, match="windows of 224 px; half of that is no multiple of 32"):
+        make_encoder(EncoderConfig(name="vit_tiny_patch16_224", weights="random", stride=32))
+
+
+@pytest.mark.parametrize("blocks", [(0, 1), (0, 1, 2, 99)])
+def test_blocks_that_a_vit_lacks_are_refused(blocks: tuple[int, ...]) -> None:
+    with pytest.raises(ModelError, match="the pyramid has 4 levels and encoder 'test_vit' blocks 0 to 5"):
+        make_encoder(EncoderConfig(name="test_vit", weights="random", blocks=blocks))
+
+
+@pytest.mark.parametrize("blocks", [(5, 3, 1, 0), (0, 1, 1, 2), (-1, 0, 1, 2)])
+def test_blocks_out_of_order_twice_or_negative_are_refused(blocks: tuple[int, ...]) -> None:
+    with pytest.raises(ModelError):
+        make_encoder(EncoderConfig(name="test_vit", weights="random", blocks=blocks))

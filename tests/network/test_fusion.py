@@ -1,0 +1,100 @@
+"""The separable attention fusion block, against the paper's equations written out pixel by pixel."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pixnet.network.fusion import SAFB, ChannelNorm
+
+
+def reference(block: SAFB, feature: Tensor, upsampled: Tensor) -> Tensor:
+    """Compute D = U + softmax(Q K / beta) V, one pixel after the other."""
+
+    def pointwise(x: Tensor, layer: torch.nn.Conv2d) -> Tensor:
+        assert layer.bias is not None
+        return torch.einsum("oc,nchw->nohw", layer.weight[:, :, 0, 0], x) + layer.bias.view(1, -1, 1, 1)
+
+    padded, local = F.pad(feature, (1, 1, 1, 1)), torch.zeros_like(feature)
+    height, width = feature.shape[2:]
+    assert block.depthwise.bias is not None
+    for row in range(3):
+        for col in range(3):
+            local += block.depthwise.weight[:, 0, row, col].view(1, -1, 1, 1) * padded[
+                :, :, row : row + height, col : col + width
+            ]  # fmt: skip
+    local = local + block.depthwise.bias.view(1, -1, 1, 1)
+
+    mixed = pointwise(local * torch.sigmoid(local), block.mix)
+    mean, variance = mixed.mean(1, keepdim=True), mixed.var(1, keepdim=True, unbiased=False)
+    mixed = (mixed - mean) / torch.sqrt(variance + block.mix_norm.eps)
+    mixed = mixed * block.mix_norm.weight.view(1, -1, 1, 1) + block.mix_norm.bias.view(1, -1, 1, 1)
+    joined = local + mixed
+    joined = joined * torch.sigmoid(joined)
+    norm = block.norm
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    refined = (joined - norm.running_mean.view(1, -1, 1, 1)) / torch.sqrt(norm.running_var.view(1, -1, 1, 1) + norm.eps)
+    refined = refined * norm.weight.view(1, -1, 1, 1) + norm.bias.view(1, -1, 1, 1)
+
+    q, k, v = pointwise(pointwise(torch.cat([refined, upsampled], 1), block.latent), block.qkv).chunk(3, 1)
+    beta, out = math.sqrt(upsampled.shape[1]), upsampled.clone()
+    for n in range(len(out)):
+        for y in range(height):
+            for x in range(width):
+                here = q[n, :, y, x]
+                if block.attention == "channel":
+                    out[n, :, y, x] += torch.softmax(here * k[n, :, y, x] / beta, 0) * v[n, :, y, x]
+                    continue
+                if block.attention == "row":
+                    keys, values = k[n, :, y], v[n, :, y]
+                else:
+                    # Beyond the map lie zeros, as for the convolutions; the halo keeps them out of a core.
+                    keys, values = (F.pad(t[n], (1, 1, 1, 1))[:, y : y + 3, x : x + 3].flatten(1) for t in (k, v))
+                out[n, :, y, x] += values @ torch.softmax(here @ keys / beta, 0)
+    return out
+
+
+@pytest.mark.parametrize("attention", ["channel", "local", "row"])
+def test_the_block_computes_the_papers_equations(attention: str) -> None:
+    torch.manual_seed(0)
+    block = SAFB(5, 4, attention).double()  # type: ignore[arg-type]
+    for value in block.state_dict().values():
+        if value.is_floating_point():
+            value.copy_(torch.rand_like(value) + 0.1)
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter)
+    block.eval()
+    feature, upsampled = torch.randn(2, 5, 5, 6).double(), torch.randn(2, 4, 5, 6).double()
+    with torch.no_grad():
+        found, expected = block(feature, upsampled), reference(block, feature, upsampled)
+        assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9)
+        assert not torch.allclose(found, upsampled, atol=1e-2)
+
+
+def test_the_normalisation_is_each_pixels_own() -> None:
+    norm = ChannelNorm(6)
+    image = torch.randn(1, 6, 4, 4, generator=torch.Generator().manual_seed(0))
+    other = image.clone()
+    other[:, :, 0, 0] = 100.0
+    changed = (norm(image) != norm(other)).any(1)[0]
+    assert changed.sum() <= 1
+    assert torch.allclose(norm(image).mean(1), torch.zeros(1, 4, 4), atol=1e-6)
+
+
+@pytest.mark.parametrize(("attention", "reach"), [("channel", 1), ("local", 2), ("row", 99)])
+def test_how_far_each_reading_looks(attention: str, reach: int) -> None:
+    torch.manual_seed(0)
+    block = SAFB(4, 4, attention).eval()  # type: ignore[arg-type]
+    feature, upsampled = torch.randn(1, 4, 9, 9), torch.randn(1, 4, 9, 9)
+    marked = feature.clone()
+    marked[:, :, 4, 4] += 3.0
+    with torch.no_grad():
+        changed = (block(feature, upsampled) - block(marked, upsampled)).abs().sum(1)[0] > 0
+    rows, cols = torch.nonzero(changed, as_tuple=True)
+    assert int((cols - 4).abs().max()) == min(reach, 4)
+    assert int((rows - 4).abs().max()) == (1 if attention == "row" else reach)

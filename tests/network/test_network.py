@@ -1,0 +1,178 @@
+"""What a network gives must not depend on how a slide is cut into tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from pixnet.grid import Box, Lattice
+from pixnet.network.config import PRESETS
+from pixnet.network.network import Network
+from pixnet.slide import Slide
+
+Latents = Iterator[tuple[Box, NDArray[np.float32]]]
+
+
+def latents(network: Network, slide: Slide, core: int, chosen: list[int]) -> Latents:
+    """Give some tiles of a slide, in field cells, as predicting does it."""
+    lattice = Lattice(slide.width_um, slide.height_um, 1.0, network.stride, network.halo)
+    tiles, finest = list(lattice.tiles(core)), network.strides[0]
+    for number in chosen:
+        box = tiles[number]
+        rgb, _ = slide.read_box(box.grown(lattice.halo), 1.0)
+        cells = Box(*(side // finest for side in (box.row, box.col, box.height, box.width)))
+        yield cells, network.latent(torch.from_numpy(rgb).permute(2, 0, 1)).numpy()
+
+
+def seam(network: Network, slide: Slide, large: int, small: dict[int, list[int]]) -> float:
+    """Give the largest difference of small tiles from the large one they lie in, in parts of its largest value."""
+    ((_, whole),) = latents(network, slide, large, [0])
+    worst = 0.0
+    for core, chosen in small.items():
+        for box, part in latents(network, slide, core, chosen):
+            same = whole[:, box.row : box.row + box.height, box.col : box.col + box.width]
+            assert part.shape == same.shape
+            worst = max(worst, float(np.abs(part - same).max()))
+    assert np.abs(whole).max() > 0
+    assert (whole.std(axis=(1, 2)) > 1e-3 * np.abs(whole).max()).any()
+    return worst / float(np.abs(whole).max())
+
+
+def settled(network: Network, wavy: Callable[..., NDArray[np.uint8]]) -> Network:
+    """Set the batch statistics of a preset's network from one picture."""
+    side = 2 * network.halo + network.stride
+    image = torch.from_numpy(wavy(side, side, 9)).permute(2, 0, 1)[None]
+    network.train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    with torch.no_grad():
+        network(image, Box(network.halo, network.halo, network.stride, network.stride))
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def slide(wavy: Callable[..., NDArray[np.uint8]]) -> Slide:
+    return Slide.from_array(wavy(1024, 1024), 1.0, name="waves")
+
+
+def test_the_default_has_no_seams(slide: Slide, wavy: Callable[..., NDArray[np.uint8]]) -> None:
+    torch.manual_seed(0)
+    network = settled(Network(PRESETS["small"], 5), wavy)
+    assert network.strides[0] * network.config.mpp == network.config.pitch_um
+    # A tile at the slide's corner, ones within, and across the last border of each size.
+    assert seam(network, slide, 1024, {512: [3], 256: [0, 6]}) <= 1e-4
+
+
+def test_stride_32_has_no_seams(slide: Slide, make_network: Callable[..., Network]) -> None:
+    network = make_network("tf_efficientnet_lite0", weights="imagenet", stride=32, context=0)
+    assert seam(network, slide, 1024, {512: [0], 256: [10]}) <= 1e-4
+
+
+@pytest.mark.parametrize("attention", ["channel", "local"])
+@pytest.mark.parametrize("head", ["rate", "mean"])
+def test_small_networks_have_no_seams(
+    slide: Slide, make_network: Callable[..., Network], attention: str, head: str
+) -> None:
+    network = make_network(attention=attention, head=head)
+    assert seam(network, slide, 512, {256: [0, 5], 128: [9, 18], network.stride: [101]}) <= 1e-4
+
+
+def test_a_convnext_has_no_seams(slide: Slide, make_network: Callable[..., Network]) -> None:
+    network = make_network("test_convnext2", finest=4)
+    assert seam(network, slide, 512, {256: [5]}) <= 1e-4
+
+
+@pytest.mark.parametrize("context", [0, 2])
+def test_a_vit_has_no_seams(
+    make_network: Callable[..., Network], wavy: Callable[..., NDArray[np.uint8]], context: int
+) -> None:
+    network = make_network("test_vit", finest=8, context=context)
+    side = 2 * network.stride
+    slide = Slide.from_array(wavy(side, side), 1.0)
+    assert seam(network, slide, 2 * network.stride, {network.stride: [0, 3]}) <= 1e-4
+
+
+def test_a_halo_too_small_shows(slide: Slide, make_network: Callable[..., Network]) -> None:
+    """The test above must be able to fail."""
+    network = make_network()
+    network.halo = network.decoder_margin + (-network.decoder_margin) % network.stride
+    assert seam(network, slide, 512, {256: [5]}) > 1e-4
+
+
+def test_no_pixel_beyond_the_halo_matters_and_some_within_do(
+    make_network: Callable[..., Network], wavy: Callable[..., NDArray[np.uint8]]
+) -> None:
+    network = make_network()
+    core, halo = 2 * network.stride, network.halo
+    side = core + 2 * (halo + network.stride)
+    rgb = wavy(side, side)
+    image = torch.from_numpy(rgb).permute(2, 0, 1)[None]
+    want = Box(halo + network.stride, halo + network.stride, core, core)
+
+    def change(distance: int) -> float:
+        other = 255 - image
+        inside = slice(want.row - distance, want.row + core + distance)
+        other[:, :, inside, inside] = image[:, :, inside, inside]
+        with torch.inference_mode():
+            return float((network(other, want) - network(image, want)).abs().max())
+
+    assert change(halo) == 0.0
+    assert change(network.decoder_margin // 2) > 0.0
+    assert change(0) > 1e-3
+
+
+def test_the_latent_map_of_a_core_has_its_cells(make_network: Callable[..., Network]) -> None:
+    for finest in (2, 4):
+        network = make_network(finest=finest, width=6)
+        core = 2 * network.stride
+        image = torch.zeros(3, core + 2 * network.halo, core + network.stride + 2 * network.halo, dtype=torch.uint8)
+        latent = network.latent(image)
+        assert latent.shape == (6, core // finest, (core + network.stride) // finest)
+        assert latent.dtype == torch.float32
+        assert not latent.requires_grad
+
+
+def test_halo_and_strides_fit_each_other(make_network: Callable[..., Network]) -> None:
+    for options in ({}, {"context": 2}, {"stride": 32, "context": 0}, {"name": "test_vit", "finest": 8, "context": 2}):
+        network = make_network(settled=False, **options)
+        assert network.halo % network.stride == 0
+        assert all(network.stride % stride == 0 for stride in network.strides)
+        assert network.stride % network.encoder.phase == 0
+        assert network.halo >= network.decoder_margin
+
+
+def test_a_white_slide_gives_one_value_everywhere(make_network: Callable[..., Network]) -> None:
+    network = make_network()
+    slide = Slide.from_array(np.full((200, 200, 3), 255, np.uint8), 1.0)
+    ((_, latent),) = latents(network, slide, 256, [0])
+    cell = network.stride // network.strides[0]
+    assert np.allclose(latent, np.tile(latent[:, :cell, :cell], (1, *(s // cell for s in latent.shape[1:]))), atol=1e-4)
+
+
+def test_training_and_prediction_give_the_same_map(
+    make_network: Callable[..., Network], wavy: Callable[..., NDArray[np.uint8]]
+) -> None:
+    """Tiles of a batch and single tiles must not differ, nor memory formats."""
+    network = make_network()
+    side = 2 * network.halo + 2 * network.stride
+    images = torch.stack([torch.from_numpy(wavy(side, side, seed)).permute(2, 0, 1) for seed in (1, 2)])
+    core = Box(network.halo, network.halo, 2 * network.stride, 2 * network.stride)
+    finest = network.strides[0]
+    want = Box(*(value // finest for value in (core.row, core.col, core.height, core.width)))
+    with torch.inference_mode():
+        single = torch.cat([network(image[None].contiguous(), core) for image in images])
+        from pixnet.network.decoder import Crop
+
+        boxes = network.level_boxes(want)
+        crops = [
+            Crop(level[:, :, b.row : b.row + b.height, b.col : b.col + b.width], [b.row] * 2, [b.col] * 2)
+            for level, b in zip(network.pyramid(images), boxes, strict=True)
+        ]
+        both = network.decode(crops, [want, want])
+    assert torch.allclose(single, both, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(single[0], single[1], atol=1e-2)
