@@ -127,9 +127,15 @@ class PixNet:
         panel = choose_panel(samples, genes.names or genes.number, rule=genes.rule, min_counts=training.min_counts)
         with tempfile.TemporaryDirectory(prefix="pixnet-") as temporary:
             fitted = fit_network(
-                samples, panel, self.config.network, training, Path(work or temporary),
+                samples,
+                panel,
+                self.config.network,
+                training,
+                Path(work or temporary),
                 features=Path(features) if features else None,
-                device=choose_device(device), resume=resume, progress=progress or (lambda *_: None),
+                device=choose_device(device),
+                resume=resume,
+                progress=progress or (lambda *_: None),
             )
         self._network, self.metrics = fitted.network, fitted.metrics
         self.card = self._make_card(samples, panel, fitted.steps, weights_hash(fitted.network.encoder))
@@ -184,8 +190,17 @@ class PixNet:
             return network.latent(image).cpu().numpy()
 
         return build_field(
-            slide, lattice, network.strides[0], latent, self._linear_head(), Path(out),
-            core=core, card=self.card, dtype=dtype, overwrite=overwrite, progress=progress,
+            slide,
+            lattice,
+            network.strides[0],
+            latent,
+            self._linear_head(),
+            Path(out),
+            core=core,
+            card=self.card,
+            dtype=dtype,
+            overwrite=overwrite,
+            progress=progress,
         )
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
@@ -263,7 +278,7 @@ class PixNet:
                 state |= {f"encoder.{key}": value for key, value in network.encoder.state_dict().items()}
             network.load_state_dict(state)
         except (ValidationError, KeyError, TypeError, RuntimeError) as error:
-            raise ModelError(f"{path}: card and weights do not fit each other ({error}); copy the folder again.") from error
+            raise ModelError(f"{path}: card and weights do not fit ({error}); copy the folder again.") from error
         found = weights_hash(network.encoder)
         if found != card["encoder"]["sha256"]:
             raise ModelError(
@@ -288,8 +303,8 @@ class PixNet:
         mpp = self.config.network.mpp
         if slide.mpp > _COARSEST * mpp:
             raise SlideError(
-                f"{slide.path or slide.name}: its finest resolution is {slide.mpp:.3g} um/px (from {slide.mpp_source}), "
-                f"too coarse for a model that works at {mpp:g} um/px (at most {_COARSEST * mpp:g}). Use a finer scan, "
+                f"{slide.path or slide.name}: its finest resolution is {slide.mpp:.3g} um/px "
+                f"(from {slide.mpp_source}), too coarse for a model that works at {mpp:g} um/px (at most {_COARSEST * mpp:g}). Use a finer scan, "
                 "or give the right pixel size if this one is wrong."
             )
 

@@ -198,7 +198,7 @@ def test_a_place_that_cannot_be_written(field, run, tmp_path):
 
 def test_the_real_command_says_it_in_one_line(copied):
     edited_manifest(copied, "donor", "doner")
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "pixnet", "train", copied / "samples.toml", "--out", copied / "model"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip

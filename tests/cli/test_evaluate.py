@@ -129,7 +129,7 @@ def test_several_manifests_are_one_data_set(data, run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--hold-out", "C", "--methods", "pixnet,magic"], "method 'magic' is not known; there are pixnet, ridge, mean"),
+        (["--hold-out", "C", "--methods", "pixnet,magic"], "'magic' is not known; there are pixnet, ridge, mean"),
         (["--hold-out", "Z"], "no sample 'Z' to hold out; there are A, B, C"),
         (["--hold-out", "C", "--samples", "A,B"], "no sample 'C' to hold out; there are A, B"),
         (["--hold-out", "C", "--samples", "A,C,Q"], "no sample 'Q'; there are A, B, C"),

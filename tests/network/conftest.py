@@ -10,7 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from pixnet.grid import Box, round_up
 from pixnet.network.config import DecoderConfig, EncoderConfig, NetworkConfig
+from pixnet.network.decoder import Crop
 from pixnet.network.network import Network
 
 MakeNetwork = Callable[..., Network]
@@ -26,11 +28,6 @@ def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.clip(waves + rng.normal(0, 25, waves.shape), 0, 255).astype(np.uint8)
 
 
-def as_image(rgb: NDArray[np.uint8]) -> torch.Tensor:
-    """Give (H, W, 3) bytes as (3, H, W)."""
-    return torch.from_numpy(rgb).permute(2, 0, 1)
-
-
 def awaken(encoder: torch.nn.Module) -> None:
     """Let the residual branches speak, which timm starts at or near zero: otherwise hardly a layer is tested."""
     for name, value in encoder.named_parameters():
@@ -39,23 +36,31 @@ def awaken(encoder: torch.nn.Module) -> None:
 
 
 def settle(network: Network) -> Network:
-    """Set the decoder's batch statistics from a picture, as training would; otherwise activations die out."""
-    norms = [m for m in network.decoder.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = None  # the plain mean of what comes
-    network.train()
+    """Set what the decoder knows of its input's statistics, as training would; otherwise activations die or explode."""
+    margin, finest = network.halo, network.strides[0]
+    core = round_up(256, network.stride)
+    image = torch.from_numpy(picture(core + 2 * margin, core + 2 * margin, seed=9)).permute(2, 0, 1)
     with torch.no_grad():
-        side = 2 * network.halo + 2 * network.stride
-        image = as_image(picture(side, side, seed=9))
-        network(image[None], _core(network, image))
+        levels = network.pyramid(image[None])
+        cells, rng = 64 // finest, np.random.default_rng(0)
+        places = margin // finest + rng.integers(0, core // finest - cells, (8, 2), endpoint=True)
+        wants = [Box(int(row), int(col), cells, cells) for row, col in places]
+        boxes = [network.level_boxes(want) for want in wants]
+        crops = [
+            Crop(
+                torch.cat([level[:, :, b.row : b.row + b.height, b.col : b.col + b.width] for b in here]),
+                [b.row for b in here],
+                [b.col for b in here],
+            )
+            for level, here in zip(levels, zip(*boxes, strict=True), strict=True)
+        ]
+        network.decoder.learn_scale([crops], [wants])
+        for module in network.decoder.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None  # the plain mean of what comes
+        network.train()
+        network.decode(crops, wants)
     return network.eval()
-
-
-def _core(network: Network, image: torch.Tensor) -> Any:
-    from pixnet.grid import Box
-
-    h = network.halo
-    return Box(h, h, image.shape[1] - 2 * h, image.shape[2] - 2 * h)
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +92,12 @@ def make_network() -> MakeNetwork:
         return settle(network) if settled else network.eval()
 
     return make
+
+
+@pytest.fixture(scope="session", name="settle")
+def settle_fixture() -> Callable[[Network], Network]:
+    """Settle a network that was made otherwise."""
+    return settle
 
 
 @pytest.fixture(scope="session", name="awaken")

@@ -10,7 +10,6 @@ from pixnet.network.config import EncoderConfig
 from pixnet.network.encoders import make_encoder
 from pixnet.network.receptive import receptive_radius
 
-
 Awaken = Callable[[torch.nn.Module], None]
 
 

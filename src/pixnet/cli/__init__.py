@@ -7,13 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pixnet.cli.demo import demo
-from pixnet.cli.encoders import encoders
-from pixnet.cli.evaluate import evaluate
+from pixnet.cli import demo, encoders, evaluate, predict, query, train
 from pixnet.cli.messages import plain_messages
-from pixnet.cli.predict import predict
-from pixnet.cli.query import query
-from pixnet.cli.train import train
 
 
 class _Verbs(TyperGroup):
@@ -32,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _verb in (demo, train, predict, query, evaluate, encoders):
+for _verb in (demo.demo, train.train, predict.predict, query.query, evaluate.evaluate, encoders.encoders):
     app.command()(_verb)
 
 

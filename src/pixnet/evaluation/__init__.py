@@ -1,1 +1,3 @@
+"""Evaluation: metrics, baselines, protocol, report, demo."""
 
+from __future__ import annotations

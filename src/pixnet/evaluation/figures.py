@@ -187,8 +187,8 @@ def draw_dense(
     with rc_context(_STYLE):
         width, height = backdrop.window[2:]
         tall = min(4.6 * height / width, 5.6)
-        figure = Figure(figsize=(11.0, tall + 4.9 + 0.9), layout="constrained")
-        axes = figure.subplots(2, 2, gridspec_kw={"height_ratios": [tall, 4.9]})
+        figure = Figure(figsize=(11.0, tall + 4.6 + 0.9), layout="constrained")
+        axes = figure.subplots(2, 2, gridspec_kw={"height_ratios": [tall, 4.6]})
         low, high = _limits(np.concatenate([overview.ravel(), crop.ravel()]), lowest=0.5, highest=99.5)
         full = f"window at the field's pitch of {pitch_um:g} µm"
         rows = ((backdrop, overview, "the whole slide"), (near, crop, full))
@@ -266,7 +266,7 @@ def draw_training(rows: Sequence[Mapping[str, float | str]], chosen: int | None)
             panels[1].set(xlabel="step", ylabel="PCC@M", title="Validation part of the training samples")
         if chosen and scored:
             panels[1].axvline(chosen, color=_COLOURS[1], lw=1.2, ls="--", label=f"chosen: step {chosen}")
-            panels[1].legend(loc="lower right")
+            panels[1].legend(loc="lower center")
         for axes in panels:
             axes.set_xlim(left=0)
         return figure
@@ -317,7 +317,7 @@ def _scale_bar(axes: Axes, window: Window) -> None:
     name = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
     bar = AnchoredSizeBar(
         axes.transData, length, name, "lower left", pad=0.3, borderpad=0.5, sep=2.5, color=_INK,
-        size_vertical=0.007 * window[3], fontproperties=FontProperties(size=7.5),
+        size_vertical=0.006 * window[3], fontproperties=FontProperties(size=7.5),
     )  # fmt: skip
     bar.patch.set(edgecolor="none", alpha=0.85)
     bar.set_zorder(5)

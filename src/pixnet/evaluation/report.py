@@ -46,12 +46,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its columns' names, its rows, and a note below it. A row's first cell is its name."""
+    """A table: its columns' names, its rows, a note below it, the row to emphasise, how many columns hold words."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
     emphasis: int | None = None
+    words: int = 1
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def _protocol(done: _Evaluated) -> Section:
     note = str(protocol.get("donor_note", ""))
     note = note[:1].upper() + note[1:]
     shared = bool(protocol.get("donors_on_both_sides"))
-    tables = [Table(columns, rows, "" if shared else note), Table(["", ""], settings)]
+    tables = [Table(columns, rows, "" if shared else note, words=4), Table(["", ""], settings)]
     return Section("What was done", text, tables, warnings=[note] if shared else [])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -117,7 +117,9 @@ class Decoder(nn.Module):
                 f"[network.decoder] channels has {len(widths)} widths, but the encoder gives {levels} levels; "
                 "set `channels`, or the encoder's `stride` and `finest`, so that they agree."
             )
-        self.enter = nn.ModuleList(nn.Sequential(Standardise(n), nn.Dropout2d(config.dropout)) for n in encoder_channels)
+        self.scale = nn.ModuleList(Standardise(count) for count in encoder_channels)
+        self.out = Standardise(widths[0])
+        self.drop = nn.Dropout2d(config.dropout)
         self.skip = nn.ModuleList(nn.Conv2d(count, widths[0], 1) for count in encoder_channels if config.skips)
         self.skip_up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.deepest = conv_block(encoder_channels[-1], widths[-1])
@@ -130,22 +132,24 @@ class Decoder(nn.Module):
         self.fuse = nn.ModuleList(SAFB(encoder_channels[level], widths[level], config.attention) for level in steps)
 
     @torch.no_grad()
-    def learn_scale(self, batches: Sequence[Sequence[Crop]]) -> None:
-        """Take the scale of every level's channels from the pyramids of some batches of training tiles."""
-        for level, enter in enumerate(self.enter):
+    def learn_scale(self, batches: Sequence[Sequence[Crop]], wants: Sequence[Sequence[Box]]) -> None:
+        """Take the scale of every level's channels, and of the output's, from some batches of training tiles."""
+        for level, scale in enumerate(self.scale):
             tiles = []
             for crops in batches:
                 feature = crops[level].feature
                 height, width = (side // 4 for side in feature.shape[-2:])  # the middle: the rest is margin
                 tiles.append(feature[:, :, height : -height or None, width : -width or None].float().mean(dim=(2, 3)))
-            enter[0].learn(torch.cat(tiles))  # type: ignore[index,operator]
+            cast(Standardise, scale).learn(torch.cat(tiles))
+        decoded = [self(crops, want) for crops, want in zip(batches, wants, strict=True)]
+        self.out.learn(torch.cat(decoded).mean(dim=(2, 3)))
 
     def forward(self, crops: Sequence[Crop], want: Sequence[Box]) -> Tensor:
         """Give D_1 (T, C, h, w) on the wanted cells from the crops of F_1 .. F_L.
 
         The upsampled map is cut to the crop of the next finer level, tile by tile, since tiles may start on odd cells.
         """
-        crops = [Crop(enter(crop.feature), *crop[1:]) for enter, crop in zip(self.enter, crops, strict=True)]
+        crops = [Crop(self.drop(scale(c.feature)), c.rows, c.cols) for scale, c in zip(self.scale, crops, strict=True)]
         *finer, deepest = crops
         decoded, skipped = self.deepest(deepest.feature), self.skip[-1](deepest.feature) if self.skip else None
         rows, cols = deepest.rows, deepest.cols
@@ -158,12 +162,12 @@ class Decoder(nn.Module):
             rows, cols = crop.rows, crop.cols
         if skipped is not None:
             decoded = decoded + skipped
-        return torch.stack(
-            [
-                tile[:, b.row - r : b.row - r + b.height, b.col - c : b.col - c + b.width]
-                for tile, b, r, c in zip(decoded, want, rows, cols, strict=True)
-            ]
-        )
+        cut = [
+            tile[:, b.row - r : b.row - r + b.height, b.col - c : b.col - c + b.width]
+            for tile, b, r, c in zip(decoded, want, rows, cols, strict=True)
+        ]
+        scaled: Tensor = self.out(torch.stack(cut))
+        return scaled
 
 
 def _cut(upsampled: Tensor, rows: Sequence[int], cols: Sequence[int], crop: Crop) -> Tensor:

@@ -6,7 +6,7 @@ modulo a known phase, and on nothing else. So tiles cut on that phase, with a ha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +49,7 @@ class Encoder(nn.Module):
 
     def train(self, mode: bool = True) -> Encoder:
         """Leave the encoder in evaluation mode: its batch normalisation always runs on stored statistics."""
-        return cast(Encoder, super().train(False))
+        return super().train(False)
 
     def standardise(self, image: Tensor) -> Tensor:
         """Bring an image of bytes (N, 3, H, W) to the range that the encoder was trained on."""
@@ -72,8 +72,8 @@ class ConvEncoder(Encoder):
 
     def __init__(self, config: EncoderConfig) -> None:
         # The strides are not known before the model is made, so it is asked for its stages first, without weights.
-        info = create_timm(config.name, "random", features_only=True, feature_cls="getter").feature_info
-        by_stride = {reduction: index for index, reduction in enumerate(info.reduction())}  # type: ignore[union-attr]
+        info: Any = create_timm(config.name, "random", features_only=True, feature_cls="getter").feature_info
+        by_stride = {reduction: index for index, reduction in enumerate(info.reduction())}
         wanted = [stride for stride in config.strides if stride > 1]
         if missing := [stride for stride in wanted if stride not in by_stride]:
             raise ModelError(
@@ -87,7 +87,8 @@ class ConvEncoder(Encoder):
         self.model = model
         self.has_pixels = config.finest == 1
         self.strides = config.strides
-        channels = tuple(model.feature_info.channels())  # type: ignore[union-attr,operator]
+        info = model.feature_info
+        channels = tuple(info.channels())
         self.channels = (3, *channels) if self.has_pixels else channels
         self.phase = config.stride
 
@@ -131,7 +132,8 @@ class ViTEncoder(Encoder):
         self.window = int(side)
         if self.window % 2 or (self.window // 2) % config.stride:
             raise ModelError(
-                f"encoder {config.name!r} sees windows of {self.window} px; half of that is no multiple of {config.stride}."
+                f"encoder {config.name!r} sees windows of {self.window} px, and half of that is no multiple of the "
+                f"deepest stride; set [network.encoder] stride to a divisor, not {config.stride}."
             )
         self.phase = self.window // 2
 
@@ -148,9 +150,7 @@ class ViTEncoder(Encoder):
             windows, indices=list(self.blocks), intermediates_only=True, norm=True
         )
         padded_size = (height + 2 * step, width + 2 * step)
-        return [
-            self._blend(level, stride, n, padded_size) for level, stride in zip(tokens, self.strides, strict=True)
-        ]
+        return [self._blend(level, stride, n, padded_size) for level, stride in zip(tokens, self.strides, strict=True)]
 
     def _blend(self, tokens: Tensor, stride: int, n: int, padded_size: tuple[int, int]) -> Tensor:
         """Resample the windows' tokens (N * windows, C, h, w) to a stride and blend them into one map."""
@@ -190,5 +190,6 @@ def make_encoder(config: EncoderConfig) -> Encoder:
 
 def _normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Read the mean and standard deviation that a timm model expects, for values in 0..1."""
-    settings = getattr(model, "model", model).pretrained_cfg  # type: ignore[attr-defined]
-    return tuple(settings.get("mean", (0.5,) * 3)), tuple(settings.get("std", (0.5,) * 3))  # type: ignore[operator]
+    settings: Any = getattr(model, "model", model).pretrained_cfg
+    half = (0.5, 0.5, 0.5)
+    return tuple(settings.get("mean") or half), tuple(settings.get("std") or half)

@@ -76,6 +76,7 @@ class SAFB(nn.Module):
             values = self.neighbours(value).view(n, channels, 9, height, width)
             weight = torch.softmax((query.unsqueeze(2) * keys).sum(1, keepdim=True) / beta, dim=2)
             return (weight * values).sum(2)
-        rows = [t.permute(0, 2, 3, 1).contiguous() for t in (query, key, value)]
+        q, k, v = (t.permute(0, 2, 3, 1).contiguous() for t in (query, key, value))
         # scaled_dot_product_attention divides by sqrt(channels), which is beta.
-        return F.scaled_dot_product_attention(*rows).permute(0, 3, 1, 2)
+        attended: Tensor = F.scaled_dot_product_attention(q, k, v)
+        return attended.permute(0, 3, 1, 2)

@@ -34,8 +34,8 @@ class Head(nn.Module):
     Attributes
     ----------
     scale : Tensor
-        (M,), what one unit of an output stands for: counts per um^2 (`rate`), log-normalised units (`mean`), or log-normalised units
-        per um^2 (`sum`). Set from the training data, so that all outputs start at a like size.
+        (M,), what one unit of an output stands for: counts per um^2 (`rate`), log-normalised units (`mean`), or
+        log-normalised units per um^2 (`sum`). Set from the training data, so that all outputs start at a like size.
     offset : Tensor
         (M,), the outputs' values for a latent map of zeros at the start of training, in the same units.
     """

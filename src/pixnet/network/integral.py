@@ -32,7 +32,8 @@ def integrate(latent: Tensor, coverage: Tensor) -> Tensor:
     """
     cells = latent.permute(0, 2, 3, 1).reshape(-1, latent.shape[1])
     # A sparse product in half precision would lose small areas; the sums are short, so float32 costs nothing.
-    return torch.sparse.mm(coverage, cells.float())
+    integral: Tensor = torch.sparse.mm(coverage, cells.float())
+    return integral
 
 
 def to_torch(coverage: scipy.sparse.csr_array) -> Tensor:

@@ -62,7 +62,7 @@ class Network(nn.Module):
         self.halo = round_up(self.decoder_margin + self.encoder_halo, self.stride)
         self.encoder.requires_grad_(config.encoder.trainable)
         # Depthwise convolutions on a CPU run about twice as fast on channels-last memory.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=torch.channels_last)
 
     def _decoder_margin(self) -> int:
         boxes = self.level_boxes(Box(0, 0, 1, 1))
@@ -89,7 +89,7 @@ class Network(nn.Module):
         The first level of the context holds every level of the encoder, averaged over its cells; each further one
         averages 2 x 2 cells of the one before.
         """
-        levels = self.encoder(image.contiguous(memory_format=torch.channels_last))
+        levels: list[Tensor] = self.encoder(image.contiguous(memory_format=torch.channels_last))
         if not self.config.decoder.context_levels:
             return levels
         cell = self.strides[len(levels)]
@@ -114,7 +114,8 @@ class Network(nn.Module):
         Tensor
             (T, C, h, w).
         """
-        return self.head.activate(self.decoder(crops, want))
+        latent: Tensor = self.head.activate(self.decoder(crops, want))
+        return latent
 
     def forward(self, image: Tensor, core: Box) -> Tensor:
         """Give the latent map of a tile's core from its padded image.
@@ -144,4 +145,4 @@ class Network(nn.Module):
     def latent(self, image: Tensor) -> Tensor:
         """Give the latent map of a tile's core, (C, h, w), from its padded image (3, H, W) of bytes."""
         core = Box(self.halo, self.halo, image.shape[1] - 2 * self.halo, image.shape[2] - 2 * self.halo)
-        return self(image[None], core)[0].float()
+        return self.forward(image[None], core)[0].float()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pixnet.errors import ModelError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DEFAULT_ENCODER = "tf_efficientnet_lite0"
 
 
-def create_timm(name: str, weights: str, **kwargs: object) -> nn.Module:
+def create_timm(name: str, weights: str, **kwargs: Any) -> nn.Module:
     """Make a timm model with the asked weights.
 
     Parameters
@@ -40,7 +40,7 @@ def create_timm(name: str, weights: str, **kwargs: object) -> nn.Module:
     from_hub = weights == "imagenet" and name != DEFAULT_ENCODER
     try:
         model: nn.Module = timm.create_model(name, pretrained=from_hub, **kwargs)
-    except Exception as error:  # noqa: BLE001  timm and the hub raise whatever they like; each means the same here
+    except Exception as error:  # timm and the hub raise whatever they like; each means the same here
         advice = "`pixnet encoders` lists names; a gated model needs an account and `hf auth login`"
         raise ModelError(f"encoder {name!r} with weights {weights!r} cannot be made: {error}. {advice}.") from error
     if weights == "imagenet" and not from_hub:

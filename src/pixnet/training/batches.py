@@ -76,13 +76,8 @@ class Batcher:
     ) -> None:
         self.targets, self.views, self.pitch_um, self.finest, self.jitter = targets, views, pitch_um, finest, jitter
         # Per sample (n, 4): first row, first column, last row, last column of each region, in latent cells.
-        self.cells = [
-            np.concatenate(
-                [np.floor(t.sample.regions.bounds_um[:, [1, 0]] / pitch_um), np.ceil(t.sample.regions.bounds_um[:, [3, 2]] / pitch_um)],
-                axis=1,
-            ).astype(np.int64)
-            for t in targets
-        ]
+        bounds = [t.sample.regions.bounds_um[:, [1, 0, 3, 2]] / pitch_um for t in targets]
+        self.cells = [np.hstack([np.floor(b[:, :2]), np.ceil(b[:, 2:])]).astype(np.int64) for b in bounds]
         widest = max(int((c[:, 2:] - c[:, :2]).max()) for c in self.cells)
         self.side = max(math.ceil(tile_um / pitch_um), widest)
         sizes = np.array([len(t) for t in targets], dtype=np.float64)
@@ -127,7 +122,7 @@ class Batcher:
             yield self._batch(placed, inside), flat
 
     def _inside(self, number: int, box: Box) -> NDArray[np.int64]:
-        """Number the regions of a sample that lie wholly inside a box."""
+        """Find the regions of a sample that lie wholly inside a box."""
         c = self.cells[number]
         inside = (c[:, 0] >= box.row) & (c[:, 1] >= box.col)
         inside &= (c[:, 2] <= box.row + box.height) & (c[:, 3] <= box.col + box.width)
@@ -152,6 +147,12 @@ class Batcher:
         sample = np.concatenate([np.full(len(index), number) for number, index in pairs])
         area = torch.from_numpy(np.asarray(coverage.sum(axis=1), dtype=np.float32).ravel())
         return Batch(
-            views, wants, to_torch(coverage), area,
-            gather("counts"), gather("total"), gather("values"), torch.from_numpy(sample),
+            views,
+            wants,
+            to_torch(coverage),
+            area,
+            gather("counts"),
+            gather("total"),
+            gather("values"),
+            torch.from_numpy(sample),
         )

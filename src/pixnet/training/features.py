@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CORE = 1024  # pixels of a tile while features are computed
+_CORE = 1536  # pixels of a tile while features are computed
 
 
 class LiveEncoder:
@@ -122,7 +122,7 @@ class KeptFeatures:
             "strides": network.strides,
             "reach": self.reach,
             "view": [repr(view.symmetry), view.stain],
-            "regions": hashlib.sha256(np.ascontiguousarray(view.sample.regions.bounds_um)).hexdigest(),
+            "regions": hashlib.sha256(view.sample.regions.bounds_um.tobytes()).hexdigest(),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -139,10 +139,10 @@ class KeptFeatures:
         near = self._boxes_near(view)
         device = network.head.scale.device
         halo = round_up(network.encoder_halo, network.stride)
-        core = round_up(_CORE, network.stride)
-        for row in range(-margin, view.shape[0] + margin, core):
-            for col in range(-margin, view.shape[1] + margin, core):
-                h, w = min(core, view.shape[0] + margin - row), min(core, view.shape[1] + margin - col)
+        side = round_up(_CORE, network.stride)
+        for row in range(-margin, view.shape[0] + margin, side):
+            for col in range(-margin, view.shape[1] + margin, side):
+                h, w = min(side, view.shape[0] + margin - row), min(side, view.shape[1] + margin - col)
                 touched = (near[:, 0] < row + h) & (near[:, 2] > row) & (near[:, 1] < col + w) & (near[:, 3] > col)
                 if not touched.any():
                     continue
@@ -167,7 +167,8 @@ class KeptFeatures:
             box = Box(int(top), int(left), int(bottom - top) + 1, int(right - left) + 1)
             turned = view.place(box)
             boxes.append((turned.row, turned.col, turned.row + turned.height, turned.col + turned.width))
-        return np.asarray(boxes, np.float64) + np.array([-1, -1, 1, 1]) * self.reach
+        near: NDArray[np.float64] = np.asarray(boxes, np.float64) + np.array([-1, -1, 1, 1]) * self.reach
+        return near
 
 
 PyramidSource = LiveEncoder | KeptFeatures

@@ -100,8 +100,8 @@ def fit_network(
     targets = [Targets.of(sample, panel, config.min_counts, rate) for sample in samples]
     if sum(map(len, targets)) < 8:
         raise DataError(
-            f"{', '.join(s.id for s in samples)}: only {sum(map(len, targets))} regions have {config.min_counts} counts "
-            "or more; training needs at least 8. Lower min_counts or give more samples."
+            f"{', '.join(ids)}: only {sum(map(len, targets))} regions have {config.min_counts} counts or more; "
+            "training needs at least 8. Lower min_counts or give more samples."
         )
 
     network = _new_network(network_config, targets, config.seed).to(device)
@@ -139,7 +139,8 @@ def fit_network(
         draws = np.random.default_rng([config.seed, 2])
         batches = [batcher(targets).draw(config.tiles, draws) for _ in range(4)]
         with torch.no_grad():
-            network.decoder.learn_scale([source.crops(batch.views, batch.wants) for batch in batches])
+            crops = [source.crops(batch.views, batch.wants) for batch in batches]
+            network.decoder.learn_scale(crops, [batch.wants for batch in batches])
 
     training, validation = split(targets, config.validation, config.seed)
     start()
@@ -185,12 +186,12 @@ def _draw_views(targets: Sequence[Targets], network: Network, config: TrainingCo
     return views
 
 
-def _run_key(
-    samples: Sequence[Sample], panel: GenePanel, network_config: NetworkConfig, config: TrainingConfig
-) -> str:
+def _run_key(samples: Sequence[Sample], panel: GenePanel, network_config: NetworkConfig, config: TrainingConfig) -> str:
     """Hash all that a run depends on."""
     facts = [
-        network_config.model_dump(mode="json"), config.model_dump(mode="json"), list(panel.names),
+        network_config.model_dump(mode="json"),
+        config.model_dump(mode="json"),
+        list(panel.names),
         [[s.id, s.slide.fingerprint(), s.slide.mpp, float(s.depth.sum()), _bounds_hash(s)] for s in samples],
         torch.get_num_threads(),
     ]
@@ -198,7 +199,7 @@ def _run_key(
 
 
 def _bounds_hash(sample: Sample) -> str:
-    return hashlib.sha256(np.ascontiguousarray(sample.regions.bounds_um)).hexdigest()
+    return hashlib.sha256(sample.regions.bounds_um.tobytes()).hexdigest()
 
 
 def _open_work(work: Path, key: str, resume: bool) -> None:

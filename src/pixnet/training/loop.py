@@ -126,9 +126,14 @@ def train(
             save_checkpoint(
                 checkpoint,
                 {
-                    "network": network.state_dict(), "objective": objective.state_dict(),
-                    "optimiser": optimiser.state_dict(), "average": average, "best": best,
-                    "step": steps if stale else done, "history": vars(history), "loss": [loss_sum, loss_count],
+                    "network": network.state_dict(),
+                    "objective": objective.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "average": average,
+                    "best": best,
+                    "step": steps if stale else done,
+                    "history": vars(history),
+                    "loss": [loss_sum, loss_count],
                 },
             )
             saved = time.monotonic()

@@ -123,9 +123,7 @@ class View:
         """
         grid = self.lattice.grid(finest)
         original = self.symmetry.original(want, grid.height, grid.width)
-        area = regions.coverage(
-            grid.crop(original.row, original.col, original.height, original.width)
-        )
+        area = regions.coverage(grid.crop(original.row, original.col, original.height, original.width))
         pixels = Box(*(finest * side for side in (original.row, original.col, original.height, original.width)))
         _, mask = self.sample.slide.read_box(pixels, self.lattice.mpp)
         # Column k of the turned tile is cell order[k] of the tile as it lies on the slide.
@@ -149,4 +147,5 @@ def jitter_stain(rgb: NDArray[np.uint8], factors: tuple[float, ...]) -> NDArray[
     """
     density = -np.log((np.arange(256, dtype=np.float32) + 1.0) / 256.0)[rgb]
     change = (np.linalg.inv(_STAINS) @ np.diag(factors) @ _STAINS).astype(np.float32)
-    return np.clip(np.rint(np.exp(-(density @ change)) * 256.0 - 1.0), 0, 255).astype(np.uint8)
+    values = np.rint(np.exp(-(density @ change)) * 256.0 - 1.0)
+    return np.asarray(np.clip(values, 0, 255), np.uint8)

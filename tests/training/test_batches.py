@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pixnet.grid import Box, Lattice
+from pixnet.sample import Sample
+from pixnet.training.batches import Batch, Batcher
+from pixnet.training.targets import Targets, split
+from pixnet.training.views import Symmetry, View
+
+FINEST, PITCH = 4, 4.0
+DISK = np.pi * 15.0**2
+
+
+def views_of(sample: Sample) -> list[View]:
+    lattice = Lattice(sample.slide.width_um, sample.slide.height_um, 1.0, 32, 32)
+    return [View(sample, lattice, Symmetry.number(index)) for index in range(8)]
+
+
+def batcher_of(parts: list[Targets], whole: list[Targets], tile_um: float = 64.0) -> Batcher:
+    views = {t.sample.id: views_of(t.sample) for t in whole}
+    return Batcher(parts, [views[t.sample.id] for t in parts], PITCH, FINEST, tile_um)
+
+
+def centres(batch: Batch) -> np.ndarray:
+    """Find the centre of each row of the coverage, in um on the slide."""
+    dense = batch.coverage.to_dense().numpy().astype(np.float64)
+    size = batch.wants[0].height * batch.wants[0].width
+    found = []
+    for row in dense:
+        tile = int(np.flatnonzero(row)[0] // size)
+        view, want = batch.views[tile], batch.wants[tile]
+        cells = row[tile * size : (tile + 1) * size].reshape(want.height, want.width)
+        assert np.isclose(cells.sum(), row.sum())  # nothing of it in another tile
+        # Bring the tile back to how it lies on the slide.
+        numbers = view.symmetry.apply(np.arange(size).reshape(_swapped(view, want)))
+        plain = np.empty(size)
+        plain[numbers.ravel()] = cells.ravel()
+        plain = plain.reshape(_swapped(view, want))
+        grid = view.lattice.grid(FINEST)
+        origin = view.symmetry.original(want, grid.height, grid.width)
+        y = (plain.sum(1) @ (np.arange(plain.shape[0]) + 0.5) / plain.sum() + origin.row) * PITCH
+        x = (plain.sum(0) @ (np.arange(plain.shape[1]) + 0.5) / plain.sum() + origin.col) * PITCH
+        found.append((x, y))
+    return np.array(found)
+
+
+def _swapped(view: View, want: Box) -> tuple[int, int]:
+    return (want.width, want.height) if view.symmetry.transpose else (want.height, want.width)
+
+
+@pytest.mark.parametrize("how", ["none", "block", "sample"])
+def test_areas_and_targets_belong_to_the_same_regions(targets: list[Targets], how: str) -> None:
+    for part in split(targets, how, 0):
+        if not part:
+            continue
+        batcher = batcher_of(part, targets)
+        for seed in range(3):
+            batch = batcher.draw(5, np.random.default_rng(seed))
+            assert len(batch.total) >= 5
+            at = centres(batch)
+            for number in range(len(at)):
+                own = part[int(batch.sample[number])]
+                near = np.abs(own.sample.regions.centers_um - at[number]).sum(axis=1).argmin()
+                assert np.allclose(own.sample.regions.centers_um[near], at[number], atol=0.3)
+                assert np.array_equal(own.counts[near], batch.counts[number].numpy())
+                assert np.array_equal(own.values[near], batch.values[number].numpy())
+                assert own.total[near] == batch.total[number]
+
+
+def test_only_whole_regions_count_and_rows_add_up_to_their_area(targets: list[Targets]) -> None:
+    batcher = batcher_of(targets, targets)
+    for seed in range(5):
+        batch = batcher.draw(6, np.random.default_rng(seed))
+        assert np.allclose(batch.coverage.to_dense().sum(1).numpy(), batch.area.numpy(), rtol=1e-6)
+        assert np.allclose(batch.area.numpy(), DISK, rtol=1e-5)  # a disk cut by the tile would have less
+        assert batch.coverage.shape == (len(batch.total), 6 * batcher.side**2)
+        assert all((want.height, want.width) == (batcher.side, batcher.side) for want in batch.wants)
+
+
+def test_every_region_inside_a_tile_is_there(targets: list[Targets]) -> None:
+    batcher = batcher_of(targets[:1], targets[:1], tile_um=160.0)
+    batch = batcher.draw(1, np.random.default_rng(4))
+    grid = batch.views[0].lattice.grid(FINEST)
+    box = batch.views[0].symmetry.original(batch.wants[0], grid.height, grid.width)
+    left, top, right, bottom = grid.crop(box.row, box.col, box.height, box.width).bounds_um
+    bounds = targets[0].sample.regions.bounds_um
+    inside = (bounds[:, :2] >= (left, top)).all(1) & (bounds[:, 2:] <= (right, bottom)).all(1)
+    assert len(batch.total) == inside.sum() > 3
+
+
+def test_a_tile_is_widened_for_a_large_region(targets: list[Targets]) -> None:
+    batcher = batcher_of(targets, targets, tile_um=10.0)
+    assert batcher.side * PITCH >= 30.0
+    assert np.allclose(batcher.draw(4, np.random.default_rng(0)).area.numpy(), DISK, rtol=1e-5)
+
+
+def test_regions_are_drawn_alike_from_all_samples(targets: list[Targets]) -> None:
+    some = [targets[0].take(np.arange(8)), targets[1], targets[2]]
+    batcher = batcher_of(some, targets)
+    drawn = [batcher.draw(10, np.random.default_rng(seed)) for seed in range(30)]
+    tiles = np.array([view.sample.id == some[0].sample.id for batch in drawn for view in batch.views])
+    assert tiles.mean() == pytest.approx(8 / (8 + 48 + 48), abs=0.06)
+    assert len({view.symmetry for batch in drawn for view in batch.views}) == 8
+
+
+def test_a_sweep_takes_each_region_once_through_the_plain_view(targets: list[Targets]) -> None:
+    part = split(targets[:2], "block", 0)[1]
+    batcher = batcher_of(part, targets)
+    numbers, at, values = [], [], []
+    for batch, index in batcher.sweep(5):
+        assert len(batch.views) == len(index) == len(batch.total)
+        assert all(view.symmetry == Symmetry() for view in batch.views)
+        numbers.append(index)
+        at.append(centres(batch))
+        values.append(batch.values.numpy())
+        assert np.allclose(batch.area.numpy(), DISK, rtol=1e-5)
+    assert np.array_equal(np.concatenate(numbers), np.arange(sum(map(len, part))))
+    assert np.allclose(np.concatenate(at), np.concatenate([t.sample.regions.centers_um for t in part]), atol=0.3)
+    assert np.array_equal(np.concatenate(values), np.concatenate([t.values for t in part]))
+
+
+def test_a_draw_follows_from_its_generator(targets: list[Targets]) -> None:
+    batcher = batcher_of(targets, targets)
+    one, two, other = (batcher.draw(4, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert one.wants == two.wants
+    assert one.wants != other.wants
+    assert np.array_equal(one.coverage.to_dense(), two.coverage.to_dense())
+
+
+def test_more_tiles_than_regions(targets: list[Targets]) -> None:
+    few = targets[0].take(np.arange(3))
+    batch = batcher_of([few], targets).draw(7, np.random.default_rng(0))
+    assert len(batch.views) == 7
+
+
+def test_fresh_views_where_a_jitter_is_given(targets: list[Targets]) -> None:
+    plain = [[views_of(t.sample)[0]] for t in targets]
+    batcher = Batcher(targets, plain, PITCH, FINEST, 64.0, 0.1)
+    batch = batcher.draw(8, np.random.default_rng(0))
+    assert len({view.stain for view in batch.views}) == 8
+    assert len({view.symmetry for view in batch.views}) > 2
+    assert np.allclose(batch.area.numpy(), DISK, rtol=1e-5)

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import csv
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pixnet.errors import DataError, ModelError, PixNetWarning
+from pixnet.expression import GenePanel
+from pixnet.grid import Box
+from pixnet.network.weights import weights_hash
+from pixnet.sample import Sample
+from pixnet.slide import Slide
+from pixnet.training.fit import Fitted, fit_network
+from pixnet.training.loop import train
+
+# Trains as the test does, and stops dead in the asked step of the asked stage until it is killed.
+CHILD = """
+import importlib.util, sys, time
+from pathlib import Path
+import torch
+conftest, work, stage, step, threads = sys.argv[1:]
+torch.set_num_threads(int(threads))
+spec = importlib.util.spec_from_file_location("small", conftest)
+small = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(small)
+from pixnet.training import loop
+from pixnet.training.fit import fit_network
+loop._CHECKPOINT_SECONDS = -1.0
+
+def progress(name, done, total, words):
+    if (name, done) == (stage, int(step)):
+        print("reached", flush=True)
+        time.sleep(120)
+
+samples = small.make_samples(2)
+config = small.training_config(validation="block", steps=6)
+fit_network(samples, small.make_panel(samples), small.network_config(), config, Path(work),
+            resume=True, progress=progress)
+"""
+
+
+def fit(samples: list[Sample], panel: GenePanel, network: Any, config: Any, work: Path, **options: Any) -> Fitted:
+    return fit_network(samples, panel, network, config, work, **options)
+
+
+def test_kill_9_in_both_stages_and_resume_end_in_the_same_bytes(
+    tmp_path: Path, network_config: Any, training_config: Any
+) -> None:
+    conftest = Path(__file__).with_name("conftest.py")
+    spec = importlib.util.spec_from_file_location("small", conftest)
+    assert spec is not None
+    assert spec.loader is not None
+    small = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(small)
+    samples = small.make_samples(2)
+    panel, config = small.make_panel(samples), training_config(validation="block", steps=6)
+    whole = fit(samples, panel, network_config(), config, tmp_path / "whole")
+    assert whole.steps >= 2  # so that the refit can be stopped on its way
+
+    work = tmp_path / "work"
+    for stage, step in (("search", 4), ("refit", 2)):
+        arguments = [conftest, work, stage, step, torch.get_num_threads()]
+        child = subprocess.Popen(  # noqa: S603  this very test's own program
+            [sys.executable, "-W", "ignore", "-c", CHILD, *map(str, arguments)],
+            stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        )  # fmt: skip
+        with child:
+            assert child.stdout is not None
+            line = child.stdout.readline()
+            child.kill()
+        assert line == "reached\n"
+        assert child.returncode == -signal.SIGKILL
+        checkpoint = torch.load(work / f"{stage}.ckpt", weights_only=True)
+        assert checkpoint["step"] == step - 1
+    resumed = fit(samples, panel, network_config(), config, work, resume=True)
+    assert resumed.steps == whole.steps
+    assert resumed.metrics == whole.metrics
+    assert weights_hash(resumed.network) == weights_hash(whole.network)
+    assert (work / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
+
+
+def test_search_and_refit_start_alike(
+    samples: list[Sample],
+    panel: GenePanel,
+    tmp_path: Path,
+    network_config: Any,
+    training_config: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The number of steps that the search found is for that start."""
+    starts = []
+
+    def recorded(network: torch.nn.Module, *arguments: Any) -> Any:
+        starts.append({name: value.clone() for name, value in network.state_dict().items()})
+        return train(network, *arguments)
+
+    monkeypatch.setattr("pixnet.training.fit.train", recorded)
+    fit(samples[:2], panel, network_config(), training_config(validation="block", steps=2), tmp_path)
+    search, refit = starts
+    assert [name for name in search if not torch.equal(search[name], refit[name])] == []
+
+
+@pytest.fixture(scope="module")
+def finished(
+    samples: list[Sample],
+    panel: GenePanel,
+    tmp_path_factory: pytest.TempPathFactory,
+    network_config: Any,
+    training_config: Any,
+) -> Path:
+    work = tmp_path_factory.mktemp("finished")
+    fit(samples[:2], panel, network_config(), training_config(steps=2), work)
+    return work
+
+
+@pytest.mark.parametrize("changed", ["lr", "head", "samples", "panel", "regions"])
+def test_resuming_with_other_settings_is_refused(
+    finished: Path, samples: list[Sample], panel: GenePanel, network_config: Any, training_config: Any, changed: str
+) -> None:
+    chosen, network, config, genes = samples[:2], network_config(), training_config(steps=2), panel
+    if changed == "lr":
+        config = training_config(steps=2, lr=0.01)
+    elif changed == "head":
+        network = network_config(head="mean")
+    elif changed == "samples":
+        chosen = samples[1:]
+    elif changed == "panel":
+        genes = GenePanel(panel.names[::-1], panel.rule)
+    else:
+        from pixnet.regions import Disks
+
+        first = samples[0]
+        wider = Disks(first.regions.centers_um, 31.0)
+        chosen = [Sample(first.id, first.slide, wider, first.counts, first.donor, first.platform), samples[1]]
+    before = (finished / "fit.ckpt").read_bytes()
+    with pytest.raises(ModelError, match="holds a run with other settings"):
+        fit(chosen, genes, network, config, finished, resume=True)
+    assert (finished / "fit.ckpt").read_bytes() == before
+
+
+def test_resuming_nothing_begins_and_a_new_run_forgets_the_old(
+    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any, finished: Path
+) -> None:
+    config = training_config(steps=2)
+    fresh = fit(samples[:2], panel, network_config(), config, tmp_path, resume=True, features=finished / "features")
+    trained = weights_hash(fresh.network)
+    # A checkpoint of other settings lies there; without resume it must play no part.
+    other = fit(
+        samples[:2], panel, network_config(), training_config(steps=2, seed=5), tmp_path, features=finished / "features"
+    )
+    assert weights_hash(other.network) != trained
+    again = fit(samples[:2], panel, network_config(), config, tmp_path, features=finished / "features")
+    assert weights_hash(again.network) == trained
+
+
+def test_a_damaged_checkpoint_is_told(
+    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any, finished: Path
+) -> None:
+    config = training_config(steps=2)
+    fit(samples[:2], panel, network_config(), config, tmp_path, features=finished / "features")
+    path = tmp_path / "fit.ckpt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"fit\.ckpt: cannot be resumed from"):
+        fit(samples[:2], panel, network_config(), config, tmp_path, features=finished / "features", resume=True)
+
+
+def test_metrics_of_both_stages_are_written(
+    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any
+) -> None:
+    told: list[tuple[str, int, int]] = []
+    fitted = fit(
+        samples, panel, network_config(), training_config(validation="auto", steps=4), tmp_path,
+        progress=lambda stage, done, total, _: told.append((stage, done, total)),
+    )  # fmt: skip
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["stage"], int(row["step"])) for row in rows] == [(m["stage"], m["step"]) for m in fitted.metrics]
+    assert [row["stage"] for row in rows][:2] == ["search", "search"]
+    assert rows[-1]["stage"] == "refit"
+    assert int(rows[-1]["step"]) == fitted.steps
+    assert all(float(row["pcc_m"]) <= 1 for row in rows if row["stage"] == "search")
+    stages = [stage for stage, _, _ in told]
+    assert [s for i, s in enumerate(stages) if s not in stages[:i]] == ["features", "search", "refit"]
+    assert (told[-1][1], told[-1][2]) == (fitted.steps, fitted.steps)
+
+
+@pytest.mark.parametrize(
+    ("network", "training"),
+    [
+        ({"head": "mean"}, {}),
+        ({"head": "sum"}, {}),
+        ({"head": "rate", "attention": "local"}, {"loss": "poisson", "counts": "capture"}),
+        ({"trainable": True}, {"steps": 2}),
+        ({}, {"views": 0, "steps": 2}),
+        ({}, {"views": 3, "steps": 2}),
+    ],
+)
+def test_other_ways_of_training(
+    samples: list[Sample],
+    panel: GenePanel,
+    tmp_path: Path,
+    network_config: Any,
+    training_config: Any,
+    network: dict[str, Any],
+    training: dict[str, Any],
+) -> None:
+    config = training_config(**{"steps": 3, "tiles": 3, **training})
+    fitted = fit(samples[:2], panel, network_config(**network), config, tmp_path)
+    state = fitted.network.state_dict()
+    assert all(value.isfinite().all() for value in state.values())
+    assert not fitted.network.training
+    torch.manual_seed(config.seed)
+    from pixnet.network.encoders import make_encoder
+
+    moved = weights_hash(fitted.network.encoder) != weights_hash(make_encoder(network_config(**network).encoder))
+    assert moved == network.get("trainable", False)
+
+
+def test_the_head_starts_at_the_scale_of_the_data(
+    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any
+) -> None:
+    """Before anything is learned, a rate's counts are of the measured size."""
+    fitted = fit(samples[:2], panel, network_config(), training_config(steps=1, lr=1e-12), tmp_path)
+    depth = np.concatenate([s.depth for s in samples[:2]]).mean()
+    per_um2 = float(fitted.network.head.scale.sum())
+    assert per_um2 == pytest.approx(depth / (np.pi * 15**2), rel=0.05)
+
+
+def test_repeated_ids_and_too_few_regions_are_told(
+    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any
+) -> None:
+    with pytest.raises(DataError, match=f"{samples[0].id}.*twice"):
+        fit([samples[0], samples[0]], panel, network_config(), training_config(), tmp_path)
+    few = [samples[0].take(np.arange(5))]
+    with pytest.raises(DataError, match="only 5 regions have 100 counts or more"):
+        fit(few, panel, network_config(), training_config(), tmp_path)
+    with pytest.raises(DataError, match="min_counts"):
+        fit(samples[:2], panel, network_config(), training_config(min_counts=10**8), tmp_path)
+
+
+@pytest.mark.parametrize("head", ["mean", "rate"])
+def test_regions_in_a_hole_of_the_slide_do_not_spoil_the_training(
+    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any, head: str
+) -> None:
+    rgb, _ = samples[0].slide.read_box(Box(0, 0, 256, 320), 1.0)
+    alpha = np.full((256, 320, 1), 255, np.uint8)
+    alpha[:, 160:] = 0
+    Image.fromarray(np.concatenate([rgb, alpha], axis=2)).save(tmp_path / "holed.png")
+    slide = Slide.open(tmp_path / "holed.png", mpp=1.0)
+    holed = Sample("holed", slide, samples[0].regions, samples[0].counts)
+    config = training_config(steps=3, validation="block", loss="squared" if head == "mean" else "poisson")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PixNetWarning)
+        fitted = fit([holed], panel, network_config(head=head), config, tmp_path / "work")
+    assert all(value.isfinite().all() for value in fitted.network.state_dict().values())
+    assert all(np.isfinite(float(row["loss"])) for row in fitted.metrics)

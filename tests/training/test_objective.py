@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse, stats
+
+from pixnet.errors import ModelError
+from pixnet.network.heads import Head
+from pixnet.network.integral import to_torch
+from pixnet.network.losses import pearson_loss
+from pixnet.training.batches import Batch
+from pixnet.training.objective import Objective, log_normalised
+
+
+def make_batch(regions: int = 30, genes: int = 4) -> Batch:
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.gamma(2.0, 20.0, (regions, genes + 1))).astype(np.float32)
+    total = counts.sum(1)
+    values = np.log1p(1e4 * counts[:, :-1] / total[:, None]).astype(np.float32)
+    empty = to_torch(sparse.csr_array((regions, 4)))
+    area = torch.ones(regions)
+    sample = torch.from_numpy(np.arange(regions) % 2)
+    return Batch([], [], empty, area, *(torch.from_numpy(a) for a in (counts, total, values)), sample)
+
+
+def guess(batch: Batch) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(1)
+    return (batch.counts + 1.0) * torch.empty_like(batch.counts).uniform_(0.5, 2.0, generator=rng)
+
+
+def test_log_normalised_values_of_a_rate_are_shares_of_the_predicted_total() -> None:
+    batch = make_batch()
+    head = Head("rate", 3, 5)
+    assert torch.allclose(log_normalised(batch.counts, head), batch.values, atol=1e-5)
+    assert torch.allclose(log_normalised(7.0 * batch.counts, head), batch.values, atol=1e-5)
+    assert log_normalised(torch.zeros(3, 5), head).isfinite().all()
+    mean = Head("mean", 3, 4)
+    assert log_normalised(batch.values, mean) is batch.values
+
+
+@pytest.mark.parametrize("kind", ["mean", "sum"])
+def test_the_papers_loss(training_config: Any, kind: str) -> None:
+    batch = make_batch()
+    predicted = batch.values + torch.randn(batch.values.shape, generator=torch.Generator().manual_seed(0))
+    found = Objective(training_config(pcc_weight=0.5), 2, 4)(predicted, batch, Head(kind, 3, 4))  # type: ignore[arg-type]
+    expected = (predicted - batch.values).square().mean() + 0.5 * pearson_loss(predicted, batch.values)
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["poisson", "negative-binomial"])
+def test_count_losses_need_counts(training_config: Any, loss: str) -> None:
+    batch = make_batch()
+    with pytest.raises(ModelError, match="needs counts; set head = 'rate'"):
+        Objective(training_config(loss=loss), 2, 4)(batch.values, batch, Head("mean", 3, 4))
+
+
+@pytest.mark.parametrize("counts", ["share", "capture"])
+def test_poisson_expectations(training_config: Any, counts: str) -> None:
+    batch = make_batch()
+    predicted = guess(batch)
+    objective = Objective(training_config(loss="poisson", counts=counts, pcc_weight=0.0), 2, 5)
+    with torch.no_grad():
+        objective.log_capture.copy_(torch.tensor([0.3, -0.3]))
+        found = float(objective(predicted, batch, Head("rate", 3, 5)))
+    k = np.exp(np.where(batch.sample.numpy() == 0, 0.3, -0.3))[:, None]
+    mean, observed = predicted.numpy().astype(np.float64), batch.counts.numpy()
+    total = mean.sum(1, keepdims=True)
+    expected = mean * k if counts == "capture" else batch.total.numpy()[:, None] * mean / total
+    deviance = 2 * (stats.poisson.logpmf(observed, observed) - stats.poisson.logpmf(observed, expected)).mean()
+    if counts == "share":
+        # The total is held to what was measured, up to the sample's capture.
+        deviance += 0.1 * np.square(np.log(total + 1) + np.log(k) - np.log(batch.total.numpy()[:, None] + 1)).mean()
+    assert found == pytest.approx(deviance, rel=1e-4)
+
+
+def test_a_share_does_not_see_the_predicted_depth(training_config: Any) -> None:
+    """Never N times an integral that already carries depth."""
+    batch = make_batch()
+    predicted = guess(batch)
+    objective = Objective(training_config(loss="poisson", counts="share", pcc_weight=0.0), 2, 5)
+    head = Head("rate", 3, 5)
+    with torch.no_grad():
+        depths = [predicted.sum(1), 3.0 * predicted.sum(1)]
+        held = [0.1 * (torch.log(d + 1) - torch.log(batch.total + 1)).square().mean() for d in depths]
+        plain = [float(objective(f * predicted, batch, head) - h) for f, h in zip((1.0, 3.0), held, strict=True)]
+    assert plain[0] == pytest.approx(plain[1], rel=1e-4)
+
+
+def test_captures_are_relative(training_config: Any) -> None:
+    batch = make_batch()
+    predicted = guess(batch)
+    objective = Objective(training_config(loss="poisson", counts="capture"), 2, 5)
+    head = Head("rate", 3, 5)
+    with torch.no_grad():
+        objective.log_capture.copy_(torch.tensor([0.4, -0.2]))
+        first = float(objective(predicted, batch, head))
+        objective.log_capture.add_(5.0)
+        assert float(objective(predicted, batch, head)) == pytest.approx(first, rel=1e-5)
+
+
+def test_samples_of_unequal_capture_are_told_apart(training_config: Any) -> None:
+    batch = make_batch()
+    objective = Objective(training_config(loss="poisson", counts="capture", pcc_weight=0.0), 2, 5)
+    predicted = batch.counts.clone()
+    predicted[batch.sample == 0] /= 2.0  # sample 0 caught twice what the common rate says, sample 1 as much
+    optimiser = torch.optim.Adam(objective.parameters(), lr=0.05)
+    for _ in range(80):
+        optimiser.zero_grad()
+        objective(predicted + 1e-3, batch, Head("rate", 3, 5)).backward()
+        optimiser.step()
+    with torch.no_grad():
+        gap = float(objective.log_capture[0] - objective.log_capture[1])
+    assert gap > 0.4
+
+
+@pytest.mark.parametrize("loss", ["squared", "poisson", "negative-binomial"])
+@pytest.mark.parametrize("counts", ["share", "capture"])
+def test_every_loss_is_least_near_the_truth_and_has_gradients(training_config: Any, loss: str, counts: str) -> None:
+    batch = make_batch()
+    objective = Objective(training_config(loss=loss, counts=counts), 2, 5)
+    head = Head("rate", 3, 5)
+    truth = (batch.counts + 1e-3).requires_grad_()
+    wrong = guess(batch).requires_grad_()
+    good, bad = objective(truth, batch, head), objective(wrong, batch, head)
+    assert good < bad
+    bad.backward()
+    assert wrong.grad is not None
+    assert wrong.grad.isfinite().all()
+    assert (wrong.grad != 0).any()

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pixnet.errors import DataError
+from pixnet.expression import GenePanel
+from pixnet.sample import Sample
+from pixnet.training.targets import Targets, split
+
+
+def names(parts: list[Targets]) -> list[tuple[str, float, float]]:
+    return [(t.sample.id, *centre) for t in parts for centre in t.sample.regions.centers_um.tolist()]
+
+
+def test_counts_totals_and_values_of_a_sample(samples: list[Sample], panel: GenePanel) -> None:
+    sample = samples[0]
+    target = Targets.of(sample, panel, 0, with_other=True)
+    columns = sample.counts.var_names.get_indexer(list(panel.names))
+    raw = sample.counts.X.toarray()
+    assert np.array_equal(target.counts[:, :-1], raw[:, columns])
+    assert np.allclose(target.counts.sum(1), raw.sum(1))
+    assert np.array_equal(target.total, raw.sum(1))
+    expected = np.log1p(1e4 * raw[:, columns] / raw.sum(1, keepdims=True))
+    assert np.allclose(target.values, expected, rtol=1e-5)
+    assert Targets.of(sample, panel, 0, with_other=False).counts.shape == target.values.shape == (len(raw), 12)
+
+
+def test_regions_with_too_few_counts_are_left_out(samples: list[Sample], panel: GenePanel) -> None:
+    least = int(np.median(samples[0].depth))
+    target = Targets.of(samples[0], panel, least, with_other=True)
+    kept = samples[0].depth >= least
+    assert 0 < kept.sum() < len(kept)
+    assert np.array_equal(target.total, samples[0].depth[kept])
+    assert np.array_equal(target.sample.regions.centers_um, samples[0].regions.centers_um[kept])
+    with pytest.raises(DataError, match=samples[0].id):
+        Targets.of(samples[0], panel, 10**9, with_other=True)
+
+
+def test_taking_keeps_rows_together(targets: list[Targets]) -> None:
+    index = np.array([5, 2, 9])
+    some = targets[0].take(index)
+    assert len(some) == 3
+    assert np.array_equal(some.sample.regions.centers_um, targets[0].sample.regions.centers_um[index])
+    for name in ("counts", "total", "values"):
+        assert np.array_equal(getattr(some, name), getattr(targets[0], name)[index])
+
+
+@pytest.mark.parametrize("how", ["sample", "block", "auto"])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_validation_and_training_share_no_region(targets: list[Targets], how: str, number: int) -> None:
+    for seed in range(4):
+        training, validation = split(targets[:number], how, seed)
+        train, held = names(training), names(validation)
+        assert train
+        assert held
+        assert not set(train) & set(held)
+        assert sorted(train + held) == sorted(names(targets[:number]))
+
+
+def test_a_sample_is_held_out_whole(targets: list[Targets]) -> None:
+    for how in ("sample", "auto"):
+        training, validation = split(targets, how, 0)
+        assert len(validation) == 1
+        assert validation[0] is targets[[t.sample.id for t in targets].index(validation[0].sample.id)]
+        assert validation[0].sample.id not in {t.sample.id for t in training}
+    held = {split(targets, "sample", seed)[1][0].sample.id for seed in range(12)}
+    assert len(held) == 3  # the seed decides
+
+
+def test_a_block_is_a_quarter_on_one_side(targets: list[Targets]) -> None:
+    for seed in range(6):
+        training, validation = split(targets[:2], "block", seed)
+        for inner, outer in zip(training, validation, strict=True):
+            assert inner.sample.id == outer.sample.id
+            assert len(outer) / (len(inner) + len(outer)) == pytest.approx(0.25, abs=0.06)
+            # A straight line parts them: some direction has all of one on one side.
+            angles = np.linspace(0, 2 * np.pi, 720)
+            along = np.stack([np.cos(angles), np.sin(angles)])
+            low = (outer.sample.regions.centers_um @ along).min(axis=0)
+            high = (inner.sample.regions.centers_um @ along).max(axis=0)
+            assert (low >= high - 1e-9).any()
+
+
+def test_none_trains_on_everything_and_a_seed_repeats(targets: list[Targets]) -> None:
+    training, validation = split(targets, "none", 0)
+    assert names(training) == names(targets)
+    assert validation == []
+    for how in ("block", "sample"):
+        assert [names(part) for part in split(targets, how, 3)] == [names(part) for part in split(targets, how, 3)]
