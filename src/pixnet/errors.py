@@ -26,5 +26,11 @@ class FieldError(PixNetError):
     """A stored field that is incomplete, altered, or asked for what it does not hold."""
 
 
+def first_line(error: BaseException) -> str:
+    """Give the first line of another library's error: the rest is for its developers."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class PixNetWarning(UserWarning):
     """Something that was put right or left out, and that the user should know of."""

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 import pixnet
 from pixnet.config import Config
-from pixnet.errors import DataError, ModelError, SlideError
+from pixnet.errors import DataError, ModelError, SlideError, first_line
 from pixnet.expression import GenePanel, choose_panel
 from pixnet.field import ExpressionField, LinearHead, build_field
 from pixnet.grid import Lattice
@@ -263,7 +263,7 @@ class PixNet:
         weights = path / "model.safetensors"
         if not weights.is_file():
             raise ModelError(f"{weights}: is missing; a model folder holds model.safetensors and card.json.")
-        if hashlib.sha256(weights.read_bytes()).hexdigest() != card["weights_sha256"]:
+        if hashlib.sha256(weights.read_bytes()).hexdigest() != card.get("weights_sha256"):
             raise ModelError(f"{weights}: is not the file that card.json was written with; copy the folder again.")
         try:
             model = cls(Config.model_validate(card["config"]))
@@ -277,12 +277,15 @@ class PixNet:
             if not card["encoder"]["inside"]:
                 state |= {f"encoder.{key}": value for key, value in network.encoder.state_dict().items()}
             network.load_state_dict(state)
+            name, expected = card["encoder"]["name"], card["encoder"]["sha256"]
         except (ValidationError, KeyError, TypeError, RuntimeError) as error:
-            raise ModelError(f"{path}: card and weights do not fit ({error}); copy the folder again.") from error
-        found = weights_hash(network.encoder)
-        if found != card["encoder"]["sha256"]:
             raise ModelError(
-                f"{path}: was trained with encoder {card['encoder']['name']} of hash {card['encoder']['sha256'][:12]}, "
+                f"{path}: card and weights do not fit each other ({first_line(error)}); copy the folder again."
+            ) from error
+        found = weights_hash(network.encoder)
+        if found != expected:
+            raise ModelError(
+                f"{path}: was trained with encoder {name} of hash {expected[:12]}, "
                 f"but the one at hand has {found[:12]}; fetch the same version of it."
             )
         model.metrics = card.pop("metrics", [])
@@ -303,9 +306,9 @@ class PixNet:
         mpp = self.config.network.mpp
         if slide.mpp > _COARSEST * mpp:
             raise SlideError(
-                f"{slide.path or slide.name}: its finest resolution is {slide.mpp:.3g} um/px "
-                f"(from {slide.mpp_source}), too coarse for a model that works at {mpp:g} um/px (at most {_COARSEST * mpp:g}). Use a finer scan, "
-                "or give the right pixel size if this one is wrong."
+                f"{slide.path or slide.name}: its finest resolution is {slide.mpp:.3g} um/px (from "
+                f"{slide.mpp_source}), too coarse for a model working at {mpp:g} um/px (at most {_COARSEST * mpp:g}). "
+                "Use a finer scan, or give the right pixel size if this one is wrong."
             )
 
     def _make_card(self, samples: Sequence[Sample], panel: GenePanel, steps: int, encoder_hash: str) -> dict[str, Any]:

@@ -255,7 +255,7 @@ def test_regions_in_a_hole_of_the_slide_do_not_spoil_the_training(
 ) -> None:
     rgb, _ = samples[0].slide.read_box(Box(0, 0, 256, 320), 1.0)
     alpha = np.full((256, 320, 1), 255, np.uint8)
-    alpha[:, 160:] = 0
+    alpha[60:200, 80:240] = 0
     Image.fromarray(np.concatenate([rgb, alpha], axis=2)).save(tmp_path / "holed.png")
     slide = Slide.open(tmp_path / "holed.png", mpp=1.0)
     holed = Sample("holed", slide, samples[0].regions, samples[0].counts)

@@ -97,7 +97,7 @@ def test_the_encoder_is_left_alone(bench: Bench, training_config: Any) -> None:
 
 
 def test_the_loss_goes_down(bench: Bench, training_config: Any) -> None:
-    config = training_config(steps=60, evaluate_every=10, lr=5e-3, tiles=8)
+    config = training_config(steps=40, evaluate_every=10, lr=5e-3, tiles=8)
     _, history = bench.run(config)
     losses = [float(row["loss"]) for row in history.rows]
     assert losses[-1] < 0.95 * losses[0]
@@ -106,7 +106,7 @@ def test_the_loss_goes_down(bench: Bench, training_config: Any) -> None:
     assert mean_correlation(observed, predicted) > 0.1
 
 
-@pytest.mark.parametrize("stop", [1, 3, 5])
+@pytest.mark.parametrize("stop", [2, 5])
 def test_a_run_that_stopped_goes_on_as_if_it_had_not(
     bench: Bench, training_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:

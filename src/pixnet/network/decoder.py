@@ -134,6 +134,9 @@ class Decoder(nn.Module):
     @torch.no_grad()
     def learn_scale(self, batches: Sequence[Sequence[Crop]], wants: Sequence[Sequence[Box]]) -> None:
         """Take the scale of every level's channels, and of the output's, from some batches of training tiles."""
+        # Batch normalisation on its batch, as in training, but nothing dropped.
+        self.train()
+        self.drop.eval()
         for level, scale in enumerate(self.scale):
             tiles = []
             for crops in batches:
@@ -143,6 +146,7 @@ class Decoder(nn.Module):
             cast(Standardise, scale).learn(torch.cat(tiles))
         decoded = [self(crops, want) for crops, want in zip(batches, wants, strict=True)]
         self.out.learn(torch.cat(decoded).mean(dim=(2, 3)))
+        self.drop.train()
 
     def forward(self, crops: Sequence[Crop], want: Sequence[Box]) -> Tensor:
         """Give D_1 (T, C, h, w) on the wanted cells from the crops of F_1 .. F_L.

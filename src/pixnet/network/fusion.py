@@ -75,7 +75,8 @@ class SAFB(nn.Module):
             keys = self.neighbours(key).view(n, channels, 9, height, width)
             values = self.neighbours(value).view(n, channels, 9, height, width)
             weight = torch.softmax((query.unsqueeze(2) * keys).sum(1, keepdim=True) / beta, dim=2)
-            return (weight * values).sum(2)
+            local: Tensor = (weight * values).sum(2)
+            return local
         q, k, v = (t.permute(0, 2, 3, 1).contiguous() for t in (query, key, value))
         # scaled_dot_product_attention divides by sqrt(channels), which is beta.
         attended: Tensor = F.scaled_dot_product_attention(q, k, v)

