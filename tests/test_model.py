@@ -370,7 +370,7 @@ def test_a_model_that_was_not_trained(tmp_path: Path, slide: Slide) -> None:
 
 def test_slides_that_are_too_coarse(model: PixNet, samples: list[Sample], tmp_path: Path) -> None:
     rgb = np.full((60, 60, 3), 200, np.uint8)
-    with pytest.raises(SlideError, match=r"1\.51 um/px .* too coarse for a model that works at 1 um/px"):
+    with pytest.raises(SlideError, match=r"1\.51 um/px .* too coarse for a model .* at 1 um/px"):
         model.predict(Slide.from_array(rgb, 1.51), tmp_path / "f", device="cpu")
     assert list(tmp_path.iterdir()) == []
     coarse = Sample("coarse", Slide.from_array(np.repeat(rgb, 4, 1), 2.0), spots(480, 120, 30.0, 40.0),

@@ -146,7 +146,7 @@ class PixNet:
         slide: Slide,
         out: str | Path,
         *,
-        core: int = 1024,
+        core: int = 1536,
         dtype: str = "float16",
         device: str = "auto",
         overwrite: bool = False,

@@ -58,7 +58,7 @@ def test_a_failed_training_leaves_nothing(data, run, tmp_path):
     config = (data / "small.toml").read_text().replace("min_counts = 100", "min_counts = 1000000")
     (tmp_path / "few.toml").write_text(config)
     done = run("train", data / "samples.toml", "--config", tmp_path / "few.toml", "--out", tmp_path / "model")
-    done.assert_refused("regions")
+    done.assert_refused("no region has 1000000 counts")
     assert [path.name for path in tmp_path.iterdir()] == ["few.toml"]
 
 

@@ -67,7 +67,7 @@ def test_report_gives_the_scores_of_every_method(evaluated: tuple[Path, list[Sam
     results = json.loads((folder / "results.json").read_text())
     assert set(results["methods"]) == {"pixnet", "ridge", "mean"}
     for name, one in results["methods"].items():
-        row = re.search(rf"<tr[^>]*><td class="words">{name}</td>(.*?)</tr>", html)
+        row = re.search(rf'<tr[^>]*><td class="words">{name}</td>(.*?)</tr>', html)
         assert row
         for key in ("pcc_m", "pcc_s", "pcc_f", "mse", "mae"):
             assert number(one[key]) in row[1]

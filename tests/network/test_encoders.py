@@ -152,7 +152,9 @@ def test_a_vits_tokens_lie_where_the_image_has_them() -> None:
 
 
 def test_vit_windows_that_no_stride_divides_are_refused() -> None:
-    with pytest.raises(ModelError, match="sees windows of 224 px, and half of that is no multiple of the deepest stride"):
+    with pytest.raises(
+        ModelError, match="sees windows of 224 px, and half of that is no multiple of the deepest stride"
+    ):
         make_encoder(EncoderConfig(name="vit_tiny_patch16_224", weights="random", stride=32))
 
 

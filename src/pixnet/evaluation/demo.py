@@ -54,7 +54,7 @@ class DemoSize:
         How many slides are trained on, 1 to 4, each of a donor of its own.
     genes
         How many genes are predicted.
-    steps, tiles, views, min_counts
+    steps, tiles, views, lr, min_counts
         See `TrainingConfig`.
     bins
         At how many places the prediction is compared with the truth.
@@ -64,16 +64,17 @@ class DemoSize:
     side_um: float = 1000.0
     training_slides: int = 3
     genes: int = 100
-    steps: int = 300
-    tiles: int = 24
+    steps: int = 120
+    tiles: int = 16
     views: int = 2
+    lr: float = 0.03  # high, for so few steps
     min_counts: int = 500
-    bins: int = 2500
+    bins: int = 1500
 
     @property
     def config(self) -> Config:
         """The model's configuration."""
-        training = {name: getattr(self, name) for name in ("steps", "tiles", "views", "min_counts")}
+        training = {name: getattr(self, name) for name in ("steps", "tiles", "views", "lr", "min_counts")}
         return Config.of({"training": training, "genes": {"number": self.genes}})
 
 

@@ -65,7 +65,7 @@ class DecoderConfig(BaseModel):
         Reading of the attention in SAFB: `"channel"` (element-wise, per pixel over channels), `"local"` (each
         pixel over its 3 x 3 neighbours) or `"row"` (along each image row; depends on the tile, kept for the record).
     skips
-        Add to the latent map a linear projection of every level, brought up bilinearly.
+        Add to the latent map a projection of every level, brought up bilinearly.
     dropout
         Share of the encoder's channels dropped per tile while training the decoder.
     """

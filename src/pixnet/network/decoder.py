@@ -37,6 +37,12 @@ def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
+def projection(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Make a skip: what each cell of a level says by itself, 1x1, activation, 1x1."""
+    hidden = 2 * out_channels
+    return nn.Sequential(nn.Conv2d(in_channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, out_channels, 1))
+
+
 class Standardise(nn.Module):
     """Bring an encoder's channels, which differ widely in scale, to mean 0 and variance 1 over tiles.
 
@@ -120,7 +126,7 @@ class Decoder(nn.Module):
         self.scale = nn.ModuleList(Standardise(count) for count in encoder_channels)
         self.out = Standardise(widths[0])
         self.drop = nn.Dropout2d(config.dropout)
-        self.skip = nn.ModuleList(nn.Conv2d(count, widths[0], 1) for count in encoder_channels if config.skips)
+        self.skip = nn.ModuleList(projection(count, widths[0]) for count in encoder_channels if config.skips)
         self.skip_up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.deepest = conv_block(encoder_channels[-1], widths[-1])
         # Listed in the order of work, from the deepest step to the finest.

@@ -54,21 +54,21 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    steps: int = Field(400, gt=0)
+    steps: int = Field(250, gt=0)
     tiles: int = Field(32, gt=0)
     tile_um: float = Field(112.0, gt=0.0)
     loss: Literal["squared", "poisson", "negative-binomial"] = "squared"
     counts: Literal["share", "capture"] = "share"
     pcc_weight: float = Field(0.5, ge=0.0)
-    lr: float = Field(1e-3, gt=0.0)
+    lr: float = Field(8e-3, gt=0.0)
     weight_decay: float = Field(1e-4, ge=0.0)
     warmup: int = Field(20, ge=0)
     ema: float = Field(0.98, ge=0.0, lt=1.0)
-    views: int = Field(4, ge=0)
+    views: int = Field(2, ge=0)
     stain_jitter: float = Field(0.1, ge=0.0)
     min_counts: int = Field(500, ge=0)
     validation: Literal["auto", "sample", "block", "none"] = "auto"
     evaluate_every: int = Field(25, gt=0)
-    patience: int = Field(6, gt=0)
+    patience: int = Field(4, gt=0)
     refit: bool = True
     seed: int = Field(0, ge=0)
