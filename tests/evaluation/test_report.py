@@ -111,10 +111,14 @@ def test_shrink_averages_whole_blocks() -> None:
 def test_richest_window_is_where_the_map_varies() -> None:
     values = np.zeros((40, 60))
     values[30:38:2, 44:52:2] = 1.0
-    left, top, width, height = richest_window(values, 2.0, 20.0)
+    left, top, width, height = richest_window(values, 2.0, 20.0, (0.0, 0.0, 120.0, 80.0))
     assert (width, height) == (20.0, 20.0)
     assert left <= 2 * 44 < left + width
     assert top <= 2 * 30 < top + height
+    left, top, width, height = richest_window(values, 2.0, 20.0, (10.0, 10.0, 60.0, 60.0))
+    assert 10.0 <= left <= left + width <= 70.0
+    assert 10.0 <= top <= top + height <= 70.0
+    assert richest_window(values, 2.0, 1000.0, (10.0, 10.0, 60.0, 60.0)) == (10.0, 0.0, 80.0, 80.0)
 
 
 def test_outlines_have_the_size_of_the_regions() -> None:

@@ -276,7 +276,10 @@ def _markers(tissue: VirtualTissue, genes: Sequence[str]) -> list[tuple[str, str
 def _marker_picture(gene: str, kind: str, tissue: VirtualTissue, field: ExpressionField, slide: Slide) -> Picture:
     """Draw the window where the gene's truth varies most: H&E, truth, what of it morphology shows, prediction."""
     pitch, column = _FINE_UM, tissue.genes.index(gene)
-    window = richest_window(tissue.truth_map(gene, pitch), pitch, _CROP_UM)
+    # Where places may lie: near the border a crop and a halo reach beyond the slide.
+    margin, (rows, cols) = SIDE_UM / 2, tissue.labels.shape
+    inner = margin, margin, cols - 2 * margin, rows - 2 * margin
+    window = richest_window(tissue.truth_map(gene, pitch), pitch, _CROP_UM, inner)
     left, top, width, height = window
     part = Squares.tiling(left, top, left + width, top + height, pitch)
     predicted, predicted_log = _predicted(field, part, [gene])
@@ -285,13 +288,14 @@ def _marker_picture(gene: str, kind: str, tissue: VirtualTissue, field: Expressi
     if field.head.kind == "rate":
         unit, per_area = "expected counts\nper 100 µm²", 100.0 / pitch**2
         # A model cannot know which part of the molecules an assay would catch here: one factor makes the slides agree.
-        slide_truth = tissue.truth_map(gene, pitch).mean()
-        factor = slide_truth / max(float(np.nanmean(field.gene(gene))), 1e-12)
+        everywhere = Squares.tiling(margin, margin, cols - margin, rows - margin, _CROP_UM)
+        sums = tissue.truth(everywhere)[:, column].sum(), _predicted(field, everywhere, [gene])[0].sum()
+        factor = float(sums[0] / max(float(sums[1]), 1e-12))
         maps = {name: per_area * values[:, column] for name, values in maps.items()}
         maps["PixNet"] = per_area * factor * predicted[:, 0]
         caption += (
-            f" The predicted map is multiplied by one factor, {factor:.3g}, which gives it the truth's mean over the "
-            "slide: the share of molecules that an assay catches is not in the picture."
+            f" The predicted map is multiplied by one factor, {factor:.3g}, which gives it the truth's mean away "
+            "from the slide's border: the share of molecules that an assay catches is not in the picture."
         )
     else:
         unit = "log(1 + counts\nper 10,000)"

@@ -189,7 +189,7 @@ def draw_dense(
         tall = min(4.6 * height / width, 5.6)
         figure = Figure(figsize=(11.0, tall + 4.6 + 0.9), layout="constrained")
         axes = figure.subplots(2, 2, gridspec_kw={"height_ratios": [tall, 4.6]})
-        low, high = _limits(np.concatenate([overview.ravel(), crop.ravel()]), lowest=0.5, highest=99.5)
+        low, high = _limits(np.concatenate([overview.ravel(), crop.ravel()]), highest=98.5)
         full = f"window at the field's pitch of {pitch_um:g} µm"
         rows = ((backdrop, overview, "the whole slide"), (near, crop, full))
         for (plain, coloured), (ground, values, name) in zip(axes, rows, strict=True):
@@ -206,7 +206,7 @@ def draw_dense(
                     outlines = list(marks.outlines())
                     colour = "#1638c8" if panel is plain else "white"
                     panel.add_collection(PolyCollection(outlines, facecolors="none", edgecolors=colour, linewidths=1.1))
-        figure.colorbar(image, ax=axes[:, 1].tolist(), label=unit, aspect=36, pad=0.015)
+        figure.colorbar(image, ax=axes[:, 1].tolist(), label=unit, aspect=36, pad=0.015, extend="max")
         return figure
 
 
@@ -217,14 +217,14 @@ def draw_row(panels: Sequence[tuple[str, Backdrop | Floats]], window: Window, un
         figure = Figure(figsize=(11.0, 11.0 / count * window[3] / window[2] + 0.75), layout="constrained")
         all_axes = list(figure.subplots(1, count, squeeze=False)[0])
         maps = [content for _, content in panels if not isinstance(content, Backdrop)]
-        limits = _limits(np.concatenate([np.ravel(values) for values in maps]), highest=98.5)
+        limits = _limits(np.concatenate([np.ravel(values) for values in maps]), highest=97.0)
         for axes, (title, content) in zip(all_axes, panels, strict=True):
             ground = content if isinstance(content, Backdrop) else Backdrop(None, window)
             _slide_axes(axes, ground, labelled=axes is all_axes[0])
             axes.set_title(title)
             if not isinstance(content, Backdrop):
                 image = _map(axes, content, window, limits)
-        figure.colorbar(image, ax=all_axes, label=unit, aspect=22, pad=0.01, shrink=0.9)
+        figure.colorbar(image, ax=all_axes, label=unit, aspect=22, pad=0.01, shrink=0.9, extend="max")
         return figure
 
 
@@ -263,10 +263,10 @@ def draw_training(rows: Sequence[Mapping[str, float | str]], chosen: int | None)
         if scored:
             panels[1].plot([float(row["step"]) for row in scored], [float(row["pcc_m"]) for row in scored], "o-",
                            ms=2.5, lw=1.4, color=_COLOURS[0])  # fmt: skip
-            panels[1].set(xlabel="step", ylabel="PCC@M", title="Validation part of the training samples")
+            panels[1].set(xlabel="step", ylabel="PCC@M", title="Validation part")
         if chosen and scored:
-            panels[1].axvline(chosen, color=_COLOURS[1], lw=1.2, ls="--", label=f"chosen: step {chosen}")
-            panels[1].legend(loc="lower center")
+            panels[1].axvline(chosen, color=_COLOURS[1], lw=1.2, ls="--")
+            panels[1].set_title(f"Validation part; dashed: the chosen step, {chosen}")
         for axes in panels:
             axes.set_xlim(left=0)
         return figure

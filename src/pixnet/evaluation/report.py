@@ -321,7 +321,7 @@ def _dense(
     for gene, label in wanted.items():
         values = dense.gene(gene) * (100.0 if rate else 1.0)
         values = values[: math.ceil(facts.height_um / pitch), : math.ceil(facts.width_um / pitch)]
-        window = richest_window(values, pitch, _WINDOW_UM)
+        window = richest_window(values, pitch, _WINDOW_UM, _box(marks))
         left, top, width, height = window
         rows, cols = (slice(round(a / pitch), round((a + b) / pitch)) for a, b in ((top, height), (left, width)))
         size = (0.0, 0.0, values.shape[1] * pitch, values.shape[0] * pitch)
@@ -336,13 +336,22 @@ def _dense(
     return Section(f"The dense map of {name}", text, pictures=pictures)
 
 
-def richest_window(values: Floats, pitch_um: float, side_um: float) -> Window:
-    """Find the window, of this side at most, in which a map varies most."""
+def _box(marks: Marks) -> Window:
+    """Give the window that holds all centres."""
+    (left, top), (right, bottom) = marks.centers_um.min(axis=0), marks.centers_um.max(axis=0)
+    return float(left), float(top), float(right - left), float(bottom - top)
+
+
+def richest_window(values: Floats, pitch_um: float, side_um: float, within: Window) -> Window:
+    """Find the window, of this side at most and within another where it fits, in which a map varies most."""
+    left, top, width, height = (round(edge / pitch_um) for edge in within)
     side = max(1, min(round(side_um / pitch_um), *values.shape))
+    first_row, first_col = (min(edge, size - side) for edge, size in zip((top, left), values.shape, strict=True))
+    last_row, last_col = max(first_row, top + height - side), max(first_col, left + width - side)
     step = max(1, side // 2)
-    best, place = -1.0, (0, 0)
-    for row in range(0, values.shape[0] - side + 1, step):
-        for col in range(0, values.shape[1] - side + 1, step):
+    best, place = -1.0, (first_row, first_col)
+    for row in range(first_row, min(last_row, values.shape[0] - side) + 1, step):
+        for col in range(first_col, min(last_col, values.shape[1] - side) + 1, step):
             part = values[row : row + side, col : col + side]
             spread = float(part.std()) if np.isfinite(part).all() else -1.0
             if spread > best:
@@ -364,8 +373,8 @@ def _training(done: _Evaluated) -> list[Section]:
         return []
     chosen = done.card.get("steps")
     text = [
-        "The number of steps was chosen on a part of the training samples; then all of them were trained anew for that "
-        "many steps."
+        "The number of steps was chosen on a part of the training samples, the validation part; then all of them were "
+        "trained anew for that many steps."
         if any(row["stage"] == "refit" for row in rows)
         else "No second training followed."
     ]

@@ -66,6 +66,8 @@ class DecoderConfig(BaseModel):
         pixel over its 3 x 3 neighbours) or `"row"` (along each image row; depends on the tile, kept for the record).
     skips
         Add to the latent map a projection of every level, brought up bilinearly.
+    surroundings
+        Odd widths, in cells of the deepest level, of the squares whose means enter the deepest skip.
     dropout
         Share of the encoder's channels dropped per tile while training the decoder.
     """
@@ -77,6 +79,7 @@ class DecoderConfig(BaseModel):
     dsub_steps: int = Field(2, ge=0)
     attention: Literal["channel", "local", "row"] = "channel"
     skips: bool = True
+    surroundings: tuple[PositiveInt, ...] = (5, 9)
     dropout: float = Field(0.3, ge=0.0, lt=1.0)
 
 

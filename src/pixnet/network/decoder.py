@@ -43,6 +43,28 @@ def projection(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(in_channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, out_channels, 1))
 
 
+class Surroundings(nn.Module):
+    """Set each cell of the deepest level beside the means of its surroundings, over squares of several widths.
+
+    A mean centred on the cell shows it as much of its surroundings as a further level would, from half as far away.
+
+    Parameters
+    ----------
+    widths
+        Odd widths of the squares, in cells.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.means = nn.ModuleList(
+            nn.AvgPool2d(width, stride=1, padding=width // 2, count_include_pad=False) for width in widths
+        )
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Give (N, (1 + widths) * C, H, W) from (N, C, H, W)."""
+        return torch.cat([feature, *(mean(feature) for mean in self.means)], dim=1)
+
+
 class Standardise(nn.Module):
     """Bring an encoder's channels, which differ widely in scale, to mean 0 and variance 1 over tiles.
 
@@ -127,6 +149,11 @@ class Decoder(nn.Module):
         self.out = Standardise(widths[0])
         self.drop = nn.Dropout2d(config.dropout)
         self.skip = nn.ModuleList(projection(count, widths[0]) for count in encoder_channels if config.skips)
+        if config.skips and config.surroundings:
+            wide = Surroundings(config.surroundings)
+            self.skip[-1] = nn.Sequential(
+                wide, projection(encoder_channels[-1] * (1 + len(config.surroundings)), widths[0])
+            )
         self.skip_up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.deepest = conv_block(encoder_channels[-1], widths[-1])
         # Listed in the order of work, from the deepest step to the finest.

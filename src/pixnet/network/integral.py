@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,9 +39,13 @@ def integrate(latent: Tensor, coverage: Tensor) -> Tensor:
 
 def to_torch(coverage: scipy.sparse.csr_array) -> Tensor:
     """Bring a sparse matrix of areas to torch, as float32 in CSR layout."""
-    return torch.sparse_csr_tensor(
-        torch.from_numpy(coverage.indptr.astype(np.int64)),
-        torch.from_numpy(coverage.indices.astype(np.int64)),
-        torch.from_numpy(coverage.data.astype(np.float32)),
-        size=coverage.shape,
-    )
+    with warnings.catch_warnings():
+        # torch announces once that its CSR layout is young; nobody who trains a model can do anything about it.
+        warnings.filterwarnings("ignore", category=UserWarning, message="Sparse")
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(coverage.indptr.astype(np.int64)),
+            torch.from_numpy(coverage.indices.astype(np.int64)),
+            torch.from_numpy(coverage.data.astype(np.float32)),
+            size=coverage.shape,
+            check_invariants=False,
+        )

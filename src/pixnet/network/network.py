@@ -82,6 +82,11 @@ class Network(nn.Module):
             # Half the height, and one more for a box that starts on an odd cell: all tiles of a batch are alike.
             height, width = (side // 2 + 1 + 2 * _STEP_MARGIN for side in (fine.height, fine.width))
             right = Box(fine.row // 2 - _STEP_MARGIN, fine.col // 2 - _STEP_MARGIN, height, width)
+        # The skips pass through bilinear steps alone, which need two of the deepest cells in all around a tile; the
+        # decoder keeps four there. So of the surroundings' half width all but two cells come on top.
+        decoder = self.config.decoder
+        if decoder.skips and decoder.surroundings:
+            boxes[-1] = boxes[-1].grown(max(0, max(decoder.surroundings) // 2 - 2))
         return boxes
 
     def pyramid(self, image: Tensor) -> list[Tensor]:
