@@ -16,7 +16,8 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/pixnet demo --out out/demo --overwrite
+	rm -rf out/demo
+	$(BIN)/pixnet demo --out out/demo
 
 lint: setup
 	$(BIN)/ruff check .
