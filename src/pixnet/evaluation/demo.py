@@ -64,7 +64,7 @@ class DemoSize:
     side_um: float = 1000.0
     training_slides: int = 3
     genes: int = 100
-    steps: int = 120
+    steps: int = 80
     tiles: int = 16
     views: int = 2
     lr: float = 0.03  # high, for so few steps
