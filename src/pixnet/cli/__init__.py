@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -50,4 +51,6 @@ def pixnet_command(
 
 def main() -> None:
     """Run the command line."""
+    # Threads of OpenMP that wait by spinning slow a shared machine down many times over. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app(prog_name="pixnet")
