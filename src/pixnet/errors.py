@@ -27,9 +27,8 @@ class FieldError(PixNetError):
 
 
 def first_line(error: BaseException) -> str:
-    """Give the first line of another library's error: the rest is for its developers."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    """Give the first line of another library's error, to stand in a sentence: the rest is for its developers."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
 class PixNetWarning(UserWarning):

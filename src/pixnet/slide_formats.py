@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pixnet.errors import SlideError
+from pixnet.errors import SlideError, first_line
 from pixnet.pixel_size import from_tiff
-from pixnet.slide_sources import OpenSlideSource, PilSource, Source, brief
+from pixnet.slide_sources import OpenSlideSource, PilSource, Source
 from pixnet.slide_tiff import TiffSource, resolution_tags
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -32,7 +32,7 @@ def open_source(path: Path) -> Source:
         if magic in _TIFF and "Unsupported TIFF" in str(error):
             return _open_tiff(path)
         raise SlideError(
-            f"{path}: OpenSlide knows this format but cannot read the file ({brief(error)}). "
+            f"{path}: OpenSlide knows this format but cannot read the file ({first_line(error)}). "
             "It may be damaged or incomplete: copy it again, or convert it to a tiled TIFF."
         ) from error
     if slide.vendor != "generic-tiff":
@@ -75,5 +75,5 @@ def _open_tiff(path: Path) -> Source:
         raise
     except Exception as error:  # a damaged TIFF makes tifffile raise nearly anything
         raise SlideError(
-            f"{path}: the TIFF cannot be read ({brief(error)}). It may be damaged or incomplete: copy it again."
+            f"{path}: the TIFF cannot be read ({first_line(error)}). It may be damaged or incomplete: copy it again."
         ) from error

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pixnet.errors import SlideError
+from pixnet.errors import SlideError, first_line
 from pixnet.pixel_size import Found, from_openslide
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
@@ -194,7 +194,7 @@ class PilSource:
                         mask[top:bottom] = valid
         except _PIL_ERRORS as error:
             raise SlideError(
-                f"{self.path}: the image cannot be decoded ({brief(error)}). Copy or download it again."
+                f"{self.path}: the image cannot be decoded ({first_line(error)}). Copy or download it again."
             ) from error
         return ArraySource(rgb, mask)
 
@@ -213,7 +213,7 @@ class PilSource:
             return Image.open(self.path)
         except (*_PIL_ERRORS, Image.DecompressionBombError) as error:
             raise SlideError(
-                f"{self.path}: neither OpenSlide, tifffile nor PIL can open it ({brief(error)}). "
+                f"{self.path}: neither OpenSlide, tifffile nor PIL can open it ({first_line(error)}). "
                 "Give a JPEG, PNG, TIFF, OME-TIFF or a slide format that OpenSlide reads."
             ) from error
 
@@ -254,11 +254,6 @@ def over_white(rgba: NDArray[np.uint8]) -> Pixels:
     share = alpha[..., None].astype(np.float32) / 255
     rgb = rgba[..., :3] * share + 255 * (1 - share)
     return (rgb + 0.5).astype(np.uint8), alpha > 0
-
-
-def brief(error: BaseException) -> str:
-    """Give the first line of what a library said."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
 
 
 def _png_depth(path: Path) -> int:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixnet.errors import SlideError
+from pixnet.errors import SlideError, first_line
 from pixnet.pixel_size import from_ome, from_tiff
-from pixnet.slide_sources import Levels, Pixels, brief, check_decoded_size, over_white, whole_downsample
+from pixnet.slide_sources import Levels, Pixels, check_decoded_size, over_white, whole_downsample
 
 _ALPHA = {1, 2}  # of ExtraSamples: associated and unassociated
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6  # of PhotometricInterpretation
@@ -125,7 +125,7 @@ class TiffSource:
                 data = file.read(count)
             tile = frame.decode(data, segment, jpegtables=source.jpegtables)[0]
         except Exception as error:  # each codec has its own exceptions for damaged data
-            raise OSError(brief(error)) from error
+            raise OSError(first_line(error)) from error
         return None if tile is None else np.asarray(tile[0], np.uint8)
 
     def _decoded_whole(self, level: int) -> Pixels:
@@ -136,7 +136,7 @@ class TiffSource:
                     pages = [page.asarray() for page in found.pages]
                 except Exception as error:  # as above
                     raise SlideError(
-                        f"{self.path}: the image cannot be decoded ({brief(error)}). Copy or download it again."
+                        f"{self.path}: the image cannot be decoded ({first_line(error)}). Copy or download it again."
                     ) from error
                 samples = np.stack(pages, axis=-1) if len(pages) > 1 else pages[0]
                 if samples.ndim == 3 and found.planes > 1:
@@ -205,7 +205,7 @@ class TiffSource:
                     tif = tifffile.TiffFile(self.path)
                     levels = [_Level(level.keyframe, list(level.pages)) for level in tif.series[0].levels]
                 except (tifffile.TiffFileError, IndexError, KeyError, ValueError) as error:
-                    raise OSError(brief(error)) from error
+                    raise OSError(first_line(error)) from error
                 self._opened = tif, levels
             return self._opened
 

@@ -17,7 +17,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
-from pixnet.errors import FieldError
+from pixnet.errors import FieldError, first_line
 from pixnet.field.head import HeadKind, LinearHead
 from pixnet.grid import Box, Grid, Lattice
 
@@ -210,7 +210,7 @@ def open_store(path: Path) -> FieldStore:
         group = zarr.open_group(path, mode="r", zarr_format=3)
         stored = group.attrs.asdict().get(_KEY)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FieldError(f"{path}/zarr.json cannot be read ({_first_line(error)}). Predict the slide again.") from None
+        raise FieldError(f"{path}/zarr.json cannot be read ({first_line(error)}). Predict the slide again.") from None
     if not isinstance(stored, dict):
         raise FieldError(
             f"{path} is not a finished expression field: its metadata are missing. Predict the slide again."
@@ -278,12 +278,8 @@ def _values(path: Path, array: zarr.Array[Any], window: Any) -> NDArray[Any]:
     try:
         return np.asarray(array[window])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise _altered(path, f"its array {array.basename} is damaged ({_first_line(error)})") from None
+        raise _altered(path, f"its array {array.basename} is damaged ({first_line(error)})") from None
 
 
 def _altered(path: Path, found: str) -> FieldError:
     return FieldError(f"{path} is incomplete or was altered: {found}. Predict the slide again.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -88,8 +88,7 @@ class Batcher:
         chosen = rng.choice(self._first[-1], size=tiles, replace=tiles > self._first[-1])
         placed = []
         for flat in np.sort(chosen):
-            number = int(np.searchsorted(self._first, flat, side="right")) - 1
-            region = int(flat - self._first[number])
+            number, region = self._locate(flat)
             top, left, bottom, right = self.cells[number][region]
             row = int(rng.integers(bottom - self.side, top, endpoint=True))
             col = int(rng.integers(right - self.side, left, endpoint=True))
@@ -113,13 +112,17 @@ class Batcher:
             flat = np.arange(start, min(start + tiles, int(self._first[-1])))
             placed, inside = [], []
             for f in flat:
-                number = int(np.searchsorted(self._first, f, side="right")) - 1
-                region = int(f - self._first[number])
+                number, region = self._locate(f)
                 top, left, bottom, right = self.cells[number][region]
                 box = Box(int(top + bottom - self.side) // 2, int(left + right - self.side) // 2, self.side, self.side)
                 placed.append((number, box, self.views[number][0]))
                 inside.append(np.array([region]))
             yield self._batch(placed, inside), flat
+
+    def _locate(self, flat: np.int64) -> tuple[int, int]:
+        """Give the sample, and the region in it, that a number counted through all samples stands for."""
+        number = int(np.searchsorted(self._first, flat, side="right")) - 1
+        return number, int(flat - self._first[number])
 
     def _inside(self, number: int, box: Box) -> NDArray[np.int64]:
         """Find the regions of a sample that lie wholly inside a box."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +20,6 @@ from pixnet.training.views import View
 
 if TYPE_CHECKING:
     from pixnet.network.network import Network
-
-log = logging.getLogger(__name__)
 
 _CORE = 1536  # pixels of a tile while features are computed
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import logging
 import math
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
     from pixnet.network.config import NetworkConfig
     from pixnet.sample import Sample
     from pixnet.training.config import TrainingConfig
-
-log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int, str], None]
 """Called with a stage's name, the work done, the work in all, and a few words on how it goes."""
@@ -225,8 +221,3 @@ def _write_metrics(path: Path, rows: list[dict[str, float | str]]) -> None:
         writer = csv.DictWriter(file, ["stage", "step", "loss", "pcc_m", "mse"])
         writer.writeheader()
         writer.writerows(rows)
-
-
-def clear_work(work: Path) -> None:
-    """Delete a finished run's checkpoints and kept features."""
-    shutil.rmtree(work, ignore_errors=True)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixnet.expression import correlation
 from pixnet.network.integral import integrate
 from pixnet.training.batches import Batch, Batcher
 from pixnet.training.checkpoint import load_checkpoint, save_checkpoint
@@ -181,9 +182,7 @@ def _validate(
 
 def mean_correlation(observed: NDArray[np.float32], predicted: NDArray[np.float32]) -> float:
     """Give the mean over genes of the Pearson correlation over regions; genes that do not vary count as zero."""
-    o, p = observed - observed.mean(0), predicted - predicted.mean(0)
-    norm = np.sqrt((o * o).sum(0) * (p * p).sum(0))
-    return float(np.divide((o * p).sum(0), norm, out=np.zeros_like(norm), where=norm > 0).mean())
+    return float(correlation(observed, predicted).mean())
 
 
 def _schedule(step: int, config: TrainingConfig) -> float:
