@@ -6,13 +6,14 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import coverage, predict, programs
+from benchmarks import coverage, predict, programs, visium_hd
 
 ALL = {
     "coverage": coverage.run,
     "predict": predict.run,
     "demo": programs.demo,
     "evaluate": programs.evaluate,
+    "visium_hd": visium_hd.run,
 }
 
 

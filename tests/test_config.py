@@ -8,7 +8,7 @@ import pytest
 
 from pixnet.config import Config
 from pixnet.errors import ModelError
-from pixnet.network.config import PRESETS, DecoderConfig, EncoderConfig, NetworkConfig
+from pixnet.network.config import PRESETS, EncoderConfig, NetworkConfig
 
 
 def write(folder: Path, text: str) -> Path:
@@ -26,7 +26,7 @@ def test_no_file_is_the_small_preset() -> None:
 def test_the_paper_preset_has_the_published_widths() -> None:
     config = Config.of({"preset": "paper"})
     assert config.network.decoder.channels == (64, 128, 256, 512, 512, 512)
-    assert len(config.network.strides) == 6
+    assert len(config.network.encoder.strides) == 6
     assert config.network.decoder.dsub_steps == 3
     assert config.network.preset == "paper"
 
@@ -34,8 +34,8 @@ def test_the_paper_preset_has_the_published_widths() -> None:
 def test_every_preset_has_a_width_for_each_level() -> None:
     for name, network in PRESETS.items():
         assert network.preset == name
-        assert len(network.decoder.channels) == len(network.strides)
-        assert network.pitch_um == network.mpp * network.strides[0]
+        assert len(network.decoder.channels) == len(network.encoder.strides)
+        assert network.pitch_um == network.mpp * network.encoder.strides[0]
 
 
 def test_sections_go_over_their_preset(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_configuration_comes_back_from_json() -> None:
         ({"network": {"encoder": {"nam": "x"}}}, r"network\.encoder\.nam is no known setting; did you mean 'name'\?"),
         ({"network": {"decoder": {"chanels": [1]}}}, r"network\.decoder\.chanels .* did you mean 'channels'\?"),
         ({"trainning": {}}, r"trainning is no known setting; did you mean 'training'\?"),
-        ({"genes": {"zzz": 1}}, r"genes\.zzz is no known setting; known are number, rule, names"),
+        ({"genes": {"zzz": 1}}, r"genes\.zzz is no known setting; known are number, rule, measured_in, names"),
     ],
 )
 def test_a_misspelt_key_is_told_with_the_nearest(data: dict[str, Any], named: str) -> None:
@@ -135,18 +135,17 @@ def test_reading_does_not_change_what_was_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("finest", "stride", "context", "strides"),
+    ("finest", "stride", "strides"),
     [
-        (2, 16, 2, (2, 4, 8, 16, 32, 64)),
-        (1, 4, 0, (1, 2, 4)),
-        (4, 32, 1, (4, 8, 16, 32, 64)),
+        (2, 16, (2, 4, 8, 16)),
+        (1, 4, (1, 2, 4)),
+        (4, 32, (4, 8, 16, 32)),
     ],
 )
-def test_strides_double_from_the_finest(finest: Any, stride: Any, context: int, strides: tuple[int, ...]) -> None:
+def test_strides_double_from_the_finest(finest: Any, stride: Any, strides: tuple[int, ...]) -> None:
     network = NetworkConfig(
         mpp=0.5,
         encoder=EncoderConfig(finest=finest, stride=stride),
-        decoder=DecoderConfig(context_levels=context),
     )
-    assert network.strides == strides
+    assert network.encoder.strides == strides
     assert network.pitch_um == 0.5 * finest

@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 from scipy import sparse, stats
 
 from pixnet.errors import DataError
-from pixnet.expression import (
-    GenePanel,
-    choose_panel,
-    correlation,
-    enough_counts,
-    log_expectation,
-    noise_estimate,
-    normalise,
-    panel_counts,
-)
+from pixnet.expression import correlation, enough_counts, log_expectation, noise_estimate, normalise
+from pixnet.panel import GenePanel, choose_panel, panel_counts
 from pixnet.readers.manifest import read_manifest
 from pixnet.regions import Disks
 from pixnet.sample import Sample
@@ -234,3 +226,13 @@ def test_real_sections(shared):
     values = normalise(counts, sample.depth)
     assert values.shape == (len(sample.regions), 250)
     assert np.expm1(values.astype(float)).sum(axis=1).max() <= 1e4
+
+
+def test_genes_of_a_single_sample_can_be_chosen():
+    first, second = make_sample([[10, 4, 8]], "ABC", "first"), make_sample([[6, 20], [6, 20]], "BD", "second")
+    assert choose_panel([first, second], 1).names == ("B",)
+    # A 10, B (4 + 6 + 6) / 3, C 8, D 20: each over the regions of the samples that were measured for it.
+    assert choose_panel([first, second], 4, measured_in="any").names == ("D", "A", "C", "B")
+    assert choose_panel([first, second], ("A", "D")).names == ("A", "D")
+    with pytest.raises(DataError, match="none of 2 samples was measured for 'E'"):
+        choose_panel([first, second], ("A", "E"))

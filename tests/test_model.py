@@ -28,10 +28,10 @@ from pixnet.virtual import VirtualTissue, spots
 
 def small_config(**network: Any) -> Config:
     encoder = {"name": "test_resnet", "weights": "random", "finest": 4, "stride": 16, **network.pop("encoder", {})}
-    decoder = {"channels": [6] * 4, "context_levels": 1, "dsub_steps": 1}
+    decoder = {"channels": [6] * 3, "dsub_steps": 1}
     return Config.of(
         {
-            "network": {"encoder": encoder, "decoder": decoder, **network},
+            "network": {"encoder": encoder, "decoder": decoder, "surroundings_um": [64.0], **network},
             "training": {
                 "steps": 4, "tiles": 4, "tile_um": 64.0, "views": 1, "min_counts": 100, "validation": "none",
             },
@@ -150,7 +150,7 @@ def test_the_papers_heads(samples: list[Sample], slide: Slide, tmp_path: Path, h
     together = blocks.mean(axis=1) if head == "mean" else blocks.sum(axis=1)
     assert np.abs(together - coarse).max() <= 1e-5 * np.abs(coarse).max()
     if head == "mean":
-        observed = np.concatenate([np.log1p(1e4 * s.counts[:, list(model.genes)].X.toarray() / s.depth[:, None])
+        observed = np.concatenate([np.log1p(1e4 * s.to_anndata()[:, list(model.genes)].X.toarray() / s.depth[:, None])
                                    for s in samples])  # fmt: skip
         assert np.abs(coarse.mean() - observed.mean()) < 1.0
 

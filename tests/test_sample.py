@@ -29,11 +29,11 @@ def sample(
 
 def test_counts_become_sparse_and_positions_are_added() -> None:
     made = sample()
-    assert isinstance(made.counts.X, sparse.csr_matrix)
-    assert made.counts.X.dtype == np.float32
-    assert made.counts.obs["x_um"].tolist() == [10, 60, 90]
-    assert made.counts.obs["y_um"].tolist() == [20, 30, 45]
-    assert np.array_equal(made.counts.obsm["spatial"], CENTRES / 0.5)
+    assert isinstance(made.counts.matrix, sparse.csr_matrix)
+    assert made.counts.matrix.dtype == np.float32
+    assert made.to_anndata().obs["x_um"].tolist() == [10, 60, 90]
+    assert made.to_anndata().obs["y_um"].tolist() == [20, 30, 45]
+    assert np.array_equal(made.to_anndata().obsm["spatial"], CENTRES / 0.5)
     assert made.depth.tolist() == [3, 3, 20]
     assert (made.donor, made.platform) == (None, "unknown")
 
@@ -48,10 +48,10 @@ def test_what_the_caller_holds_is_left_alone() -> None:
 def test_take_by_index_and_by_mask() -> None:
     made = sample()
     part = made.take(np.array([2, 0]))
-    assert part.counts.obs_names.tolist() == ["z", "x"]
+    assert part.counts.region_names().tolist() == ["z", "x"]
     assert np.array_equal(part.regions.centers_um, CENTRES[[2, 0]])
     assert part.depth.tolist() == [20, 3]
-    assert made.take(made.depth > 10).counts.obs_names.tolist() == ["z"]
+    assert made.take(made.depth > 10).counts.region_names().tolist() == ["z"]
 
 
 @pytest.mark.parametrize("bad", [-1, 0.5, float("nan"), float("inf")])

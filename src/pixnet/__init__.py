@@ -13,8 +13,16 @@ if TYPE_CHECKING:
     from pixnet.errors import DataError, FieldError, ModelError, PixNetError, PixNetWarning, SlideError
     from pixnet.field import ExpressionField
     from pixnet.model import PixNet
+    from pixnet.readers.anndata_table import read_anndata
+    from pixnet.readers.hest import read_hest
     from pixnet.readers.legacy_st import read_legacy_st
     from pixnet.readers.manifest import read_manifest
+    from pixnet.readers.recognise import read, recognise
+    from pixnet.readers.spatialdata_zarr import read_spatialdata
+    from pixnet.readers.visium import read_visium
+    from pixnet.readers.visium_hd import read_visium_hd
+    from pixnet.readers.visium_hd_cells import read_visium_hd_cells
+    from pixnet.readers.xenium import read_xenium
     from pixnet.regions import Disks, LabelMask, Polygons, Regions, Squares
     from pixnet.sample import Sample
     from pixnet.slide import Slide
@@ -32,8 +40,17 @@ __all__ = [
     "Polygons",
     "LabelMask",
     "ExpressionField",
+    "read",
+    "recognise",
     "read_manifest",
     "read_legacy_st",
+    "read_visium",
+    "read_visium_hd",
+    "read_visium_hd_cells",
+    "read_xenium",
+    "read_hest",
+    "read_anndata",
+    "read_spatialdata",
     "PixNetError",
     "SlideError",
     "DataError",
@@ -54,7 +71,16 @@ _HOMES = {
     "Polygons": "pixnet.regions",
     "LabelMask": "pixnet.regions",
     "ExpressionField": "pixnet.field",
+    "read": "pixnet.readers.recognise",
+    "recognise": "pixnet.readers.recognise",
     "read_manifest": "pixnet.readers.manifest",
+    "read_visium": "pixnet.readers.visium",
+    "read_visium_hd": "pixnet.readers.visium_hd",
+    "read_visium_hd_cells": "pixnet.readers.visium_hd_cells",
+    "read_xenium": "pixnet.readers.xenium",
+    "read_hest": "pixnet.readers.hest",
+    "read_anndata": "pixnet.readers.anndata_table",
+    "read_spatialdata": "pixnet.readers.spatialdata_zarr",
     "read_legacy_st": "pixnet.readers.legacy_st",
     "PixNetError": "pixnet.errors",
     "SlideError": "pixnet.errors",

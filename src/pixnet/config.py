@@ -15,12 +15,13 @@ from pixnet.training.config import TrainingConfig
 
 
 class GenesConfig(BaseModel):
-    """Which genes to predict: how many and by which rule, or their names."""
+    """Which genes to predict: how many and by which rule, or their names; see `pixnet.panel.choose_panel`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     number: int = Field(250, gt=0)
     rule: Literal["top-mean", "highly-variable"] = "top-mean"
+    measured_in: Literal["all", "any"] = "all"
     names: tuple[str, ...] = ()
 
 

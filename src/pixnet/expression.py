@@ -1,9 +1,7 @@
-"""Gene panels, normalisation, and how much of a gene's pattern could be predicted at all."""
+"""Normalisation, and how much of a gene's pattern could be predicted at all."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +17,6 @@ if TYPE_CHECKING:
 SCALE = 1e4
 """Counts are given per this many counts of the region."""
 
-RULES = ("top-mean", "highly-variable", "list")
-
-_BINS = 20  # groups of genes of similar mean, as in Macosko et al. 2015
-_DETECTED = 0.1  # share of the regions in which a highly variable gene must be seen at least once
 _SMALL_MEAN = 50.0  # up to here the expected logarithm is a sum, beyond it a series
 _CHUNK = 1 << 16  # entries that are summed at once
 
@@ -51,109 +45,6 @@ def normalise(counts: ArrayLike | sparse.sparray | sparse.spmatrix, total: Array
     depth = _checked_total(values, total)
     share = np.divide(SCALE, depth, out=np.zeros_like(depth), where=depth > 0)
     return np.log1p(values * share[:, None]).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class GenePanel:
-    """The genes that a model predicts, in their order.
-
-    Parameters
-    ----------
-    names
-        Gene symbols or ids, as in the samples.
-    rule
-        How they were chosen: "top-mean", "highly-variable" or "list".
-
-    Raises
-    ------
-    DataError
-        If there is no gene, or one occurs twice.
-    """
-
-    names: tuple[str, ...]
-    rule: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(str(name) for name in self.names))
-        if not self.names:
-            raise DataError("The gene panel is empty; name at least one gene.")
-        seen: set[str] = set()
-        twice = [name for name in self.names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
-        if twice:
-            raise DataError(
-                f"The gene panel names {twice[0]!r} more than once ({len(twice)} repeats in all); name each gene once."
-            )
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-
-def choose_panel(
-    samples: Sequence[Sample], genes: int | Sequence[str], rule: str = "top-mean", min_counts: int = 500
-) -> GenePanel:
-    """Choose the genes to predict. Whoever calls gives the training samples only.
-
-    Parameters
-    ----------
-    samples
-        Only genes that were measured in all of them are chosen.
-    genes
-        How many; or their names, which makes the rule "list".
-    rule
-        "top-mean": the highest mean raw count over all regions of all samples, the rule of ST-Net (He et al. 2020),
-        which the paper follows. "highly-variable": the highest dispersion (variance over mean of the counts per
-        10,000, in logarithms) relative to genes of similar mean, as in Macosko et al. 2015 and early Seurat: genes
-        fall into 20 groups of equal size by their mean, and within each the log dispersions are standardised; the
-        scores are averaged over samples. Genes seen in less than a tenth of the regions of a sample do not count.
-    min_counts
-        Regions with fewer counts over all genes do not count for "highly-variable". For "top-mean" they do: ST-Net's
-        rule has no such limit.
-
-    Raises
-    ------
-    DataError
-        If the rule is unknown, if fewer genes can be chosen than asked for, or if a named gene is not in all samples.
-    """
-    if not samples:
-        raise DataError("A gene panel needs at least one training sample; none was given.")
-    if isinstance(genes, str):
-        raise DataError(f"genes: {genes!r} is one text; give a number or a list of names.")
-    if not isinstance(genes, (int, np.integer)):
-        panel = GenePanel(tuple(genes), "list")
-        for sample in samples:
-            _columns(sample, panel.names)
-        return panel
-    if rule not in RULES or rule == "list":
-        advice = "it needs names, not a number" if rule == "list" else f"give one of {', '.join(RULES)}"
-        raise DataError(f"rule {rule!r} cannot choose {genes} genes: {advice}.")
-    names = samples[0].counts.var_names
-    for sample in samples[1:]:
-        names = names.intersection(sample.counts.var_names)
-    shared = np.array([str(name) for name in names], dtype=object)
-    if rule == "top-mean":
-        score = _mean_counts(samples, shared)
-    else:
-        score = np.mean([_dispersion(sample, shared, min_counts) for sample in samples], axis=0)
-    usable = int(np.isfinite(score).sum())
-    if usable == 0:
-        raise DataError(f"{len(samples)} samples share no gene that {rule!r} could choose; check their gene names.")
-    if not 1 <= genes <= usable:
-        raise DataError(f"genes: {genes} were asked for by the rule {rule!r}; give a number from 1 to {usable}.")
-    # Equal scores are put in the order of the names, so that the order of the samples does not matter.
-    order = np.lexsort((shared.astype(str), -np.where(np.isfinite(score), score, -np.inf)))
-    return GenePanel(tuple(shared[order[:genes]]), rule)
-
-
-def panel_counts(sample: Sample, panel: GenePanel) -> NDArray[np.float32]:
-    """Give a sample's raw counts of the panel's genes, (n, g), in the panel's order.
-
-    Raises
-    ------
-    DataError
-        If the sample lacks a gene of the panel.
-    """
-    columns = _columns(sample, panel.names)
-    return np.asarray(sample.counts.X[:, columns].toarray(), np.float32)
 
 
 def enough_counts(sample: Sample, min_counts: int) -> NDArray[np.bool_]:
@@ -332,54 +223,3 @@ def _checked_total(values: NDArray[np.float64], total: ArrayLike) -> NDArray[np.
     if not (np.isfinite(depth).all() and (depth >= 0).all()):
         raise DataError("total: holds negative values or values that are not finite; give counts from 0 upwards.")
     return depth
-
-
-def _columns(sample: Sample, names: Iterable[str]) -> NDArray[np.intp]:
-    """Find the columns of genes in a sample's table."""
-    wanted = list(names)
-    columns = np.asarray(sample.counts.var_names.get_indexer(wanted), np.intp)
-    missing = [name for name, column in zip(wanted, columns, strict=True) if column < 0]
-    if missing:
-        known = {str(name).upper(): str(name) for name in sample.counts.var_names}
-        told = [_with_nearest(name, known) for name in missing[:3]]
-        rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise DataError(
-            f"sample {sample.id!r}: was not measured for {', '.join(told)}{rest}. Leave such genes out of the panel."
-        )
-    return columns
-
-
-def _with_nearest(name: str, known: dict[str, str]) -> str:
-    nearest = [known[match] for match in difflib.get_close_matches(name.upper(), known, n=3)]
-    return f"{name!r} (nearest: {', '.join(nearest)})" if nearest else repr(name)
-
-
-def _mean_counts(samples: Sequence[Sample], names: NDArray[Any]) -> NDArray[np.float64]:
-    """Mean raw count of each gene over all regions of all samples."""
-    regions = sum(sample.counts.n_obs for sample in samples)
-    sums = np.zeros(len(names))
-    for sample in samples:
-        matrix = sample.counts.X[:, _columns(sample, names)]
-        sums += np.asarray(matrix.sum(axis=0, dtype=np.float64)).ravel()
-    return np.asarray(sums / regions, np.float64)
-
-
-def _dispersion(sample: Sample, names: NDArray[Any], min_counts: int) -> NDArray[np.float64]:
-    """Log dispersion of each gene, standardised among genes of similar mean; NaN for genes that are hardly seen."""
-    enough = enough_counts(sample, min_counts)
-    depth = sample.depth[enough]
-    score = np.full(len(names), np.nan)
-    if len(depth) < 2:
-        raise DataError(f"sample {sample.id!r}: has {len(depth)} regions of {min_counts} counts; lower min_counts.")
-    matrix = sample.counts.X[enough][:, _columns(sample, names)].astype(np.float64)
-    matrix = sparse.diags_array(SCALE / np.maximum(depth, 1.0)) @ matrix
-    mean = np.asarray(matrix.mean(axis=0)).ravel()
-    variance = np.asarray(matrix.multiply(matrix).mean(axis=0)).ravel() - mean**2
-    seen = np.asarray((matrix > 0).sum(axis=0)).ravel() >= _DETECTED * len(depth)
-    usable = np.flatnonzero(seen & (variance > 0))
-    log_dispersion = np.log(variance[usable] / mean[usable])
-    for group in np.array_split(np.argsort(mean[usable], kind="stable"), _BINS):
-        values = log_dispersion[group]
-        spread = values.std() if len(values) > 1 else 0.0
-        score[usable[group]] = (values - values.mean()) / spread if spread > 0 else 0.0
-    return score

@@ -18,10 +18,11 @@ from pydantic import ValidationError
 import pixnet
 from pixnet.config import Config
 from pixnet.errors import DataError, ModelError, SlideError, first_line
-from pixnet.expression import GenePanel, choose_panel
 from pixnet.field import ExpressionField, LinearHead, build_field
+from pixnet.genes import join_genes
 from pixnet.grid import Lattice
 from pixnet.network.config import NetworkConfig
+from pixnet.panel import GenePanel, choose_panel
 
 if TYPE_CHECKING:
     from pixnet.network.network import Network
@@ -124,7 +125,10 @@ class PixNet:
         for sample in samples:
             self._check_resolution(sample.slide)
         genes, training = self.config.genes, self.config.training
-        panel = choose_panel(samples, genes.names or genes.number, rule=genes.rule, min_counts=training.min_counts)
+        samples = join_genes(samples)
+        panel = choose_panel(
+            samples, genes.names or genes.number, genes.rule, training.min_counts, measured_in=genes.measured_in
+        )
         with tempfile.TemporaryDirectory(prefix="pixnet-") as temporary:
             fitted = fit_network(
                 samples,

@@ -23,6 +23,9 @@ _PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
 Found = tuple[float, float, str]
 """Pixel size along x and y in um, and the name of the metadata that gave it."""
 
+AGREES = 0.05
+"""Share by which two statements of one pixel size may differ, such as a given one and that of the region pitch."""
+
 
 def from_openslide(properties: Mapping[str, str]) -> Found | None:
     """Read the pixel size that a scanner's own format states.
@@ -32,8 +35,8 @@ def from_openslide(properties: Mapping[str, str]) -> Found | None:
     vendor = properties.get("openslide.vendor", "")
     if vendor == "generic-tiff":
         return None
-    x = _positive(properties.get("openslide.mpp-x"))
-    y = _positive(properties.get("openslide.mpp-y"))
+    x = positive(properties.get("openslide.mpp-x"))
+    y = positive(properties.get("openslide.mpp-y"))
     if x is None or y is None:
         return None
     names = {"aperio": "aperio.MPP", "dicom": "DICOM PixelSpacing"}
@@ -50,7 +53,7 @@ def from_ome(xml: str | None) -> Found | None:
         value = re.search(rf'\bPhysicalSize{axis}\s*=\s*["\']([^"\']+)["\']', pixels[0])
         unit = re.search(rf'\bPhysicalSize{axis}Unit\s*=\s*["\']([^"\']+)["\']', pixels[0])
         um = _UM_PER_UNIT.get(unit[1].replace("&#181;", "µ").replace("&#xB5;", "µ") if unit else "µm")
-        number = _positive(value[1]) if value else None
+        number = positive(value[1]) if value else None
         if um is None or number is None:
             return None
         sizes.append(number * um)
@@ -72,7 +75,7 @@ def from_tiff(tags: Mapping[str, Any]) -> Found | None:
         value = tags.get(name)
         if isinstance(value, tuple):
             value = value[0] / value[1] if value[1] else None
-        per_cm = _positive(value)
+        per_cm = positive(value)
         if per_cm is None:
             return None
         sizes.append(1e4 / per_cm)
@@ -121,10 +124,10 @@ def resolve(name: str | Path, mpp: float | None, mpp_source: str | None, found: 
     return (x if x == y else (x + y) / 2), source
 
 
-def _positive(value: Any) -> float | None:
+def positive(value: Any) -> float | None:
     """Give `value` as a positive finite number, or None if it is none."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) and number > 0 else None

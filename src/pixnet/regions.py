@@ -156,11 +156,12 @@ class Squares(Regions):
     def bounds_um(self) -> Floats:
         """Left, top, right and bottom, (n, 4) in um."""
         x_um, y_um, angle_deg, rows, cols = self._least_turn()
-        corners = [
-            lattice_points(x_um, y_um, self.side_um, angle_deg, rows + down, cols + across)
-            for down, across in ((0, 0), (0, 1), (1, 0), (1, 1))
-        ]
-        return np.concatenate([np.min(corners, axis=0), np.max(corners, axis=0)], axis=1)
+        bounds = np.empty((len(self), 4))
+        # Turned by less than a right angle, from x towards y, each corner is the outermost on one side.
+        for side, (down, across) in enumerate(((1, 0), (0, 0), (0, 1), (1, 1))):
+            corner = lattice_points(x_um, y_um, self.side_um, angle_deg, rows + down, cols + across)
+            bounds[:, side] = corner[:, side % 2]
+        return bounds
 
     def coverage(self, grid: Grid) -> sparse.csr_array[np.float64]:
         """Areas of the squares in the cells of a grid, (n, grid.size) in um^2; see `Regions.coverage`."""

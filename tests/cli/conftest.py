@@ -21,7 +21,6 @@ CONFIG = """
 weights = "random"
 [network.decoder]
 channels = [8, 8, 8, 8]
-context_levels = 0
 [training]
 steps = 6
 tiles = 4

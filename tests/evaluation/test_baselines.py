@@ -6,12 +6,14 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from pixnet.counts import Counts
 from pixnet.errors import DataError, ModelError
 from pixnet.evaluation import baselines
 from pixnet.evaluation.baselines import PENALTIES, MeanBaseline, RidgeBaseline
 from pixnet.evaluation.crops import BLOCKS, SIDE_UM, crop_features
 from pixnet.evaluation.metrics import score
-from pixnet.expression import GenePanel, choose_panel, enough_counts, normalise, panel_counts
+from pixnet.expression import enough_counts, normalise
+from pixnet.panel import GenePanel, choose_panel, panel_counts
 from pixnet.readers.manifest import read_manifest
 from pixnet.regions import Disks
 from pixnet.sample import Sample
@@ -169,9 +171,9 @@ def test_nothing_of_the_test_sample_reaches_the_fit(samples):
 
 def test_poor_regions_are_left_out_of_training(samples):
     first = samples[0]
-    matrix = first.counts.X.toarray()
+    matrix = first.counts.matrix.toarray()
     matrix[:4] = [3, 0, 0, 0]  # all RED, at three counts
-    table = anndata.AnnData(sparse.csr_matrix(matrix), obs=first.counts.obs, var=first.counts.var)
+    table = Counts(matrix, first.genes)
     spoilt = Sample(first.id, first.slide, first.regions, table)
     clean = first.take(np.arange(4, 36))
     points = samples[1].regions.centers_um

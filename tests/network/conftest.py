@@ -73,7 +73,7 @@ def make_network() -> MakeNetwork:
         weights: str = "random",
         stride: int = 16,
         finest: int = 2,
-        context: int = 1,
+        around: tuple[float, ...] = (48.0, 112.0),
         attention: str = "channel",
         dsub: int = 2,
         head: str = "rate",
@@ -84,9 +84,10 @@ def make_network() -> MakeNetwork:
     ) -> Network:
         torch.manual_seed(0)
         chosen = EncoderConfig(name=name, weights=weights, stride=stride, finest=finest, **encoder)  # type: ignore[arg-type]
-        channels = (width,) * (len(chosen.strides) + context)
-        decoder = DecoderConfig(channels=channels, context_levels=context, dsub_steps=dsub, attention=attention)  # type: ignore[arg-type]
-        network = Network(NetworkConfig(encoder=chosen, decoder=decoder, head=head), outputs)  # type: ignore[arg-type]
+        channels = (width,) * len(chosen.strides)
+        decoder = DecoderConfig(channels=channels, dsub_steps=dsub, attention=attention)  # type: ignore[arg-type]
+        config = NetworkConfig(encoder=chosen, decoder=decoder, surroundings_um=around, head=head)  # type: ignore[arg-type]
+        network = Network(config, outputs)
         if weights == "random":
             awaken(network.encoder)
         return settle(network) if settled else network.eval()

@@ -44,13 +44,13 @@ def test_bilinear_step_doubles() -> None:
 
 @pytest.mark.parametrize(("steps", "kinds"), [(0, "BB"), (1, "DB"), (2, "DD")])
 def test_the_deepest_steps_use_depth_to_space(steps: int, kinds: str) -> None:
-    decoder = Decoder((4, 5, 6), DecoderConfig(channels=(3, 4, 5), context_levels=0, dsub_steps=steps))
+    decoder = Decoder((4, 5, 6), DecoderConfig(channels=(3, 4, 5), dsub_steps=steps))
     assert "".join("D" if isinstance(up, DSUB) else "B" for up in decoder.up) == kinds
 
 
 def test_widths_must_be_as_many_as_levels() -> None:
     with pytest.raises(ModelError, match="channels has 2 widths, but the encoder gives 3 levels"):
-        Decoder((4, 5, 6), DecoderConfig(channels=(3, 4), context_levels=0))
+        Decoder((4, 5, 6), DecoderConfig(channels=(3, 4)))
 
 
 @pytest.mark.parametrize("dsub", [0, 1, 5])
@@ -58,7 +58,7 @@ def test_widths_must_be_as_many_as_levels() -> None:
 def test_a_crop_on_any_cell_is_decoded_as_the_whole_is(
     make_network: Callable[..., Network], attention: str, dsub: int
 ) -> None:
-    network = make_network(attention=attention, dsub=dsub, context=2, settled=False)
+    network = make_network(attention=attention, dsub=dsub, settled=False)
     with torch.inference_mode():
         shapes = [level.shape[1] for level in network.pyramid(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))]
     levels = [random(1, c, 1536 // s, 1536 // s, seed=s) for c, s in zip(shapes, network.strides, strict=True)]
@@ -85,7 +85,7 @@ def test_a_crop_on_any_cell_is_decoded_as_the_whole_is(
 
 
 def test_a_decoders_boxes_are_no_wider_than_the_halo(make_network: Callable[..., Network]) -> None:
-    network = make_network(context=2)
+    network = make_network()
     cell = network.stride // network.strides[0]
     for side in (cell, 2 * cell, 5 * cell):
         for box, stride in zip(network.level_boxes(Box(0, 0, side, side)), network.strides, strict=True):
@@ -94,7 +94,7 @@ def test_a_decoders_boxes_are_no_wider_than_the_halo(make_network: Callable[...,
 
 
 def test_dropout_drops_whole_encoder_channels_while_training_only() -> None:
-    config = DecoderConfig(channels=(3, 4), context_levels=0, dropout=0.5)
+    config = DecoderConfig(channels=(3, 4), dropout=0.5)
     decoder = Decoder((4, 5), config)
     crops = [Crop(random(2, 4, 16, 16), [0, 0], [0, 0]), Crop(random(2, 5, 8, 8), [0, 0], [0, 0])]
     want = [Box(2, 2, 8, 8)] * 2

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -118,3 +120,21 @@ def test_squared() -> None:
     predicted, observed = data(0, 5, 4), data(1, 5, 4)
     expected = np.mean((predicted.numpy() - observed.numpy()) ** 2)
     assert float(squared_loss(predicted, observed)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [pearson_loss, poisson_loss, squared_loss])
+def test_what_was_not_measured_plays_no_part(loss: Callable[..., torch.Tensor]) -> None:
+    predicted, observed = data(0, 40, 3).exp(), data(1, 40, 3).exp()
+    measured = torch.ones(40, 3)
+    measured[20:, 1] = 0
+    measured[:, 2] = 0
+    spoilt = observed.clone()
+    spoilt[measured == 0] = 1e3
+    clean = float(loss(predicted, observed, measured))
+    assert float(loss(predicted, spoilt, measured)) == pytest.approx(clean, rel=1e-6)
+    gene_0, gene_1 = loss(predicted[:, :1], observed[:, :1]), loss(predicted[:20, 1:2], observed[:20, 1:2])
+    # Pearson is a mean over genes, the others over entries. A gene that nobody measured does not count.
+    weight = 0.5 if loss is pearson_loss else 40 / 60
+    assert clean == pytest.approx(weight * float(gene_0) + (1 - weight) * float(gene_1), rel=1e-4)
+    every = torch.ones(40, 3)
+    assert float(loss(predicted, observed, every)) == pytest.approx(float(loss(predicted, observed)), rel=1e-5)

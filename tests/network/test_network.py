@@ -55,13 +55,13 @@ def test_the_default_has_no_seams(slide: Slide, settle: Callable[[Network], Netw
 
 
 def test_stride_32_has_no_seams(slide: Slide, make_network: Callable[..., Network]) -> None:
-    network = make_network("tf_efficientnet_lite0", weights="imagenet", stride=32, finest=4, context=0, width=4)
+    network = make_network("tf_efficientnet_lite0", weights="imagenet", stride=32, finest=4, width=4)
     assert seam(network, slide, 512, {256: [5]}) <= 1e-4
 
 
 def test_tiles_of_all_sizes_give_one_map(slide: Slide, make_network: Callable[..., Network]) -> None:
     """Every tile of 256 and 512 px against the whole slide in one."""
-    network = make_network(context=2)
+    network = make_network(around=(150.0, 300.0, 600.0))
     assert seam(network, slide, 1024, {512: list(range(4)), 256: list(range(16))}) <= 1e-4
 
 
@@ -71,7 +71,7 @@ def test_small_networks_have_no_seams(
     slide: Slide, make_network: Callable[..., Network], attention: str, head: str
 ) -> None:
     network = make_network(attention=attention, head=head)
-    assert seam(network, slide, 512, {256: [0, 5], 128: [9, 18], network.stride: [101]}) <= 1e-4
+    assert seam(network, slide, 512, {256: [0, 5], 128: [9, 18], network.stride: [327]}) <= 1e-4
 
 
 def test_a_convnext_has_no_seams(slide: Slide, make_network: Callable[..., Network]) -> None:
@@ -79,11 +79,11 @@ def test_a_convnext_has_no_seams(slide: Slide, make_network: Callable[..., Netwo
     assert seam(network, slide, 512, {256: [5]}) <= 1e-4
 
 
-@pytest.mark.parametrize("context", [0, 1])
+@pytest.mark.parametrize("around", [(), (64.0,)])
 def test_a_vit_has_no_seams(
-    make_network: Callable[..., Network], wavy: Callable[..., NDArray[np.uint8]], context: int
+    make_network: Callable[..., Network], wavy: Callable[..., NDArray[np.uint8]], around: tuple[float, ...]
 ) -> None:
-    network = make_network("test_vit", finest=8, context=context)
+    network = make_network("test_vit", finest=8, around=around)
     side = 2 * network.stride
     slide = Slide.from_array(wavy(side, side), 1.0)
     assert seam(network, slide, 2 * network.stride, {network.stride: [0, 3]}) <= 1e-4
@@ -91,7 +91,7 @@ def test_a_vit_has_no_seams(
 
 def test_a_halo_too_small_shows(slide: Slide, make_network: Callable[..., Network]) -> None:
     """The test above must be able to fail."""
-    network = make_network("test_convnext2", finest=4, context=0)
+    network = make_network("test_convnext2", finest=4, around=())
     network.halo = round_up(network.decoder_margin, network.stride)  # nothing for the encoder
     assert seam(network, slide, 512, {256: [5]}) > 1e-4
 
@@ -129,13 +129,24 @@ def test_the_latent_map_of_a_core_has_its_cells(make_network: Callable[..., Netw
         assert not latent.requires_grad
 
 
+def test_the_paper_preset_maps_every_pixel(wavy: Callable[..., NDArray[np.uint8]]) -> None:
+    torch.manual_seed(0)
+    network = Network(PRESETS["paper"], 5).eval()
+    assert network.strides == (1, 2, 4, 8, 16, 32)
+    side = 2 * network.halo + network.stride
+    latent = network.latent(torch.from_numpy(wavy(side, side)).permute(2, 0, 1))
+    assert latent.shape == (64, network.stride, network.stride)
+    assert latent.isfinite().all()
+    assert float(latent.std(dim=(1, 2)).max()) > 0.0
+
+
 def test_halo_and_strides_fit_each_other(make_network: Callable[..., Network]) -> None:
-    for options in ({}, {"context": 2}, {"stride": 32, "context": 0}, {"name": "test_vit", "finest": 8, "context": 2}):
+    for options in ({}, {"around": ()}, {"stride": 32}, {"name": "test_vit", "finest": 8}):
         network = make_network(settled=False, **options)
         assert network.halo % network.stride == 0
         assert all(network.stride % stride == 0 for stride in network.strides)
         assert network.stride % network.encoder.phase == 0
-        assert network.halo >= network.decoder_margin
+        assert network.halo >= network.decoder_margin + network.surroundings_radius
 
 
 def test_a_white_slide_gives_one_value_everywhere(make_network: Callable[..., Network]) -> None:

@@ -47,10 +47,10 @@ def test_a_section(section: Section) -> None:
     assert (sample.id, sample.donor, sample.platform) == ("counts", "d", "legacy-st")
     assert sample.slide.mpp == pytest.approx(2.0, rel=1e-3)
     assert sample.slide.mpp_source == "spot pitch"
-    assert sample.counts.obs_names[0] == "5x4"  # in the order of the counts
-    assert sample.counts.obs_names[-1] == "1x1"
-    assert sample.counts.X.toarray()[0].tolist() == [5, 4]
-    assert np.allclose(sample.counts.obsm["spatial"][-1], [101, 98])
+    assert sample.counts.name(0) == "5x4"  # in the order of the counts
+    assert sample.counts.name(-1) == "1x1"
+    assert sample.counts.matrix.toarray()[0].tolist() == [5, 4]
+    assert np.allclose(sample.to_anndata().obsm["spatial"][-1], [101, 98])
     assert np.allclose(sample.regions.centers_um[-1], np.array([101, 98]) * sample.slide.mpp)
     assert np.allclose(sample.regions.areas_um2, np.pi * 50**2)
 
@@ -77,13 +77,13 @@ def test_spots_on_one_side_only_are_left_out_and_counted(section: Section) -> No
         PixNetWarning, match="'counts': 3 spots with counts have no position and 2 spots with a position"
     ):
         sample = section.read()
-    assert sample.counts.n_obs == 18
+    assert len(sample.counts) == 18
 
 
 def test_spots_that_are_not_selected_are_left_out(section: Section) -> None:
     section.spots = section.spots.replace(spot_line(2, 2), spot_line(2, 2, selected=0))
     with pytest.warns(PixNetWarning, match="1 spots with counts have no position and 0 spots"):
-        assert "2x2" not in section.read().counts.obs_names
+        assert "2x2" not in section.read().counts.region_names()
     section.spots = HEADER + "".join(spot_line(x, y, selected=0) for x, y in PLACES)
     with pytest.raises(DataError, match=r"spots\.tsv: no spot is selected"):
         section.read()
@@ -91,7 +91,7 @@ def test_spots_that_are_not_selected_are_left_out(section: Section) -> None:
 
 def test_adjusted_row_names_are_rounded(section: Section) -> None:
     section.counts = section.counts.replace("2x2\t", "1.97x2.04\t")
-    assert section.read().counts.n_obs == 20
+    assert len(section.read().counts) == 20
 
 
 @pytest.mark.parametrize(
@@ -241,6 +241,6 @@ def test_the_small_section(shared: Path) -> None:
     sample = read_legacy_st(folder / "image.jpg", folder / "counts.tsv", folder / "spots.tsv", id="small")
     assert sample.counts.shape == (282, 10)
     assert sample.slide.mpp == pytest.approx(200 / 29.07, rel=1e-3)
-    assert sample.counts[["17x17"], ["Calm1"]].X.toarray().item() == 37
-    centre = sample.regions.centers_um[sample.counts.obs_names.get_loc("17x17")]
+    assert sample.to_anndata()[["17x17"], ["Calm1"]].X.toarray().item() == 37
+    centre = sample.regions.centers_um[sample.counts.region_names().get_loc("17x17")]
     assert np.allclose(centre / sample.slide.mpp, [462.1, 465.8])

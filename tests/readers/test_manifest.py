@@ -44,12 +44,12 @@ def test_paths_start_at_the_manifest_and_top_level_keys_hold_unless_a_sample_say
         ("spot_diameter = 50\n" + ENTRY, "unknown key 'spot_diameter'; did you mean 'spot_diameter_um'"),
         (
             ENTRY.replace("counts", "count"),
-            "sample 'a': unknown key 'count'; did you mean 'counts'|'counts' is missing",
+            "sample 'a': unknown key 'count'; did you mean 'counts'",
         ),
         (ENTRY + 'colour = "red"\n', "sample 'a': unknown key 'colour'"),
         (
             ENTRY.replace("[[sample]]", "[[samples]]"),
-            "unknown key 'samples'; did you mean 'sample'|'sample' is missing",
+            "unknown key 'samples'; did you mean 'sample'",
         ),
         (ENTRY.replace('id = "{id}"\n', ""), "sample 1: the key 'id' is missing"),
         (

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pixnet.expression import GenePanel, choose_panel
 from pixnet.network.config import DecoderConfig, EncoderConfig, NetworkConfig
+from pixnet.panel import GenePanel, choose_panel
 from pixnet.sample import Sample
 from pixnet.training.config import TrainingConfig
 from pixnet.training.targets import Targets
@@ -31,12 +31,13 @@ def network_config(**options: Any) -> NetworkConfig:
     """Give the smallest network; options of the encoder by name, others as `head`, `attention`, `dropout`."""
     head = options.pop("head", "rate")
     decoder = {"attention": options.pop("attention", "channel"), "dropout": options.pop("dropout", 0.3)}
-    context = options.pop("context", 1)
+    around = options.pop("around", (48.0, 112.0))
     encoder = EncoderConfig(**{"name": "test_resnet", "weights": "random", "finest": 4, **options})
-    channels = (6,) * (len(encoder.strides) + context)
+    channels = (6,) * len(encoder.strides)
     return NetworkConfig(
         encoder=encoder,
-        decoder=DecoderConfig(channels=channels, context_levels=context, dsub_steps=1, **decoder),
+        decoder=DecoderConfig(channels=channels, dsub_steps=1, **decoder),
+        surroundings_um=around,
         head=head,
     )
 

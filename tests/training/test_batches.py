@@ -62,10 +62,10 @@ def test_areas_and_targets_belong_to_the_same_regions(targets: list[Targets], ho
             at = centres(batch)
             for number in range(len(at)):
                 own = part[int(batch.sample[number])]
-                near = np.abs(own.sample.regions.centers_um - at[number]).sum(axis=1).argmin()
-                assert np.allclose(own.sample.regions.centers_um[near], at[number], atol=0.3)
-                assert np.array_equal(own.counts[near], batch.counts[number].numpy())
-                assert np.array_equal(own.values[near], batch.values[number].numpy())
+                near = np.abs(own.regions.centers_um - at[number]).sum(axis=1).argmin()
+                assert np.allclose(own.regions.centers_um[near], at[number], atol=0.3)
+                assert np.array_equal(own.dense()[0][near], batch.counts[number].numpy())
+                assert np.array_equal(own.dense()[1][near], batch.values[number].numpy())
                 assert own.total[near] == batch.total[number]
 
 
@@ -85,7 +85,7 @@ def test_every_region_inside_a_tile_is_there(targets: list[Targets]) -> None:
     grid = batch.views[0].lattice.grid(FINEST)
     box = batch.views[0].symmetry.original(batch.wants[0], grid.height, grid.width)
     left, top, right, bottom = grid.crop(box.row, box.col, box.height, box.width).bounds_um
-    bounds = targets[0].sample.regions.bounds_um
+    bounds = targets[0].regions.bounds_um
     inside = (bounds[:, :2] >= (left, top)).all(1) & (bounds[:, 2:] <= (right, bottom)).all(1)
     assert len(batch.total) == inside.sum() > 3
 
@@ -117,8 +117,8 @@ def test_a_sweep_takes_each_region_once_through_the_plain_view(targets: list[Tar
         values.append(batch.values.numpy())
         assert np.allclose(batch.area.numpy(), DISK, rtol=1e-5)
     assert np.array_equal(np.concatenate(numbers), np.arange(sum(map(len, part))))
-    assert np.allclose(np.concatenate(at), np.concatenate([t.sample.regions.centers_um for t in part]), atol=0.3)
-    assert np.array_equal(np.concatenate(values), np.concatenate([t.values for t in part]))
+    assert np.allclose(np.concatenate(at), np.concatenate([t.regions.centers_um for t in part]), atol=0.3)
+    assert np.array_equal(np.concatenate(values), np.concatenate([t.dense()[1] for t in part]))
 
 
 def test_a_draw_follows_from_its_generator(targets: list[Targets]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def test_tiles_much_larger_than_regions_find_their_features(
     monkeypatch.setattr(features, "_CORE", 128)  # little is computed by the way
     corner = np.argsort(targets[0].sample.regions.centers_um.sum(axis=1))[:2]
     sample = targets[0].sample.take(corner)
-    target = Targets(sample, *(getattr(targets[0], name)[corner] for name in ("counts", "total", "values")))
+    target = dataclasses.replace(targets[0].take(corner), sample=sample)
     compare(network, target, tmp_path, 224.0, number=1)
 
 
@@ -94,7 +95,7 @@ def test_kept_features_of_a_vit(
 ) -> None:
     monkeypatch.setattr(features, "_CORE", 700)  # no multiple of its stride
     torch.manual_seed(0)
-    network = Network(network_config(name="test_vit", finest=8, context=0), 13).eval()
+    network = Network(network_config(name="test_vit", finest=8), 13).eval()
     sample = targets[0].sample
     lattice = Lattice(sample.slide.width_um, sample.slide.height_um, 1.0, network.stride, network.halo)
     view = View(sample, lattice, Symmetry.number(3))
@@ -185,7 +186,7 @@ def test_blocks_of_a_vit_have_a_place_of_their_own(targets: list[Targets], tmp_p
     found = set()
     for blocks in ((0, 5), (1, 5)):
         torch.manual_seed(0)
-        network = Network(network_config(name="test_vit", finest=8, context=0, blocks=blocks), 13).eval()
+        network = Network(network_config(name="test_vit", finest=8, blocks=blocks), 13).eval()
         found.add(KeptFeatures(network, tmp_path, 72)._key(views_of(network, targets[0].sample)[0]))
     assert len(found) == 2
 

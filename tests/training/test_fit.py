@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib.util
 import os
 import signal
@@ -15,10 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pixnet.counts import Counts
 from pixnet.errors import DataError, ModelError, PixNetWarning
-from pixnet.expression import GenePanel
 from pixnet.grid import Box
 from pixnet.network.weights import weights_hash
+from pixnet.panel import GenePanel
 from pixnet.sample import Sample
 from pixnet.slide import Slide
 from pixnet.training.fit import Fitted, fit_network
@@ -265,3 +267,43 @@ def test_regions_in_a_hole_of_the_slide_do_not_spoil_the_training(
         fitted = fit([holed], panel, network_config(head=head), config, tmp_path / "work")
     assert all(value.isfinite().all() for value in fitted.network.state_dict().values())
     assert all(np.isfinite(float(row["loss"])) for row in fitted.metrics)
+
+
+@pytest.mark.parametrize(("validation", "message"), [("none", "drawn at random have no valid pixel"), ("sample", "")])
+def test_a_slide_that_is_one_hole_is_refused(
+    samples: list[Sample],
+    panel: GenePanel,
+    tmp_path: Path,
+    network_config: Any,
+    training_config: Any,
+    validation: str,
+    message: str,
+) -> None:
+    rgb, _ = samples[0].slide.read_box(Box(0, 0, 256, 320), 1.0)
+    Image.fromarray(np.concatenate([rgb, np.zeros((256, 320, 1), np.uint8)], axis=2)).save(tmp_path / "hole.png")
+    hole = Sample("hole", Slide.open(tmp_path / "hole.png", mpp=1.0), samples[0].regions, samples[0].counts)
+    parts = [hole] if validation == "none" else [samples[1], hole]
+    config = training_config(validation=validation)
+    if validation == "sample":  # hold out the hole, whichever the draw chooses
+        held = int(np.random.default_rng([config.seed, 1]).integers(2))
+        parts, message = (parts if held else parts[::-1]), "hole: none of the regions to validate on has a valid pixel"
+    with pytest.raises(DataError, match=message):
+        fit(parts, panel, network_config(), config, tmp_path / "work")
+
+
+@pytest.mark.parametrize("head", ["rate", "mean"])
+def test_a_gene_that_a_sample_was_not_measured_for_is_masked(
+    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any, head: str
+) -> None:
+    whole, other = samples[:2]
+    kept = whole.genes.get_indexer([*panel.names[:6], *whole.genes.difference(panel.names)])
+    part = dataclasses.replace(other, counts=Counts(other.counts.matrix[:, kept], other.genes[kept]))
+    fitted = fit([whole, part], panel, network_config(head=head), training_config(), tmp_path / "part")
+    assert all(value.isfinite().all() for value in fitted.network.state_dict().values())
+    assert fitted.network.head.scale.shape == (12 + (head == "rate"),)
+    # The scale of a masked gene comes from the sample that was measured for it.
+    if head == "rate":
+        column = whole.genes.get_loc(panel.names[8])
+        enough = whole.depth >= 100
+        rate = whole.counts.matrix[enough][:, [column]].sum() / whole.regions.areas_um2[enough].sum()
+        assert float(fitted.network.head.scale[8]) == pytest.approx(rate, rel=1e-5)

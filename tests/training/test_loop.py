@@ -26,7 +26,7 @@ class Bench:
         self.config, self.targets = network_config(), targets
         torch.manual_seed(0)
         network = Network(self.config, 13)
-        network.head.scale.copy_(torch.from_numpy(np.mean([t.counts.mean(0) for t in targets], axis=0) / 706.0))
+        network.head.scale.copy_(torch.from_numpy(np.mean([t.dense()[0].mean(0) for t in targets], axis=0) / 706.0))
         self.start = {name: value.clone() for name, value in network.state_dict().items()}
         self.network = network
         self.kept = KeptFeatures(network, folder, 72)
@@ -191,7 +191,7 @@ def test_predictions_are_in_the_order_of_the_regions(bench: Bench) -> None:
     with torch.no_grad():
         few = predict_regions(bench.network, bench.kept, bench.validation, 3)
         many = predict_regions(bench.network, bench.kept, bench.validation, 50)
-    assert np.array_equal(few[1], np.concatenate([t.values for t in bench.validation.targets]))
+    assert np.array_equal(few[1], np.concatenate([t.dense()[1] for t in bench.validation.targets]))
     assert np.array_equal(few[1], many[1])
     assert np.allclose(few[0], many[0], rtol=1e-4, atol=1e-4)
 

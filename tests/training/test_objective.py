@@ -23,7 +23,8 @@ def make_batch(regions: int = 30, genes: int = 4) -> Batch:
     empty = to_torch(sparse.csr_array((regions, 4)))
     area = torch.ones(regions)
     sample = torch.from_numpy(np.arange(regions) % 2)
-    return Batch([], [], empty, area, *(torch.from_numpy(a) for a in (counts, total, values)), sample)
+    measured = torch.ones(regions, genes + 1)
+    return Batch([], [], empty, area, *(torch.from_numpy(a) for a in (counts, total, values)), measured, sample)
 
 
 def guess(batch: Batch) -> torch.Tensor:
@@ -34,11 +35,11 @@ def guess(batch: Batch) -> torch.Tensor:
 def test_log_normalised_values_of_a_rate_are_shares_of_the_predicted_total() -> None:
     batch = make_batch()
     head = Head("rate", 3, 5)
-    assert torch.allclose(log_normalised(batch.counts, head), batch.values, atol=1e-5)
-    assert torch.allclose(log_normalised(7.0 * batch.counts, head), batch.values, atol=1e-5)
-    assert log_normalised(torch.zeros(3, 5), head).isfinite().all()
+    assert torch.allclose(log_normalised(batch.counts, head, batch.measured), batch.values, atol=1e-5)
+    assert torch.allclose(log_normalised(7.0 * batch.counts, head, batch.measured), batch.values, atol=1e-5)
+    assert log_normalised(torch.zeros(3, 5), head, torch.ones(3, 5)).isfinite().all()
     mean = Head("mean", 3, 4)
-    assert log_normalised(batch.values, mean) is batch.values
+    assert log_normalised(batch.values, mean, batch.measured) is batch.values
 
 
 @pytest.mark.parametrize("kind", ["mean", "sum"])

@@ -1,29 +1,39 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from pixnet.counts import Counts
 from pixnet.errors import DataError
-from pixnet.expression import GenePanel
+from pixnet.panel import GenePanel
 from pixnet.sample import Sample
 from pixnet.training.targets import Targets, split
 
 
 def names(parts: list[Targets]) -> list[tuple[str, float, float]]:
-    return [(t.sample.id, *centre) for t in parts for centre in t.sample.regions.centers_um.tolist()]
+    return [(t.sample.id, *centre) for t in parts for centre in t.regions.centers_um.tolist()]
 
 
 def test_counts_totals_and_values_of_a_sample(samples: list[Sample], panel: GenePanel) -> None:
     sample = samples[0]
     target = Targets.of(sample, panel, 0, with_other=True)
-    columns = sample.counts.var_names.get_indexer(list(panel.names))
-    raw = sample.counts.X.toarray()
-    assert np.array_equal(target.counts[:, :-1], raw[:, columns])
-    assert np.allclose(target.counts.sum(1), raw.sum(1))
+    counts, values = target.dense()
+    columns = sample.genes.get_indexer(list(panel.names))
+    raw = sample.counts.matrix.toarray()
+    assert np.array_equal(counts[:, :-1], raw[:, columns])
+    assert np.allclose(counts.sum(1), raw.sum(1))
     assert np.array_equal(target.total, raw.sum(1))
     expected = np.log1p(1e4 * raw[:, columns] / raw.sum(1, keepdims=True))
-    assert np.allclose(target.values, expected, rtol=1e-5)
-    assert Targets.of(sample, panel, 0, with_other=False).counts.shape == target.values.shape == (len(raw), 12)
+    assert np.allclose(values, expected, rtol=1e-5)
+    assert Targets.of(sample, panel, 0, with_other=False).dense()[0].shape == values.shape == (len(raw), 12)
+    assert np.allclose(target.sums(), counts.sum(0))
+    total, squares = target.moments()
+    assert np.allclose(total, values.sum(0), rtol=1e-5)
+    assert np.allclose(squares, (values**2).sum(0), rtol=1e-5)
+    for part, whole in zip(target.dense(np.array([3, 1])), (counts, values), strict=True):
+        assert np.array_equal(part, whole[[3, 1]])
 
 
 def test_regions_with_too_few_counts_are_left_out(samples: list[Sample], panel: GenePanel) -> None:
@@ -32,7 +42,7 @@ def test_regions_with_too_few_counts_are_left_out(samples: list[Sample], panel: 
     kept = samples[0].depth >= least
     assert 0 < kept.sum() < len(kept)
     assert np.array_equal(target.total, samples[0].depth[kept])
-    assert np.array_equal(target.sample.regions.centers_um, samples[0].regions.centers_um[kept])
+    assert np.array_equal(target.regions.centers_um, samples[0].regions.centers_um[kept])
     with pytest.raises(DataError, match=samples[0].id):
         Targets.of(samples[0], panel, 10**9, with_other=True)
 
@@ -41,9 +51,10 @@ def test_taking_keeps_rows_together(targets: list[Targets]) -> None:
     index = np.array([5, 2, 9])
     some = targets[0].take(index)
     assert len(some) == 3
-    assert np.array_equal(some.sample.regions.centers_um, targets[0].sample.regions.centers_um[index])
-    for name in ("counts", "total", "values"):
-        assert np.array_equal(getattr(some, name), getattr(targets[0], name)[index])
+    assert np.array_equal(some.regions.centers_um, targets[0].regions.centers_um[index])
+    assert np.array_equal(some.total, targets[0].total[index])
+    for ours, theirs in zip(some.dense(), targets[0].dense(index), strict=True):
+        assert np.array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("how", ["sample", "block", "auto"])
@@ -77,8 +88,8 @@ def test_a_block_is_a_quarter_on_one_side(targets: list[Targets]) -> None:
             # A straight line parts them: some direction has all of one on one side.
             angles = np.linspace(0, 2 * np.pi, 720)
             along = np.stack([np.cos(angles), np.sin(angles)])
-            low = (outer.sample.regions.centers_um @ along).min(axis=0)
-            high = (inner.sample.regions.centers_um @ along).max(axis=0)
+            low = (outer.regions.centers_um @ along).min(axis=0)
+            high = (inner.regions.centers_um @ along).max(axis=0)
             assert (low >= high - 1e-9).any()
 
 
@@ -88,3 +99,19 @@ def test_none_trains_on_everything_and_a_seed_repeats(targets: list[Targets]) ->
     assert validation == []
     for how in ("block", "sample"):
         assert [names(part) for part in split(targets, how, 3)] == [names(part) for part in split(targets, how, 3)]
+
+
+def test_a_sample_of_a_small_panel_knows_nothing_of_other_genes(samples: list[Sample], panel: GenePanel) -> None:
+    whole = samples[0]
+    few = [*panel.names[:5], whole.genes.difference(panel.names)[0]]
+    columns = whole.genes.get_indexer(few)
+    part = dataclasses.replace(whole, counts=Counts(whole.counts.matrix[:, columns], whole.genes[columns]))
+    target = Targets.of(part, panel, 0, with_other=True, widest=len(whole.genes))
+    assert target.measured.tolist() == [True] * 5 + [False] * 8
+    raw = part.counts.matrix.toarray()[:, :5]
+    assert np.array_equal(target.total, raw.sum(axis=1))
+    shares = np.divide(raw, raw.sum(1, keepdims=True), out=np.zeros_like(raw), where=raw.sum(1, keepdims=True) > 0)
+    assert np.allclose(target.dense()[1][:, :5], np.log1p(1e4 * shares), rtol=1e-5)
+    assert Targets.of(whole, panel, 0, with_other=True, widest=len(whole.genes)).measured.all()
+    with pytest.raises(DataError, match="was measured for none of the 1 genes, such as 'ELSE'"):
+        Targets.of(part, GenePanel(("ELSE",), "list"), 0, with_other=True)

@@ -26,11 +26,11 @@ def test_a_written_sample_reads_back(tissue, tmp_path):
     assert again.slide.mpp == pytest.approx(1.0, rel=1e-6)
     assert again.id == sample.id
     assert again.donor == sample.donor
-    assert list(again.counts.var_names) == list(sample.counts.var_names)
+    assert list(again.genes) == list(sample.genes)
     order = np.lexsort(np.rint(sample.regions.centers_um).T)
     back = np.lexsort(np.rint(again.regions.centers_um).T)
     np.testing.assert_allclose(again.regions.centers_um[back], sample.regions.centers_um[order], atol=1e-4)
-    assert np.array_equal(again.counts.X.toarray()[back], sample.counts.X.toarray()[order])
+    assert np.array_equal(again.counts.matrix.toarray()[back], sample.counts.matrix.toarray()[order])
     np.testing.assert_array_equal(again.slide.read(0, 0, 400, 300, 1.0)[0], sample.slide.read(0, 0, 400, 300, 1.0)[0])
 
 

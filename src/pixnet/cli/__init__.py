@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from pixnet.cli import demo, encoders, evaluate, predict, query, train
+from pixnet.cli import demo, encoders, evaluate, inspect, predict, query, train
 from pixnet.cli.messages import plain_messages
+from pixnet.cli.process import let_threads_sleep
 
 
 class _Verbs(TyperGroup):
@@ -28,7 +28,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _verb in (demo.demo, train.train, predict.predict, query.query, evaluate.evaluate, encoders.encoders):
+_VERBS = (
+    demo.demo,
+    inspect.inspect,
+    train.train,
+    predict.predict,
+    query.query,
+    evaluate.evaluate,
+    encoders.encoders,
+)
+for _verb in _VERBS:
     app.command()(_verb)
 
 
@@ -51,6 +60,5 @@ def pixnet_command(
 
 def main() -> None:
     """Run the command line."""
-    # Threads of OpenMP that wait by spinning slow a shared machine down many times over. Read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_threads_sleep()
     app(prog_name="pixnet")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pixnet.cli.process import keep_freed_memory
 from pixnet.cli.progress import Progress
 
 
@@ -14,6 +15,7 @@ def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for everything that the demo makes.")],
 ) -> None:
     """Train, predict, query and score on virtual tissue, and write a report."""
+    keep_freed_memory()
     from pixnet.evaluation.demo import run_demo
 
     with Progress() as progress:

@@ -19,6 +19,7 @@ from pixnet.cli.options import (
     names,
     read_config,
 )
+from pixnet.cli.process import keep_freed_memory
 from pixnet.cli.progress import Progress
 from pixnet.errors import DataError
 
@@ -51,6 +52,7 @@ def evaluate(
         raise DataError(f"{out}: holds results.json already; give another folder, or --overwrite.")
     wanted = names(methods, "--methods") or []
     held_out = names(hold_out, "--hold-out") or []
+    keep_freed_memory()
     from pixnet.evaluation import protocol
     from pixnet.evaluation.report import write_report
 

@@ -21,6 +21,7 @@ from pixnet.cli.options import (
     names,
     read_config,
 )
+from pixnet.cli.process import keep_freed_memory
 from pixnet.cli.progress import Progress
 from pixnet.errors import ModelError, PixNetError, PixNetWarning
 
@@ -47,6 +48,7 @@ def train(
     place = out.resolve()
     work = place.with_name(f"{place.name}.work")
     fresh = _check_work(work, resume)
+    keep_freed_memory()
     from pixnet.readers.manifest import read_manifest
 
     read = read_manifest(manifest, names(samples, "--samples"))

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from pixnet.errors import DataError, ModelError
 from pixnet.evaluation.crops import BLOCKS, UM_PER_PX, crop_features
-from pixnet.expression import GenePanel, correlation, enough_counts, normalise, panel_counts
+from pixnet.expression import correlation, enough_counts, normalise
+from pixnet.panel import GenePanel, panel_counts
 
 if TYPE_CHECKING:
     from pixnet.sample import Sample

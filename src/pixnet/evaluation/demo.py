@@ -21,8 +21,9 @@ from pixnet.evaluation.figures import Backdrop
 from pixnet.evaluation.metrics import score
 from pixnet.evaluation.protocol import evaluate
 from pixnet.evaluation.report import Picture, Section, Table, number, richest_window, write_report
-from pixnet.expression import GenePanel, normalise
+from pixnet.expression import normalise
 from pixnet.field import ExpressionField
+from pixnet.panel import GenePanel
 from pixnet.readers.manifest import read_manifest
 from pixnet.regions import Disks, Regions, Squares
 from pixnet.virtual import TEST_SEEDS, VIRTUAL_VERSION, VirtualTissue, spots, write_dataset
@@ -54,7 +55,7 @@ class DemoSize:
         How many slides are trained on, 1 to 4, each of a donor of its own.
     genes
         How many genes are predicted.
-    steps, tiles, views, lr, min_counts
+    steps, tiles, views, lr, validation, min_counts
         See `TrainingConfig`.
     bins
         At how many places the prediction is compared with the truth.
@@ -64,17 +65,19 @@ class DemoSize:
     side_um: float = 1000.0
     training_slides: int = 3
     genes: int = 100
-    steps: int = 80
+    steps: int = 130
     tiles: int = 16
     views: int = 2
-    lr: float = 0.03  # high, for so few steps
+    lr: float = 0.02  # high, for so few steps
+    validation: str = "none"  # a demo has no time to look for the number of steps
     min_counts: int = 500
     bins: int = 1500
 
     @property
     def config(self) -> Config:
         """The model's configuration."""
-        training = {name: getattr(self, name) for name in ("steps", "tiles", "views", "lr", "min_counts")}
+        names = ("steps", "tiles", "views", "lr", "validation", "min_counts")
+        training = {name: getattr(self, name) for name in names}
         return Config.of({"training": training, "genes": {"number": self.genes}})
 
 

@@ -19,9 +19,11 @@ from pixnet.errors import DataError, PixNetWarning
 from pixnet.evaluation.baselines import MeanBaseline, RidgeBaseline
 from pixnet.evaluation.cost import Cost
 from pixnet.evaluation.results import HeldOut, Outcome, Prediction, replacing, summarise
-from pixnet.expression import GenePanel, choose_panel, log_expectation
+from pixnet.expression import log_expectation
 from pixnet.field import ExpressionField
+from pixnet.genes import join_genes
 from pixnet.model import PixNet
+from pixnet.panel import GenePanel, choose_panel
 from pixnet.readers.manifest import manifest_entries, read_manifest
 from pixnet.regions import Regions
 from pixnet.sample import Sample
@@ -119,7 +121,7 @@ def common_panel(split: Split, genes: GenesConfig, min_counts: int) -> GenePanel
     DataError
         If there are not enough such genes.
     """
-    measured = set(split.test[0].counts.var_names).intersection(*(s.counts.var_names for s in split.test))
+    measured = set(split.test[0].genes).intersection(*(s.genes for s in split.test))
     if genes.names:
         for name in genes.names:
             if name not in measured:
@@ -128,7 +130,7 @@ def common_panel(split: Split, genes: GenesConfig, min_counts: int) -> GenePanel
     asked = genes.number
     while True:
         try:
-            panel = choose_panel(split.train, asked, genes.rule, min_counts)
+            panel = choose_panel(split.train, asked, genes.rule, min_counts, genes.measured_in)
         except DataError as error:
             if asked == genes.number:
                 raise
@@ -200,7 +202,7 @@ def evaluate(
     if unknown or not methods:
         what = f"method {unknown[0]!r} is not known" if unknown else "no method is named"
         raise DataError(f"{what}; there are {', '.join(METHODS)}.")
-    split = Split.of(samples, hold_out)
+    split = Split.of(join_genes(samples), hold_out)
     min_counts, seed = config.training.min_counts, config.training.seed
     panel = common_panel(split, config.genes, min_counts)
     held = HeldOut(split.test, panel, min_counts)
@@ -331,10 +333,10 @@ def _donor_words(split: Split) -> str:
 
 
 def _facts(sample: Sample) -> dict[str, Any]:
-    matrix, digest = sample.counts.X, hashlib.sha256()
+    matrix, digest = sample.counts.matrix, hashlib.sha256()
     for part in (matrix.indptr.astype("<i8"), matrix.indices.astype("<i8"), matrix.data.astype("<f4")):
         digest.update(part.tobytes())
-    digest.update("\n".join(map(str, sample.counts.var_names)).encode())
+    digest.update("\n".join(map(str, sample.genes)).encode())
     return {
         "regions": len(sample.regions),
         "platform": sample.platform,

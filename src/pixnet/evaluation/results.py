@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from pixnet.errors import DataError
 from pixnet.evaluation.metrics import Score, bootstrap_interval, score
-from pixnet.expression import NoiseEstimate, enough_counts, noise_estimate, normalise, panel_counts
+from pixnet.expression import NoiseEstimate, enough_counts, noise_estimate, normalise
+from pixnet.panel import panel_counts
 
 if TYPE_CHECKING:
     import anndata
 
-    from pixnet.expression import GenePanel
+    from pixnet.panel import GenePanel
     from pixnet.sample import Sample
 
 Floats = NDArray[np.float64]
@@ -190,7 +191,7 @@ class Outcome:
         regions = [sample.regions for sample in held.samples]
         bounds = np.concatenate([part.bounds_um for part in regions])
         centers = np.concatenate([part.centers_um for part in regions])
-        names = [f"{sample.id}:{name}" for sample in held.samples for name in sample.counts.obs_names]
+        names = [f"{sample.id}:{name}" for sample in held.samples for name in sample.counts.region_names()]
         obs = pd.DataFrame(
             {
                 "sample": pd.Categorical([held.samples[number].id for number in held.owner]),

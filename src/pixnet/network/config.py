@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from pixnet.network.weights import DEFAULT_ENCODER
 
@@ -56,9 +56,6 @@ class DecoderConfig(BaseModel):
     ----------
     channels
         Width of each level, finest first; the first is the number of latent channels.
-    context_levels
-        Levels below the encoder's deepest, averages of its features over ever larger cells: they show a region its
-        surroundings, at next to no cost.
     dsub_steps
         How many of the deepest steps up use depth-to-space; the others are bilinear.
     attention
@@ -66,21 +63,17 @@ class DecoderConfig(BaseModel):
         pixel over its 3 x 3 neighbours) or `"row"` (along each image row; depends on the tile, kept for the record).
     skips
         Add to the latent map a projection of every level, brought up bilinearly.
-    surroundings
-        Odd widths, in cells of the deepest level, of the squares whose means enter the deepest skip.
     dropout
         Share of the encoder's channels dropped per tile while training the decoder.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    channels: tuple[PositiveInt, ...] = (32, 32, 48, 64, 64, 64)
-    context_levels: int = Field(2, ge=0, le=3)
-    dsub_steps: int = Field(2, ge=0)
+    channels: tuple[PositiveInt, ...] = (32, 32, 48, 64)
+    dsub_steps: int = Field(1, ge=0)
     attention: Literal["channel", "local", "row"] = "channel"
     skips: bool = True
-    surroundings: tuple[PositiveInt, ...] = (5, 9)
-    dropout: float = Field(0.3, ge=0.0, lt=1.0)
+    dropout: float = Field(0.4, ge=0.0, lt=1.0)
 
 
 class NetworkConfig(BaseModel):
@@ -94,6 +87,9 @@ class NetworkConfig(BaseModel):
         Working resolution, in um per pixel.
     encoder, decoder
         Their configurations.
+    surroundings_um
+        Widths, in um, of the squares round each place over which the encoder's features are averaged and set beside
+        those of its deepest level; empty: none.
     head
         `"rate"` (counts per um^2), `"mean"` or `"sum"` (log-normalised, as in the paper).
     """
@@ -104,13 +100,8 @@ class NetworkConfig(BaseModel):
     mpp: float = Field(1.0, gt=0.0)
     encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = DecoderConfig()
+    surroundings_um: tuple[PositiveFloat, ...] = (150.0, 300.0, 600.0)
     head: Literal["rate", "mean", "sum"] = "rate"
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """Strides of all levels, finest first, those of the context included."""
-        deepest = self.encoder.stride
-        return (*self.encoder.strides, *(deepest * 2 ** (n + 1) for n in range(self.decoder.context_levels)))
 
     @property
     def pitch_um(self) -> float:
@@ -122,6 +113,8 @@ class NetworkConfig(BaseModel):
 PRESETS = {
     "small": NetworkConfig(),
     "paper": NetworkConfig(
-        preset="paper", decoder=DecoderConfig(channels=(64, 128, 256, 512, 512, 512), context_levels=2, dsub_steps=3)
+        preset="paper",
+        encoder=EncoderConfig(stride=32, finest=1),
+        decoder=DecoderConfig(channels=(64, 128, 256, 512, 512, 512), dsub_steps=3),
     ),
 }

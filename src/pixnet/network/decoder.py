@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixnet.errors import ModelError
+from pixnet.grid import Box
 from pixnet.network.fusion import SAFB
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pixnet.grid import Box
     from pixnet.network.config import DecoderConfig
 
 
@@ -23,6 +24,24 @@ class Crop(NamedTuple):
     feature: Tensor  # (T, C, h, w)
     rows: Sequence[int]
     cols: Sequence[int]
+
+    @property
+    def boxes(self) -> list[Box]:
+        """Where each tile's map lies."""
+        height, width = self.feature.shape[-2:]
+        return [Box(row, col, height, width) for row, col in zip(self.rows, self.cols, strict=True)]
+
+    def cut(self, boxes: Sequence[Box]) -> Crop:
+        """Cut each tile's map to its box; all boxes are of one size."""
+        tiles = [
+            tile[:, b.row - r : b.row - r + b.height, b.col - c : b.col - c + b.width]
+            for tile, b, r, c in zip(self.feature, boxes, self.rows, self.cols, strict=True)
+        ]
+        return Crop(torch.stack(tiles), [b.row for b in boxes], [b.col for b in boxes])
+
+    def doubled(self, up: nn.Module) -> Crop:
+        """Bring the maps to half the cell by a step up."""
+        return Crop(up(self.feature), [2 * row for row in self.rows], [2 * col for col in self.cols])
 
 
 def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -41,28 +60,6 @@ def projection(in_channels: int, out_channels: int) -> nn.Sequential:
     """Make a skip: what each cell of a level says by itself, 1x1, activation, 1x1."""
     hidden = 2 * out_channels
     return nn.Sequential(nn.Conv2d(in_channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, out_channels, 1))
-
-
-class Surroundings(nn.Module):
-    """Set each cell of the deepest level beside the means of its surroundings, over squares of several widths.
-
-    A mean centred on the cell shows it as much of its surroundings as a further level would, from half as far away.
-
-    Parameters
-    ----------
-    widths
-        Odd widths of the squares, in cells.
-    """
-
-    def __init__(self, widths: Sequence[int]) -> None:
-        super().__init__()
-        self.means = nn.ModuleList(
-            nn.AvgPool2d(width, stride=1, padding=width // 2, count_include_pad=False) for width in widths
-        )
-
-    def forward(self, feature: Tensor) -> Tensor:
-        """Give (N, (1 + widths) * C, H, W) from (N, C, H, W)."""
-        return torch.cat([feature, *(mean(feature) for mean in self.means)], dim=1)
 
 
 class Standardise(nn.Module):
@@ -87,9 +84,13 @@ class Standardise(nn.Module):
         # A channel that is (nearly) always the same must not be blown up into noise.
         self.sd.copy_(sd.clamp(min=1e-2 * float(sd.mean()) + 1e-6))
 
-    def forward(self, feature: Tensor) -> Tensor:
-        """Standardise (N, C, H, W)."""
-        return (feature - self.mean.view(1, -1, 1, 1)) / self.sd.view(1, -1, 1, 1)
+    def forward(self, feature: Tensor, dropout: float = 0.0) -> Tensor:
+        """Standardise (N, C, H, W); in training, drop whole channels with the probability `dropout`."""
+        scale = (1.0 / self.sd).expand(len(feature), -1)
+        if dropout:
+            scale = scale * F.dropout(torch.ones_like(scale), dropout, self.training)
+        # Both at once: the finest levels are large, and every pass over them counts.
+        return torch.addcmul((-self.mean * scale)[:, :, None, None], feature, scale[:, :, None, None])
 
 
 class DSUB(nn.Sequential):
@@ -147,13 +148,8 @@ class Decoder(nn.Module):
             )
         self.scale = nn.ModuleList(Standardise(count) for count in encoder_channels)
         self.out = Standardise(widths[0])
-        self.drop = nn.Dropout2d(config.dropout)
+        self.dropout = config.dropout
         self.skip = nn.ModuleList(projection(count, widths[0]) for count in encoder_channels if config.skips)
-        if config.skips and config.surroundings:
-            wide = Surroundings(config.surroundings)
-            self.skip[-1] = nn.Sequential(
-                wide, projection(encoder_channels[-1] * (1 + len(config.surroundings)), widths[0])
-            )
         self.skip_up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
         self.deepest = conv_block(encoder_channels[-1], widths[-1])
         # Listed in the order of work, from the deepest step to the finest.
@@ -169,7 +165,7 @@ class Decoder(nn.Module):
         """Take the scale of every level's channels, and of the output's, from some batches of training tiles."""
         # Batch normalisation on its batch, as in training, but nothing dropped.
         self.train()
-        self.drop.eval()
+        self.scale.eval()
         for level, scale in enumerate(self.scale):
             tiles = []
             for crops in batches:
@@ -179,40 +175,27 @@ class Decoder(nn.Module):
             cast(Standardise, scale).learn(torch.cat(tiles))
         decoded = [self(crops, want) for crops, want in zip(batches, wants, strict=True)]
         self.out.learn(torch.cat(decoded).mean(dim=(2, 3)))
-        self.drop.train()
+        self.scale.train()
 
     def forward(self, crops: Sequence[Crop], want: Sequence[Box]) -> Tensor:
         """Give D_1 (T, C, h, w) on the wanted cells from the crops of F_1 .. F_L.
 
         The upsampled map is cut to the crop of the next finer level, tile by tile, since tiles may start on odd cells.
         """
-        crops = [Crop(self.drop(scale(c.feature)), c.rows, c.cols) for scale, c in zip(self.scale, crops, strict=True)]
-        *finer, deepest = crops
-        decoded, skipped = self.deepest(deepest.feature), self.skip[-1](deepest.feature) if self.skip else None
-        rows, cols = deepest.rows, deepest.cols
+        *finer, deepest = (
+            crop._replace(feature=scale(crop.feature, self.dropout))
+            for scale, crop in zip(self.scale, crops, strict=True)
+        )
+        decoded = deepest._replace(feature=self.deepest(deepest.feature))
+        skipped = deepest._replace(feature=self.skip[-1](deepest.feature)) if self.skip else None
         for level, up, fuse in zip(reversed(range(len(finer))), self.up, self.fuse, strict=True):
             crop = finer[level]
-            starts = [2 * r for r in rows], [2 * c for c in cols]
-            decoded = fuse(crop.feature, _cut(up(decoded), *starts, crop))
-            if skipped is not None:
-                skipped = _cut(self.skip_up(skipped), *starts, crop) + self.skip[level](crop.feature)
-            rows, cols = crop.rows, crop.cols
-        if skipped is not None:
-            decoded = decoded + skipped
-        cut = [
-            tile[:, b.row - r : b.row - r + b.height, b.col - c : b.col - c + b.width]
-            for tile, b, r, c in zip(decoded, want, rows, cols, strict=True)
-        ]
-        scaled: Tensor = self.out(torch.stack(cut))
+            upsampled = decoded.doubled(up).cut(crop.boxes)
+            decoded = crop._replace(feature=fuse(crop.feature, upsampled.feature))
+            if skipped:
+                wide = skipped.doubled(self.skip_up).cut(crop.boxes)
+                skipped = crop._replace(feature=wide.feature + self.skip[level](crop.feature))
+        if skipped:
+            decoded = decoded._replace(feature=decoded.feature + skipped.feature)
+        scaled: Tensor = self.out(decoded.cut(want).feature)
         return scaled
-
-
-def _cut(upsampled: Tensor, rows: Sequence[int], cols: Sequence[int], crop: Crop) -> Tensor:
-    """Cut each tile's upsampled map, which starts at (rows, cols), to the cells of a crop."""
-    height, width = crop.feature.shape[-2:]
-    return torch.stack(
-        [
-            tile[:, r - row : r - row + height, c - col : c - col + width]
-            for tile, row, col, r, c in zip(upsampled, rows, cols, crop.rows, crop.cols, strict=True)
-        ]
-    )

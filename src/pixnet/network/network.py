@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixnet.grid import Box, round_up
@@ -14,6 +13,7 @@ from pixnet.network.decoder import Crop, Decoder
 from pixnet.network.encoders import make_encoder
 from pixnet.network.heads import Head
 from pixnet.network.receptive import receptive_radius
+from pixnet.network.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,28 +38,32 @@ class Network(nn.Module):
     Attributes
     ----------
     strides, channels : tuple of int
-        Strides, in pixels, and channels of all levels, finest first.
+        Strides, in pixels, and channels of all levels, finest first. The deepest holds the surroundings too.
     stride : int
         Deepest stride: tiles start and end on multiples of it.
     halo : int
-        Pixels around a tile's core that can influence it: the decoder's margin and the encoder's reach.
+        Pixels around a tile's core that can influence it: the decoder's margin, the surroundings' radius and the
+        encoder's reach.
     """
 
     def __init__(self, config: NetworkConfig, outputs: int) -> None:
         super().__init__()
         self.config = config
         self.encoder = make_encoder(config.encoder)
-        self.channels = (*self.encoder.channels, *(sum(self.encoder.channels),) * config.decoder.context_levels)
+        self.strides = config.encoder.strides
+        self.surroundings = Surroundings(config.surroundings_um, config.mpp * self.strides[-1])
+        *finer, deepest = self.encoder.channels
+        self.channels = (*finer, deepest + len(self.surroundings.widths) * sum(self.encoder.channels))
         self.decoder = Decoder(self.channels, config.decoder)
         self.head = Head(config.head, config.decoder.channels[0], outputs)
-        self.strides = config.strides
         self.stride = math.lcm(self.strides[-1], self.encoder.phase)
         # The local reading of the attention looks one cell further.
         self._local = int(config.decoder.attention == "local")
         self.decoder_margin = self._decoder_margin()
         # A window that reaches over a tile's edge touches at most half a window of the tile.
         self.encoder_halo = self.encoder.window or receptive_radius(self.encoder)
-        self.halo = round_up(self.decoder_margin + self.encoder_halo, self.stride)
+        self.surroundings_radius = self.surroundings.radius * self.strides[-1]
+        self.halo = round_up(self.decoder_margin + self.surroundings_radius + self.encoder_halo, self.stride)
         self.encoder.requires_grad_(config.encoder.trainable)
         # Depthwise convolutions on a CPU run about twice as fast on channels-last memory.
         self.to(memory_format=torch.channels_last)
@@ -82,27 +86,14 @@ class Network(nn.Module):
             # Half the height, and one more for a box that starts on an odd cell: all tiles of a batch are alike.
             height, width = (side // 2 + 1 + 2 * _STEP_MARGIN for side in (fine.height, fine.width))
             right = Box(fine.row // 2 - _STEP_MARGIN, fine.col // 2 - _STEP_MARGIN, height, width)
-        # The skips pass through bilinear steps alone, which need two of the deepest cells in all around a tile; the
-        # decoder keeps four there. So of the surroundings' half width all but two cells come on top.
-        decoder = self.config.decoder
-        if decoder.skips and decoder.surroundings:
-            boxes[-1] = boxes[-1].grown(max(0, max(decoder.surroundings) // 2 - 2))
         return boxes
 
     def pyramid(self, image: Tensor) -> list[Tensor]:
-        """Give all levels of an image of bytes (T, 3, H, W), those of the context included.
-
-        The first level of the context holds every level of the encoder, averaged over its cells; each further one
-        averages 2 x 2 cells of the one before.
-        """
+        """Give all levels of an image of bytes (T, 3, H, W), the surroundings beside the deepest one."""
         levels: list[Tensor] = self.encoder(image.contiguous(memory_format=torch.channels_last))
-        if not self.config.decoder.context_levels:
-            return levels
-        cell = self.strides[len(levels)]
-        pooled = [F.avg_pool2d(f, cell // s) for f, s in zip(levels, self.strides, strict=False)]
-        levels.append(torch.cat(pooled, dim=1))
-        for _ in range(self.config.decoder.context_levels - 1):
-            levels.append(F.avg_pool2d(levels[-1], 2))
+        if self.surroundings.widths:
+            around = self.surroundings.means(self.surroundings.gather(levels))
+            levels[-1] = torch.cat([levels[-1], around], dim=1)
         return levels
 
     def decode(self, crops: Sequence[Crop], want: Sequence[Box]) -> Tensor:
@@ -141,10 +132,7 @@ class Network(nn.Module):
         finest = self.strides[0]
         want = Box(core.row // finest, core.col // finest, core.height // finest, core.width // finest)
         boxes = self.level_boxes(want)
-        crops = [
-            Crop(level[:, :, b.row : b.row + b.height, b.col : b.col + b.width], [b.row], [b.col])
-            for level, b in zip(self.pyramid(image), boxes, strict=True)
-        ]
+        crops = [Crop(level, [0], [0]).cut([box]) for level, box in zip(self.pyramid(image), boxes, strict=True)]
         return self.decode(crops, [want])
 
     @torch.inference_mode()

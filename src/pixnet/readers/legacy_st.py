@@ -10,19 +10,19 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import anndata
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pixnet.counts import Counts
 from pixnet.errors import DataError, PixNetWarning
+from pixnet.pixel_size import AGREES
 from pixnet.readers.count_table import read_counts
 from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.slide import Slide
 
 _AXES_AGREE = 0.02
-_MPP_AGREES = 0.05
 
 Spot = tuple[int, int]
 
@@ -95,12 +95,11 @@ def read_legacy_st(
     names, genes, matrix = read_counts(counts)
     rows, places = _join(name, counts, spots, _array_places(counts, names), positions)
     kept = [positions.keys[place] for place in places]
-    table = anndata.AnnData(
+    table = Counts(
         matrix[rows],
-        obs=pd.DataFrame(
-            {"array_x": [x for x, _ in kept], "array_y": [y for _, y in kept]}, index=[f"{x}x{y}" for x, y in kept]
-        ),
-        var=pd.DataFrame(index=genes),
+        pd.Index(genes),
+        names=pd.Index([_label(spot) for spot in kept]),
+        obs=pd.DataFrame({"array_x": [x for x, _ in kept], "array_y": [y for _, y in kept]}),
     )
     disks = Disks(positions.pixels[places] * slide.mpp, spot_diameter_um)
     try:
@@ -225,7 +224,7 @@ def _pixel_size(
     measured = pitch_um / float(np.sqrt(x * y))
     if mpp is None:
         return measured, "spot pitch"
-    if abs(mpp - measured) > _MPP_AGREES * measured:
+    if abs(mpp - measured) > AGREES * measured:
         raise DataError(
             f"{path}: a pitch of {pitch_um:g} um means {measured:.4g} um per pixel, but {mpp:.4g} was given "
             f"({mpp_source or 'argument'}). Give the mpp of the image that the pixels refer to, or the right pitch."

@@ -11,51 +11,32 @@ Example::
     image = "images/C2.jpg"
     counts = "counts/C2.tsv.gz"
     spots = "spots/C2_selection.tsv"
+
+    [[sample]]
+    id = "colon"
+    platform = "visium-hd"
+    path = "colon/outs"
+    image = "colon/tissue.btf"
+    bin_um = 16
+
+`pixnet.readers.platforms` tells what each platform takes.
 """
 
 from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pixnet.errors import DataError
-from pixnet.readers.legacy_st import read_legacy_st
+from pixnet.readers.platforms import PLATFORMS, Entry
 from pixnet.sample import Sample
 
 _Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class ManifestEntry(BaseModel):
-    """One sample of a manifest: where its files are and what the files do not say themselves.
-
-    Attributes
-    ----------
-    id, donor, platform
-        Name of the sample, the person it is from, and how it was measured.
-    image, counts, spots
-        Paths; relative ones start at the manifest's folder.
-    spot_diameter_um, spot_pitch_um
-        In um.
-    mpp
-        um per pixel of the image; None if the platform or the image tells it.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: str = Field(min_length=1)
-    donor: str | None = None
-    platform: str
-    image: Path
-    counts: Path
-    spots: Path
-    spot_diameter_um: _Length = 100.0
-    spot_pitch_um: _Length = 200.0
-    mpp: _Length | None = None
 
 
 class _Manifest(BaseModel):
@@ -65,24 +46,6 @@ class _Manifest(BaseModel):
     spot_pitch_um: _Length | None = None
     mpp: _Length | None = None
     sample: list[dict[str, Any]] = Field(min_length=1)
-
-
-def _read_legacy_st(entry: ManifestEntry) -> Sample:
-    return read_legacy_st(
-        entry.image,
-        entry.counts,
-        entry.spots,
-        id=entry.id,
-        donor=entry.donor,
-        spot_diameter_um=entry.spot_diameter_um,
-        spot_pitch_um=entry.spot_pitch_um,
-        mpp=entry.mpp,
-        mpp_source="manifest",
-    )
-
-
-PLATFORMS: dict[str, Callable[[ManifestEntry], Sample]] = {"legacy-st": _read_legacy_st}
-"""What reads each platform."""
 
 
 def read_manifest(path: str | Path, samples: Sequence[str] | None = None) -> list[Sample]:
@@ -101,12 +64,10 @@ def read_manifest(path: str | Path, samples: Sequence[str] | None = None) -> lis
         As `manifest_entries` and the platform's reader; also if an id is asked for that the manifest does not have.
     """
     entries = manifest_entries(path)
-    return [PLATFORMS[entry.platform](entry) for entry in chosen_entries(path, entries, samples)]
+    return [entry.read() for entry in chosen_entries(path, entries, samples)]
 
 
-def chosen_entries(
-    path: str | Path, entries: Sequence[ManifestEntry], samples: Sequence[str] | None
-) -> list[ManifestEntry]:
+def chosen_entries(path: str | Path, entries: Sequence[Entry], samples: Sequence[str] | None) -> list[Entry]:
     """Give the entries with the ids `samples`, in that order; all if None.
 
     Raises
@@ -123,7 +84,7 @@ def chosen_entries(
     return [by_id[name] for name in dict.fromkeys(samples)]
 
 
-def manifest_entries(path: str | Path) -> list[ManifestEntry]:
+def manifest_entries(path: str | Path) -> list[Entry]:
     """List the samples of a manifest without reading their files.
 
     Raises
@@ -144,36 +105,52 @@ def manifest_entries(path: str | Path) -> list[ManifestEntry]:
     except ValidationError as error:
         raise DataError(f"{path}: {_explained(error, _Manifest)}") from error
     shared = manifest.model_dump(include={"spot_diameter_um", "spot_pitch_um", "mpp"}, exclude_none=True)
-    entries: list[ManifestEntry] = []
+    entries: list[Entry] = []
     for number, table in enumerate(manifest.sample, start=1):
-        try:
-            entry = ManifestEntry.model_validate({**shared, **table})
-        except ValidationError as error:
-            name = f"sample {table['id']!r}" if isinstance(table.get("id"), str) else f"sample {number}"
-            raise DataError(f"{path}: {name}: {_explained(error, ManifestEntry)}") from error
-        _check_entry(path, entry, entries)
-        base = path.parent
-        files = {key: base / getattr(entry, key) for key in ("image", "counts", "spots")}
-        entries.append(entry.model_copy(update=files))
+        name = f"sample {table['id']!r}" if isinstance(table.get("id"), str) else f"sample {number}"
+        entry = entry_of(path.parent, f"{path}: {name}", table, shared)
+        ids = [other.id for other in entries]
+        if entry.id in ids:
+            among = ", ".join(ids)
+            raise DataError(f"{path}: two samples have the id {entry.id!r}. Give each its own; there are {among}.")
+        entries.append(entry)
     return entries
 
 
-def _check_entry(path: Path, entry: ManifestEntry, before: Sequence[ManifestEntry]) -> None:
-    ids = [other.id for other in before]
-    if entry.id in ids:
-        raise DataError(f"{path}: two samples have the id {entry.id!r}. Give each its own; there are {', '.join(ids)}.")
-    if entry.platform not in PLATFORMS:
-        near = difflib.get_close_matches(entry.platform, PLATFORMS, n=1)
+def entry_of(base: Path, name: str, table: dict[str, Any], shared: dict[str, Any]) -> Entry:
+    """Check what is said of one sample.
+
+    Parameters
+    ----------
+    base
+        Folder that relative paths start at.
+    name
+        What to call the sample in errors.
+    table
+        Keys and values, `platform` among them.
+    shared
+        What holds for all samples, as far as the platform knows it.
+    """
+    platform = table.get("platform")
+    if platform is None:
+        raise DataError(f"{name}: the key 'platform' is missing; give one of {', '.join(PLATFORMS)}.")
+    if platform not in PLATFORMS:
+        near = difflib.get_close_matches(str(platform), PLATFORMS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(
-            f"{path}: sample {entry.id!r} has the platform {entry.platform!r}, which is not among "
-            f"{', '.join(PLATFORMS)}.{hint}"
-        )
+        raise DataError(f"{name} has the platform {platform!r}, which is not among {', '.join(PLATFORMS)}.{hint}")
+    model = PLATFORMS[platform]
+    known = {key: value for key, value in shared.items() if key in model.model_fields}
+    try:
+        entry = model.model_validate({**known, **table})
+    except ValidationError as error:
+        raise DataError(f"{name}: {_explained(error, model)}") from error
+    return entry.model_copy(update={key: base / value for key, value in entry if isinstance(value, Path)})
 
 
 def _explained(error: ValidationError, model: type[BaseModel]) -> str:
     """Put the first thing that pydantic found into a sentence."""
-    first = error.errors()[0]
+    # A misspelt key is also a missing one; the unknown one says more.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     keys = list(model.model_fields)
     if first["type"] == "extra_forbidden":

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from pixnet.errors import DataError
 from pixnet.grid import Box
 from pixnet.network.integral import to_torch
 from pixnet.training.targets import Targets
 from pixnet.training.views import View
+
+_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Batch:
         (N,), the valid area of each region, um^2.
     counts, total, values
         (N, M), (N,), (N, genes): the targets.
+    measured
+        (N, M), 1 where a region's sample was measured for an output, else 0.
     sample
         (N,), the number of each region's sample.
     """
@@ -43,6 +48,7 @@ class Batch:
     counts: Tensor
     total: Tensor
     values: Tensor
+    measured: Tensor
     sample: Tensor
 
 
@@ -76,15 +82,32 @@ class Batcher:
     ) -> None:
         self.targets, self.views, self.pitch_um, self.finest, self.jitter = targets, views, pitch_um, finest, jitter
         # Per sample (n, 4): first row, first column, last row, last column of each region, in latent cells.
-        bounds = [t.sample.regions.bounds_um[:, [1, 0, 3, 2]] / pitch_um for t in targets]
+        bounds = [t.regions.bounds_um[:, [1, 0, 3, 2]] / pitch_um for t in targets]
         self.cells = [np.hstack([np.floor(b[:, :2]), np.ceil(b[:, 2:])]).astype(np.int64) for b in bounds]
+        orders = [np.argsort(c[:, 0], kind="stable") for c in self.cells]
+        self._by_row = [(order, c[order, 0]) for order, c in zip(orders, self.cells, strict=True)]
         widest = max(int((c[:, 2:] - c[:, :2]).max()) for c in self.cells)
         self.side = max(math.ceil(tile_um / pitch_um), widest)
+        self._measured = np.array([t.measured for t in targets], dtype=np.float32)
         sizes = np.array([len(t) for t in targets], dtype=np.float64)
         self._first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
     def draw(self, tiles: int, rng: np.random.Generator) -> Batch:
-        """Draw tiles around regions chosen at random; every region of every sample is as likely as any other."""
+        """Draw tiles around regions chosen at random; every region of every sample is as likely as any other.
+
+        Raises
+        ------
+        DataError
+            If no drawn region has a valid pixel, time and again.
+        """
+        for _ in range(_ATTEMPTS):
+            batch = self._draw(tiles, rng)
+            if len(batch.total):
+                return batch
+        names = ", ".join(target.sample.id for target in self.targets)
+        raise DataError(f"{names}: {_ATTEMPTS * tiles} regions drawn at random have no valid pixel.")
+
+    def _draw(self, tiles: int, rng: np.random.Generator) -> Batch:
         chosen = rng.choice(self._first[-1], size=tiles, replace=tiles > self._first[-1])
         placed = []
         for flat in np.sort(chosen):
@@ -126,10 +149,13 @@ class Batcher:
 
     def _inside(self, number: int, box: Box) -> NDArray[np.int64]:
         """Find the regions of a sample that lie wholly inside a box."""
-        c = self.cells[number]
-        inside = (c[:, 0] >= box.row) & (c[:, 1] >= box.col)
-        inside &= (c[:, 2] <= box.row + box.height) & (c[:, 3] <= box.col + box.width)
-        return np.flatnonzero(inside)
+        # By first row first: of ten million bins a tile meets a few rows.
+        order, tops = self._by_row[number]
+        first, last = np.searchsorted(tops, (box.row, box.row + box.height))
+        near = order[first:last]
+        c = self.cells[number][near]
+        inside = (c[:, 1] >= box.col) & (c[:, 2] <= box.row + box.height) & (c[:, 3] <= box.col + box.width)
+        return np.sort(near[inside])
 
     def _batch(self, placed: list[tuple[int, Box, View]], inside: list[NDArray[np.int64]]) -> Batch:
         views, wants, blocks = [], [], []
@@ -138,7 +164,7 @@ class Batcher:
             want = view.symmetry.box(box, grid.height, grid.width)
             views.append(view)
             wants.append(want)
-            regions = self.targets[number].sample.regions.take(index)
+            regions = self.targets[number].regions.take(index)
             blocks.append(view.coverage(regions, want, self.finest))
         # A region without a valid pixel has no integral, and its mean would be 0 / 0.
         seen = [np.flatnonzero(block.sum(axis=1) > 0) for block in blocks]
@@ -147,19 +173,18 @@ class Batcher:
         coverage = sparse.csr_array(sparse.block_diag(blocks, format="csr"))
         pairs = [(number, index) for (number, _, _), index in zip(placed, inside, strict=True)]
 
-        def gather(name: str) -> Tensor:
-            rows = [getattr(self.targets[number], name)[index] for number, index in pairs]
-            return torch.from_numpy(np.concatenate(rows).astype(np.float32))
-
-        sample = np.concatenate([np.full(len(index), number) for number, index in pairs])
+        counts, values = zip(*(self.targets[number].dense(index) for number, index in pairs), strict=True)
+        total = np.concatenate([self.targets[number].total[index] for number, index in pairs])
+        sample = np.concatenate([np.full(len(index), number) for number, index in pairs]).astype(np.int64)
         area = torch.from_numpy(np.asarray(coverage.sum(axis=1), dtype=np.float32).ravel())
         return Batch(
             views,
             wants,
             to_torch(coverage),
             area,
-            gather("counts"),
-            gather("total"),
-            gather("values"),
+            torch.from_numpy(np.concatenate(counts)),
+            torch.from_numpy(total),
+            torch.from_numpy(np.concatenate(values)),
+            torch.from_numpy(self._measured[sample]),
             torch.from_numpy(sample),
         )

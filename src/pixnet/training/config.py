@@ -56,7 +56,7 @@ class TrainingConfig(BaseModel):
 
     steps: int = Field(250, gt=0)
     tiles: int = Field(32, gt=0)
-    tile_um: float = Field(112.0, gt=0.0)
+    tile_um: float = Field(104.0, gt=0.0)
     loss: Literal["squared", "poisson", "negative-binomial"] = "squared"
     counts: Literal["share", "capture"] = "share"
     pcc_weight: float = Field(0.5, ge=0.0)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pixnet.network.network import Network
 
 _CORE = 1536  # pixels of a tile while features are computed
+_NEAR = 64  # pixels to which the place of a region is rounded when it is asked what lies near
+_STRIP = 64  # rows of the deepest level averaged at a time
 
 
 class LiveEncoder:
@@ -43,17 +45,8 @@ class LiveEncoder:
         device = network.head.scale.device
         levels = network.pyramid(torch.stack(images).to(device))
         return [
-            Crop(
-                torch.stack(
-                    [
-                        tile[:, b.row - r // s : b.row - r // s + b.height, b.col - c // s : b.col - c // s + b.width]
-                        for tile, b, (r, c) in zip(maps, (b[level] for b in boxes), starts, strict=True)
-                    ]
-                ),
-                [b[level].row for b in boxes],
-                [b[level].col for b in boxes],
-            )
-            for level, (maps, s) in enumerate(zip(levels, network.strides, strict=True))
+            Crop(level, [row // s for row, _ in starts], [col // s for _, col in starts]).cut(of_level)
+            for level, s, of_level in zip(levels, network.strides, zip(*boxes, strict=True), strict=True)
         ]
 
 
@@ -78,7 +71,7 @@ class KeptFeatures:
         self.network = network
         self.folder = folder
         # How far from a region's edge a tile that holds the region may ask for features.
-        self.reach = tile + network.decoder_margin + network.stride
+        self.reach = tile + network.decoder_margin + network.surroundings_radius + network.stride
         # A margin around the lattice, on the slide's background, so that tiles at the edge need no special case.
         self.margin = round_up(self.reach, network.stride)
         self._encoder = weights_hash(network.encoder)
@@ -117,6 +110,7 @@ class KeptFeatures:
             "encoder": self._encoder,
             "network": network.config.encoder.model_dump(mode="json", exclude={"weights", "trainable"}),
             "strides": network.strides,
+            "surroundings": network.surroundings.widths,
             "reach": self.reach,
             "view": [repr(view.symmetry), view.stain],
             "regions": hashlib.sha256(view.sample.regions.bounds_um.tobytes()).hexdigest(),
@@ -124,15 +118,29 @@ class KeptFeatures:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     def _compute(self, view: View, folder: Path) -> None:
-        network, margin = self.network, self.margin
-        height, width = (side + 2 * margin for side in view.shape)
         folder.mkdir(parents=True, exist_ok=True)
-        maps = [
-            np.lib.format.open_memmap(
-                folder / f"{stride}.npy", mode="w+", dtype=np.float16, shape=(height // stride, width // stride, count)
-            )
-            for stride, count in zip(network.strides, network.channels, strict=True)
-        ]
+        shape = tuple(side + 2 * self.margin for side in view.shape)
+
+        def create(name: str, stride: int, channels: int) -> NDArray[np.float16]:
+            size = (shape[0] // stride, shape[1] // stride, channels)
+            return np.lib.format.open_memmap(folder / name, mode="w+", dtype=np.float16, shape=size)
+
+        network = self.network
+        maps = [create(f"{s}.npy", s, count) for s, count in zip(network.strides, network.channels, strict=True)]
+        gathered = create("gathered.part", network.strides[-1], sum(network.encoder.channels))
+        self._encode(view, maps, gathered)
+        self._surround(gathered, maps[-1][:, :, network.encoder.channels[-1] :])
+        for target in maps:
+            target.flush()  # type: ignore[attr-defined]
+        (folder / "gathered.part").unlink()
+        # Written last and renamed into place, so that an interrupted computation is never taken for a whole one.
+        partial = folder / "complete.part"
+        partial.write_text(json.dumps({"slide": view.sample.slide.name}))
+        os.replace(partial, folder / "complete.json")
+
+    def _encode(self, view: View, maps: list[NDArray[np.float16]], gathered: NDArray[np.float16]) -> None:
+        """Fill in the encoder's levels, tile by tile, and what of them the surroundings are made from."""
+        network, margin = self.network, self.margin
         near = self._boxes_near(view)
         device = network.head.scale.device
         halo = round_up(network.encoder_halo, network.stride)
@@ -145,24 +153,35 @@ class KeptFeatures:
                     continue
                 image = torch.from_numpy(view.read(Box(row, col, h, w).grown(halo))).permute(2, 0, 1)
                 with torch.inference_mode():
-                    levels = network.pyramid(image[None].to(device))
-                for target, level, s in zip(maps, levels, network.strides, strict=True):
+                    levels = network.encoder(image[None].to(device).contiguous(memory_format=torch.channels_last))
+                    levels.append(network.surroundings.gather(levels))
+                for target, level in zip([*maps, gathered], levels, strict=True):
+                    s = image.shape[-1] // level.shape[-1]
                     r, c, cut = (row + margin) // s, (col + margin) // s, halo // s
                     core = level[0, :, cut : cut + h // s, cut : cut + w // s].permute(1, 2, 0)
-                    target[r : r + h // s, c : c + w // s] = core.cpu().numpy()
-        for target in maps:
-            target.flush()
-        # Written last and renamed into place, so that an interrupted computation is never taken for a whole one.
-        partial = folder / "complete.part"
-        partial.write_text(json.dumps({"slide": view.sample.slide.name}))
-        os.replace(partial, folder / "complete.json")
+                    target[r : r + h // s, c : c + w // s, : core.shape[2]] = core.cpu().numpy()
+
+    def _surround(self, gathered: NDArray[np.float16], target: NDArray[np.float16]) -> None:
+        """Fill in the surroundings, a strip of rows at a time."""
+        surroundings = self.network.surroundings
+        if not surroundings.widths:
+            return
+        for row in range(0, len(gathered), _STRIP):
+            first, last = max(0, row - surroundings.radius), row + _STRIP + surroundings.radius
+            strip = torch.from_numpy(gathered[first:last].astype(np.float32)).permute(2, 0, 1)
+            means = surroundings.means(strip[None])[0].permute(1, 2, 0).numpy()
+            target[row : row + _STRIP] = means[row - first : row - first + _STRIP]
 
     def _boxes_near(self, view: View) -> NDArray[np.float64]:
-        """Give (regions, 4) first row, first column, last row, last column that a region's tile may need, in pixels."""
+        """Give (k, 4) first row, first column, last row, last column that the regions' tiles may need, in pixels.
+
+        Regions that lie in one square of the lattice share a box.
+        """
+        bounds = view.sample.regions.bounds_um[:, [1, 0, 3, 2]] / view.lattice.mpp
+        coarse = np.concatenate([bounds[:, :2] // _NEAR, -(-bounds[:, 2:] // _NEAR)], axis=1).astype(np.int64)
         boxes = []
-        for left, top, right, bottom in view.sample.regions.bounds_um / view.lattice.mpp:
-            box = Box(int(top), int(left), int(bottom - top) + 1, int(right - left) + 1)
-            turned = view.place(box)
+        for top, left, bottom, right in np.unique(coarse, axis=0) * _NEAR:
+            turned = view.place(Box(int(top), int(left), int(bottom - top), int(right - left)))
             boxes.append((turned.row, turned.col, turned.row + turned.height, turned.col + turned.width))
         near: NDArray[np.float64] = np.asarray(boxes, np.float64) + np.array([-1, -1, 1, 1]) * self.reach
         return near

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import hashlib
 import json
@@ -25,8 +26,8 @@ from pixnet.training.targets import Targets, split
 from pixnet.training.views import View
 
 if TYPE_CHECKING:
-    from pixnet.expression import GenePanel
     from pixnet.network.config import NetworkConfig
+    from pixnet.panel import GenePanel
     from pixnet.sample import Sample
     from pixnet.training.config import TrainingConfig
 
@@ -93,7 +94,8 @@ def fit_network(
         raise DataError(f"sample id {sorted(repeated)[0]!r} occurs twice; give each sample an id of its own.")
     _open_work(work, _run_key(samples, panel, network_config, config), resume)
     rate = network_config.head == "rate"
-    targets = [Targets.of(sample, panel, config.min_counts, rate) for sample in samples]
+    most_genes = max(len(sample.genes) for sample in samples)
+    targets = [Targets.of(sample, panel, config.min_counts, rate, most_genes) for sample in samples]
     if sum(map(len, targets)) < 8:
         raise DataError(
             f"{', '.join(ids)}: only {sum(map(len, targets))} regions have {config.min_counts} counts or more; "
@@ -101,9 +103,10 @@ def fit_network(
         )
 
     network = _new_network(network_config, targets, config.seed).to(device)
+    untrained = copy.deepcopy(network.state_dict())
     source: PyramidSource
     if config.views and not network_config.encoder.trainable:
-        widest = max(float((b[:, 2:] - b[:, :2]).max()) for b in (t.sample.regions.bounds_um for t in targets))
+        widest = max(float((b[:, 2:] - b[:, :2]).max()) for b in (t.regions.bounds_um for t in targets))
         tile = math.ceil(max(config.tile_um, widest) / network_config.mpp) + 2 * network.strides[0]
         source = KeptFeatures(network, features or work / "features", tile)
     else:
@@ -131,7 +134,7 @@ def fit_network(
         return train(network, source, batcher(part), held, config, stage, steps, work / f"{stage}.ckpt", report)
 
     def start() -> None:
-        network.load_state_dict(_new_network(network_config, targets, config.seed).state_dict())
+        network.load_state_dict(untrained)
         draws = np.random.default_rng([config.seed, 2])
         batches = [batcher(targets).draw(config.tiles, draws) for _ in range(4)]
         with torch.no_grad():
@@ -151,19 +154,27 @@ def fit_network(
 
 def _new_network(config: NetworkConfig, targets: Sequence[Targets], seed: int) -> Network:
     """Make a network whose head starts at the training data's scale."""
-    outputs = targets[0].counts.shape[1]
+    outputs = len(targets[0].measured)
     torch.manual_seed(seed)
     network = Network(config, outputs)
-    area = sum(float(t.sample.regions.areas_um2.sum()) for t in targets)
+    # Of each output, over the samples that were measured for it alone.
+    measured = np.array([t.measured for t in targets])
+    areas = np.array([float(t.regions.areas_um2.sum()) for t in targets])
     if config.head == "rate":
-        counts = np.sum([t.counts.sum(axis=0, dtype=np.float64) for t in targets], axis=0)
-        network.head.scale.copy_(torch.from_numpy(np.maximum(counts, 0.5) / area))
+        counts = np.array([t.sums() for t in targets])
+        area = np.maximum(areas @ measured, 1e-9)
+        network.head.scale.copy_(torch.from_numpy(np.maximum((counts * measured).sum(axis=0), 0.5) / area))
         return network
-    values = np.concatenate([t.values for t in targets]).astype(np.float64)
+    regions = np.array([len(t) for t in targets]) @ measured
+    total, squares = (
+        np.einsum("tg,tg->g", measured, part) for part in zip(*(t.moments() for t in targets), strict=True)
+    )
+    mean = total / np.maximum(regions, 1)
+    sd = np.sqrt(np.maximum(squares / np.maximum(regions, 1) - mean**2, 0.0))
     # `sum` grows with the region, so its unit is one log-normalised unit over a mean region.
-    unit = area / len(values) if config.head == "sum" else 1.0
-    network.head.scale.copy_(torch.from_numpy(np.maximum(values.std(axis=0), 1e-3) / unit))
-    network.head.offset.copy_(torch.from_numpy(values.mean(axis=0) / unit))
+    unit = areas.sum() / sum(map(len, targets)) if config.head == "sum" else 1.0
+    network.head.scale.copy_(torch.from_numpy(np.maximum(sd, 1e-3) / unit))
+    network.head.offset.copy_(torch.from_numpy(mean / unit))
     return network
 
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixnet.errors import DataError
 from pixnet.expression import correlation
 from pixnet.network.integral import integrate
 from pixnet.training.batches import Batch, Batcher
@@ -154,7 +155,7 @@ def predict_regions(
     Returns
     -------
     predicted, observed
-        (N, genes) log-normalised values.
+        (N, genes) log-normalised values; observed ones are NaN where a region's sample was not measured for a gene.
     """
     network.eval()
     device = network.head.scale.device
@@ -162,9 +163,14 @@ def predict_regions(
     for batch, _ in batcher.sweep(tiles):
         batch = _to_device(batch, device)
         latent = network.decode(source.crops(batch.views, batch.wants), batch.wants)
-        values = log_normalised(network.head(integrate(latent, batch.coverage), batch.area), network.head)
+        expression = network.head(integrate(latent, batch.coverage), batch.area)
+        values = log_normalised(expression, network.head, batch.measured)
         predicted.append(values.float().cpu().numpy())
-        observed.append(batch.values.cpu().numpy())
+        measured = batch.measured[:, : values.shape[1]] > 0
+        observed.append(torch.where(measured, batch.values, torch.nan).cpu().numpy())
+    if not sum(map(len, observed)):
+        names = ", ".join(target.sample.id for target in batcher.targets)
+        raise DataError(f"{names}: none of the regions to validate on has a valid pixel; choose another validation.")
     return np.concatenate(predicted), np.concatenate(observed)
 
 
@@ -177,12 +183,21 @@ def _validate(
     predicted, observed = predict_regions(network, source, validation, config.tiles)
     network.load_state_dict(current)
     network.train()
-    return {"pcc_m": mean_correlation(observed, predicted), "mse": float(np.mean((predicted - observed) ** 2))}
+    return {"pcc_m": mean_correlation(observed, predicted), "mse": float(np.nanmean((predicted - observed) ** 2))}
 
 
 def mean_correlation(observed: NDArray[np.float32], predicted: NDArray[np.float32]) -> float:
-    """Give the mean over genes of the Pearson correlation over regions; genes that do not vary count as zero."""
-    return float(correlation(observed, predicted).mean())
+    """Give the mean over genes of the Pearson correlation over the regions that were measured for each.
+
+    Genes that do not vary count as zero; genes that no region was measured for do not count.
+    """
+    measured = np.isfinite(observed)
+    whole = measured.all(axis=0)
+    found = [correlation(observed[:, whole], predicted[:, whole])]
+    for gene in np.flatnonzero(measured.any(axis=0) & ~whole):
+        rows = measured[:, gene]
+        found.append(correlation(observed[rows, gene, None], predicted[rows, gene, None]))
+    return float(np.concatenate(found).mean())
 
 
 def _schedule(step: int, config: TrainingConfig) -> float:

@@ -48,31 +48,33 @@ class Objective(nn.Module):
             Says what `predicted` means.
         """
         config = self.config
-        values = log_normalised(predicted, head)
-        correlation = config.pcc_weight * pearson_loss(values, batch.values)
+        genes = batch.measured[:, : batch.values.shape[1]]
+        values = log_normalised(predicted, head, batch.measured)
+        correlation = config.pcc_weight * pearson_loss(values, batch.values, genes)
         if head.kind != "rate":
             if config.loss != "squared":
                 raise ModelError(f"loss {config.loss!r} needs counts; set head = 'rate', or loss = 'squared'.")
-            return squared_loss(values, batch.values) + correlation
+            return squared_loss(values, batch.values, genes) + correlation
 
-        total = predicted.sum(dim=1)
+        total = (predicted * batch.measured).sum(dim=1)
         # Captures are relative to each other: their mean is held at one, since the head carries the common depth.
         log_capture = (self.log_capture - self.log_capture.mean())[batch.sample]
         depth = 0.1 * (torch.log(total + 1.0) + log_capture - torch.log(batch.total + 1.0)).square().mean()
         if config.loss == "squared":
-            return squared_loss(values, batch.values) + correlation + depth
+            return squared_loss(values, batch.values, genes) + correlation + depth
         if config.counts == "share":
             expected = batch.total.unsqueeze(1) * predicted / total.unsqueeze(1)
         else:
             expected, depth = predicted * log_capture.exp().unsqueeze(1), torch.zeros_like(depth)
         if config.loss == "poisson":
-            return poisson_loss(expected, batch.counts) + correlation + depth
-        return negative_binomial_loss(expected, batch.counts, self.log_dispersion.exp()) + correlation + depth
+            return poisson_loss(expected, batch.counts, batch.measured) + correlation + depth
+        dispersion = self.log_dispersion.exp()
+        return negative_binomial_loss(expected, batch.counts, dispersion, batch.measured) + correlation + depth
 
 
-def log_normalised(predicted: Tensor, head: Head) -> Tensor:
-    """Give (N, genes) log1p of counts per 10,000 from what a head predicts."""
+def log_normalised(predicted: Tensor, head: Head, measured: Tensor) -> Tensor:
+    """Give (N, genes) log1p of counts per 10,000, of the outputs that were `measured` (N, M) in all."""
     if head.kind != "rate":
         return predicted
-    share = predicted[:, :-1] / predicted.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    share = predicted[:, :-1] / (predicted * measured).sum(dim=1, keepdim=True).clamp(min=1e-12)
     return torch.log1p(1e4 * share)

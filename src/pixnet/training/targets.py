@@ -7,56 +7,126 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from pixnet.errors import DataError
-from pixnet.expression import GenePanel, enough_counts, normalise, panel_counts
+from pixnet.expression import SCALE, normalise
+from pixnet.panel import GenePanel, measured_counts
+from pixnet.regions import Regions
 
 if TYPE_CHECKING:
     from pixnet.sample import Sample
 
 
-@dataclass(frozen=True)
+_WHOLE = 0.5  # a sample measured for less than this share of the widest one's genes saw a targeted panel
+
+
+@dataclass(frozen=True, eq=False)
 class Targets:
     """The targets of one sample, for its n regions with enough counts.
+
+    Sparse and by number until a batch asks for them: a sample may have ten million regions.
 
     Attributes
     ----------
     sample
-        The sample, regions with too few counts left out.
-    counts
-        (n, M), the panel's genes, then all others pooled if the head has an output for them.
+        The sample, all of its regions.
+    regions
+        Those with enough counts.
+    panel
+        (n, genes) CSR, counts of the panel's genes; what stands in columns that were not measured means nothing.
     total
-        (n,), counts over all genes.
-    values
-        (n, genes), log1p of counts per 10,000.
+        (n,), counts over all genes; of a sample that was measured for few, over those of the panel.
+    measured
+        (M,), whether the sample was measured for each output of the head.
     """
 
     sample: Sample
-    counts: NDArray[np.float32]
+    regions: Regions
+    panel: sparse.csr_matrix
     total: NDArray[np.float32]
-    values: NDArray[np.float32]
+    measured: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, sample: Sample, panel: GenePanel, min_counts: int, with_other: bool) -> Targets:
-        """Take the targets from a sample."""
-        enough = enough_counts(sample, min_counts)
-        if not enough.any():
+    def of(
+        cls, sample: Sample, panel: GenePanel, min_counts: int, with_other: bool, widest: int | None = None
+    ) -> Targets:
+        """Take the targets from a sample.
+
+        Parameters
+        ----------
+        sample
+            The sample.
+        panel
+            Genes to predict.
+        min_counts
+            Regions with fewer counts are left out.
+        with_other
+            Whether the head has an output for all genes outside the panel together.
+        widest
+            Genes of the training sample that was measured for most; of this sample by default. A sample that was
+            measured for far fewer knows nothing of the genes outside the panel, and its total is that of the panel.
+
+        Raises
+        ------
+        DataError
+            If no region has enough counts, or the sample was measured for no gene of the panel.
+        """
+        counts, measured = measured_counts(sample, panel)
+        if not measured.any():
             raise DataError(
-                f"sample {sample.id!r}: no region has {min_counts} counts or more (the most is "
-                f"{sample.depth.max():.0f}); lower min_counts or leave the sample out."
+                f"sample {sample.id!r}: was measured for none of the {len(panel)} genes, such as {panel.names[0]!r}; "
+                "leave it out, or see that its genes are called as in the other samples."
             )
-        sample = sample.take(enough)
-        counts = panel_counts(sample, panel)
-        total = sample.depth.astype(np.float32)
-        values = normalise(counts, total)
+        depth = sample.depth
+        enough = np.flatnonzero(depth >= min_counts)
+        if not len(enough):
+            raise DataError(
+                f"sample {sample.id!r}: no region has {min_counts} counts or more (the most is {depth.max():.0f}); "
+                "lower min_counts or leave the sample out."
+            )
+        whole = len(sample.genes) >= _WHOLE * (widest or 0)
+        counts = counts[enough]
+        total = depth[enough] if whole else np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
         if with_other:
-            other = total - counts.sum(axis=1)
-            counts = np.concatenate([counts, other[:, None]], axis=1)
-        return cls(sample, counts, total, values)
+            measured = np.append(measured, whole)
+        return cls(sample, sample.regions.take(enough), counts, total.astype(np.float32), measured)
+
+    def dense(self, index: NDArray[np.int64] | slice = slice(None)) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Give counts and log-normalised values of some regions.
+
+        Returns
+        -------
+        counts
+            (k, M): of the panel's genes, then of all others together if the head has an output for them.
+        values
+            (k, genes): log1p of counts per 10,000 of the total.
+        """
+        counts = np.asarray(self.panel[index].toarray(), np.float32)
+        total = self.total[index]
+        values = normalise(counts, total)
+        if len(self.measured) > counts.shape[1]:
+            counts = np.concatenate([counts, (total - counts.sum(axis=1))[:, None]], axis=1)
+        return counts, values
+
+    def sums(self) -> NDArray[np.float64]:
+        """Give the sum of each column of the counts over all regions, (M,)."""
+        of_gene = np.asarray(self.panel.sum(axis=0, dtype=np.float64)).ravel()
+        if len(self.measured) == len(of_gene):
+            return of_gene
+        return np.append(of_gene, self.total.sum(dtype=np.float64) - of_gene.sum())
+
+    def moments(self) -> tuple[NDArray[np.float64], ...]:
+        """Give the sums over all regions of each gene's log-normalised values and of their squares, each (genes,)."""
+        values = self.panel.astype(np.float64)
+        scale = np.divide(SCALE, self.total, out=np.zeros(len(self), np.float64), where=self.total > 0)
+        values.data = np.log1p(values.data * np.repeat(scale, np.diff(values.indptr)))
+        squares = values.multiply(values)
+        return tuple(np.asarray(part.sum(axis=0), np.float64).ravel() for part in (values, squares))
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Targets:
         """Give the targets of some regions."""
-        return Targets(self.sample.take(index), self.counts[index], self.total[index], self.values[index])
+        return Targets(self.sample, self.regions.take(index), self.panel[index], self.total[index], self.measured)
 
     def __len__(self) -> int:
         return len(self.total)
@@ -94,7 +164,7 @@ def split(targets: list[Targets], how: str, seed: int) -> tuple[list[Targets], l
             training.append(target)  # too few to part
             continue
         angle = rng.uniform(0.0, 2.0 * np.pi)
-        along = target.sample.regions.centers_um @ np.array([np.cos(angle), np.sin(angle)])
+        along = target.regions.centers_um @ np.array([np.cos(angle), np.sin(angle)])
         block = along > np.quantile(along, 0.75)
         training.append(target.take(~block))
         validation.append(target.take(block))

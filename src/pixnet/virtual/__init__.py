@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pixnet.virtual.arrays import spots
 from pixnet.virtual.export import write_dataset, write_legacy_st
+from pixnet.virtual.export_hest import write_hest
+from pixnet.virtual.export_visium import write_visium
+from pixnet.virtual.export_visium_hd import write_visium_hd
+from pixnet.virtual.export_xenium import write_xenium
 from pixnet.virtual.frozen import TEST_SEEDS, VIRTUAL_VERSION, frozen_digest
 from pixnet.virtual.parameters import TissuePreset
 from pixnet.virtual.presets import PRESETS
@@ -18,5 +22,9 @@ __all__ = [
     "frozen_digest",
     "spots",
     "write_dataset",
+    "write_hest",
     "write_legacy_st",
+    "write_visium",
+    "write_visium_hd",
+    "write_xenium",
 ]

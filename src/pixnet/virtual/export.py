@@ -56,7 +56,7 @@ def write_legacy_st(sample: Sample, folder: str | Path, pitch_um: float = 200.0)
     Image.fromarray(pixels).save(folder / f"{sample.id}.png")
 
     names = [f"{x}x{y}" for x, y in places]
-    counts = pd.DataFrame(sample.counts.X.toarray().astype(np.int64), index=names, columns=sample.counts.var_names)
+    counts = pd.DataFrame(sample.counts.matrix.toarray().astype(np.int64), index=names, columns=sample.genes)
     packed = io.BytesIO()
     # No name and no time inside, so that the same counts give the same bytes.
     with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as stream:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
+from pixnet.counts import Counts
 from pixnet.errors import DataError
 from pixnet.grid import Grid
 from pixnet.regions import Regions, Squares
@@ -235,7 +235,7 @@ class VirtualTissue:
         Returns
         -------
         Sample
-            Of platform "virtual", with `capture` and `diffusion_um` in `counts.uns`.
+            Of platform "virtual", with `capture` and `diffusion_um` in `counts.notes`.
 
         Raises
         ------
@@ -260,12 +260,7 @@ class VirtualTissue:
         areas = diffused_areas(regions, self.grid, self.labels, len(self._rates), spread)
         expected = capture * np.asarray(areas @ self._rates)
         counts = sparse.csr_matrix(rng.poisson(expected).astype(np.float32))
-        table = ad.AnnData(
-            counts,
-            obs=pd.DataFrame(index=[str(i) for i in range(len(regions))]),
-            var=pd.DataFrame(index=list(self.genes)),
-            uns={"capture": capture, "diffusion_um": spread},
-        )
+        table = Counts(counts, pd.Index(self.genes), notes={"capture": capture, "diffusion_um": spread})
         name = f"{self.slide.name}-{seed}"
         donor = f"{self.preset.name}-donor-{self.donor_seed}"
         return Sample(name, self.slide, regions, table, donor=donor, platform="virtual")

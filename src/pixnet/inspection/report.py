@@ -1,0 +1,144 @@
+"""An inspection as files: `inspect.json`, `overlay.png` and `histograms.png`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import EllipseCollection
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pixnet.errors import DataError
+from pixnet.inspection.geometry import Layout
+from pixnet.inspection.inspect import Inspected
+from pixnet.sample import Sample
+
+_INK, _FAINT = "#1d2733", "#8a94a0"
+_STYLE: Any = {
+    "font.size": 9.0,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.0,
+    "axes.edgecolor": _FAINT,
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_MOST_DRAWN = 20_000
+_PICTURE_PX = 1600
+
+
+def write_report(inspected: Inspected, folder: str | Path) -> list[Path]:
+    """Write an inspection and its pictures, replacing those of an earlier one.
+
+    Parameters
+    ----------
+    inspected
+        From `inspect`.
+    folder
+        Where to write; made if missing.
+
+    Returns
+    -------
+    list of Path
+        What was written: without a layout there is no overlay, without a sample there are no histograms.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be written to.
+    """
+    folder = Path(folder)
+    written = [folder / "inspect.json"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(inspected.inspection.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+        written[0].write_text(text + "\n", encoding="utf-8")
+        for name, figure in _figures(inspected).items():
+            written.append(folder / name)
+            with rc_context(_STYLE):
+                FigureCanvasAgg(figure)
+                figure.savefig(written[-1], dpi=130, facecolor="white")
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written to ({error.strerror or error}). Give another --out.") from error
+    return written
+
+
+def _figures(inspected: Inspected) -> dict[str, Figure]:
+    figures = {}
+    with rc_context(_STYLE):
+        if inspected.layout is not None:
+            figures["overlay.png"] = _overlay(inspected.inspection.id, inspected.layout, inspected.sample)
+        if inspected.sample is not None:
+            figures["histograms.png"] = _histograms(inspected.sample)
+    return figures
+
+
+def _overlay(name: str, layout: Layout, sample: Sample | None) -> Figure:
+    """Draw the regions over the slide, counts as colour; those outside show beyond its frame."""
+    slide = layout.slide
+    rgb, _ = slide.thumbnail(_PICTURE_PX)
+    grey = 255.0 - 0.5 * (255.0 - rgb.mean(axis=2))
+    xy, depth = layout.xy_um, None if sample is None else sample.depth
+    if depth is not None:
+        depth = depth[:: max(1, len(depth) // len(xy))][: len(xy)]
+    step = max(1, len(xy) // _MOST_DRAWN)
+    xy = xy[::step]
+    width_um, height_um = slide.width_um, slide.height_um
+    figure = Figure(figsize=(8.0, min(max(8.0 * 0.86 * height_um / width_um, 3.0), 10.0) + 0.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=(0, width_um, height_um, 0))
+    width = max(layout.width_um, width_um / 400)
+    dots = EllipseCollection(
+        width, width, 0.0, units="xy", offsets=xy, transOffset=axes.transData, linewidths=0.3, alpha=0.75
+    )  # fmt: skip
+    if depth is None:
+        dots.set(facecolor="#d1662b", edgecolor="none")
+    else:
+        shown = np.log10(np.maximum(depth[::step], 1.0))
+        dots.set_array(shown)
+        # A few empty regions must not take most of the scale.
+        dots.set_clim(*np.quantile(shown, [0.03, 0.97]))
+        dots.set_cmap("viridis")
+        figure.colorbar(dots, ax=axes, shrink=0.7, label="log10 of the counts of a region")
+    axes.add_collection(dots)
+    low, high = np.minimum(xy.min(axis=0), 0.0), np.maximum(xy.max(axis=0), (width_um, height_um))
+    axes.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), aspect="equal", xlabel="um", ylabel="um")
+    axes.set_title(f"{name}: {len(layout.xy_um)} regions over {slide.name} ({slide.mpp:.4g} um/px)")
+    return figure
+
+
+def _histograms(sample: Sample) -> Figure:
+    """Draw how depth, genes found and mitochondrial share are spread over the regions."""
+    counts, depth = sample.counts, sample.depth
+    pages: list[tuple[str, NDArray[Any], bool]] = [
+        ("Counts of a region", depth, True),
+        ("Genes found in a region", np.diff(counts.matrix.indptr).astype(np.float64), True),
+    ]
+    mito = np.flatnonzero([str(gene).upper().startswith("MT-") for gene in counts.genes])
+    if len(mito):
+        share = np.asarray(counts.matrix[:, mito].sum(axis=1), np.float64).ravel() / np.maximum(depth, 1.0)
+        pages.append(("Mitochondrial share", share, False))
+    of_gene = np.asarray(counts.matrix.sum(axis=0), np.float64).ravel()
+    pages.append(("Counts of a gene", of_gene, True))
+    figure = Figure(figsize=(8.0, 2.6 * ((len(pages) + 1) // 2)), layout="constrained")
+    for index, (title, values, logged) in enumerate(pages):
+        axes = figure.add_subplot((len(pages) + 1) // 2, 2, index + 1)
+        shown = values[values > 0] if logged else values
+        if logged and len(shown):
+            edges = np.geomspace(shown.min() * 0.95, shown.max() * 1.05, 40)
+            axes.hist(shown, bins=list(edges), color="#3b4cc0")
+            axes.set_xscale("log")
+        elif len(shown):
+            axes.hist(shown, bins=40, color="#3b4cc0")
+        zeros = int((values == 0).sum()) if logged else 0
+        axes.set_title(title + (f" ({zeros} with none not shown)" if zeros else ""))
+        axes.set_ylabel("genes" if title.endswith("gene") else "regions")
+    return figure

@@ -1,0 +1,209 @@
+"""Segmented cells of Visium HD: outlines and counts per cell, as Space Ranger 4 writes them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pixnet.counts import Counts
+from pixnet.errors import DataError, first_line
+from pixnet.genes import merge_genes
+from pixnet.readers.tenx_matrix import read_tenx_matrix
+from pixnet.readers.tenx_spatial import SCALEFACTOR_FILES, check_image_scale, find_file
+from pixnet.readers.visium_hd_files import (
+    choose_matrix,
+    full_resolution_image,
+    others_told,
+    pixel_size,
+    read_spatial,
+    required_file,
+    tell,
+    telling_name,
+)
+from pixnet.regions import Polygons
+from pixnet.sample import Sample
+from pixnet.slide import Slide
+
+_MATRICES = {
+    True: ("filtered_feature_cell_matrix.h5", "filtered_feature_cell_matrix"),
+    False: ("raw_feature_cell_matrix.h5", "raw_feature_cell_matrix"),
+}
+_OUTLINES = ("cell_segmentations.geojson",)
+_BARCODE = re.compile(rb"cellid_(\d{1,12})(?:-\d+)?")
+
+
+def read_visium_hd_cells(
+    path: str | Path,
+    *,
+    image: str | Path | None = None,
+    id: str | None = None,
+    donor: str | None = None,
+    mpp: float | None = None,
+    mpp_source: str | None = None,
+    filtered: bool | None = None,
+) -> Sample:
+    """Read the segmented cells of a Visium HD capture area.
+
+    Parameters
+    ----------
+    path
+        Space Ranger's `outs`, the folder that holds it, or `segmented_outputs`.
+    image
+        The full-resolution image that Space Ranger was given; by default the one that lies beside its output.
+    id
+        Name of the sample; by default that of the folder.
+    donor
+        The person that the tissue is from.
+    mpp
+        um per pixel of the image. By default `microns_per_pixel` of the scale factors, else what the image says.
+    mpp_source
+        Where `mpp` is from, if not from an argument.
+    filtered
+        Whether to read the filtered or the raw matrix; by default the filtered one if it is there.
+
+    Returns
+    -------
+    Sample
+        Of platform "visium-hd"; its regions are the outlines of the cells that also have counts, in the order of the
+        matrix, named by barcode.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, damaged or no such file, if no cell is in both, if no image is found, or if `mpp`
+        differs from that of the scale factors by over 5 %.
+    SlideError
+        If the image cannot be read, or if no pixel size is known.
+
+    Warns
+    -----
+    PixNetWarning
+        Once, on cells without counts or without an outline, and genes merged or left out; and once on outlines that
+        cross themselves.
+    """
+    path = Path(path)
+    name = id or telling_name(path)
+    folder = _folder(path)
+    matrix_path, _ = choose_matrix(folder, _MATRICES, filtered)
+    outlines = required_file(folder, _OUTLINES)
+    picture = full_resolution_image(path, folder, image)
+    spatial, factors = _scale(folder)
+    size, source = pixel_size(spatial, factors, mpp, mpp_source)
+    slide = Slide.open(picture, size, source)
+    check_image_scale(slide, spatial, factors)
+
+    found = read_tenx_matrix(matrix_path)
+    numbers = _cell_numbers(matrix_path, found.barcodes)
+    shapes, without_area = _read_outlines(outlines)
+    rows = np.array([row for row, number in enumerate(numbers) if number in shapes], np.int64)
+    if not len(rows):
+        raise DataError(
+            f"{matrix_path}: none of its {len(numbers)} cells is among the {len(shapes)} of {outlines}. "
+            "They may belong to different runs."
+        )
+    told = others_told(found.others)
+    left = {
+        "cells have counts but no outline": len(numbers) - len(rows),
+        "cells have an outline but no counts": len(shapes) - len(rows),
+        "outlines have no area or repeat a cell": without_area,
+    }
+    if any(left.values()):
+        listed = ", ".join(f"{count} {what}" for what, count in left.items() if count)
+        told.append(f"{listed}; they are left out, {len(rows)} remain")
+    matrix, genes, ids, merged = merge_genes(found.matrix, found.names, found.ids)
+    if merged:
+        told.append(f"{merged} genes were added to others of the same name")
+    tell(name, told, stacklevel=3)
+    barcodes = [found.barcodes[row].decode("ascii") for row in rows]
+    regions = _regions(outlines, [shapes[numbers[row]] for row in rows], barcodes, slide.mpp)
+    table = Counts(matrix[rows], genes, ids, pd.Index(barcodes), pd.DataFrame({"cell_id": numbers[rows]}))
+    try:
+        return Sample(name, slide, regions, table, donor, "visium-hd")
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from error
+
+
+def _folder(path: Path) -> Path:
+    every = [name for names in _MATRICES.values() for name in names]
+    for place in (path, path / "segmented_outputs", path / "outs" / "segmented_outputs"):
+        if find_file(place, every) is not None:
+            return place
+    reason = "holds no segmented_outputs with a matrix of cells" if path.is_dir() else "is no folder"
+    raise DataError(f"{path}: {reason}. Give `outs` of Space Ranger 4, or `segmented_outputs` in it.")
+
+
+def _scale(folder: Path) -> tuple[Path, dict[str, float]]:
+    """Find the scale factors: the cells' own, or those of the bins of the same run."""
+    bins = sorted((folder.parent / "binned_outputs").glob("*square_*um"))
+    for place in (folder, folder.parent, *bins):
+        if find_file(place / "spatial", SCALEFACTOR_FILES) is not None:
+            return read_spatial(place)
+    return folder / "spatial", {}
+
+
+def _cell_numbers(path: Path, barcodes: NDArray[np.bytes_]) -> NDArray[np.int64]:
+    """Read barcodes such as `cellid_000000012-1` as numbers."""
+    matches = [_BARCODE.fullmatch(barcode) for barcode in barcodes]
+    numbers = [int(match[1]) if match else -1 for match in matches]
+    if -1 in numbers:
+        odd = barcodes[numbers.index(-1)][:40].decode("ascii", "replace")
+        raise DataError(f"{path}: has the barcode {odd!r}; those of segmented cells are such as 'cellid_000000012-1'.")
+    if len(set(numbers)) < len(numbers):
+        raise DataError(f"{path}: {len(numbers) - len(set(numbers))} barcodes name a cell that another one names too.")
+    return np.array(numbers, np.int64)
+
+
+def _read_outlines(path: Path) -> tuple[dict[int, Any], int]:
+    """Give the outline of each cell, in pixels, by its number; and how many have no area or come a second time."""
+    import shapely
+
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise DataError(f"{path}: is no GeoJSON ({first_line(error)}). Copy it again.") from error
+    features = content.get("features") if isinstance(content, dict) else None
+    if not isinstance(features, list) or not features:
+        raise DataError(f"{path}: holds no features; an outline for each cell was expected.")
+    shapes: dict[int, Any] = {}
+    left = 0
+    for index, feature in enumerate(features):
+        features[index] = None  # the text's own lists are many times as large as the outlines
+        try:
+            number, geometry = feature["properties"]["cell_id"], feature["geometry"]
+            if type(number) is not int or geometry["type"] not in ("Polygon", "MultiPolygon"):
+                raise ValueError(f"it has the cell_id {number!r} and is of the type {geometry['type']!r}"[:120])
+            with np.errstate(invalid="ignore"):
+                shape = shapely.geometry.shape(geometry)
+        except (
+            shapely.errors.ShapelyError,
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+        ) as error:
+            raise DataError(f"{path}: feature {index} is no outline of a cell ({first_line(error)}).") from error
+        if number in shapes or not 0 < shape.area < np.inf:
+            left += 1
+        else:
+            shapes[number] = shape
+    return shapes, left
+
+
+def _regions(path: Path, shapes: list[Any], names: list[str], mpp: float) -> Polygons:
+    """Give the outlines in um."""
+    import shapely
+
+    scaled = shapely.transform(np.array(shapes, dtype=object), lambda points: points * mpp)
+    try:
+        return Polygons(list(scaled), names)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error

@@ -1,0 +1,97 @@
+"""Outlines of the cells and nuclei of a Xenium run, made from tables of their vertices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixnet.errors import DataError, first_line
+from pixnet.readers.points_in_regions import Floats
+from pixnet.readers.xenium_run import Run, find_file
+from pixnet.readers.xenium_tables import parquet_batches, parquet_columns, vertices_of_csv
+from pixnet.readers.xenium_transcripts import moved
+
+_LEAST_UM2 = 1e-6  # what is smaller is a line, but for rounding
+
+
+def read_outlines(run: Run, stem: str) -> tuple[list[str], NDArray[np.object_]]:
+    """Read the outline of each cell, on the slide, in the order of the file; a cell can have several parts.
+
+    Parameters
+    ----------
+    run
+        The run; it is told what had to be put right or left out.
+    stem
+        Name of the file, without its ending.
+
+    Returns
+    -------
+    names, shapes
+        Of the cells with an area; shapely polygons, or multipolygons.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or damaged, or holds no outline with an area.
+    """
+    import shapely
+
+    path = find_file(run.folder, f"{stem}.parquet", f"{stem}.csv.gz", f"{stem}.csv")
+    if path is None:
+        raise DataError(f"{run.folder}: holds no {stem}.parquet. Give the whole folder that the run wrote.")
+    names, cell, part, xy = _vertices(path)
+    xy = moved(xy, run.to_slide)
+    good = np.isfinite(xy).all(axis=1) & (cell < len(names))
+    cell, part, xy = cell[good], part[good], xy[good]
+    order = np.lexsort((part, cell))  # stable, so that the vertices of a ring keep their order
+    cell, part, xy = cell[order], part[order], xy[order]
+    new = np.ones(len(cell), bool)
+    new[1:] = (np.diff(cell) != 0) | (np.diff(part) != 0)
+    start = np.flatnonzero(new)
+    size = np.diff(start, append=len(cell))
+    closed = (xy[start] == xy[start + size - 1]).all(axis=1)
+    ring = size - closed >= 3
+    kept = np.repeat(ring, size)
+    try:
+        rings = shapely.linearrings(xy[kept], indices=np.repeat(np.arange(ring.sum()), size[ring]))
+        shapes = shapely.polygons(np.atleast_1d(rings))
+        crossed = np.flatnonzero(~shapely.is_valid(shapes))
+        shapes[crossed] = shapely.make_valid(shapes[crossed], method="structure", keep_collapsed=False)
+        owner = cell[start[ring]]
+        solid = (shapely.area(shapes) > _LEAST_UM2) & shapely.is_valid(shapes)
+        owner, shapes = owner[solid], shapes[solid]
+        several = np.isin(owner, owner[1:][np.diff(owner) == 0])
+        cells, first = np.unique(owner, return_index=True)
+        shapes_of = shapes[first]
+        for place in np.flatnonzero(several[first]):
+            shapes_of[place] = shapely.union_all(shapes[owner == cells[place]])
+    except (shapely.errors.ShapelyError, ValueError) as error:
+        raise DataError(f"{path}: has outlines that make no polygons ({first_line(error)}).") from error
+    if not len(cells):
+        raise DataError(f"{path}: holds no outline with an area.")
+    if mended := int(solid[crossed].sum()):
+        run.told.append(f"{mended} outlines in {path.name} cross themselves and were put right")
+    if lost := len(names) - len(cells):
+        run.told.append(f"{lost} outlines in {path.name} enclose nothing and are left out")
+    return [names[index] for index in cells], shapes_of
+
+
+def _vertices(path: Path) -> tuple[list[str], NDArray[np.int64], Floats, Floats]:
+    """Read the vertices of outlines: names of cells, place among them, number of the part, and (n, 2) x and y."""
+    number: dict[str, int] = {}
+    cells, parts, places = [np.empty(0, np.int64)], [np.empty(0)], [np.empty((0, 2))]
+    if path.suffix == ".parquet":
+        columns = ["vertex_x", "vertex_y"] + (["label_id"] if "label_id" in parquet_columns(path) else [])
+        tables = parquet_batches(path, columns, ["cell_id"])
+    else:
+        tables = iter([vertices_of_csv(path)])
+    for table in tables:
+        names, code = table["cell_id"]
+        # Rows without a cell point beyond the list, to a place that no cell will ever have.
+        known = np.array([number.setdefault(name, len(number)) for name in names] + [1 << 62], np.int64)
+        cells.append(known[code])
+        parts.append(np.nan_to_num(table.get("label_id", np.zeros(len(code)))))
+        places.append(np.column_stack([table["vertex_x"], table["vertex_y"]]))
+    return list(number), np.concatenate(cells), np.concatenate(parts), np.concatenate(places)

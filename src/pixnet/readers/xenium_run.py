@@ -1,0 +1,219 @@
+"""The folder of a Xenium run, and where the run lies on the H&E image of its section."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pixnet import pixel_size
+from pixnet.errors import DataError, first_line
+from pixnet.pixel_size import AGREES
+from pixnet.readers.points_in_regions import Floats
+from pixnet.readers.xenium_transcripts import Panel, Transcripts
+from pixnet.slide import Slide
+from pixnet.slide_formats import open_source
+
+_LONGEST_MATRIX = 1 << 16  # bytes of an alignment file
+
+
+@dataclass
+class Run:
+    """A run, and where it lies on the slide.
+
+    Attributes
+    ----------
+    folder
+        The folder with `experiment.xenium`.
+    slide
+        The H&E image.
+    to_slide
+        (3, 3) matrix from the run's um to the slide's um.
+    told
+        What the user must be told; grows as the run is read.
+    """
+
+    folder: Path
+    slide: Slide
+    to_slide: Floats
+    told: list[str]
+
+    @property
+    def size_um(self) -> tuple[float, float]:
+        """Width and height of the slide."""
+        return self.slide.width_um, self.slide.height_um
+
+    def transcripts(self, panel: Panel, min_quality: float) -> Transcripts:
+        """Give the transcripts, not yet read.
+
+        Raises
+        ------
+        DataError
+            If there is no file of them.
+        """
+        path = find_file(self.folder, "transcripts.parquet")
+        if path is None:
+            raise DataError(f"{self.folder}: holds no transcripts.parquet. Give the whole folder that the run wrote.")
+        return Transcripts(path, self.to_slide, self.size_um, panel, min_quality)
+
+
+def positive(value: float) -> bool:
+    """Tell whether a number is finite and above 0."""
+    return math.isfinite(value) and value > 0
+
+
+def run_folder(path: Path) -> Path:
+    """Find the folder of a run.
+
+    Parameters
+    ----------
+    path
+        The folder, one that has it as `outs`, or a file in it.
+
+    Raises
+    ------
+    DataError
+        If it is no run.
+    """
+    folder = path.parent if path.is_file() else path
+    for place in (folder, folder / "outs"):
+        if place.is_dir() and find_file(place, "experiment.xenium"):
+            return place
+    found = "no experiment.xenium in it" if folder.is_dir() else "no such folder"
+    raise DataError(f"{path}: is no Xenium run ({found}). Give the folder that the instrument wrote.")
+
+
+def find_file(folder: Path, *endings: str) -> Path | None:
+    """Find the one file with the first of the endings that any has; whatever prefix goes before it.
+
+    Raises
+    ------
+    DataError
+        If the folder cannot be read, or several files have that ending and none is called just so.
+    """
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror or error}).") from error
+    for ending in endings:
+        found = [path for path in paths if path.name.endswith(ending)]
+        if folder / ending in found:
+            return folder / ending
+        if len(found) > 1:
+            raise DataError(f"{folder}: several files end in {ending!r}: {found[0].name} and {found[1].name}.")
+        if found:
+            return found[0]
+    return None
+
+
+def place_run(
+    folder: Path,
+    image: str | Path | None,
+    alignment: str | Path | ArrayLike | None,
+    mpp: float | None,
+    mpp_source: str | None,
+) -> Run:
+    """Open the image and find out where the run lies on it.
+
+    Parameters
+    ----------
+    folder
+        The folder with `experiment.xenium`.
+    image, alignment, mpp, mpp_source
+        As in `read_xenium`.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or damaged, or if the pixel size of the image contradicts the alignment.
+    SlideError
+        If the image cannot be read.
+    """
+    pixel_um = _pixel_um(folder)
+    picture = Path(image) if image is not None else find_file(folder, "he_image.ome.tif", "he_image.ome.tiff")
+    if picture is None:
+        raise DataError(f"{folder}: holds no *he_image.ome.tif. Give the H&E image of the section: `image=`.")
+    matrix, origin = _alignment(folder, picture, alignment)
+    if mpp is not None:
+        pixel_size.resolve(picture, mpp, mpp_source, None)
+    told = []
+    source = open_source(picture)
+    source.release()
+    if matrix is None:
+        told.append(
+            "there is no *he_imagealignment.csv, so the image is taken to lie exactly on the morphology image; "
+            "if it does not, give `alignment=`"
+        )
+        given = mpp if mpp is not None or source.found else pixel_um
+        slide = Slide.open(picture, given, mpp_source if mpp is not None else "experiment.xenium")
+        matrix = np.diag([slide.mpp / pixel_um, slide.mpp / pixel_um, 1.0])
+    else:
+        derived = pixel_um * math.sqrt(abs(np.linalg.det(matrix[:2, :2])))
+        stated = (mpp, mpp_source or "argument") if mpp is not None else None
+        if mpp is None and source.found is not None:
+            stated = math.sqrt(source.found[0] * source.found[1]), source.found[2]
+        if stated is not None and positive(stated[0]) and abs(stated[0] - derived) > AGREES * derived:
+            raise DataError(
+                f"{origin}: means {derived:.4g} um per pixel of {picture.name}, but {stated[0]:.4g} is stated "
+                f"({stated[1]}). Give the image and the alignment that belong together"
+                + (", or the right `mpp`." if mpp is not None else f", or `mpp={derived:.4g}` if the image is wrong.")
+            )
+        slide = Slide.open(picture, mpp if mpp is not None else derived, mpp_source if mpp is not None else "alignment")
+    to_slide = np.diag([slide.mpp, slide.mpp, 1.0]) @ np.linalg.inv(matrix) @ np.diag([1 / pixel_um, 1 / pixel_um, 1.0])
+    return Run(folder, slide, to_slide, told)
+
+
+def _pixel_um(folder: Path) -> float:
+    path = find_file(folder, "experiment.xenium")
+    if path is None:
+        raise DataError(f"{folder}: holds no experiment.xenium.")
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is no JSON ({first_line(error)}). Copy it again.") from error
+    size = content.get("pixel_size") if isinstance(content, dict) else None
+    if isinstance(size, bool) or not isinstance(size, int | float) or not 1e-3 < size < 1e3:
+        raise DataError(f"{path}: pixel_size must be the um per pixel of the morphology image, not {size!r}.")
+    return float(size)
+
+
+def _alignment(
+    folder: Path, picture: Path, given: str | Path | ArrayLike | None
+) -> tuple[Floats, str] | tuple[None, None]:
+    """Give the matrix from pixels of the H&E image to pixels of the morphology image, and where it is from."""
+    if given is None:
+        ending = "he_imagealignment.csv"
+        given = find_file(folder, ending) or (find_file(picture.parent, ending) if picture.parent.is_dir() else None)
+    if given is None:
+        return None, None
+    is_file = isinstance(given, str | Path)
+    origin = str(given) if isinstance(given, str | Path) else "alignment"
+    try:
+        content: Any = _cells_of(Path(str(given))) if is_file else given
+        matrix = np.array(content, dtype=np.float64)
+    except OSError as error:
+        raise DataError(f"{origin}: cannot be read ({error.strerror or error}).") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{origin}: is no matrix of numbers ({first_line(error)}).") from error
+    affine = matrix.shape == (3, 3) and np.isfinite(matrix).all() and np.allclose(matrix[2], (0, 0, 1), atol=1e-9)
+    scale = np.linalg.svd(matrix[:2, :2])[1] if affine else np.zeros(2)
+    if not (scale.min() > 1e-6 and scale.max() < 1e6 and np.abs(matrix[:2, 2]).max() < 1e12):
+        raise DataError(
+            f"{origin}: must hold a 3 x 3 affine matrix from pixels of the H&E image to pixels of the morphology "
+            f"image, its last row 0, 0, 1. Found {matrix.shape}: {str(matrix.tolist())[:120]}."
+        )
+    return matrix, origin
+
+
+def _cells_of(path: Path) -> list[list[str]]:
+    if path.stat().st_size > _LONGEST_MATRIX:
+        raise ValueError("the file is too long for nine numbers")
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    return [line.split(",") for line in lines if line.strip(", \t")]

@@ -1,0 +1,328 @@
+"""Faults planted one by one are found; where there is none, none is found."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy import sparse
+
+from pixnet.errors import DataError
+from pixnet.inspection import Finding, Inspection, inspect
+from pixnet.inspection.counts_checks import findings_of_warnings, weigh_duplicates
+from pixnet.sample import Sample
+from pixnet.virtual import VirtualTissue, spots, write_hest, write_visium_hd, write_xenium
+
+Spoil = Callable[[str], Path]
+Change = Callable[[anndata.AnnData], None]
+
+LEGACY = """
+[[sample]]
+id = "V"
+platform = "legacy-st"
+image = "V.png"
+counts = "V.tsv.gz"
+spots = "V_spots.tsv"
+spot_pitch_um = 120.0
+"""
+
+
+def look(path: Path, **options: Any) -> Inspection:
+    return inspect(path, **options)[0].inspection
+
+
+def one(found: Inspection, code: str, level: str) -> Finding:
+    of = found.of(code)
+    assert [finding.level for finding in of] == [level], found.summary
+    return of[0]
+
+
+def hest(folder: Path, change: Change) -> Path:
+    """Change a table of HEST."""
+    path = folder / "st/V.h5ad"
+    table = anndata.read_h5ad(path)
+    change(table)
+    table.write_h5ad(path)
+    return folder
+
+
+def moved(change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    def apply(table: anndata.AnnData) -> None:
+        table.obsm["spatial"] = change(np.asarray(table.obsm["spatial"]))
+        table.obs = table.obs[["in_tissue"]]
+
+    return apply
+
+
+def legacy(folder: Path, more: str = "") -> Path:
+    path = folder / "samples.toml"
+    path.write_text(LEGACY + more)
+    return path
+
+
+@pytest.mark.parametrize("platform", ["visium", "hest", "legacy"])
+def test_nothing_is_found_where_nothing_is_wrong(written: Path, platform: str, tmp_path: Path) -> None:
+    path = written / platform
+    if platform == "visium":
+        path = path / "V"
+    if platform == "legacy":
+        path = legacy(path)
+    found = look(path)
+    assert found.status == 0, found.summary
+    assert found.codes == set()
+    assert {finding.code for finding in found.findings} >= {"pixel-size", "on-tissue", "blur", "depth"}
+    assert found.of("on-tissue")[0].value["share"] > 0.85
+
+
+@pytest.mark.parametrize("platform", ["visium", "hest", "legacy"])
+def test_a_wrong_pixel_size(spoil: Spoil, platform: str) -> None:
+    folder = spoil(platform)
+    path = folder / "V" if platform == "visium" else legacy(folder) if platform == "legacy" else folder
+    found = look(path, mpp=0.8)
+    finding = one(found, "pixel-size", "error")
+    assert "0.8 um per pixel (argument)" in finding.text
+    assert finding.value["mpp_of_pitch"] == pytest.approx(1.0, rel=0.01)
+    assert "--mpp 1" in finding.advice
+    assert found.status == 2
+
+
+def test_swapped_positions_with_an_option(spoil: Spoil) -> None:
+    folder = hest(spoil("hest"), moved(lambda xy: xy[:, ::-1].copy()))
+    finding = one(look(folder), "swapped", "error")
+    assert "swap_xy = true" in finding.advice
+    again = look(folder, swap_xy=True)
+    assert again.status == 0, again.summary
+    assert again.of("on-tissue")[0].value["share"] == finding.value["shares"]["x and y swapped"]
+
+
+def test_swapped_positions_without_an_option(spoil: Spoil) -> None:
+    folder = spoil("visium") / "V"
+    path = folder / "outs/spatial/tissue_positions.csv"
+    table = pd.read_csv(path)
+    x, y = "pxl_col_in_fullres", "pxl_row_in_fullres"
+    table[[x, y]] = table[[y, x]].to_numpy()
+    table.to_csv(path, index=False)
+    finding = look(folder).of("swapped")[0]
+    assert "no option swap_xy" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("flip", "name"),
+    [
+        ((True, False), "x counted from the right"),
+        ((False, True), "y counted from the bottom"),
+        ((True, True), "turned by 180 degrees"),
+    ],
+)
+def test_flipped_positions(spoil: Spoil, flip: tuple[bool, bool], name: str) -> None:
+    extent = np.array([1700, 1150])
+    found = look(hest(spoil("hest"), moved(lambda xy: np.where(flip, extent - xy, xy))))
+    finding = found.of("flipped")[0]
+    assert finding.level in ("warning", "error")
+    assert finding.value["best"] == name
+
+
+def test_a_smaller_copy_of_the_image(spoil: Spoil, sample: Sample) -> None:
+    folder = spoil("visium")
+    lowres = folder / "V/outs/spatial/tissue_lowres_image.png"
+    finding = one(look(folder / "V", image=lowres), "not-full-resolution", "error")
+    assert "tissue_lowres_image.png" in finding.text
+    assert "--image" in finding.advice
+    Image.fromarray(sample.slide.thumbnail(400)[0]).save(folder / "small.png")
+    table = spoil("hest") / "st/V.h5ad"
+    found = look(table.rename(folder / "T.h5ad"), image=folder / "small.png", mpp=1.0)
+    assert found.platform == "anndata"
+    one(found, "not-full-resolution", "error")
+
+
+@pytest.mark.parametrize(("shift", "level"), [((0, 0), "info"), ((20, 0), "warning"), ((36, -48), "warning")])
+def test_a_shift(spoil: Spoil, shift: tuple[int, int], level: str) -> None:
+    found = look(hest(spoil("hest"), moved(lambda xy: xy - np.array(shift))))
+    value = one(found, "shift", level).value
+    assert value["sd_um"] < 15
+    np.testing.assert_allclose([value["x_um"], value["y_um"]], shift, atol=max(6.0, 2 * value["sd_um"]))
+
+
+def test_no_shift_is_told_of_counts_without_structure(spoil: Spoil) -> None:
+    def shuffled(table: anndata.AnnData) -> None:
+        table.X = sparse.csr_matrix(table.X)[np.random.default_rng(2).permutation(table.n_obs)]
+
+    assert look(hest(spoil("hest"), shuffled)).of("shift") == []
+
+
+def log(values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.log1p(values / np.maximum(values.sum(axis=1, keepdims=True), 1) * 1e4))
+
+
+def planted(number: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(values: np.ndarray) -> np.ndarray:
+        values = values.astype(float)
+        values[3, 5] = number
+        return values
+
+    return change
+
+
+COUNTS: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
+    ("logged", log),
+    ("normalised", lambda values: values / np.maximum(values.sum(axis=1, keepdims=True), 1) * 1e4),
+    ("fractional", planted(1000.5)),
+    ("negative", planted(-2.0)),
+    ("not-finite", planted(np.nan)),
+]
+
+
+@pytest.mark.parametrize(("code", "change"), COUNTS, ids=[code for code, _ in COUNTS])
+def test_counts_that_are_none(spoil: Spoil, code: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    def apply(table: anndata.AnnData) -> None:
+        table.X = change(sparse.csr_matrix(table.X).toarray())
+
+    found = look(hest(spoil("hest"), apply))
+    assert found.status == 2
+    one(found, code, "error")
+    folder = spoil("legacy")
+    path = folder / "V.tsv.gz"
+    values = pd.read_csv(path, sep="\t", index_col=0)
+    table = pd.DataFrame(change(values.to_numpy()), values.index, values.columns)
+    path.write_bytes(gzip.compress(table.to_csv(sep="\t", na_rep="nan").encode()))
+    one(look(legacy(folder)), code, "error")
+
+
+def test_duplicated_genes(spoil: Spoil) -> None:
+    def apply(table: anndata.AnnData) -> None:
+        names = list(table.var_names)
+        table.var_names = [names[0], names[0], *names[2:]]
+
+    found = look(hest(spoil("hest"), apply))
+    assert (found.status, found.codes) == (1, {"duplicated-genes"}), found.summary
+    folder = spoil("legacy")
+    path = folder / "V.tsv.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"VG002", b"VG001", 1)))
+    found = look(legacy(folder))
+    assert found.status == 2
+    assert "VG001" in one(found, "duplicated-genes", "error").text
+
+
+def test_barcodes_on_one_side(spoil: Spoil) -> None:
+    folder = spoil("visium") / "V"
+    path = folder / "outs/spatial/tissue_positions.csv"
+    table = pd.read_csv(path)
+    under = np.flatnonzero(table["in_tissue"])
+    table.drop(index=under[:3]).to_csv(path, index=False)
+    found = look(folder)
+    assert found.codes == {"one-sided"}, found.summary
+    assert "3 spots with counts have no position" in one(found, "one-sided", "warning").text
+
+
+def test_empty_and_near_empty_regions(spoil: Spoil) -> None:
+    def apply(table: anndata.AnnData) -> None:
+        values = sparse.csr_matrix(table.X).toarray()
+        values[:4] = 0
+        values[2, 0] = 3
+        table.X = values
+
+    found = look(hest(spoil("hest"), apply))
+    assert one(found, "empty", "warning").value["regions"] == 3
+    assert one(found, "near-empty", "warning").value["regions"] == 1
+    assert "S2 (3)" in one(found, "near-empty", "warning").text
+
+
+def test_regions_off_the_tissue(spoil: Spoil) -> None:
+    found = look(hest(spoil("hest"), moved(lambda xy: xy + np.array([-500, 200]))))
+    finding = found.of("on-tissue")[0]
+    assert finding.level in ("warning", "error")
+    assert "overlay" in finding.advice or "flipped" in finding.advice
+
+
+def test_regions_outside_the_image(spoil: Spoil) -> None:
+    found = look(hest(spoil("hest"), moved(lambda xy: xy + np.array([200, 0]))))
+    assert one(found, "outside", "error").value["outside"] > 0
+    assert "refused" in found.codes
+
+
+@pytest.mark.parametrize(("code", "blur", "mpp"), [("blur", 3.0, 1.0), ("coarse", 0.0, 2.0)])
+def test_a_poor_image(canvas: Callable[..., Sample], tmp_path: Path, code: str, blur: float, mpp: float) -> None:
+    tissue = VirtualTissue.generate("breast", 3, 7, 900, 700, mpp)
+    write_hest(canvas(tissue, spots(900, 700, 55, 100, hexagonal=True), blur), tmp_path)
+    found = look(tmp_path)
+    assert found.codes == {code}, found.summary
+    assert one(found, code, "warning").advice
+
+
+def test_mitochondrial_counts(spoil: Spoil) -> None:
+    def apply(table: anndata.AnnData) -> None:
+        table.var_names = ["MT-CO1", *table.var_names[1:]]
+        values = sparse.csr_matrix(table.X).toarray()
+        values[:, 0] += values.sum(axis=1)
+        table.X = values
+
+    assert one(look(hest(spoil("hest"), apply)), "mitochondrial", "warning").value["median"] > 0.5
+
+
+def test_what_cannot_be_read_is_refused_not_raised(spoil: Spoil) -> None:
+    folder = spoil("visium") / "V"
+    (folder / "outs/filtered_feature_bc_matrix.h5").write_bytes(b"no")
+    found = look(folder)
+    assert found.codes == {"refused"}
+    (folder / "outs/spatial/tissue_positions.csv").write_bytes(b"\x00\xff")
+    assert look(folder).status == 2
+    (folder / "V.tif").unlink()
+    assert look(folder).status == 2
+    with pytest.raises(DataError, match="none of the known platforms"):
+        look(folder / "outs/spatial")
+    with pytest.raises(DataError, match="mpp must be a positive number"):
+        look(folder, mpp=-1.0)
+
+
+def test_her2st(shared: Path) -> None:
+    warned = {"C2": {"near-empty"}, "C3": {"near-empty", "one-sided"}, "C4": {"one-sided"}}
+    warned["C5"] = warned["C3"]
+    found = [each.inspection for each in inspect(shared / "data/her2st/samples.toml")]
+    assert {each.id: each.codes for each in found} == warned
+    assert {each.status for each in found} == {1}
+
+
+def test_a_core_of_xenium_in_hest_is_swapped(shared: Path) -> None:
+    path = shared / "data/fixtures/hest-xenium/NCBI858.h5ad"
+    found = look(path, mpp=0.5)
+    assert "swap_xy = true" in one(found, "swapped", "error").advice
+    assert look(path, mpp=0.5, swap_xy=True).of("on-tissue")[0].value["share"] >= 0.97
+
+
+def test_bins_and_cells(tmp_path: Path) -> None:
+    tissue = VirtualTissue.generate("breast", 3, 7, 600, 500)
+    entry = write_visium_hd(tissue, tmp_path, (8, 16))
+    folder = tmp_path / str(entry["path"])
+    found = look(folder)
+    assert found.codes == set(), found.summary
+    assert found.of("pixel-size")[0].value["mpp_of_pitch"] == pytest.approx(1.0, rel=0.01)
+    one(look(folder, mpp=1.2), "pixel-size", "error")
+    write_xenium(tissue, tmp_path / "xenium")
+    found = look(tmp_path / "xenium")
+    assert (found.platform, found.status) == ("xenium", 0), found.summary
+
+
+def test_what_readers_told_is_sorted() -> None:
+    message = (
+        "sample 'A; B': 3 bins have no position, 2 bins are not under tissue; they are left out, 95 remain; "
+        "4 genes were added to others of the same name; 5 control probes were left out; the lattice leans."
+    )
+    found = findings_of_warnings([message.replace("A; B", "A"), "sample 'C': 2 genes share a name with another."])
+    assert [finding.code for finding in found] == [
+        "one-sided", "duplicated-genes", "other-features", "reader", "duplicated-genes"
+    ]  # fmt: skip
+    assert found[0].text == "3 bins have no position, 2 bins are not under tissue; they are left out, 95 remain."
+    assert [finding.level for finding in weigh_duplicates(found, 100)][-1] == "warning"
+
+
+def test_json_holds_no_more_than_json_can() -> None:
+    found = Inspection("A", "hest", "told", (Finding("info", "x", "X.", "", {"a": np.float32(1), "b": float("nan")}),))
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["findings"][0]["value"] == {"a": 1.0, "b": None}
