@@ -294,7 +294,9 @@ def test_a_failure_leaves_what_was_there(tmp_path):
 
 
 COST = """
+import time
 import numpy as np
+from pixnet.evaluation.cost import Cost
 with Cost() as little:
     pass
 with Cost() as much:
@@ -307,9 +309,9 @@ print(little.peak_rss_mb, much.peak_rss_mb, much.seconds)
 
 
 def test_the_cost_sees_memory_that_is_gone_at_the_end():
-    # A process of its own: in this one the array may fit into memory that earlier tests gave back to malloc alone. Held for a
-    # while, because on Linux a child begins with its parent's highest mark.
-    printed = subprocess.run([sys.executable, "-c", COST], check=True, capture_output=True, text=True).stdout
+    # A process of its own: in this one the array may fit into memory that earlier tests gave back to malloc alone.
+    # Held for a while, because a child begins with its parent's highest mark and only the samples then tell.
+    printed = subprocess.run([sys.executable, "-c", COST], check=True, capture_output=True, text=True).stdout  # noqa: S603
     little, much, seconds = map(float, printed.split())
     assert much > little + 150
     assert seconds > 0
