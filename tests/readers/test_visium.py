@@ -361,12 +361,3 @@ def test_real_folders(
         with h5py.File(path / "outs/raw_feature_bc_matrix.h5") as file:
             genes = file["matrix/features/name"][:].astype(str).tolist()
         assert sample.genes.tolist() == genes
-
-
-def test_against_scanpy(written: Path) -> None:
-    scanpy = pytest.importorskip("scanpy")
-    table = scanpy.read_visium(written / "outs", load_images=False)
-    sample = read_visium(written)
-    assert table.obs_names.tolist() == sample.counts.region_names().tolist()
-    assert (sample.counts.matrix != table.X).nnz == 0
-    assert np.allclose(table.obsm["spatial"].astype(float), sample.regions.centers_um / sample.slide.mpp)
