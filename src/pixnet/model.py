@@ -184,9 +184,9 @@ class PixNet:
         """
         import torch
 
-        network = self.network.to(choose_device(device))
         self._check_resolution(slide)
-        where = network.head.scale.device
+        where = choose_device(device)
+        network = self.network.for_prediction(where)
         lattice = Lattice(slide.width_um, slide.height_um, network.config.mpp, network.stride, network.halo)
 
         def latent(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from pixnet.network.decoder import Crop, Decoder
 from pixnet.network.encoders import make_encoder
 from pixnet.network.heads import Head
 from pixnet.network.receptive import receptive_radius
+from pixnet.network.stripwise import stripwise
 from pixnet.network.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 # What one step up needs around a coarse cell, in coarse cells. DSUB: two 3x3 on the fine side (one coarse cell) and
 # one on the coarse side. Bilinear: a 3x3 and the interpolation on the fine side, a 3x3 on the coarse one.
 _STEP_MARGIN = 2
+_PART = 256  # side of the latent cells decoded at once: such maps stay in the processor's cache
 
 
 class Network(nn.Module):
@@ -131,12 +134,26 @@ class Network(nn.Module):
         """
         finest = self.strides[0]
         want = Box(core.row // finest, core.col // finest, core.height // finest, core.width // finest)
-        boxes = self.level_boxes(want)
-        crops = [Crop(level, [0], [0]).cut([box]) for level, box in zip(self.pyramid(image), boxes, strict=True)]
-        return self.decode(crops, [want])
+        levels = self.pyramid(image)
+        # The row reading of the attention sees whole rows: of the tile, if nothing else bounds them.
+        part = max(want.height, want.width) if self.config.decoder.attention == "row" else _PART
+        latent = levels[0].new_empty((1, self.config.decoder.channels[0], want.height, want.width))
+        for row in range(0, want.height, part):
+            for col in range(0, want.width, part):
+                box = Box(want.row + row, want.col + col, min(part, want.height - row), min(part, want.width - col))
+                crops = [Crop(level, [0], [0]).cut([b]) for level, b in zip(levels, self.level_boxes(box), strict=True)]
+                latent[:, :, row : row + box.height, col : col + box.width] = self.decode(crops, [box])
+        return latent
 
     @torch.inference_mode()
     def latent(self, image: Tensor) -> Tensor:
         """Give the latent map of a tile's core, (C, h, w), from its padded image (3, H, W) of bytes."""
         core = Box(self.halo, self.halo, image.shape[1] - 2 * self.halo, image.shape[2] - 2 * self.halo)
         return self.forward(image[None], core)[0].float()
+
+    def for_prediction(self, device: str) -> Network:
+        """Give a copy on a device, in evaluation mode, that computes the same with less time and memory."""
+        result = copy.deepcopy(self).to(device).eval()
+        if device == "cpu":
+            result.encoder = stripwise(result.encoder)
+        return result

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pixnet.grid import Box, round_up
 from pixnet.network.decoder import Crop
+from pixnet.network.stripwise import stripwise
 from pixnet.network.weights import weights_hash
 from pixnet.training.views import View
 
@@ -74,7 +75,8 @@ class KeptFeatures:
         self.reach = tile + network.decoder_margin + network.surroundings_radius + network.stride
         # A margin around the lattice, on the slide's background, so that tiles at the edge need no special case.
         self.margin = round_up(self.reach, network.stride)
-        self._encoder = weights_hash(network.encoder)
+        self._encoder_hash = weights_hash(network.encoder)
+        self._encoder = stripwise(network.encoder) if network.head.scale.device.type == "cpu" else network.encoder
         self._maps: dict[View, list[NDArray[np.float16]]] = {}
 
     def prepare(self, view: View) -> None:
@@ -107,7 +109,7 @@ class KeptFeatures:
         facts = {
             "slide": slide.fingerprint(),
             "mpp": [slide.mpp, view.lattice.mpp],
-            "encoder": self._encoder,
+            "encoder": self._encoder_hash,
             "network": network.config.encoder.model_dump(mode="json", exclude={"weights", "trainable"}),
             "strides": network.strides,
             "surroundings": network.surroundings.widths,
@@ -153,7 +155,7 @@ class KeptFeatures:
                     continue
                 image = torch.from_numpy(view.read(Box(row, col, h, w).grown(halo))).permute(2, 0, 1)
                 with torch.inference_mode():
-                    levels = network.encoder(image[None].to(device).contiguous(memory_format=torch.channels_last))
+                    levels = self._encoder(image[None].to(device).contiguous(memory_format=torch.channels_last))
                     levels.append(network.surroundings.gather(levels))
                 for target, level in zip([*maps, gathered], levels, strict=True):
                     s = image.shape[-1] // level.shape[-1]

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pixnet.network.config import EncoderConfig, NetworkConfig
+from pixnet.network.encoders import make_encoder
+from pixnet.network.network import Network
+from pixnet.network.stripwise import Stripwise, stripwise
+
+
+def settled(name, **options):
+    """Make an encoder whose batch normalisations are not the identity."""
+    encoder = make_encoder(EncoderConfig(name=name, weights="random", **options))
+    generator = torch.Generator().manual_seed(1)
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.running_mean, module.weight.data, module.bias.data):
+                tensor.add_(0.1 * torch.randn(tensor.shape, generator=generator))
+            module.running_var.mul_(0.5 + torch.rand(tensor.shape, generator=generator))
+    return encoder
+
+
+def image(height, width):
+    generator = torch.Generator().manual_seed(2)
+    return torch.randint(0, 256, (1, 3, height, width), generator=generator, dtype=torch.uint8)
+
+
+def blocks(encoder):
+    return sum(isinstance(module, Stripwise) for module in encoder.modules())
+
+
+# SAME padding and the symmetric one differ at a tile's edges; a wide tile is cut into strips of few rows.
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "efficientnet_lite0"])
+@pytest.mark.parametrize("size", [(64, 64), (96, 2048), (2048, 64)])
+def test_strips_change_nothing(name, size):
+    encoder = settled(name)
+    fast = stripwise(encoder)
+    assert blocks(fast) >= 10
+    assert not blocks(encoder)
+    with torch.inference_mode():
+        for one, two in zip(encoder(image(*size)), fast(image(*size)), strict=True):
+            assert one.shape == two.shape
+            assert float((one - two).abs().max()) <= 1e-5 * float(one.abs().max())
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "convnext_atto"])
+def test_other_encoders_stay_as_they_are(name):
+    finest = 4 if "convnext" in name else 2
+    encoder = settled(name, finest=finest)
+    same = stripwise(encoder)
+    assert not blocks(same)
+    with torch.inference_mode():
+        for one, two in zip(encoder(image(64, 64)), same(image(64, 64)), strict=True):
+            torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
+def test_what_more_a_block_does_is_noticed():
+    encoder = settled("tf_efficientnet_lite0")
+    inner = next(module for module in encoder.modules() if type(module).__name__ == "InvertedResidual")
+    inner.forward = lambda x, old=inner.forward: 2 * old(x)
+    assert not blocks(stripwise(encoder))
+
+
+def test_parts_of_the_decoder_have_no_seams():
+    encoder = EncoderConfig(weights="random")
+    network = Network(NetworkConfig(encoder=encoder, surroundings_um=()), 3).eval()
+    fast = network.for_prediction("cpu")
+    core = 640  # pixels: 320 cells, more than are decoded at once
+    tile = image(core + 2 * network.halo, core + 2 * network.halo)[0]
+    whole, parts = network.latent(tile), fast.latent(tile)
+    assert whole.shape[1:] == (320, 320)
+    # One part around what would be the seam.
+    shift = 448
+    inner = tile[:, shift : shift + 128 + 2 * network.halo, shift : shift + 128 + 2 * network.halo]
+    around = network.latent(inner)
+    window = whole[:, shift // 2 : shift // 2 + 64, shift // 2 : shift // 2 + 64]
+    largest = float(whole.abs().max())
+    assert float((window - around).abs().max()) <= 1e-5 * largest
+    assert float((whole - parts).abs().max()) <= 1e-5 * largest
