@@ -16,6 +16,7 @@ from pixnet.errors import DataError
 from pixnet.pixel_size import AGREES, positive
 from pixnet.readers.anndata_counts import dropped, table_counts, tell, with_notes
 from pixnet.readers.anndata_source import TableSource, open_table
+from pixnet.readers.image_transform import GivenTransform, ImageTransform
 from pixnet.readers.lattice import squares_around
 from pixnet.regions import Disks, Regions
 from pixnet.sample import Sample
@@ -38,6 +39,7 @@ def read_anndata(
     side_um: float | None = None,
     swap_xy: bool = False,
     layer: str | None = None,
+    image_transform: GivenTransform = None,
 ) -> Sample:
     """Read a table of counts with coordinates, and its image.
 
@@ -72,6 +74,9 @@ def read_anndata(
         Whether the first coordinate is y.
     layer
         Layer that holds the raw counts, "X" or "raw".
+    image_transform
+        Where `image` is not the one that the positions were written for: CSV file of, or array with, the (3, 3) matrix
+        from pixels of that one to pixels of `image`. It turns, scales and shifts.
 
     Returns
     -------
@@ -88,17 +93,20 @@ def read_anndata(
     """
     if image is None:  # a path that a script computes may be None
         raise DataError(f"{table}: give the full-resolution image; a table's own pictures are scaled down.")
+    transform = ImageTransform.of(image_transform)
     with open_table(table) as source:
         name = source.name
         counts = table_counts(source, layer)
         xy, unit, where = coordinates(source, swap_xy)
-        factors = _common_factors(source)
+        factors = transform.factors(_common_factors(source))
     if isinstance(image, Slide):
         slide = image
     else:
         size, origin = _pixel_size(name, factors, mpp, mpp_source)
         slide = Slide.open(image, size, origin)
-    centres = xy * (slide.mpp if unit == "px" else 1.0)
+    # Coordinates in um are so in the image that they were written for.
+    pixels = xy if unit == "px" else xy / (slide.mpp * transform.scale)
+    centres = transform.points(pixels) * slide.mpp
     regions = _regions(name, centres, factors, slide.mpp, diameter_um, side_um)
     if id is None:
         id = "anndata" if isinstance(table, anndata.AnnData) else Path(table).stem

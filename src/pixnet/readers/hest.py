@@ -8,7 +8,7 @@ other sizes in places.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pixnet.pixel_size import AGREES, positive
 from pixnet.readers.anndata_counts import dropped, table_counts, tell, with_notes
 from pixnet.readers.anndata_source import open_table
 from pixnet.readers.anndata_table import coordinates, placed
+from pixnet.readers.image_transform import GivenTransform, ImageTransform
 from pixnet.readers.lattice import fit_squares, pitch
 from pixnet.regions import Disks, Regions
 from pixnet.sample import Sample
@@ -60,6 +61,7 @@ def read_hest(
     donor: str | None = None,
     swap_xy: bool = False,
     diameter_um: float | None = None,
+    image_transform: GivenTransform = None,
 ) -> Sample:
     """Read a sample of HEST-1k.
 
@@ -86,6 +88,9 @@ def read_hest(
         Take the regions for disks of this diameter, in um. By default they follow from the technology: disks of the
         metadata's `spot_diameter` for Visium (else 55 um) and ST (else 100 um), squares for pooled Xenium and Visium
         HD. Where the metadata name a `cell_diameter`, which is in pixels, disks of that.
+    image_transform
+        Where `image` is not the one that the positions were written for: CSV file of, or array with, the (3, 3) matrix
+        from pixels of that one to pixels of `image`. It turns, scales and shifts.
 
     Returns
     -------
@@ -101,6 +106,7 @@ def read_hest(
     SlideError
         If the slide cannot be read, or no pixel size is known.
     """
+    transform = ImageTransform.of(image_transform)
     files = _find(Path(path), id, None if image is None else Path(image))
     name = str(files.table)
     with open_table(files.table) as source:
@@ -108,6 +114,7 @@ def read_hest(
         xy, unit, where = coordinates(source, swap_xy)
     if unit != "px":
         raise DataError(f"{name}: {where} is in um; HEST's positions are pixels. Read it with `read_anndata`.")
+    files, xy = _onto(files, transform), transform.points(xy)
     slide = _open_slide(files, mpp, mpp_source)
     said = dropped(counts.notes)
     regions, made = _regions(files, xy, slide, diameter_um, said)
@@ -162,6 +169,17 @@ def _read_metadata(path: Path) -> dict[str, Any]:
 
 def _open_slide(files: _Files, mpp: float | None, mpp_source: str | None) -> Slide:
     estimated, embedded = (files.number(f"pixel_size_um_{kind}") for kind in ("estimated", "embedded"))
+def _onto(files: _Files, transform: ImageTransform) -> _Files:
+    """Bring what the metadata say in pixels to the given image."""
+    if transform.matrix is None:
+        return files
+    powers = {"pixel_size_um_estimated": -1, "pixel_size_um_embedded": -1, "cell_diameter": 1}
+    scaled = {key: transform.scale**power * (files.number(key) or 0.0) for key, power in powers.items()}
+    # The slide that the metadata give the size of is another one.
+    unknown = {"fullres_px_height": None, "fullres_px_width": None}
+    return replace(files, metadata={**files.metadata, **scaled, **unknown})
+
+
     if mpp is None:
         mpp_source = None if estimated is None else "pixel_size_um_estimated"
         mpp = estimated

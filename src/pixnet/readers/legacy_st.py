@@ -18,6 +18,7 @@ from pixnet.counts import Counts
 from pixnet.errors import DataError, PixNetWarning
 from pixnet.pixel_size import AGREES
 from pixnet.readers.count_table import read_counts
+from pixnet.readers.image_transform import GivenTransform, ImageTransform
 from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.slide import Slide
@@ -48,6 +49,7 @@ def read_legacy_st(
     spot_pitch_um: float = 200.0,
     mpp: float | None = None,
     mpp_source: str | None = None,
+    image_transform: GivenTransform = None,
 ) -> Sample:
     """Read a section that was measured on a legacy ST array.
 
@@ -70,6 +72,9 @@ def read_legacy_st(
         um per pixel of the image. By default it follows from the pitch.
     mpp_source
         Where `mpp` is from, if not from an argument.
+    image_transform
+        Where `image` is not the one that the positions were written for: CSV file of, or array with, the (3, 3) matrix
+        from pixels of that one to pixels of `image`. It turns, scales and shifts.
 
     Returns
     -------
@@ -89,7 +94,7 @@ def read_legacy_st(
         if not (np.isfinite(value) and value > 0):
             raise DataError(f"{spots}: {name} must be a positive number of um, not {value!r}.")
     name = id or counts.name.split(".")[0]
-    positions = _read_spots(spots)
+    positions = _read_spots(spots, ImageTransform.of(image_transform))
     size, source = _pixel_size(spots, positions, spot_pitch_um, mpp, mpp_source)
     slide = Slide.open(image, size, source)
     names, genes, matrix = read_counts(counts)
@@ -108,7 +113,7 @@ def read_legacy_st(
         raise DataError(f"{counts} with {spots}: {error}") from error
 
 
-def _read_spots(path: Path) -> _Positions:
+def _read_spots(path: Path, transform: ImageTransform) -> _Positions:
     try:
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
     except OSError as error:
@@ -140,7 +145,8 @@ def _read_spots(path: Path) -> _Positions:
     keys = [(int(x), int(y)) for x, y in np.rint(printed)]
     _check_unique(path, keys)
     array = _numbers(path, table, ["new_x", "new_y"]) if adjusted else printed
-    return _Positions(keys, array, _numbers(path, table, ["pixel_x", "pixel_y"]), selected)
+    pixels = transform.points(_numbers(path, table, ["pixel_x", "pixel_y"]))
+    return _Positions(keys, array, pixels, selected)
 
 
 def _numbers(path: Path, table: pd.DataFrame, columns: list[str]) -> NDArray[np.float64]:

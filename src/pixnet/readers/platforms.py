@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pixnet.errors import DataError
 from pixnet.sample import Sample
 
 _Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_Row = tuple[_Number, _Number, _Number]
+_Transform = Annotated[
+    Path | tuple[_Row, _Row, _Row],
+    BeforeValidator(lambda given: given.tolist() if isinstance(given, np.ndarray) else given),
+]
 
 
 class Entry(BaseModel, ABC):
@@ -26,6 +32,9 @@ class Entry(BaseModel, ABC):
         The H&E image; None: where the platform puts it.
     mpp
         um per pixel of the image; None if the platform or the image tells it.
+    image_transform
+        Where the image is not the one that the positions were written for: a 3x3 matrix (three rows of three numbers),
+        or the path of a CSV of it, from pixels of that one to pixels of the image; see `ImageTransform`.
     include, exclude
         GeoJSON polygons in pixels of the image. Regions whose centre lies in none of the first, or in one of the
         second (folds, pen marks, inset pictures), are left out.
@@ -38,12 +47,16 @@ class Entry(BaseModel, ABC):
     platform: str
     image: Path | None = None
     mpp: _Length | None = None
+    image_transform: _Transform | None = None
     include: Path | None = None
     exclude: Path | None = None
 
     def read(self, mpp_source: str = "manifest") -> Sample:
         """Read the sample; `mpp_source` says where a given `mpp` is from."""
-        sample = self._read({"id": self.id, "donor": self.donor, "mpp": self.mpp, "mpp_source": mpp_source})
+        common: dict[str, Any] = {"id": self.id, "donor": self.donor, "mpp": self.mpp, "mpp_source": mpp_source}
+        if self.image_transform is not None:  # not every platform takes one
+            common["image_transform"] = self.image_transform
+        sample = self._read(common)
         for path, wanted in ((self.include, True), (self.exclude, False)):
             if path is not None:
                 sample = _within(sample, path, wanted)
@@ -147,6 +160,7 @@ class SpatialDataEntry(Entry):
 
     path: Path
     image: None = None
+    image_transform: None = None
     table: str | None = None
     element: str | None = None
     region: str | None = None

@@ -11,6 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError
+from pixnet.readers.affine import moved
 from pixnet.regions import Disks, LabelMask, Polygons, Regions
 
 _EQUAL = 1e-6
@@ -47,8 +48,8 @@ def from_shapes(shapes: Any, instances: pd.Index, to_um: Matrix) -> Found:
     geometry = shapely.force_2d(np.asarray(chosen.geometry.array, dtype=object))
     kinds = {shape.geom_type if shape is not None else "nothing" for shape in geometry}
     if kinds <= {"Polygon", "MultiPolygon"}:
-        moved = [shapely.transform(shape, lambda xy: _moved(xy, to_um)) for shape in geometry]
-        return Polygons(moved, [str(name) for name in chosen.index]), found
+        polygons = [shapely.transform(shape, lambda xy: moved(xy, to_um)) for shape in geometry]
+        return Polygons(polygons, [str(name) for name in chosen.index]), found
     if kinds != {"Point"}:
         raise DataError(f"holds {' and '.join(sorted(kinds))}; regions are circles (points with a radius) or polygons")
     if "radius" not in chosen:
@@ -57,12 +58,12 @@ def from_shapes(shapes: Any, instances: pd.Index, to_um: Matrix) -> Found:
     xy = shapely.get_coordinates(geometry)
     stretch = np.linalg.svd(to_um[:2, :2], compute_uv=False)
     if stretch[0] - stretch[1] <= _EQUAL * stretch[0]:
-        return Disks(_moved(xy, to_um), 2 * radius * math.sqrt(stretch[0] * stretch[1])), found
+        return Disks(moved(xy, to_um), 2 * radius * math.sqrt(stretch[0] * stretch[1])), found
     if not (np.isfinite(radius).all() and (radius > 0).all()):
         raise DataError("holds a circle whose radius is not positive")
     angle = np.linspace(0, 2 * math.pi, _CORNERS, endpoint=False)
     corners = np.stack([np.cos(angle), np.sin(angle)], axis=1) * _ROUND
-    outlines = _moved((xy[:, None] + radius[:, None, None] * corners).reshape(-1, 2), to_um).reshape(-1, _CORNERS, 2)
+    outlines = moved((xy[:, None] + radius[:, None, None] * corners).reshape(-1, 2), to_um).reshape(-1, _CORNERS, 2)
     return Polygons(list(shapely.polygons(outlines)), [str(name) for name in chosen.index]), found
 
 
@@ -102,8 +103,8 @@ def from_labels(labels: Any, instances: pd.Index, to_um: Matrix) -> Found:
     if pitch > 0 and np.allclose(linear, np.eye(2) * pitch, rtol=0, atol=1e-9 * pitch):
         return LabelMask(mask, float(corner[0]), float(corner[1]), pitch, ids), found
     outlines = _outlines(mask, ids)
-    moved = [shapely.transform(outline, lambda xy: _moved(xy, to_um)) for outline in outlines]
-    return Polygons(moved, [str(label) for label in ids]), found
+    polygons = [shapely.transform(outline, lambda xy: moved(xy, to_um)) for outline in outlines]
+    return Polygons(polygons, [str(label) for label in ids]), found
 
 
 def _places(index: pd.Index, instances: pd.Index) -> NDArray[np.int64]:
@@ -116,10 +117,6 @@ def _places(index: pd.Index, instances: pd.Index) -> NDArray[np.int64]:
     if not (place >= 0).any():
         raise DataError(f"none of the table's {len(instances)} instances is there, such as {str(instances[0])!r}")
     return place
-
-
-def _moved(xy: NDArray[np.float64], matrix: Matrix) -> NDArray[np.float64]:
-    return np.asarray(xy @ matrix[:2, :2].T + matrix[:2, 2], np.float64)
 
 
 def _outlines(mask: NDArray[np.integer[Any]], ids: NDArray[np.int64]) -> list[Any]:

@@ -18,6 +18,7 @@ from pixnet.counts import Counts
 from pixnet.errors import DataError, PixNetWarning
 from pixnet.genes import merge_genes
 from pixnet.pixel_size import AGREES
+from pixnet.readers.image_transform import GivenTransform, ImageTransform
 from pixnet.readers.legacy_st import pitch_in_pixels
 from pixnet.readers.tenx_matrix import TenXMatrix, read_tenx_matrix
 from pixnet.readers.tenx_spatial import (
@@ -60,6 +61,7 @@ def read_visium(
     mpp: float | None = None,
     mpp_source: str | None = None,
     filtered: bool | None = None,
+    image_transform: GivenTransform = None,
 ) -> Sample:
     """Read a capture area of Visium.
 
@@ -82,6 +84,9 @@ def read_visium(
     filtered
         True: the filtered matrix. False: the raw one, with the spots beside the tissue. None: the filtered matrix, or
         of the raw one the spots under tissue.
+    image_transform
+        Where `image` is not the one that the positions were written for: CSV file of, or array with, the (3, 3) matrix
+        from pixels of that one to pixels of `image`. It turns, scales and shifts.
 
     Returns
     -------
@@ -97,13 +102,17 @@ def read_visium(
     SlideError
         If the image cannot be read.
     """
+    transform = ImageTransform.of(image_transform)
     files = _find(Path(path), filtered)
     name = id or _folder_name(files.outs)
     factors_path = find_file(files.spatial, SCALEFACTOR_FILES)
     factors = read_scalefactors(factors_path) if factors_path else {}
     if "bin_size_um" in factors:
         raise _is_hd(files.outs)
+    factors = transform.factors(factors)
     positions = read_positions(files.positions)
+    pixels = ["pxl_col_in_fullres", "pxl_row_in_fullres"]
+    positions[pixels] = transform.points(positions[pixels].to_numpy())
     size, source, said = _pixel_size(files.positions, positions, factors, mpp, mpp_source)
     slide = Slide.open(_image(files, image), size, source)
     check_image_scale(slide, files.spatial, factors)
@@ -111,7 +120,7 @@ def read_visium(
     # A matrix that may be raw has the spots beside the tissue, too.
     only_tissue = not files.filtered and filtered is not False
     rows, kept, left_out = _join(files, counts, positions, only_tissue)
-    centres = kept[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy() * slide.mpp
+    centres = kept[pixels].to_numpy() * slide.mpp
     try:
         table, merged = _table(counts, rows, kept)
         sample = Sample(name, slide, Disks(centres, SPOT_UM), table, donor, "visium")

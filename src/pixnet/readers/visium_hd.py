@@ -18,6 +18,7 @@ from scipy import sparse
 from pixnet.counts import Counts
 from pixnet.errors import DataError
 from pixnet.genes import merge_genes
+from pixnet.readers.image_transform import GivenTransform, ImageTransform
 from pixnet.readers.tenx_matrix import read_tenx_matrix
 from pixnet.readers.tenx_spatial import POSITION_FILES, check_image_scale
 from pixnet.readers.visium_hd_files import (
@@ -71,6 +72,7 @@ def read_visium_hd(
     mpp: float | None = None,
     mpp_source: str | None = None,
     filtered: bool | None = None,
+    image_transform: GivenTransform = None,
 ) -> Sample:
     """Read the bins of a Visium HD capture area that are under tissue.
 
@@ -94,6 +96,9 @@ def read_visium_hd(
     filtered
         Whether to read the filtered or the raw matrix; by default the filtered one if it is there. Either way, only
         bins under tissue are kept.
+    image_transform
+        Where `image` is not the one that the positions were written for: CSV file of, or array with, the (3, 3) matrix
+        from pixels of that one to pixels of `image`. It turns, scales and shifts.
 
     Returns
     -------
@@ -120,10 +125,12 @@ def read_visium_hd(
     path = Path(path)
     name = id or telling_name(path)
     folder, size, factor = _folder(path, bin_um)
+    transform = ImageTransform.of(image_transform)
     spatial, factors = read_spatial(folder, size)
+    factors = transform.factors(factors)
     # The image comes first: it is what is missing most often, and the matrix takes longest.
     picture = full_resolution_image(path, folder, image)
-    positions = read_positions(required_file(spatial, POSITION_FILES[:1]))
+    positions = read_positions(required_file(spatial, POSITION_FILES[:1]), transform)
     lattice = positions.lattice
     measured = size / lattice.side_px
     pixel, source = pixel_size(spatial, factors, mpp, mpp_source, measured)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from pixnet.counts import Counts
 from pixnet.errors import DataError, first_line
 from pixnet.genes import merge_genes
+from pixnet.readers.affine import Floats
+from pixnet.readers.image_transform import GivenTransform, ImageTransform
 from pixnet.readers.tenx_matrix import read_tenx_matrix
 from pixnet.readers.tenx_spatial import SCALEFACTOR_FILES, check_image_scale, find_file
 from pixnet.readers.visium_hd_files import (
@@ -47,6 +50,7 @@ def read_visium_hd_cells(
     mpp: float | None = None,
     mpp_source: str | None = None,
     filtered: bool | None = None,
+    image_transform: GivenTransform = None,
 ) -> Sample:
     """Read the segmented cells of a Visium HD capture area.
 
@@ -66,6 +70,9 @@ def read_visium_hd_cells(
         Where `mpp` is from, if not from an argument.
     filtered
         Whether to read the filtered or the raw matrix; by default the filtered one if it is there.
+    image_transform
+        Where `image` is not the one that the positions were written for: CSV file of, or array with, the (3, 3) matrix
+        from pixels of that one to pixels of `image`. It turns, scales and shifts.
 
     Returns
     -------
@@ -88,12 +95,14 @@ def read_visium_hd_cells(
         cross themselves.
     """
     path = Path(path)
+    transform = ImageTransform.of(image_transform)
     name = id or telling_name(path)
     folder = _folder(path)
     matrix_path, _ = choose_matrix(folder, _MATRICES, filtered)
     outlines = required_file(folder, _OUTLINES)
     picture = full_resolution_image(path, folder, image)
     spatial, factors = _scale(folder)
+    factors = transform.factors(factors)
     size, source = pixel_size(spatial, factors, mpp, mpp_source)
     slide = Slide.open(picture, size, source)
     check_image_scale(slide, spatial, factors)
@@ -121,7 +130,8 @@ def read_visium_hd_cells(
         told.append(f"{merged} genes were added to others of the same name")
     tell(name, told, stacklevel=3)
     barcodes = [found.barcodes[row].decode("ascii") for row in rows]
-    regions = _regions(outlines, [shapes[numbers[row]] for row in rows], barcodes, slide.mpp)
+    pixels = [shapes[numbers[row]] for row in rows]
+    regions = _regions(outlines, pixels, barcodes, lambda points: transform.points(points) * slide.mpp)
     table = Counts(matrix[rows], genes, ids, pd.Index(barcodes), pd.DataFrame({"cell_id": numbers[rows]}))
     try:
         return Sample(name, slide, regions, table, donor, "visium-hd")
@@ -198,11 +208,11 @@ def _read_outlines(path: Path) -> tuple[dict[int, Any], int]:
     return shapes, left
 
 
-def _regions(path: Path, shapes: list[Any], names: list[str], mpp: float) -> Polygons:
+def _regions(path: Path, shapes: list[Any], names: list[str], to_um: Callable[[Floats], Floats]) -> Polygons:
     """Give the outlines in um."""
     import shapely
 
-    scaled = shapely.transform(np.array(shapes, dtype=object), lambda points: points * mpp)
+    scaled = shapely.transform(np.array(shapes, dtype=object), to_um)
     try:
         return Polygons(list(scaled), names)
     except DataError as error:

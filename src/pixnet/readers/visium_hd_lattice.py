@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError, first_line
+from pixnet.readers.image_transform import ImageTransform
 
 NO_POSITION, OFF_TISSUE, ON_TISSUE = 0, 1, 2
 MOST_BINS = 1 << 14  # rows or columns; the largest capture area has a third of that
@@ -25,6 +26,7 @@ _LARGEST = 1e7  # no image has so many pixels a side
 _BATCH = 1 << 20  # barcodes or positions worked on at once
 _FIT = 200_000  # positions that the lattice is fitted to
 _COLUMNS = ["in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
+_SAME = ImageTransform()
 _BARCODE = re.compile(rb"(s_\d+um_)(\d+)_(\d+)(-\d+)?")
 
 Ints = NDArray[np.int32]
@@ -133,8 +135,15 @@ def _shown(barcode: bytes) -> str:
     return repr(barcode[:40].decode("ascii", "replace"))
 
 
-def read_positions(path: Path) -> Positions:
+def read_positions(path: Path, transform: ImageTransform = _SAME) -> Positions:
     """Read `tissue_positions.parquet` by batches and columns; the barcodes in it are not needed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    transform
+        Onto the image that the lattice is to lie on.
 
     Raises
     ------
@@ -148,7 +157,7 @@ def read_positions(path: Path) -> Positions:
                 raise DataError(
                     f"{path}: has no column {missing[0]!r}; found {', '.join(file.schema_arrow.names)[:200]}."
                 )
-            return _read_batches(path, file)
+            return _read_batches(path, file, transform)
     except OSError as error:
         reason = "no such file" if not path.exists() else first_line(error)
         raise DataError(f"{path}: cannot be read as parquet ({reason}). Copy it again.") from error
@@ -156,7 +165,7 @@ def read_positions(path: Path) -> Positions:
         raise DataError(f"{path}: is no table of positions, or damaged ({first_line(error)}).") from error
 
 
-def _read_batches(path: Path, file: Any) -> Positions:
+def _read_batches(path: Path, file: Any, transform: ImageTransform) -> Positions:
     """Read the table once; keep a byte for each bin and an even sample of the pixels of bins under tissue."""
     state = np.zeros((0, 0), np.uint8)
     # Rows are ordered, so that every k-th is an even sample.
@@ -174,7 +183,8 @@ def _read_batches(path: Path, file: Any) -> Positions:
         state[r, c] = np.where(tissue == 1, ON_TISSUE, OFF_TISSUE)
         bins += len(r)
         on = np.flatnonzero(tissue == 1)[::stride]
-        sample.append(np.stack([r[on], c[on], x[on], y[on]], axis=1).astype(np.float64))
+        pixels = transform.points(np.stack([x[on], y[on]], axis=1))
+        sample.append(np.column_stack([r[on], c[on], pixels]))
     if np.count_nonzero(state) < bins:
         raise DataError(f"{path}: {bins - np.count_nonzero(state)} rows repeat the place of another bin.")
     if not sum(map(len, sample)):

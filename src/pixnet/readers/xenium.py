@@ -19,6 +19,7 @@ from scipy import sparse
 from pixnet.counts import Counts
 from pixnet.errors import DataError, PixNetWarning
 from pixnet.genes import CONTROL, merge_genes
+from pixnet.readers.image_transform import GivenTransform
 from pixnet.readers.tenx_matrix import read_tenx_matrix
 from pixnet.readers.xenium_outlines import read_outlines
 from pixnet.readers.xenium_panel import matrix_path, read_panel
@@ -49,6 +50,7 @@ def read_xenium(
     mpp: float | None = None,
     mpp_source: str | None = None,
     min_quality: float = 20.0,
+    image_transform: GivenTransform = None,
 ) -> Sample:
     """Read a Xenium run and the H&E image of its section.
 
@@ -79,6 +81,9 @@ def read_xenium(
         Where `mpp` is from, if not from an argument.
     min_quality
         Least quality (Phred) of a transcript that counts. The run's own table of cells is fixed at 20.
+    image_transform
+        Where `image` is not the one that the alignment is for: CSV file of, or array with, the (3, 3) matrix from
+        pixels of that one to pixels of `image`. It turns, scales and shifts.
 
     Returns
     -------
@@ -102,7 +107,7 @@ def read_xenium(
     """
     _check_wish(regions, min_quality)
     folder = run_folder(Path(path))
-    run = place_run(folder, image, alignment, mpp, mpp_source)
+    run = place_run(folder, image, alignment, mpp, mpp_source, image_transform)
     made: Regions
     if isinstance(regions, Regions | int | float):
         _check_similarity(run, regions)

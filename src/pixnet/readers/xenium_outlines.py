@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, first_line
-from pixnet.readers.points_in_regions import Floats
+from pixnet.readers.affine import Floats, moved
 from pixnet.readers.xenium_run import Run, find_file
 from pixnet.readers.xenium_tables import parquet_batches, parquet_columns, vertices_of_csv
-from pixnet.readers.xenium_transcripts import moved
 
 _LEAST_UM2 = 1e-6  # what is smaller is a line, but for rounding
 

@@ -6,7 +6,6 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,12 +13,11 @@ from numpy.typing import ArrayLike
 from pixnet import pixel_size
 from pixnet.errors import DataError, first_line
 from pixnet.pixel_size import AGREES
-from pixnet.readers.points_in_regions import Floats
+from pixnet.readers.affine import Floats, read_affine
+from pixnet.readers.image_transform import GivenTransform, ImageTransform
 from pixnet.readers.xenium_transcripts import Panel, Transcripts
 from pixnet.slide import Slide
 from pixnet.slide_formats import open_source
-
-_LONGEST_MATRIX = 1 << 16  # bytes of an alignment file
 
 
 @dataclass
@@ -117,6 +115,7 @@ def place_run(
     alignment: str | Path | ArrayLike | None,
     mpp: float | None,
     mpp_source: str | None,
+    image_transform: GivenTransform = None,
 ) -> Run:
     """Open the image and find out where the run lies on it.
 
@@ -124,7 +123,7 @@ def place_run(
     ----------
     folder
         The folder with `experiment.xenium`.
-    image, alignment, mpp, mpp_source
+    image, alignment, mpp, mpp_source, image_transform
         As in `read_xenium`.
 
     Raises
@@ -141,6 +140,11 @@ def place_run(
     matrix, origin = _alignment(folder, picture, alignment)
     if mpp is not None:
         pixel_size.resolve(picture, mpp, mpp_source, None)
+    transform = ImageTransform.of(image_transform)
+    if transform.matrix is not None:
+        # Without an alignment the positions were written for the morphology image itself.
+        back: Floats = np.linalg.inv(transform.matrix).astype(np.float64)
+        matrix, origin = (back, "image_transform") if matrix is None else (matrix @ back, f"{origin}, image_transform")
     told = []
     source = open_source(picture)
     source.release()
@@ -193,27 +197,6 @@ def _alignment(
         given = find_file(folder, ending) or (find_file(picture.parent, ending) if picture.parent.is_dir() else None)
     if given is None:
         return None, None
-    is_file = isinstance(given, str | Path)
+    what = "from pixels of the H&E image to pixels of the morphology image"
     origin = str(given) if isinstance(given, str | Path) else "alignment"
-    try:
-        content: Any = _cells_of(Path(str(given))) if is_file else given
-        matrix = np.array(content, dtype=np.float64)
-    except OSError as error:
-        raise DataError(f"{origin}: cannot be read ({error.strerror or error}).") from error
-    except (ValueError, TypeError, OverflowError) as error:
-        raise DataError(f"{origin}: is no matrix of numbers ({first_line(error)}).") from error
-    affine = matrix.shape == (3, 3) and np.isfinite(matrix).all() and np.allclose(matrix[2], (0, 0, 1), atol=1e-9)
-    scale = np.linalg.svd(matrix[:2, :2])[1] if affine else np.zeros(2)
-    if not (scale.min() > 1e-6 and scale.max() < 1e6 and np.abs(matrix[:2, 2]).max() < 1e12):
-        raise DataError(
-            f"{origin}: must hold a 3 x 3 affine matrix from pixels of the H&E image to pixels of the morphology "
-            f"image, its last row 0, 0, 1. Found {matrix.shape}: {str(matrix.tolist())[:120]}."
-        )
-    return matrix, origin
-
-
-def _cells_of(path: Path) -> list[list[str]]:
-    if path.stat().st_size > _LONGEST_MATRIX:
-        raise ValueError("the file is too long for nine numbers")
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    return [line.split(",") for line in lines if line.strip(", \t")]
+    return read_affine(given, origin, what), origin

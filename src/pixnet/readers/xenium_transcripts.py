@@ -14,6 +14,7 @@ from scipy import sparse
 
 from pixnet.errors import DataError
 from pixnet.genes import CONTROL
+from pixnet.readers.affine import moved
 from pixnet.readers.points_in_regions import Floats, Ints, finder
 from pixnet.readers.xenium_tables import parquet_batches
 from pixnet.regions import Regions, Squares
@@ -81,13 +82,6 @@ class Batch:
     gene: Ints
     good: NDArray[np.bool_]
     extra: dict[str, Any]
-
-
-def moved(xy: Floats, matrix: Floats) -> Floats:
-    """Give (n, 2) points through a 3 x 3 affine matrix."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        result: Floats = xy @ matrix[:2, :2].T + matrix[:2, 2]
-    return result
 
 
 @dataclass
