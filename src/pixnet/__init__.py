@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pixnet.config import Config
     from pixnet.errors import DataError, FieldError, ModelError, PixNetError, PixNetWarning, SlideError
     from pixnet.field import ExpressionField
+    from pixnet.inspection import inspect
     from pixnet.model import PixNet
     from pixnet.readers.anndata_table import read_anndata
     from pixnet.readers.hest import read_hest
@@ -42,6 +43,7 @@ __all__ = [
     "ExpressionField",
     "read",
     "recognise",
+    "inspect",
     "read_manifest",
     "read_legacy_st",
     "read_visium",
@@ -73,6 +75,7 @@ _HOMES = {
     "ExpressionField": "pixnet.field",
     "read": "pixnet.readers.recognise",
     "recognise": "pixnet.readers.recognise",
+    "inspect": "pixnet.inspection",
     "read_manifest": "pixnet.readers.manifest",
     "read_visium": "pixnet.readers.visium",
     "read_visium_hd": "pixnet.readers.visium_hd",

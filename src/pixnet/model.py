@@ -23,6 +23,7 @@ from pixnet.genes import join_genes
 from pixnet.grid import Lattice
 from pixnet.network.config import NetworkConfig
 from pixnet.panel import GenePanel, choose_panel
+from pixnet.pixel_size import COARSEST
 
 if TYPE_CHECKING:
     from pixnet.network.network import Network
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from pixnet.training.fit import Progress
 
 FORMAT_VERSION = 1
-_COARSEST = 1.5  # a slide may be coarser than the working resolution by this factor at most
 _UNITS = {
     "rate": "counts per um^2",
     "mean": "log1p of counts per 10,000",
@@ -263,7 +263,7 @@ class PixNet:
         from pixnet.network.weights import read_safetensors, weights_hash
 
         path = Path(path)
-        card = _read_card(path / "card.json")
+        card = read_card(path)
         weights = path / "model.safetensors"
         if not weights.is_file():
             raise ModelError(f"{weights}: is missing; a model folder holds model.safetensors and card.json.")
@@ -308,10 +308,10 @@ class PixNet:
 
     def _check_resolution(self, slide: Slide) -> None:
         mpp = self.config.network.mpp
-        if slide.mpp > _COARSEST * mpp:
+        if slide.mpp > COARSEST * mpp:
             raise SlideError(
                 f"{slide.path or slide.name}: its finest resolution is {slide.mpp:.3g} um/px (from "
-                f"{slide.mpp_source}), too coarse for a model working at {mpp:g} um/px (at most {_COARSEST * mpp:g}). "
+                f"{slide.mpp_source}), too coarse for a model working at {mpp:g} um/px (at most {COARSEST * mpp:g}). "
                 "Use a finer scan, or give the right pixel size if this one is wrong."
             )
 
@@ -354,7 +354,10 @@ def choose_device(device: str) -> str:
 
 
 def _describe(sample: Sample) -> dict[str, Any]:
+    from pixnet.inspection.stain import StainProfile
+
     sides = sample.regions.bounds_um
+    stain = StainProfile.of(sample.slide)
     return {
         "id": sample.id,
         "donor": sample.donor,
@@ -365,10 +368,19 @@ def _describe(sample: Sample) -> dict[str, Any]:
         "mpp": sample.slide.mpp,
         "mpp_source": sample.slide.mpp_source,
         "slide_sha256": sample.slide.fingerprint(),
+        "stain": None if stain is None else stain.to_json(),
     }
 
 
-def _read_card(path: Path) -> dict[str, Any]:
+def read_card(path: str | Path) -> dict[str, Any]:
+    """Read the card of a model's folder, without its weights.
+
+    Raises
+    ------
+    ModelError
+        If it is missing, altered or from a newer version.
+    """
+    path = Path(path) / "card.json"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

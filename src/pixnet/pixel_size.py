@@ -26,6 +26,9 @@ Found = tuple[float, float, str]
 AGREES = 0.05
 """Share by which two statements of one pixel size may differ, such as a given one and that of the region pitch."""
 
+COARSEST = 1.5
+"""A slide may be coarser than a model's working resolution by this factor at most."""
+
 
 def from_openslide(properties: Mapping[str, str]) -> Found | None:
     """Read the pixel size that a scanner's own format states.

@@ -97,7 +97,7 @@ def test_a_wrong_pixel_size(spoil: Spoil, platform: str) -> None:
 def test_swapped_positions_with_an_option(spoil: Spoil) -> None:
     folder = hest(spoil("hest"), moved(lambda xy: xy[:, ::-1].copy()))
     finding = one(look(folder), "swapped", "error")
-    assert "swap_xy = true" in finding.advice
+    assert "--swap-xy" in finding.advice
     again = look(folder, swap_xy=True)
     assert again.status == 0, again.summary
     assert again.of("on-tissue")[0].value["share"] == finding.value["shares"]["x and y swapped"]
@@ -111,7 +111,7 @@ def test_swapped_positions_without_an_option(spoil: Spoil) -> None:
     table[[x, y]] = table[[y, x]].to_numpy()
     table.to_csv(path, index=False)
     finding = look(folder).of("swapped")[0]
-    assert "no option swap_xy" in finding.advice
+    assert "no option `swap_xy`" in finding.advice
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_her2st(shared: Path) -> None:
 def test_a_core_of_xenium_in_hest_is_swapped(shared: Path) -> None:
     path = shared / "data/fixtures/hest-xenium/NCBI858.h5ad"
     found = look(path, mpp=0.5)
-    assert "swap_xy = true" in one(found, "swapped", "error").advice
+    assert "--swap-xy" in one(found, "swapped", "error").advice
     assert look(path, mpp=0.5, swap_xy=True).of("on-tissue")[0].value["share"] >= 0.97
 
 

@@ -263,10 +263,10 @@ def test_positions_that_give_no_pitch(section: Path) -> None:
 
 def test_the_image_must_be_the_full_resolution_one(section: Path, virtual: Sample) -> None:
     spatial = section / "outs/spatial"
-    with pytest.raises(DataError, match=r"600 x 467 pixels, but the positions are pixels of .* 1125 x 875.*`image=`"):
+    with pytest.raises(DataError, match=r"600 x 467 pixels, but the positions are pixels of .* 1125 x 875.*`image`"):
         read_visium(section, image=spatial / "tissue_lowres_image.png")
     (section / f"{virtual.id}.tif").unlink()
-    with pytest.raises(DataError, match=r"outs: holds no full-resolution image.*tissue_hires_image.*`image=`"):
+    with pytest.raises(DataError, match=r"outs: holds no full-resolution image.*tissue_hires_image.*`image`"):
         read_visium(section)
     Image.new("RGB", (700, 875)).save(section / "cropped.png")
     with pytest.raises(DataError, match="lie outside the slide"):

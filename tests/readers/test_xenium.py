@@ -252,7 +252,7 @@ def test_the_pixel_size_is_checked(run: Path) -> None:
         read_xenium(run, mpp=0.25)
     experiment = json.loads((run / "experiment.xenium").read_text())
     (run / "experiment.xenium").write_text(json.dumps({**experiment, "pixel_size": 0.3}))
-    with pytest.raises(DataError, match=r"0\.7059 um per pixel.*0\.5 is stated \(OME PhysicalSizeX\).*mpp=0\.7059"):
+    with pytest.raises(DataError, match=r"0\.7059 um per pixel.*0\.5 is stated \(OME PhysicalSizeX\).*--mpp 0\.7059"):
         read_xenium(run)
     with pytest.raises(PixNetError, match="positive number"):
         read_xenium(run, mpp=-1.0)

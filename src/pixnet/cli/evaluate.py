@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pixnet.cli.checks import SkipChecksOption, read_checked
 from pixnet.cli.options import (
     ConfigOption,
     Device,
@@ -42,8 +43,12 @@ def evaluate(
         Path | None, typer.Option(metavar="DIR", help="Folder of the encoder's features, which runs can share.")
     ] = None,
     overwrite: OverwriteOption = False,
+    skip_checks: SkipChecksOption = False,
 ) -> None:
-    """Score methods on held-out samples after training them on the others."""
+    """Score methods on held-out samples after training them on the others.
+
+    The samples are inspected first, as by `pixnet inspect`; those that cannot be used are refused.
+    """
     settings = read_config(config, preset, genes, seed)
     if min_counts is not None:
         training = settings.training.model_copy(update={"min_counts": min_counts})
@@ -52,11 +57,12 @@ def evaluate(
         raise DataError(f"{out}: holds results.json already; give another folder, or --overwrite.")
     wanted = names(methods, "--methods") or []
     held_out = names(hold_out, "--hold-out") or []
-    keep_freed_memory()
     from pixnet.evaluation import protocol
     from pixnet.evaluation.report import write_report
 
-    read = protocol.read_samples(manifests, names(samples, "--samples"), held_out)
+    entries = protocol.listed_entries(manifests, names(samples, "--samples"), held_out)
+    read = read_checked(entries, settings.network.mpp, skip_checks)
+    keep_freed_memory()
     with Progress() as progress:
         outcome = protocol.evaluate(
             read,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pixnet.cli.options import Device, DeviceOption, OverwriteOption
 from pixnet.cli.progress import Progress
+from pixnet.errors import PixNetWarning
+
+if TYPE_CHECKING:
+    from pixnet.slide import Slide
 
 
 def predict(
@@ -28,6 +34,7 @@ def predict(
     from pixnet.model import PixNet
 
     trained = PixNet.load(model)
+    _check_stain(image, trained.card)
     megapixels = image.width_um * image.height_um / trained.config.network.mpp**2 / 1e6
     with Progress() as progress:
 
@@ -40,3 +47,12 @@ def predict(
         f"Field: {out} ({width} x {height} cells of {field.grid.pitch_um:g} um, {len(field.genes)} genes; "
         f"{image.mpp:.4g} um per pixel from {image.mpp_source})"
     )
+
+
+def _check_stain(slide: Slide, card: Mapping[str, Any]) -> None:
+    """Warn of a slide that is stained otherwise than those that the model was trained on."""
+    from pixnet.inspection.trained_on import TrainedOn, check_stain
+
+    for finding in check_stain(slide, TrainedOn.of(card)):
+        if finding.level == "warning":
+            warnings.warn(f"{slide.path or slide.name}: {finding.text} {finding.advice}", PixNetWarning, stacklevel=2)

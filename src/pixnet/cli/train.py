@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pixnet.cli.checks import SkipChecksOption, read_checked
 from pixnet.cli.options import (
     ConfigOption,
     Device,
@@ -37,10 +38,12 @@ def train(
     seed: SeedOption = None,
     device: DeviceOption = Device.auto,
     overwrite: OverwriteOption = False,
+    skip_checks: SkipChecksOption = False,
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads of the processor to use.")] = None,
 ) -> None:
     """Train a model on measured samples.
 
+    The samples are inspected first, as by `pixnet inspect`; those that cannot be used are refused.
     Checkpoints lie in MODEL.work until the model is saved. After a kill, the same command with --resume goes on.
     """
     _check_out(out, overwrite)
@@ -48,10 +51,11 @@ def train(
     place = out.resolve()
     work = place.with_name(f"{place.name}.work")
     fresh = _check_work(work, resume)
-    keep_freed_memory()
-    from pixnet.readers.manifest import read_manifest
+    from pixnet.readers.manifest import chosen_entries, manifest_entries
 
-    read = read_manifest(manifest, names(samples, "--samples"))
+    entries = chosen_entries(manifest, manifest_entries(manifest), names(samples, "--samples"))
+    read = read_checked(entries, settings.network.mpp, skip_checks)
+    keep_freed_memory()
     if threads is not None:
         import torch
 

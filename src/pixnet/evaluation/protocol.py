@@ -24,7 +24,8 @@ from pixnet.field import ExpressionField
 from pixnet.genes import join_genes
 from pixnet.model import PixNet
 from pixnet.panel import GenePanel, choose_panel
-from pixnet.readers.manifest import manifest_entries, read_manifest
+from pixnet.readers.manifest import manifest_entries
+from pixnet.readers.platforms import Entry
 from pixnet.regions import Regions
 from pixnet.sample import Sample
 
@@ -63,42 +64,38 @@ class Split:
         return sorted({s.donor for s in self.train if s.donor} & {s.donor for s in self.test if s.donor})
 
 
-def read_samples(
+def listed_entries(
     manifests: Sequence[str | Path], samples: Sequence[str] | None = None, hold_out: Sequence[str] = ()
-) -> list[Sample]:
-    """Read the samples of one or several manifests.
+) -> list[Entry]:
+    """List samples of one or several manifests, not yet read.
 
     Parameters
     ----------
     manifests
         TOML files. No id may occur in two of them.
     samples
-        Ids of the samples to read, in this order; every one by default.
+        Ids of the samples to list, in this order; every one by default.
     hold_out
-        Ids that will be held out; checked before anything is read.
+        Ids that will be held out.
 
     Raises
     ------
     DataError
-        If an id is unknown or occurs twice, if either side would be empty, or if a file cannot be used.
+        If an id is unknown or occurs twice, if either side would be empty, or if a manifest cannot be used.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, tuple[Path, Entry]] = {}
     for manifest in map(Path, manifests):
         for entry in manifest_entries(manifest):
             if entry.id in found:
-                raise DataError(f"{manifest}: the sample {entry.id!r} is also in {found[entry.id]}; rename one.")
-            found[entry.id] = manifest
+                raise DataError(f"{manifest}: the sample {entry.id!r} is also in {found[entry.id][0]}; rename one.")
+            found[entry.id] = manifest, entry
     chosen = list(dict.fromkeys(found if samples is None else samples))
     unknown = [name for name in chosen if name not in found]
     if unknown:
         raise DataError(f"--samples: there is no sample {unknown[0]!r}; there are {', '.join(found)}.")
     if hold_out:
         _check_hold_out(hold_out, chosen)
-    read: dict[str, Sample] = {}
-    for manifest in dict.fromkeys(found[name] for name in chosen):
-        ids = [name for name in chosen if found[name] == manifest]
-        read |= {sample.id: sample for sample in read_manifest(manifest, ids)}
-    return [read[name] for name in chosen]
+    return [found[name][1] for name in chosen]
 
 
 def _check_hold_out(hold_out: Sequence[str], ids: Sequence[str]) -> None:

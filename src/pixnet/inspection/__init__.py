@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from pixnet.inspection.findings import Finding, Inspection
-from pixnet.inspection.inspect import inspect, inspect_entry
+from pixnet.inspection.inspector import Inspected, inspect, inspect_entry, inspect_sample
 
-__all__ = ["Finding", "Inspection", "inspect", "inspect_entry"]
+__all__ = ["Finding", "Inspected", "Inspection", "inspect", "inspect_entry", "inspect_sample"]

@@ -77,6 +77,10 @@ class Inspection:
         """Kinds of all errors and warnings."""
         return {finding.code for finding in self.findings if finding.level != "info"}
 
+    def of_level(self, level: Level) -> list[Finding]:
+        """Give the findings of one level."""
+        return [finding for finding in self.findings if finding.level == level]
+
     def of(self, code: str) -> list[Finding]:
         """Give the findings of one kind."""
         return [finding for finding in self.findings if finding.code == code]

@@ -76,8 +76,8 @@ def check_pixel_size(mpp: float, source: str, pitch_px: float | None, pitch_um: 
                 "pixel-size",
                 f"{mpp:.4g} um per pixel ({source}) contradicts the regions, which are {pitch_px:.1f} pixels and "
                 f"{pitch_um:g} um apart: {measured:.4g} um per pixel.",
-                f"Give the mpp of the full-resolution image (--mpp {measured:.4g}, or `mpp` in the manifest), or leave "
-                "it out.",
+                f"Give the pixel size of the full-resolution image as `mpp` (--mpp {measured:.4g}), or leave it "
+                "out; or the image that the positions refer to as `image` (--image).",
                 value,
             )
         ]
@@ -99,15 +99,16 @@ def check_full_resolution(
     xy_px
         (n, 2) positions in its pixels; None if not known.
     """
-    advice = "Give the full-resolution image that the pipeline was run on (--image, or `image` in the manifest)."
+    advice = "Give the full-resolution image that the pipeline was run on as `image` (--image)."
     height, width = slide.shape
     name = slide.path or slide.name
     for picture, stated in pictures.items():
         ratios = height / stated[0], width / stated[1]
         if max(ratios) < _SMALLER:
+            alike = max(ratios) - min(ratios) <= (1 - _SMALLER) * max(ratios)
             text = (
-                f"{name} has {width} x {height} pixels, but by {picture} and its scale factor the positions refer to "
-                f"{stated[1]:.0f} x {stated[0]:.0f}: it is a smaller copy."
+                f"{name} has {width} x {height} pixels, but by {picture} the positions refer to {stated[1]:.0f} x "
+                f"{stated[0]:.0f}: it is {'a smaller copy' if alike else 'another image'}."
             )
             return [Finding("error", "not-full-resolution", text, advice, {"ratio": max(ratios)})]
     if xy_px is not None and len(xy_px):
@@ -129,21 +130,27 @@ def check_places(layout: Layout, tissue: TissueMask) -> list[Finding]:
     outside = int((~((xy >= 0) & (xy <= extent)).all(axis=1)).sum())
     share = float(tissue.holds(xy, layout.width_um).mean())
     findings = []
-    if outside:
-        text = f"{outside} of {len(xy)} regions lie outside the image of {slide.shape[1]} x {slide.shape[0]} pixels."
-        advice = "Give the image that the positions refer to, and its mpp."
-        findings.append(Finding("error", "outside", text, advice, {"outside": outside, "regions": len(xy)}))
-    value: dict[str, object] = {"share": share}
-    text = f"{share:.0%} of the regions lie on tissue."
     better = None if share >= _SURELY_ON_TISSUE else _better_orientation(layout, tissue, share, bool(outside))
     if better is not None:
         findings.append(better)
+    if outside:
+        text = f"{outside} of {len(xy)} regions lie outside the image of {slide.shape[1]} x {slide.shape[0]} pixels."
+        advice = (
+            f"See {better.code}."
+            if better
+            else (
+                "Give the image that the positions refer to as `image` (--image), and its pixel size as `mpp` (--mpp)."
+            )
+        )
+        findings.append(Finding("error", "outside", text, advice, {"outside": outside, "regions": len(xy)}))
+    value: dict[str, object] = {"share": share}
+    text = f"{share:.0%} of the regions lie on tissue."
     if share >= _MOST_ON_TISSUE:
         return [*findings, Finding("info", "on-tissue", text, value=value)]
     level: Level = "error" if share < _FEW_ON_TISSUE else "warning"
     advice = (
         f"See {better.code}." if better else "Check that image and positions are of one section; draw overlay.png "
-        "(--out) to see. Regions beside the tissue can be left out with `include` or `exclude` in the manifest."
+        "(--out) to see. Regions beside the tissue can be left out with `include` or `exclude` (--set exclude=FILE)."
     )  # fmt: skip
     return [*findings, Finding(level, "on-tissue", text, advice, value)]
 
@@ -165,9 +172,9 @@ def _better_orientation(layout: Layout, tissue: TissueMask, share: float, outsid
     swapped, flipped = _SYMMETRIES[best][0], any(_SYMMETRIES[best][1:])
     code = "swapped" if swapped and not flipped else "flipped"
     if code == "swapped" and layout.can_swap:
-        advice = "Set swap_xy = true in the manifest (swap_xy=True in Python)."
+        advice = "Give `swap_xy` = true (--swap-xy)."
     elif code == "swapped":
-        advice = "Exchange the columns of x and y in the positions; this platform's reader has no option swap_xy."
+        advice = "Exchange the columns of x and y in the positions; this platform has no option `swap_xy`."
     else:
         advice = "Turn or flip the image as the pipeline had it, or write the positions anew for this image."
     value = {"best": best, "shares": {"as written": share, **shares}, "clear": clear}

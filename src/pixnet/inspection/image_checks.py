@@ -21,7 +21,7 @@ def check_resolution(slide: Slide) -> list[Finding]:
     if slide.mpp <= _COARSE_MPP:
         return []
     text = f"The image has {slide.mpp:.3g} um per pixel; models look at nuclei, at {_COARSE_MPP:g} or finer."
-    advice = "Give the full-resolution image (--image), or correct the pixel size (--mpp)."
+    advice = "Give the full-resolution image as `image` (--image), or the right pixel size as `mpp` (--mpp)."
     return [Finding("warning", "coarse", text, advice, {"mpp": slide.mpp})]
 
 
@@ -38,6 +38,15 @@ def check_blur(slide: Slide, tissue: TissueMask) -> list[Finding]:
         return [Finding("info", "blur", f"The tissue is sharp ({median:.3f}; blurred below {_SHARP:g}).", value=value)]
     text = f"The tissue is blurred: sharpness {median:.3f}, below {_SHARP:g} (variance of the Laplacian)."
     return [Finding("warning", "blur", text, "Scan the slide again, in focus; nuclei cannot be told apart.", value)]
+
+
+def check_damage(slide: Slide) -> list[Finding]:
+    """Tell of what could not be read in all reads of the slide until now."""
+    if not slide.no_data_reads:
+        return []
+    text = "Parts of the image cannot be read and count as no data."
+    value = {"reads": slide.no_data_reads}
+    return [Finding("warning", "damaged-image", text, "Copy or export the image again.", value)]
 
 
 def sharpness(slide: Slide, tissue: TissueMask) -> NDArray[np.float64]:

@@ -1,32 +1,41 @@
-"""What a sample's files say before a reader judges them, so that one that refuses can still be told why."""
+"""Positions and image as the files have them before a reader judges them, so that a refusal can be explained."""
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import sparse
 
 from pixnet.errors import PixNetError
 from pixnet.pixel_size import positive
+from pixnet.readers.image_transform import GivenTransform, ImageTransform
 from pixnet.readers.lattice import pitch
-from pixnet.readers.platforms import AnnDataEntry, Entry, HestEntry, LegacyStEntry, VisiumEntry, VisiumHDEntry
+from pixnet.readers.platforms import (
+    AnnDataEntry,
+    Entry,
+    HestEntry,
+    LegacyStEntry,
+    SpatialDataEntry,
+    VisiumEntry,
+    VisiumHDEntry,
+    XeniumEntry,
+)
+from pixnet.slide import Slide
 
-Counted = tuple[sparse.csr_matrix, list[str]]
+if TYPE_CHECKING:
+    from pixnet.readers.spatialdata_zarr import Parts
+
 Places = NDArray[np.float64]
 _T = TypeVar("_T")
 
-_MATRICES = ("filtered_feature_bc_matrix.h5", "raw_feature_bc_matrix.h5")
 _MOST_PLACES = 100_000
 _TELLING_PLACES = 20_000
 _HEST_PITCHES = {"visium": 100.0, "spatial transcriptomics": 200.0}  # pooled squares lie as far apart as they are wide
@@ -46,6 +55,8 @@ class RawFiles:
         Distance of neighbouring regions as written, and as the platform makes it.
     image
         Where the image is.
+    slide
+        The image, where it had to be opened to bring the positions into um.
     spatial
         Space Ranger's folder of pictures.
     pictures
@@ -57,6 +68,7 @@ class RawFiles:
     pitch_px: float | None = None
     pitch_um: float | None = None
     image: Path | None = None
+    slide: Slide | None = None
     spatial: Path | None = None
     pictures: dict[str, tuple[float, float]] = field(default_factory=dict)
 
@@ -66,21 +78,25 @@ def raw_files(entry: Entry) -> RawFiles:
     found = RawFiles(image=entry.image)
     for kind, read in _PLACES.items():
         if isinstance(entry, kind):
-            _attempt(partial(read, entry, found))
+            attempt(partial(read, entry, found))
+    if entry.image_transform is not None:
+        attempt(partial(_onto_image, entry.image_transform, found))
     if found.xy_px is not None and len(found.xy_px) > _MOST_PLACES:
         found.xy_px = found.xy_px[:: len(found.xy_px) // _MOST_PLACES]
     return found
 
 
-def raw_counts(entry: Entry) -> Counted | None:
-    """Read the table of counts as it is written, with its genes; None if there is none to be had."""
-    for kind, read in _COUNTS.items():
-        if isinstance(entry, kind):
-            return _attempt(partial(read, entry))
-    return None
+def _onto_image(given: GivenTransform, found: RawFiles) -> None:
+    """Bring positions that were written for another image onto the given one."""
+    transform = ImageTransform.of(given)
+    found.pictures.clear()  # they are of the other image
+    if found.unit == "px" and found.xy_px is not None:
+        found.xy_px = transform.points(found.xy_px)
+        found.pitch_px = None if found.pitch_px is None else found.pitch_px * transform.scale
 
 
-def _attempt(read: Callable[[], _T]) -> _T | None:
+def attempt(read: Callable[[], _T]) -> _T | None:
+    """Read what may be damaged or missing: then None."""
     try:
         return read()
     except (PixNetError, OSError, ValueError, LookupError, TypeError, EOFError, zlib.error):
@@ -105,7 +121,7 @@ def _visium_places(entry: VisiumEntry, found: RawFiles) -> None:
     from pixnet.readers.tenx_spatial import POSITION_FILES, find_file, find_image, read_positions
     from pixnet.readers.visium import PITCH_UM
 
-    outs = _outs(entry.path)
+    outs = outs_of(entry.path)
     found.spatial = find_file(outs, ["spatial"]) or outs
     if found.image is None:
         beside = [outs.resolve().parent] if outs.resolve().name == "outs" else []
@@ -121,28 +137,73 @@ def _visium_places(entry: VisiumEntry, found: RawFiles) -> None:
 
 
 def _hd_places(entry: VisiumHDEntry, found: RawFiles) -> None:
-    from pixnet.readers.tenx_spatial import POSITION_FILES, find_file, read_positions
+    from pixnet.readers.tenx_spatial import POSITION_FILES, find_file
     from pixnet.readers.visium_hd_files import bin_folders, full_resolution_image, read_spatial
 
     # The largest bins: they lie where the small ones do, and are few.
     size, folder = max(bin_folders(entry.path).items())
     found.spatial, _ = read_spatial(folder, size)
     _pictured(found)
-    positions = find_file(found.spatial, POSITION_FILES)
+    positions = find_file(found.spatial, POSITION_FILES[:1])
     if positions is not None:
-        table = read_positions(positions, ("in_tissue", "pxl_row_in_fullres", "pxl_col_in_fullres"))
-        table = table[table["in_tissue"] == 1]
-        found.xy_px = table[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(np.float64)
-        # Rows of the lattice that follow each other: enough of them to tell.
-        found.pitch_px, found.pitch_um = pitch(found.xy_px[:_TELLING_PLACES]), size
+        head, found.xy_px = _lattice_places(positions)
+        found.pitch_px, found.pitch_um = pitch(head), size
     found.image = full_resolution_image(entry.path, folder, entry.image)
+
+
+def _lattice_places(path: Path) -> tuple[Places, Places]:
+    """Give the first places under tissue, which are neighbours, and some of all; never all of ten million at once."""
+    import pyarrow.parquet as pq
+
+    x, y = "pxl_col_in_fullres", "pxl_row_in_fullres"
+    head, some = np.empty((0, 2)), []
+    with pq.ParquetFile(path) as file:
+        step = max(1, file.metadata.num_rows // _MOST_PLACES)
+        for batch in file.iter_batches(1 << 18, columns=["in_tissue", x, y]):
+            table = batch.to_pandas()
+            places = table.loc[table["in_tissue"] == 1, [x, y]].to_numpy(np.float64)
+            if len(head) < _TELLING_PLACES:
+                head = np.concatenate([head, places])[:_TELLING_PLACES]
+            some.append(places[::step])
+    return head, np.concatenate(some)
+
+
+def _xenium_places(entry: XeniumEntry, found: RawFiles) -> None:
+    from pixnet.readers.affine import moved
+    from pixnet.readers.xenium_run import find_file, place_run, run_folder
+    from pixnet.readers.xenium_tables import parquet_batches
+
+    folder = run_folder(entry.path)
+    # Without the given pixel size, which may be what is wrong.
+    run = place_run(folder, entry.image, entry.alignment, None, None, entry.image_transform)
+    cells = find_file(folder, "cells.parquet")
+    if cells is not None:
+        x, y = "x_centroid", "y_centroid"
+        batches = [np.column_stack([each[x], each[y]]) for each in parquet_batches(cells, [x, y], [])]
+        found.xy_px, found.unit, found.slide = moved(np.concatenate(batches), run.to_slide), "um", run.slide
+
+
+def parts_of(entry: SpatialDataEntry) -> Parts:
+    """Find the elements of a store; without the given pixel size, which may be what is wrong."""
+    from pixnet.readers.spatialdata_zarr import open_parts
+
+    system = entry.coordinate_system
+    return open_parts(
+        entry.path, entry.table, entry.element, entry.region, coordinate_system=system, mpp=None, mpp_source=None
+    )
+
+
+def _store_places(entry: SpatialDataEntry, found: RawFiles) -> None:
+    parts = parts_of(entry)
+    found.slide = parts.slide()
+    found.xy_px, found.unit = parts.regions()[0].centers_um, "um"
 
 
 def _table_places(entry: HestEntry | AnnDataEntry, found: RawFiles) -> None:
     from pixnet.readers.anndata_source import open_table
     from pixnet.readers.anndata_table import coordinates
 
-    path = _table_of(entry)
+    path = table_of(entry)
     if found.image is None:
         beside = path.parent.parent / "wsis" if path.parent.name == "st" else path.parent
         found.image = next((file for file in sorted(beside.glob(f"{path.stem}.*")) if file.suffix in _IMAGES), None)
@@ -178,16 +239,20 @@ _PLACES: dict[type[Entry], Callable[[Any, RawFiles], None]] = {
     LegacyStEntry: _legacy_places,
     VisiumEntry: _visium_places,
     VisiumHDEntry: _hd_places,
+    XeniumEntry: _xenium_places,
+    SpatialDataEntry: _store_places,
     HestEntry: _table_places,
     AnnDataEntry: _table_places,
 }
 
 
-def _outs(path: Path) -> Path:
+def outs_of(path: Path) -> Path:
+    """Give the folder `outs` in a folder, or that folder."""
     return path / "outs" if (path / "outs").is_dir() else path
 
 
-def _table_of(entry: HestEntry | AnnDataEntry) -> Path:
+def table_of(entry: HestEntry | AnnDataEntry) -> Path:
+    """Give the table of a sample."""
     if isinstance(entry, HestEntry) and entry.path.is_dir():
         folder = entry.path / "st" if (entry.path / "st").is_dir() else entry.path
         tables = sorted(folder.glob("*.h5ad"))
@@ -198,7 +263,6 @@ def _table_of(entry: HestEntry | AnnDataEntry) -> Path:
 def _pictured(found: RawFiles) -> None:
     """Work out from Space Ranger's pictures and their scale factors how large the full-resolution image is."""
     from pixnet.readers.tenx_spatial import SCALEFACTOR_FILES, find_file, read_scalefactors
-    from pixnet.slide import Slide
 
     folder = found.spatial
     stated = find_file(folder, SCALEFACTOR_FILES) if folder else None
@@ -211,39 +275,3 @@ def _pictured(found: RawFiles) -> None:
         if picture is not None and factor is not None:
             height, width = Slide.open(picture, mpp=1.0).shape
             found.pictures[picture.name] = height / factor, width / factor
-
-
-def _legacy_counts(entry: LegacyStEntry) -> Counted:
-    data = entry.counts.read_bytes()
-    text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-    table = pd.read_csv(io.StringIO(text), sep="\t", skiprows=1, header=None, index_col=0)
-    # Read apart from the rest: pandas would rename a gene that comes twice.
-    genes = text.split("\n", 1)[0].rstrip("\r").split("\t")[-table.shape[1] :]
-    return sparse.csr_matrix(table.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)), genes
-
-
-def _visium_counts(entry: VisiumEntry) -> Counted:
-    from pixnet.readers.tenx_matrix import read_tenx_matrix
-    from pixnet.readers.tenx_spatial import find_file
-
-    outs = _outs(entry.path)
-    folders = [name.removesuffix(".h5") for name in _MATRICES]
-    found = read_tenx_matrix(find_file(outs, [*_MATRICES, *folders]) or outs)
-    return found.matrix, found.names
-
-
-def _table_counts(entry: HestEntry | AnnDataEntry) -> Counted:
-    from pixnet.readers.anndata_counts import gene_names
-    from pixnet.readers.anndata_source import open_table
-
-    layer = getattr(entry, "layer", None) or "X"
-    with open_table(_table_of(entry)) as source:
-        return source.matrix(layer), gene_names(source.genes(layer))[0]
-
-
-_COUNTS: dict[type[Entry], Callable[[Any], Counted]] = {
-    LegacyStEntry: _legacy_counts,
-    VisiumEntry: _visium_counts,
-    HestEntry: _table_counts,
-    AnnDataEntry: _table_counts,
-}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pixnet.errors import DataError
 from pixnet.inspection.geometry import Layout
-from pixnet.inspection.inspect import Inspected
+from pixnet.inspection.inspector import Inspected
 from pixnet.sample import Sample
 
 _INK, _FAINT = "#1d2733", "#8a94a0"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pixnet.inspection.findings import Finding
+from pixnet.inspection.stain import EOSIN, HAEMATOXYLIN
 from pixnet.slide import Slide
 
 Floats = NDArray[np.float64]
@@ -27,8 +28,6 @@ _BLOCKS = 8  # a side
 _TELLING_UM = 20.0  # standard deviation up to which an estimate is told
 _NOTABLE_UM, _NOTABLE_SD = 15.0, 3.0
 _LEAST_EXPLAINED = 0.05
-_HAEMATOXYLIN = np.array([0.65, 0.70, 0.29])  # absorption of the stains in red, green and blue (Ruifrok, 2001)
-_EOSIN = np.array([0.07, 0.99, 0.11])
 
 
 @dataclass(frozen=True)
@@ -118,11 +117,11 @@ def _pooled(xy_um: Floats, depth: Floats, width_um: float) -> tuple[Floats, Floa
     area = float(np.prod(np.ptp(xy_um, axis=0)))
     side = max(width_um, float(np.sqrt(area / _MOST_REGIONS)))
     cols, rows = np.floor((xy_um - xy_um.min(axis=0)) / side).astype(np.int64).T
-    _, index = np.unique(rows * (cols.max() + 1) + cols, return_inverse=True)
+    index = rows * (cols.max() + 1) + cols
     number = np.bincount(index)
-    mean = [np.bincount(index, weights=values) / number for values in (xy_um[:, 0], xy_um[:, 1], depth)]
     full = number > number.max() / 2
-    return np.column_stack(mean[:2])[full], mean[2][full], side
+    mean = [np.bincount(index, values)[full] / number[full] for values in (xy_um[:, 0], xy_um[:, 1], depth)]
+    return np.column_stack(mean[:2]), mean[2], side
 
 
 def _density_maps(slide: Slide, width_um: float) -> tuple[list[Floats], float]:
@@ -131,7 +130,7 @@ def _density_maps(slide: Slide, width_um: float) -> tuple[list[Floats], float]:
     white = np.maximum(np.quantile(rgb.reshape(-1, 3), 0.99, axis=0), 1.0)
     absorbed = -np.log(np.clip(rgb / white, 1 / 255, 1.0))
     # Least squares for the two stains in every pixel.
-    stains = absorbed @ np.linalg.pinv(np.stack([_HAEMATOXYLIN, _EOSIN]))
+    stains = absorbed @ np.linalg.pinv(np.stack([HAEMATOXYLIN, EOSIN]))
     side = max(1, round(width_um * 0.9 / um_per_px))  # a square as large as the disk
     smooth = [ndimage.uniform_filter(np.clip(stains[..., index], 0.0, 3.0), side, mode="nearest") for index in range(2)]
     return smooth, um_per_px

@@ -86,7 +86,10 @@ def _raw_counts(source: TableSource, layer: str | None) -> tuple[str, sparse.csr
 def _layers_said(source: TableSource, layers: Sequence[str], kind: str = "") -> str:
     if not layers:
         return f"There is no layer {kind}".rstrip() + "; give the table that the pipeline counted."
-    return f"Layers {kind}".rstrip() + f": {', '.join(map(repr, layers[:10]))}. Choose one with `layer`."
+    return (
+        f"Layers {kind}".rstrip()
+        + f": {', '.join(map(repr, layers[:10]))}. Choose one with `layer` (--set layer=NAME)."
+    )
 
 
 def _first_wrong(matrix: sparse.csr_matrix) -> float | None:

@@ -223,5 +223,5 @@ def placed(
     try:
         return Sample(id, slide, regions, counts, donor, platform)
     except DataError as error:
-        hint = " If so, the option swap_xy mends it." if "may be swapped" in str(error) else ""
+        hint = " If so, give `swap_xy` = true (--swap-xy)." if "may be swapped" in str(error) else ""
         raise DataError(f"{name}: {error}{hint}") from error

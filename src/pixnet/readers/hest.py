@@ -135,7 +135,9 @@ def _find(path: Path, id: str | None, image: Path | None) -> _Files:
         if len(chosen) != 1:
             found = ", ".join(table.stem for table in tables[:10]) + (", ..." if len(tables) > 10 else "")
             asked = "several samples" if id is None else f"no sample {id!r}"
-            raise DataError(f"{path}: holds {asked}; there are {len(tables)}: {found}. Choose one with `id`.")
+            raise DataError(
+                f"{path}: holds {asked}; there are {len(tables)}: {found}. Choose one with `id` (--set id=NAME)."
+            )
         table = chosen[0]
     elif path.is_file():
         table = path
@@ -167,8 +169,6 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     return content
 
 
-def _open_slide(files: _Files, mpp: float | None, mpp_source: str | None) -> Slide:
-    estimated, embedded = (files.number(f"pixel_size_um_{kind}") for kind in ("estimated", "embedded"))
 def _onto(files: _Files, transform: ImageTransform) -> _Files:
     """Bring what the metadata say in pixels to the given image."""
     if transform.matrix is None:
@@ -180,6 +180,8 @@ def _onto(files: _Files, transform: ImageTransform) -> _Files:
     return replace(files, metadata={**files.metadata, **scaled, **unknown})
 
 
+def _open_slide(files: _Files, mpp: float | None, mpp_source: str | None) -> Slide:
+    estimated, embedded = (files.number(f"pixel_size_um_{kind}") for kind in ("estimated", "embedded"))
     if mpp is None:
         mpp_source = None if estimated is None else "pixel_size_um_estimated"
         mpp = estimated

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,9 @@ from pixnet import pixel_size
 from pixnet.errors import DataError, PixNetError, first_line
 from pixnet.pixel_size import AGREES, positive
 from pixnet.readers.anndata_counts import dropped, table_counts, tell, with_notes
-from pixnet.readers.anndata_source import check_sizes, open_table
+from pixnet.readers.anndata_source import TableSource, check_sizes, open_table
 from pixnet.readers.spatialdata_shapes import from_labels, from_shapes
+from pixnet.regions import Regions
 from pixnet.sample import Sample
 from pixnet.slide import Slide
 from pixnet.slide_sources import DECODE_LIMIT
@@ -81,41 +84,113 @@ def read_spatialdata(
     SlideError
         If the image is not 8-bit RGB, or no pixel size is known.
     """
-    path = Path(path)
-    store = _open(path)
-    table_name = _chosen(path, "table", list(store.tables), table)
-    image_name = _chosen(path, "image", _colour_images(store), image, list(store.images))
-    rows, region_name, instances = _instances(path, store, table_name, region)
-    element = store.shapes[region_name] if region_name in store.shapes else store.labels[region_name]
-    ways = _ways(path, image_name, store.images[image_name])
-    to_pixels = _to_pixels(path, coordinate_system, ways, image_name, _ways(path, region_name, element), region_name)
-    size, origin = _pixel_size(path, image_name, ways, mpp, mpp_source)
-    to_um = np.diag([size, size, 1.0]) @ to_pixels
-    with open_table(store.tables[table_name], f"{path}, table {table_name!r}") as source:
-        counts = table_counts(source).take(rows)
-    try:
-        is_shapes = region_name in store.shapes
-        regions, found = (from_shapes if is_shapes else from_labels)(element, instances, to_um)
-    except PixNetError as error:
-        raise DataError(f"{path}, {region_name!r}: {error}") from error
-    except Exception as error:  # a damaged chunk makes zarr, dask and geopandas raise nearly anything
-        raise DataError(f"{path}, {region_name!r}: cannot be read ({first_line(error)}).") from error
-    slide = _slide(path, image_name, store.images[image_name], size, origin)
+    parts = open_parts(
+        Path(path), table, image, region, coordinate_system=coordinate_system, mpp=mpp, mpp_source=mpp_source
+    )
+    path = parts.path
+    with parts.counted() as source:
+        counts = table_counts(source).take(parts.rows)
+    regions, found = parts.regions()
+    slide = parts.slide()
     name = id or path.name.removesuffix(".zarr")
     said = dropped(counts.notes)
     if not found.all():
-        said.append(f"{(~found).sum()} rows of the table have no instance in {region_name!r} and are left out")
-    if is_shapes and len(element) > found.sum():
-        said.append(f"{len(element) - found.sum()} shapes of {region_name!r} have no row and are left out")
+        said.append(f"{(~found).sum()} rows of the table have no instance in {parts.region!r} and are left out")
+    shapes = len(parts.element) if parts.region in parts.store.shapes else 0
+    if shapes > found.sum():
+        said.append(f"{shapes - found.sum()} shapes of {parts.region!r} have no row and are left out")
     tell(name, said)
-    where = {"image": image_name, "region": region_name, "coordinate_system": coordinate_system}
-    counts = with_notes(counts if found.all() else counts.take(found), table=table_name, **where)
+    where = {"image": parts.image, "region": parts.region, "coordinate_system": coordinate_system}
+    counts = with_notes(counts if found.all() else counts.take(found), table=parts.table, **where)
     try:
         return Sample(name, slide, regions, counts, donor, "spatialdata")
     except DataError as error:
         raise DataError(
             f"{path}: {error} In {coordinate_system!r}, image and regions may not belong together."
         ) from error
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The elements of a store that make a sample, not yet read.
+
+    Attributes
+    ----------
+    path, store
+        The folder, and the open store.
+    table, image, region
+        Names of the elements.
+    rows, instances
+        The table's rows of that region, and the instance of each.
+    to_um
+        3x3 matrix from the region's own coordinates to um from the image's corner.
+    mpp, mpp_source
+        um per pixel of the image, and where it is from.
+    """
+
+    path: Path
+    store: Any
+    table: str
+    image: str
+    region: str
+    rows: NDArray[np.int64]
+    instances: pd.Index
+    to_um: Matrix
+    mpp: float
+    mpp_source: str
+
+    @property
+    def element(self) -> Any:
+        """Shapes or labels."""
+        shapes = self.store.shapes
+        return shapes[self.region] if self.region in shapes else self.store.labels[self.region]
+
+    def counted(self) -> AbstractContextManager[TableSource]:
+        """Open the table."""
+        return open_table(self.store.tables[self.table], f"{self.path}, table {self.table!r}")
+
+    def regions(self) -> tuple[Regions, NDArray[np.bool_]]:
+        """Bring the regions into um; say of which instances there are any.
+
+        Raises
+        ------
+        DataError
+            If they cannot be read, or are of a kind that cannot be used.
+        """
+        make = from_shapes if self.region in self.store.shapes else from_labels
+        try:
+            return make(self.element, self.instances, self.to_um)
+        except PixNetError as error:
+            raise DataError(f"{self.path}, {self.region!r}: {error}") from error
+        except Exception as error:  # a damaged chunk makes zarr, dask and geopandas raise nearly anything
+            raise DataError(f"{self.path}, {self.region!r}: cannot be read ({first_line(error)}).") from error
+
+    def slide(self) -> Slide:
+        """Take the image into memory."""
+        return _slide(self.path, self.image, self.store.images[self.image], self.mpp, self.mpp_source)
+
+
+def open_parts(
+    path: Path,
+    table: str | None,
+    image: str | None,
+    region: str | None,
+    *,
+    coordinate_system: str,
+    mpp: float | None,
+    mpp_source: str | None,
+) -> Parts:
+    """Find in a store what makes a sample; arguments and errors as of `read_spatialdata`."""
+    store = _open(path)
+    table = _chosen(path, "table", list(store.tables), table)
+    image = _chosen(path, "image", _colour_images(store), image, list(store.images))
+    rows, region, instances = _instances(path, store, table, region)
+    element = store.shapes[region] if region in store.shapes else store.labels[region]
+    ways = _ways(path, image, store.images[image])
+    to_pixels = _to_pixels(path, coordinate_system, ways, image, _ways(path, region, element), region)
+    size, origin = _pixel_size(path, image, ways, mpp, mpp_source)
+    to_um = np.diag([size, size, 1.0]) @ to_pixels
+    return Parts(path, store, table, image, region, rows, instances, to_um, size, origin)
 
 
 def _open(path: Path) -> Any:
@@ -148,7 +223,10 @@ def _chosen(path: Path, kind: str, candidates: list[str], wanted: str | None, kn
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
-        raise DataError(f"{path}: holds several {kind}s: {_listed(candidates)}. Choose one with `{kind}`.")
+        key = "element" if kind == "image" else kind  # what a manifest calls it
+        raise DataError(
+            f"{path}: holds several {kind}s: {_listed(candidates)}. Choose one with `{kind}` (--set {key}=NAME)."
+        )
     raise DataError(f"{path}: holds no fitting {kind}; there is {_listed(known)}.")
 
 
@@ -227,7 +305,7 @@ def _to_pixels(
         shared = [name for name in image_ways if name in region_ways]
         raise DataError(
             f"{path}: image {image!r} and region {region!r} are not both in the coordinate system {system!r}; "
-            f"both are in {_listed(shared)}. Choose one with `coordinate_system`."
+            f"both are in {_listed(shared)}. Choose one with `coordinate_system` (--set coordinate_system=NAME)."
         )
     large, small = np.linalg.svd(image_ways[system][:2, :2], compute_uv=False)
     if small <= 1e-9 * large:

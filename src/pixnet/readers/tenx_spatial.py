@@ -179,7 +179,7 @@ def find_image(folders: Sequence[Path], spatial: Path | None = None) -> Path | N
         if len(found) > 1:
             raise DataError(
                 f"{folder}: {found[0].name!r} and {found[1].name!r} could both be the full-resolution image. "
-                "Say which one with `image=`."
+                "Give one as `image` (--image)."
             )
         if found:
             return found[0]
@@ -209,7 +209,7 @@ def check_image_scale(slide: Slide, spatial: Path, factors: dict[str, float]) ->
             raise DataError(
                 f"{slide.path or slide.name}: has {slide.shape[1]} x {slide.shape[0]} pixels, but the positions are "
                 f"pixels of an image of about {width} x {height}. Give the full-resolution image that the pipeline "
-                "was run on with `image=`, not a smaller copy such as tissue_hires_image.png."
+                "was run on as `image` (--image), not a smaller copy such as tissue_hires_image.png."
             )
         return
 

@@ -185,7 +185,7 @@ def _image(files: _Folder, image: str | Path | None) -> Path:
     if found is None:
         raise DataError(
             f"{files.outs}: holds no full-resolution image, and Space Ranger's own pictures (tissue_hires_image.png) "
-            "are too coarse. Give the image that Space Ranger was run on with `image=`."
+            "are too coarse. Give the image that Space Ranger was run on as `image` (--image)."
         )
     return found
 

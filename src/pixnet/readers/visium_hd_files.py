@@ -166,7 +166,7 @@ def full_resolution_image(path: Path, folder: Path, image: str | Path | None) ->
     if found is None:
         raise DataError(
             f"{path}: has no full-resolution image beside it, which Space Ranger does not copy. Give the H&E image "
-            "that it was run on with `image=`; tissue_hires_image.png is too coarse."
+            "that it was run on as `image` (--image); tissue_hires_image.png is too coarse."
         )
     return found
 

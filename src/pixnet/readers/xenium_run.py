@@ -136,22 +136,24 @@ def place_run(
     pixel_um = _pixel_um(folder)
     picture = Path(image) if image is not None else find_file(folder, "he_image.ome.tif", "he_image.ome.tiff")
     if picture is None:
-        raise DataError(f"{folder}: holds no *he_image.ome.tif. Give the H&E image of the section: `image=`.")
+        raise DataError(
+            f"{folder}: holds no *he_image.ome.tif. Give the H&E image of the section as `image` (--image)."
+        )
     matrix, origin = _alignment(folder, picture, alignment)
-    if mpp is not None:
-        pixel_size.resolve(picture, mpp, mpp_source, None)
     transform = ImageTransform.of(image_transform)
     if transform.matrix is not None:
         # Without an alignment the positions were written for the morphology image itself.
         back: Floats = np.linalg.inv(transform.matrix).astype(np.float64)
         matrix, origin = (back, "image_transform") if matrix is None else (matrix @ back, f"{origin}, image_transform")
+    if mpp is not None:
+        pixel_size.resolve(picture, mpp, mpp_source, None)
     told = []
     source = open_source(picture)
     source.release()
     if matrix is None:
         told.append(
             "there is no *he_imagealignment.csv, so the image is taken to lie exactly on the morphology image; "
-            "if it does not, give `alignment=`"
+            "if it does not, give the matrix as `alignment` (--set alignment=FILE)"
         )
         given = mpp if mpp is not None or source.found else pixel_um
         slide = Slide.open(picture, given, mpp_source if mpp is not None else "experiment.xenium")
@@ -165,7 +167,11 @@ def place_run(
             raise DataError(
                 f"{origin}: means {derived:.4g} um per pixel of {picture.name}, but {stated[0]:.4g} is stated "
                 f"({stated[1]}). Give the image and the alignment that belong together"
-                + (", or the right `mpp`." if mpp is not None else f", or `mpp={derived:.4g}` if the image is wrong.")
+                + (
+                    ", or the right `mpp` (--mpp)."
+                    if mpp is not None
+                    else f", or `mpp` (--mpp {derived:.4g}) if what the image states is wrong."
+                )
             )
         slide = Slide.open(picture, mpp if mpp is not None else derived, mpp_source if mpp is not None else "alignment")
     to_slide = np.diag([slide.mpp, slide.mpp, 1.0]) @ np.linalg.inv(matrix) @ np.diag([1 / pixel_um, 1 / pixel_um, 1.0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from pixnet.inspection.counts_checks import (
 )
 from pixnet.inspection.findings import Finding, Inspection
 from pixnet.inspection.geometry import Layout, check_full_resolution, check_pixel_size, check_places
-from pixnet.inspection.image_checks import check_blur, check_resolution
-from pixnet.inspection.raw_files import RawFiles, raw_counts, raw_files
+from pixnet.inspection.image_checks import check_blur, check_damage, check_resolution
+from pixnet.inspection.raw_counts import raw_counts
+from pixnet.inspection.raw_files import RawFiles, raw_files
 from pixnet.inspection.shift import check_shift
 from pixnet.inspection.tissue_mask import TissueMask
+from pixnet.inspection.trained_on import TrainedOn, check_resolution_of, check_stain
 from pixnet.readers.lattice import pitch
 from pixnet.readers.manifest import chosen_entries, entry_of, manifest_entries
 from pixnet.readers.platforms import Entry
@@ -33,6 +35,7 @@ from pixnet.sample import Sample
 from pixnet.slide import Slide
 
 _MOST_PLACES = 100_000
+_TELLING_PLACES = 20_000  # for a pitch; neighbours mostly follow each other
 _NO_PIXEL_SIZE = 1.0  # um, made up: positions in pixels can be looked at without one
 
 
@@ -61,6 +64,8 @@ def inspect(
     image: str | Path | None = None,
     mpp: float | None = None,
     samples: Sequence[str] | None = None,
+    platform: str | None = None,
+    card: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> list[Inspected]:
     """Inspect a folder or file of a known platform, or the samples of a manifest.
@@ -73,37 +78,49 @@ def inspect(
         The image and its um per pixel, instead of what is found or listed.
     samples
         Ids of a manifest's samples; all of them if None.
+    platform
+        What to take a folder or file for, instead of what it is recognised as.
+    card
+        The card of a model (`PixNet.card`), to be told whether the slides are like those that it was trained on.
     **options
         What else the platform's entry in a manifest may say.
 
     Raises
     ------
     DataError
-        If nothing is known at that path, the manifest cannot be used, or `image` or `mpp` are given for several
-        samples.
+        If nothing is known at that path, the manifest cannot be used, an option is unknown, or `image`, `mpp` or an
+        option are given for several samples.
     """
     given = {key: value for key, value in (("image", image), ("mpp", mpp)) if value is not None}
+    given |= options if platform is None else {**options, "platform": platform}
     path = Path(path)
     if mpp is not None and not (np.isfinite(mpp) and mpp > 0):
         raise DataError(f"{path}: mpp must be a positive number of um per pixel, not {mpp!r}.")
+    trained = None if card is None else TrainedOn.of(card)
     if path.suffix == ".toml":
         entries = chosen_entries(path, manifest_entries(path), samples)
         if given and len(entries) > 1:
-            raise DataError(f"{path}: lists {len(entries)} samples, but one {next(iter(given))} is given. Choose one.")
-        told = {**given, **({"image": Path.cwd() / image} if image is not None else {}), **options}
+            raise DataError(
+                f"{path}: lists {len(entries)} samples, but one {next(iter(given))} is given. Choose one sample."
+            )
+        if given:
+            told = {key: value for key, value in entries[0] if value is not None}
+            entries = [entry_of(Path.cwd(), f"{path}: sample {entries[0].id!r}", {**told, **given}, {})]
         return [
-            inspect_entry(entry.model_copy(update=told), "the manifest says so", given="mpp" in given)
-            for entry in entries
+            inspect_entry(entry, "the manifest says so", given=mpp is not None, trained=trained) for entry in entries
         ]
     if samples is not None:
         raise DataError(f"{path}: is no manifest, so there is no sample to choose from it.")
-    platform, why = recognise(path)
-    table = {"id": _name(path, platform), "path": path, **given, **options, "platform": platform}
-    return [inspect_entry(entry_of(Path.cwd(), str(path), table, {}), why, given="mpp" in given)]
+    taken_for, why = (platform, "as was asked") if platform is not None else recognise(path)
+    table = {"id": _name(path, taken_for), "path": path, **given, "platform": taken_for}
+    entry = entry_of(Path.cwd(), str(path), table, {})
+    return [inspect_entry(entry, why, given=mpp is not None, trained=trained)]
 
 
-def inspect_entry(entry: Entry, recognised_by: str, *, given: bool = False) -> Inspected:
-    """Inspect one sample.
+def inspect_entry(
+    entry: Entry, recognised_by: str, *, given: bool = False, trained: TrainedOn | None = None
+) -> Inspected:
+    """Read and inspect one sample.
 
     Parameters
     ----------
@@ -113,6 +130,8 @@ def inspect_entry(entry: Entry, recognised_by: str, *, given: bool = False) -> I
         What its platform is known from.
     given
         Whether the pixel size is an argument rather than the manifest's.
+    trained
+        What a model was trained on.
     """
     source = "argument" if given else "manifest"
     findings: list[Finding] = []
@@ -127,51 +146,72 @@ def inspect_entry(entry: Entry, recognised_by: str, *, given: bool = False) -> I
     told = [str(warning.message) for warning in caught if issubclass(warning.category, PixNetWarning)]
     findings += findings_of_warnings(told)
     raw = raw_files(entry)
+    can_swap = "swap_xy" in type(entry).model_fields
     layout: Layout | None
     if sample is None:
-        layout, more = _of_refused(entry, raw, source)
+        layout, more = _of_refused(entry, raw, source, can_swap)
     else:
         findings = weigh_duplicates(findings, len(sample.genes))
-        layout, more = _of_sample(entry, raw, sample)
+        layout, more = _of_sample(sample, raw, can_swap, trained)
     findings += more
     return Inspected(Inspection(entry.id, entry.platform, recognised_by, tuple(findings)), layout, sample)
 
 
-def _of_sample(entry: Entry, raw: RawFiles, sample: Sample) -> tuple[Layout, list[Finding]]:
+def inspect_sample(sample: Sample, *, card: Mapping[str, Any] | None = None) -> Inspected:
+    """Inspect a sample that has been read; what only its files tell stays unsaid.
+
+    Parameters
+    ----------
+    sample
+        The sample.
+    card
+        The card of a model, as of `inspect`.
+    """
+    trained = None if card is None else TrainedOn.of(card)
+    layout, findings = _of_sample(sample, RawFiles(), False, trained)
+    return Inspected(Inspection(sample.id, sample.platform, "it was read so", tuple(findings)), layout, sample)
+
+
+def _of_sample(
+    sample: Sample, raw: RawFiles, can_swap: bool, trained: TrainedOn | None
+) -> tuple[Layout, list[Finding]]:
     """Look at a sample that could be read."""
     slide = sample.slide
     step = max(1, len(sample.regions) // _MOST_PLACES)
     chosen = sample.regions.take(np.arange(0, len(sample.regions), step))
-    centres, width = chosen.centers_um, _width(chosen.areas_um2)
-    layout = Layout(slide, centres, width, "swap_xy" in type(entry).model_fields)
+    layout = Layout(slide, chosen.centers_um, _width(chosen.areas_um2), can_swap)
     tissue = TissueMask(slide)
-    pitch_px, pitch_um = raw.pitch_px, raw.pitch_um
-    if pitch_px is None and pitch_um is not None and isinstance(sample.regions, Disks | Squares):
-        pitch_px = pitch(centres / slide.mpp)
-    findings = check_pixel_size(slide.mpp, slide.mpp_source, pitch_px, pitch_um)
+    findings = check_pixel_size(slide.mpp, slide.mpp_source, _pitch_px(sample, raw), raw.pitch_um)
     findings += check_full_resolution(slide, raw.pictures, None)
     findings += check_places(layout, tissue)
-    findings += check_resolution(slide) + check_blur(slide, tissue)
+    if trained is None:
+        findings += check_resolution(slide)
+    else:
+        findings += check_resolution_of(slide, trained) + check_stain(slide, trained, tissue)
+    findings += check_blur(slide, tissue)
     findings += check_sample_counts(sample.counts)
-    if "flipped" not in {found.code for found in findings} and "swapped" not in {found.code for found in findings}:
-        depth, places = sample.depth, centres
-        if step > 1:
-            places = sample.regions.centers_um
-        findings += check_shift(slide, places, width, depth)
-    if slide.no_data_reads:
-        text = f"{slide.no_data_reads} parts of the image cannot be read and count as no data."
-        findings.append(Finding("warning", "damaged-image", text, "Copy or export the image again."))
-    return layout, findings
+    if not {"flipped", "swapped"} & {found.code for found in findings}:
+        places = layout.xy_um if step == 1 else sample.regions.centers_um
+        findings += check_shift(slide, places, layout.width_um, sample.depth)
+    return layout, findings + check_damage(slide)
 
 
-def _of_refused(entry: Entry, raw: RawFiles, source: str) -> tuple[Layout | None, list[Finding]]:
+def _pitch_px(sample: Sample, raw: RawFiles) -> float | None:
+    """Give the distance of neighbours as the files have it, or else as the reader made it of them."""
+    if raw.pitch_px is not None or raw.pitch_um is None or not isinstance(sample.regions, Disks | Squares):
+        return raw.pitch_px
+    some = sample.regions.take(np.arange(min(len(sample.regions), _TELLING_PLACES)))
+    return pitch(some.centers_um / sample.slide.mpp)
+
+
+def _of_refused(entry: Entry, raw: RawFiles, source: str, can_swap: bool) -> tuple[Layout | None, list[Finding]]:
     """Look for the cause in the files as they are."""
     findings: list[Finding] = []
     if entry.mpp is not None:
         findings += [
             found for found in check_pixel_size(entry.mpp, source, raw.pitch_px, raw.pitch_um) if found.level == "error"
         ]
-    layout = _raw_layout(entry, raw)
+    layout = _raw_layout(entry, raw, can_swap)
     if layout is not None:
         smaller = check_full_resolution(layout.slide, raw.pictures, layout.xy_um / layout.slide.mpp)
         findings += smaller
@@ -186,22 +226,27 @@ def _of_refused(entry: Entry, raw: RawFiles, source: str) -> tuple[Layout | None
     return layout, findings
 
 
-def _raw_layout(entry: Entry, raw: RawFiles) -> Layout | None:
+def _raw_layout(entry: Entry, raw: RawFiles, can_swap: bool) -> Layout | None:
     """Lay the positions over the image as they are written; the pixel size is the pitch's, if that tells one."""
-    if raw.xy_px is None or raw.image is None or not np.isfinite(raw.xy_px).all():
+    if raw.xy_px is None or not len(raw.xy_px) or not np.isfinite(raw.xy_px).all():
         return None
     measured = raw.pitch_um / raw.pitch_px if raw.pitch_um and raw.pitch_px else None
-    try:
-        slide = Slide.open(raw.image, measured or entry.mpp)
-    except PixNetError:
-        try:
-            slide = Slide.open(raw.image, _NO_PIXEL_SIZE, "none known")
-        except PixNetError:
-            return None
+    slide = raw.slide or _open(raw.image, measured or entry.mpp)
+    if slide is None:
+        return None
     scale = slide.mpp if raw.unit == "px" else 1.0
     # Regions of an array are about half as wide as they lie apart; cells, which lie anyhow, are taken for points.
     width = 0.0 if measured is None or raw.pitch_px is None else raw.pitch_px * slide.mpp / 2
-    return Layout(slide, raw.xy_px * scale, width, "swap_xy" in type(entry).model_fields)
+    return Layout(slide, raw.xy_px * scale, width, can_swap)
+
+
+def _open(image: Path | None, mpp: float | None) -> Slide | None:
+    for size, source in ((mpp, None), (_NO_PIXEL_SIZE, "none known")):
+        try:
+            return None if image is None else Slide.open(image, size, source)
+        except PixNetError:
+            continue
+    return None
 
 
 def _width(areas_um2: NDArray[np.float64]) -> float:
