@@ -9,6 +9,9 @@ from pixnet.pixel_size import from_tiff
 from pixnet.slide_sources import OpenSlideSource, PilSource, Source
 from pixnet.slide_tiff import TiffSource, resolution_tags
 
+SUFFIXES = (".tif", ".tiff", ".btf", ".jpg", ".jpeg", ".png", ".svs", ".ndpi", ".qptiff")
+"""Endings of files that are looked at where an image may lie; any other can be given."""
+
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PALETTE = 3  # of TIFF's PhotometricInterpretation
 

@@ -19,7 +19,7 @@ from pixnet.errors import DataError
 from pixnet.inspection import Finding, Inspection, inspect
 from pixnet.inspection.counts_checks import findings_of_warnings, weigh_duplicates
 from pixnet.sample import Sample
-from pixnet.virtual import VirtualTissue, spots, write_hest, write_visium_hd, write_xenium
+from pixnet.virtual import VirtualTissue, write_visium_hd, write_xenium
 
 Spoil = Callable[[str], Path]
 Change = Callable[[anndata.AnnData], None]
@@ -235,38 +235,6 @@ def test_empty_and_near_empty_regions(spoil: Spoil) -> None:
     assert "S2 (3)" in one(found, "near-empty", "warning").text
 
 
-def test_regions_off_the_tissue(spoil: Spoil) -> None:
-    found = look(hest(spoil("hest"), moved(lambda xy: xy + np.array([-500, 200]))))
-    finding = found.of("on-tissue")[0]
-    assert finding.level in ("warning", "error")
-    assert "overlay" in finding.advice or "flipped" in finding.advice
-
-
-def test_regions_outside_the_image(spoil: Spoil) -> None:
-    found = look(hest(spoil("hest"), moved(lambda xy: xy + np.array([200, 0]))))
-    assert one(found, "outside", "error").value["outside"] > 0
-    assert "refused" in found.codes
-
-
-@pytest.mark.parametrize(("code", "blur", "mpp"), [("blur", 3.0, 1.0), ("coarse", 0.0, 2.0)])
-def test_a_poor_image(canvas: Callable[..., Sample], tmp_path: Path, code: str, blur: float, mpp: float) -> None:
-    tissue = VirtualTissue.generate("breast", 3, 7, 900, 700, mpp)
-    write_hest(canvas(tissue, spots(900, 700, 55, 100, hexagonal=True), blur), tmp_path)
-    found = look(tmp_path)
-    assert found.codes == {code}, found.summary
-    assert one(found, code, "warning").advice
-
-
-def test_mitochondrial_counts(spoil: Spoil) -> None:
-    def apply(table: anndata.AnnData) -> None:
-        table.var_names = ["MT-CO1", *table.var_names[1:]]
-        values = sparse.csr_matrix(table.X).toarray()
-        values[:, 0] += values.sum(axis=1)
-        table.X = values
-
-    assert one(look(hest(spoil("hest"), apply)), "mitochondrial", "warning").value["median"] > 0.5
-
-
 def test_what_cannot_be_read_is_refused_not_raised(spoil: Spoil) -> None:
     folder = spoil("visium") / "V"
     (folder / "outs/filtered_feature_bc_matrix.h5").write_bytes(b"no")
@@ -280,21 +248,6 @@ def test_what_cannot_be_read_is_refused_not_raised(spoil: Spoil) -> None:
         look(folder / "outs/spatial")
     with pytest.raises(DataError, match="mpp must be a positive number"):
         look(folder, mpp=-1.0)
-
-
-def test_her2st(shared: Path) -> None:
-    warned = {"C2": {"near-empty"}, "C3": {"near-empty", "one-sided"}, "C4": {"one-sided"}}
-    warned["C5"] = warned["C3"]
-    found = [each.inspection for each in inspect(shared / "data/her2st/samples.toml")]
-    assert {each.id: each.codes for each in found} == warned
-    assert {each.status for each in found} == {1}
-
-
-def test_a_core_of_xenium_in_hest_is_swapped(shared: Path) -> None:
-    path = shared / "data/fixtures/hest-xenium/NCBI858.h5ad"
-    found = look(path, mpp=0.5)
-    assert "--swap-xy" in one(found, "swapped", "error").advice
-    assert look(path, mpp=0.5, swap_xy=True).of("on-tissue")[0].value["share"] >= 0.97
 
 
 def test_bins_and_cells(tmp_path: Path) -> None:

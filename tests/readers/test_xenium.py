@@ -161,12 +161,13 @@ def in_regions() -> list[Regions]:
         Disks(centres, rng.uniform(2, 80, 30)),
         Squares(60, 20, 11.0, rows, cols, 17.0),
         Squares(120, 30, 11.0, rows, cols, 100.0).take(np.r_[3, 3, np.arange(79, 10, -1)]),
+        Squares(60, 20, 11.0, rows, cols, 17.0, [[1, 0.01, 2], [0, 1, 0], [2e-4, 1e-4, 1]]),
         LabelMask(labels, 3.3, 5.5, 3.7, [4, 1, 4, 8]),
         Polygons([*stars, ring]),
     ]
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(7))
 def test_transcripts_are_counted_in_any_regions(
     written: Path, drawn: VirtualTranscripts, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +191,12 @@ def membership(regions: Regions, index: int, xy: NDArray[np.float64]) -> NDArray
         return np.asarray(far <= regions.diameters_um[index] / 2)
     if isinstance(regions, Polygons):
         return np.asarray(shapely.contains_xy(regions.shapes[index], xy))
+    if isinstance(regions, Squares) and regions.perspective is not None:
+        # Flat again, points lie in squares of a plain lattice.
+        back = np.linalg.inv(regions.perspective)
+        seen = np.column_stack([xy, np.ones(len(xy))]) @ back.T
+        flat = Squares(regions.x_um, regions.y_um, regions.side_um, regions.rows, regions.cols, regions.angle_deg)
+        return membership(flat, index, seen[:, :2] / seen[:, 2:])
     if isinstance(regions, Squares):
         turn = np.deg2rad(regions.angle_deg)
         across, down = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
@@ -276,7 +283,7 @@ def test_other_names_places_and_formats(run: Path, written: Path, tmp_path: Path
     image = outs / "sampleA_he_image.ome.tif"
     other = Path(shutil.move(image, tmp_path / "he.tif"))
     shutil.move(outs / "sampleA_he_imagealignment.csv", tmp_path / "he_imagealignment.csv")
-    with pytest.raises(DataError, match=r"he_image\.ome\.tif.*image="):
+    with pytest.raises(DataError, match=r"he_image\.ome\.tif.*`image`"):
         read_xenium(outs)
     assert read_xenium(outs, image=other, id="x", donor="d").donor == "d"
 
@@ -406,7 +413,7 @@ def lose(name: str, column: str) -> Callable[[Path], None]:
         (drop("cell_boundaries.parquet"), "cells", "cell_boundaries.parquet"),
         (drop("nucleus_boundaries.parquet"), "nuclei", "nucleus_boundaries.parquet"),
         (drop("transcripts.parquet"), 8.0, "transcripts.parquet"),
-        (drop("he_image.ome.tif"), "cells", "image="),
+        (drop("he_image.ome.tif"), "cells", "`image`"),
         (lose("cell_boundaries.parquet", "vertex_x"), "cells", "no column 'vertex_x'"),
         (lose("transcripts.parquet", "qv"), 8.0, "no column 'qv'"),
         (fill("transcripts.parquet", b"PAR1"), 8.0, "parquet"),

@@ -29,7 +29,7 @@ from pixnet.inspection.trained_on import TrainedOn, check_resolution_of, check_s
 from pixnet.readers.lattice import pitch
 from pixnet.readers.manifest import chosen_entries, entry_of, manifest_entries
 from pixnet.readers.platforms import Entry
-from pixnet.readers.recognise import recognise
+from pixnet.readers.recognise import recognise, telling_name
 from pixnet.regions import Disks, Squares
 from pixnet.sample import Sample
 from pixnet.slide import Slide
@@ -112,7 +112,7 @@ def inspect(
     if samples is not None:
         raise DataError(f"{path}: is no manifest, so there is no sample to choose from it.")
     taken_for, why = (platform, "as was asked") if platform is not None else recognise(path)
-    table = {"id": _name(path, taken_for), "path": path, **given, "platform": taken_for}
+    table = {"id": telling_name(path), "path": path, **given, "platform": taken_for}
     entry = entry_of(Path.cwd(), str(path), table, {})
     return [inspect_entry(entry, why, given=mpp is not None, trained=trained)]
 
@@ -251,13 +251,3 @@ def _open(image: Path | None, mpp: float | None) -> Slide | None:
 
 def _width(areas_um2: NDArray[np.float64]) -> float:
     return float(np.sqrt(np.median(areas_um2)))
-
-
-def _name(path: Path, platform: str) -> str:
-    """Name a sample after its folder or file."""
-    tables = list((path / "st").glob("*.h5ad")) if platform == "hest" else []
-    if tables:
-        return tables[0].stem
-    usual = ("outs", "binned_outputs", "segmented_outputs")
-    names = (name for name in (path.resolve().name, *(parent.name for parent in path.resolve().parents)) if name)
-    return next((name.split(".")[0] or name for name in names if name not in usual), "sample")

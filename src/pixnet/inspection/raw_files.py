@@ -29,6 +29,7 @@ from pixnet.readers.platforms import (
     XeniumEntry,
 )
 from pixnet.slide import Slide
+from pixnet.slide_formats import SUFFIXES
 
 if TYPE_CHECKING:
     from pixnet.readers.spatialdata_zarr import Parts
@@ -206,7 +207,9 @@ def _table_places(entry: HestEntry | AnnDataEntry, found: RawFiles) -> None:
     path = table_of(entry)
     if found.image is None:
         beside = path.parent.parent / "wsis" if path.parent.name == "st" else path.parent
-        found.image = next((file for file in sorted(beside.glob(f"{path.stem}.*")) if file.suffix in _IMAGES), None)
+        found.image = next(
+            (file for file in sorted(beside.glob(f"{path.stem}.*")) if file.suffix.lower() in SUFFIXES), None
+        )
     with open_table(path) as source:
         found.xy_px, found.unit, _ = coordinates(source, entry.swap_xy)
         obs = source.obs()
@@ -234,7 +237,6 @@ def _hest_metadata(table: Path, found: RawFiles) -> None:
         found.pictures[path.name] = height, width
 
 
-_IMAGES = (".tif", ".tiff", ".svs", ".ndpi", ".jpg", ".jpeg", ".png", ".btf")
 _PLACES: dict[type[Entry], Callable[[Any, RawFiles], None]] = {
     LegacyStEntry: _legacy_places,
     VisiumEntry: _visium_places,

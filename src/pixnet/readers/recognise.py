@@ -9,7 +9,9 @@ from typing import Any
 from pixnet.errors import DataError
 from pixnet.readers.platforms import PLATFORMS
 from pixnet.sample import Sample
+from pixnet.slide_formats import SUFFIXES
 
+_MOST_LOOKED_AT = 100
 _MATRICES = ("*feature_bc_matrix.h5", "*feature_bc_matrix")
 
 
@@ -33,10 +35,7 @@ def recognise(path: str | Path) -> tuple[str, str]:
         if why := sign(path):
             return platform, why
     what = "folder" if path.is_dir() else "file"
-    raise DataError(
-        f"{path}: this {what} is from none of the known platforms ({', '.join(PLATFORMS)}). Legacy ST has no folder of "
-        "its own: list its image, counts and spots in a manifest, or call read_legacy_st."
-    )
+    raise DataError(f"{path}: this {what} is from none of the known platforms ({', '.join(PLATFORMS)}). {_hint(path)}")
 
 
 def read(path: str | Path, platform: str | None = None, **options: Any) -> Sample:
@@ -64,11 +63,11 @@ def read(path: str | Path, platform: str | None = None, **options: Any) -> Sampl
     path = Path(path)
     name = platform or recognise(path)[0]
     # A path is relative to where the caller is, an entry's to its manifest.
-    table = {"id": _telling_name(path), "path": path, **options, "platform": name}
+    table = {"id": telling_name(path), "path": path, **options, "platform": name}
     return entry_of(Path.cwd(), str(path), table, {}).read("argument")
 
 
-def _telling_name(path: Path) -> str:
+def telling_name(path: Path) -> str:
     """Name a sample after its folder, past those that every run has; one of HEST after its table."""
     tables = list((path / "st").glob("*.h5ad"))
     if len(tables) == 1:
@@ -77,6 +76,20 @@ def _telling_name(path: Path) -> str:
         if name and name not in ("outs", "binned_outputs", "segmented_outputs") and not name.startswith("square_"):
             return name.split(".")[0] or name
     return "sample"
+
+
+def _hint(path: Path) -> str:
+    """Say what may be meant by a path that is nothing known."""
+    if path.suffix.lower() in SUFFIXES:
+        return "It looks like an image: give the folder or table with the counts, and this as `image` (--image)."
+    try:
+        inside = sorted(path.iterdir())[:_MOST_LOOKED_AT] if path.is_dir() else []
+    except OSError:
+        inside = []
+    for child in inside:
+        if platform := next((name for name, sign in _SIGNS.items() if sign(child)), None):
+            return f"In it, {child.name} is from {platform}: give that."
+    return "Legacy ST has no folder of its own: list its image, counts and spots in a manifest, or call read_legacy_st."
 
 
 def _folder_of(path: Path) -> Path:

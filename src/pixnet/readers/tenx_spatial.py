@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pixnet.errors import DataError, SlideError, first_line
 from pixnet.slide import Slide
+from pixnet.slide_formats import SUFFIXES
 
 POSITION_COLUMNS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 """Columns of a table of positions, in the order of the files that have no header."""
@@ -27,7 +28,6 @@ POSITION_FILES = tuple(f"tissue_positions{end}" for end in (".parquet", ".csv", 
 SCALEFACTOR_FILES = ("scalefactors_json.json", "scalefactors_json.json.gz")
 
 _WHOLE = ("in_tissue", "array_row", "array_col")
-_IMAGES = (".tif", ".tiff", ".btf", ".jpg", ".jpeg", ".png", ".svs", ".ndpi", ".qptiff")
 # Whole ends of names: "CytAssist_Breast_tissue_image.tif" is a full-resolution image.
 _PICTURES = (
     "tissue_hires_image",
@@ -171,7 +171,7 @@ def find_image(folders: Sequence[Path], spatial: Path | None = None) -> Path | N
     least = max(_picture_shape(spatial, "hires") or (0, 0)) if spatial else 0
     for folder in dict.fromkeys(folders):
         try:
-            present = sorted(path for path in folder.iterdir() if path.suffix.lower() in _IMAGES and path.is_file())
+            present = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
         except OSError:
             continue
         named = [path for path in present if path.name[0] != "." and not path.stem.lower().endswith(_PICTURES)]
