@@ -20,7 +20,7 @@ from pixnet.config import Config
 from pixnet.errors import DataError, ModelError, SlideError, first_line
 from pixnet.field import ExpressionField, LinearHead, build_field
 from pixnet.genes import join_genes
-from pixnet.grid import Lattice
+from pixnet.grid import Box, Lattice
 from pixnet.network.config import NetworkConfig
 from pixnet.panel import GenePanel, choose_panel
 from pixnet.pixel_size import COARSEST
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pixnet.training.fit import Progress
 
 FORMAT_VERSION = 1
+_FEATURE_BYTES = 1 << 30  # of the encoder's features of one block
+_LARGEST_CORE = 2048  # pixels
 _UNITS = {
     "rate": "counts per um^2",
     "mean": "log1p of counts per 10,000",
@@ -150,9 +152,12 @@ class PixNet:
         slide: Slide,
         out: str | Path,
         *,
-        core: int = 1536,
+        core: int | None = None,
         dtype: str = "float16",
+        tissue_mask: bool = True,
+        workers: int = 1,
         device: str = "auto",
+        resume: bool = False,
         overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> ExpressionField:
@@ -165,22 +170,29 @@ class PixNet:
         out
             Folder of the field's Zarr store.
         core
-            Side of a tile in pixels of the working resolution; changes speed and memory, not the field.
+            Side of a block in pixels of the working resolution; changes speed and memory, not the field. By default
+            2048, or less where the encoder's features of such a block would take over 1 GB.
         dtype
             How the latent field is stored: `"float16"` with a scale per channel, or `"float32"`.
+        tissue_mask
+            Whether background (bare glass, told from a coarse picture of the slide) is left out.
+        workers
+            Blocks that are read ahead, each in a thread of its own.
         device
             `"auto"`, `"cpu"` or `"cuda"`.
+        resume
+            Go on with an unfinished field of the same slide, model and options; begin if there is none.
         overwrite
             Replace a field that exists at `out`.
         progress
-            Called after each tile with the tiles done and the tiles in all.
+            Called at the start and after each block with the blocks computed and the blocks in all.
 
         Raises
         ------
         SlideError
             If the slide is coarser than 1.5 times the model's working resolution.
         FieldError
-            If `out` exists.
+            If `out` exists; see `pixnet.field.build_field` for the rest.
         """
         import torch
 
@@ -200,9 +212,13 @@ class PixNet:
             latent,
             self._linear_head(),
             Path(out),
-            core=core,
+            core=core or _fitting_core(network),
             card=self.card,
             dtype=dtype,
+            tissue_mask=tissue_mask,
+            workers=workers,
+            seam_error=_seam_error(network, lattice, slide, latent) if network.encoder.window else None,
+            resume=resume,
             overwrite=overwrite,
             progress=progress,
         )
@@ -351,6 +367,36 @@ def choose_device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("device 'cuda' was asked for, but torch finds no GPU; use --device cpu.")
     return "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+
+
+def _fitting_core(network: Network) -> int:
+    """Give the side of the largest block, up to 2048 px, whose features with the halo fit into 1 GB."""
+    per_pixel = 4 * sum(count / stride**2 for count, stride in zip(network.channels, network.strides, strict=True))
+    core = int((_FEATURE_BYTES / per_pixel) ** 0.5) - 2 * network.halo
+    return max(min(core, _LARGEST_CORE) // network.stride, 1) * network.stride
+
+
+def _seam_error(
+    network: Network, lattice: Lattice, slide: Slide, latent: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+) -> float:
+    """Compute the middle of a slide twice, cut differently: the largest difference over the largest value.
+
+    A convolutional encoder has no seams, which tests show; what a transformer sees depends on its windows.
+    """
+    step, finest = network.stride, network.strides[0]
+    row, col = (side // 2 // step * step for side in (lattice.height, lattice.width))
+    core = Box(row, col, 2 * step, 2 * step)
+    shared = step // finest  # the quarter that both cuts hold, in cells
+    one, other = (
+        latent(
+            slide.read_box(
+                Box(core.row + shift, core.col + shift, 2 * step, 2 * step).grown(lattice.halo), lattice.mpp
+            )[0]
+        )
+        for shift in (0, step)
+    )
+    difference = np.abs(one[:, shared:, shared:] - other[:, :shared, :shared]).max()
+    return float(difference / max(np.abs(one).max(), np.finfo(np.float32).tiny))
 
 
 def _describe(sample: Sample) -> dict[str, Any]:

@@ -68,6 +68,7 @@ class Slide:
         self.shape = self.levels[0][1]
         self.no_data_reads = 0
         self._lock = threading.Lock()
+        self._here = threading.local()
         self._fingerprint: str | None = None
 
     @classmethod
@@ -205,6 +206,11 @@ class Slide:
             self._fingerprint = digest.hexdigest()
         return self._fingerprint
 
+    @property
+    def no_data_reads_here(self) -> int:
+        """How many of the `no_data_reads` were this thread's."""
+        return int(getattr(self._here, "no_data_reads", 0))
+
     def close(self) -> None:
         """Let go of the file; a later read opens it again."""
         self._source.release()
@@ -222,11 +228,11 @@ class Slide:
         return f"Slide({self.name!r}, {width} x {height} px, {self.mpp:.4g} um/px from {self.mpp_source})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None}
+        return {**self.__dict__, "_lock": None, "_here": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock = threading.Lock()
+        self._lock, self._here = threading.Lock(), threading.local()
 
     def _check_resolution(self, um_per_px: float) -> None:
         if not (math.isfinite(um_per_px) and um_per_px > 0):
@@ -308,6 +314,7 @@ class Slide:
                     self._fill(rgb[part], mask[part], level, (y, x, y1, x1), _SMALL_BLOCK)
                 elif pixels is None:
                     mask[part] = False
+                    self._here.no_data_reads = self.no_data_reads_here + 1
                     with self._lock:
                         self.no_data_reads += 1
                 else:

@@ -13,7 +13,8 @@ def test_a_field_is_written_and_described(data, model, field, run, tmp_path):
     done = run("predict", data / "C.png", "--model", model, "--mpp", "1.0", "--out", out)
     assert done.status == 0
     assert done.out.startswith(f"Field: {out} (152 x 136 cells of 2 um, 12 genes; 1 um per pixel from argument)")
-    assert "predict 1/1, 0.1 of 0.1 megapixels" in done.err
+    assert "predict 1/1, " in done.err
+    assert " of 0.1 megapixels a second" in done.err
     first, second = (ExpressionField.open(path).read()[0] for path in (out, field))
     np.testing.assert_array_equal(first, second)
 
@@ -36,6 +37,10 @@ def test_a_finer_slide_is_downsampled(data, model, run, tmp_path):
 
 def test_an_image_of_one_colour_has_a_field(model, run, tmp_path):
     Image.new("RGB", (120, 100), "white").save(tmp_path / "blank.png")
-    done = run("predict", tmp_path / "blank.png", "--model", model, "--mpp", "1", "--out", tmp_path / "field")
-    assert done.status == 0
+    words = ("predict", tmp_path / "blank.png", "--model", model, "--mpp", "1", "--out", tmp_path / "field")
+    done = run(*words)
+    assert done.status == 2
+    assert "shows no tissue" in done.err
+    assert "--no-tissue-mask" in done.err
+    assert run(*words, "--no-tissue-mask").status == 0
     assert np.isfinite(ExpressionField.open(tmp_path / "field").read()[0]).all()

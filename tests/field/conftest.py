@@ -77,6 +77,7 @@ def build(tmp_path_factory: pytest.TempPathFactory, slide: Slide) -> Build:
 
     def build(kind: str = "rate", on: Slide = slide, **options: Any) -> ExpressionField:
         arguments: dict[str, Any] = {"latent": latent, "core": 256, "card": {"encoder": "none", "samples": ["A", "B"]}}
+        arguments["tissue_mask"] = False
         arguments |= {"out": tmp_path_factory.mktemp("field") / "field.zarr", "head": make_head(kind)}
         return build_field(on, lattice_of(on), FINEST, **(arguments | options))
 

@@ -74,7 +74,7 @@ def test_a_missing_array_is_named(copied: Path, name: str) -> None:
 
 
 def test_a_shard_that_is_missing_or_short_is_refused(copied: Path) -> None:
-    shard = shard_of(copied, "latent")
+    shard = shard_of(copied, "latent/0")
     data = shard.read_bytes()
     shard.write_bytes(data[:-100])
     with pytest.raises(FieldError, match=f"{len(data) - 100} bytes instead of {len(data)}"):
@@ -84,7 +84,7 @@ def test_a_shard_that_is_missing_or_short_is_refused(copied: Path) -> None:
         ExpressionField.open(copied)
 
 
-@pytest.mark.parametrize("name", ["latent", "valid", "W", "b"])
+@pytest.mark.parametrize("name", ["latent/0", "valid/0", "W", "b"])
 @pytest.mark.parametrize("at", [0.05, 0.5, 0.95])
 def test_a_changed_byte_is_an_error_and_not_a_wrong_number(copied: Path, name: str, at: float) -> None:
     shard = shard_of(copied, name)
@@ -102,7 +102,7 @@ def facts(content: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: facts(c).update(format_version=2), "format_version 2"),
+        (lambda c: facts(c).update(format_version=3), "format_version 3"),
         (lambda c: facts(c).pop("format_version"), "format_version None"),
         (lambda c: facts(c).pop("lattice"), "wrong lattice"),
         (lambda c: facts(c).update(surprise=1), "wrong surprise"),

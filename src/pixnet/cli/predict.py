@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pixnet.cli.options import Device, DeviceOption, OverwriteOption
-from pixnet.cli.progress import Progress
+from pixnet.cli.progress import Progress, clock_time
 from pixnet.errors import PixNetWarning
 
 if TYPE_CHECKING:
@@ -25,9 +26,15 @@ def predict(
         float | None, typer.Option(metavar="X", help="um per pixel of the image, where it does not say so itself.")
     ] = None,
     device: DeviceOption = Device.auto,
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Threads that read the slide ahead.")] = 1,
+    no_tissue_mask: Annotated[bool, typer.Option("--no-tissue-mask", help="Compute bare glass too.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished field.")] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Predict the dense expression field of a slide."""
+    """Predict the dense expression field of a slide.
+
+    The field grows in FIELD.partial and takes its place when it is complete. Kill it at any time: --resume goes on.
+    """
     from pixnet.slide import Slide
 
     image = Slide.open(slide, mpp)
@@ -37,16 +44,41 @@ def predict(
     _check_stain(image, trained.card)
     megapixels = image.width_um * image.height_um / trained.config.network.mpp**2 / 1e6
     with Progress() as progress:
-
-        def tell(done: int, total: int) -> None:
-            progress("predict", done, total, f"{megapixels * done / total:.1f} of {megapixels:.1f} megapixels")
-
-        field = trained.predict(image, out, device=device.value, overwrite=overwrite, progress=tell)
+        field = trained.predict(
+            image,
+            out,
+            tissue_mask=not no_tissue_mask,
+            workers=workers,
+            device=device.value,
+            resume=resume,
+            overwrite=overwrite,
+            progress=_told(progress, megapixels),
+        )
     height, width = field.grid.shape
     typer.echo(
         f"Field: {out} ({width} x {height} cells of {field.grid.pitch_um:g} um, {len(field.genes)} genes; "
         f"{image.mpp:.4g} um per pixel from {image.mpp_source})"
     )
+
+
+def _told(progress: Progress, megapixels: float) -> Callable[[int, int], None]:
+    """Tell speed and time left; blocks that an earlier run has done count for neither."""
+    start, before = time.monotonic(), -1
+
+    def tell(done: int, total: int) -> None:
+        nonlocal before, start
+        if before < 0:
+            start, before = time.monotonic(), done
+        words = f"slide of {megapixels:.1f} megapixels"
+        if done > before:
+            seconds = time.monotonic() - start
+            speed = megapixels * (done - before) / total / seconds
+            words = f"{speed:.2f} of {megapixels:.1f} megapixels a second"
+            if done < total:
+                words += f", {clock_time(seconds * (total - done) / (done - before))} left"
+        progress("predict", done, total, words)
+
+    return tell
 
 
 def _check_stain(slide: Slide, card: Mapping[str, Any]) -> None:

@@ -77,11 +77,12 @@ class Progress:
         if at_end or now - self._told >= _EVERY_SECONDS:
             self._stage = (stage, done >= total)
             self._told = now
-            parts = [f"{stage} {done}/{total}", words, f"{_clock_time(now - self._start)} elapsed"]
+            parts = [f"{stage} {done}/{total}", words, f"{clock_time(now - self._start)} elapsed"]
             print(", ".join(part for part in parts if part), file=self._stream, flush=True)
 
 
-def _clock_time(seconds: float) -> str:
+def clock_time(seconds: float) -> str:
+    """Give seconds as people read them: 1:05, or 2:01:05."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,30 +1,33 @@
-"""From a slide to its expression field, tile by tile."""
+"""From a slide to its expression field, block by block."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 import pixnet
 from pixnet.errors import FieldError, PixNetWarning
+from pixnet.field.background import Background
 from pixnet.field.field import ExpressionField
 from pixnet.field.head import LinearHead
-from pixnet.field.scaling import LatentWriter
-from pixnet.field.store import Attributes, LatticeFacts, SlideFacts, create_arrays, data_files, finish
+from pixnet.field.pipeline import WriteBehind, read_ahead
+from pixnet.field.scaling import Outgrown, Scale
+from pixnet.field.store import FORMAT_VERSION, Attributes, LatticeFacts, Level, SlideFacts
+from pixnet.field.unfinished import Facts, Unfinished, claimed, partial_folder
+from pixnet.field.writing import create_arrays, data_files, finish, open_levels, write_coarser_levels
 from pixnet.grid import Box, Lattice, round_up
 from pixnet.slide import Slide
 
 Latent = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""From a tile's core and halo, (H, W, 3) RGB, to the latent cells of its core, (C, h, w)."""
+"""From a block's core and halo, (H, W, 3) RGB, to the latent cells of its core, (C, h, w)."""
 
 
 def build_field(
@@ -38,13 +41,18 @@ def build_field(
     core: int = 2048,
     card: dict[str, Any],
     dtype: str = "float16",
+    tissue_mask: bool = True,
+    workers: int = 1,
+    seam_error: float | None = None,
+    resume: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExpressionField:
     """Compute the latent field of a slide and keep it in a store.
 
-    Memory is needed for one tile, whatever the size of the slide. The store appears at `out` once it is complete;
-    until then it grows in a hidden folder beside it.
+    Memory is needed for a few blocks, whatever the size of the slide. The store grows in a folder `NAME.partial`
+    beside its place and takes the place when it is complete; if the process is killed, `resume` goes on with it, and
+    gives the same bytes as an unbroken run.
 
     Parameters
     ----------
@@ -55,21 +63,30 @@ def build_field(
     finest
         Side of a field cell, in lattice pixels; divides the stride.
     latent
-        The network without its head. Must give the same values however the tiles are cut.
+        The network without its head. Must give the same values however the blocks are cut.
     head
         The linear head, with as many channels as `latent` gives.
     out
         Folder to write.
     core
-        Side of a tile in lattice pixels, rounded up to a multiple of the stride. Changes speed and memory only.
+        Side of a block in lattice pixels, rounded up to a multiple of the stride. Changes speed and memory only.
     card
         The model card; anything that JSON can hold.
     dtype
         `"float16"` (with a scale per channel) or `"float32"`.
+    tissue_mask
+        Whether background is left out; see `pixnet.field.background`.
+    workers
+        Blocks that are read ahead, each in a thread of its own.
+    seam_error
+        What is known of the difference that the cut into blocks makes, as a share of the largest value; kept in the
+        store.
+    resume
+        Go on with an unfinished field made from the same slide, model and options; begin if there is none.
     overwrite
-        Whether a field that exists at `out` is replaced.
+        Whether a field that exists at `out` is replaced, and an unfinished one thrown away.
     progress
-        Called after each tile with the number of tiles done and of all tiles.
+        Called at the start and after each block with the number of blocks computed, and of all that hold tissue.
 
     Returns
     -------
@@ -79,9 +96,11 @@ def build_field(
     Raises
     ------
     FieldError
-        If something is at `out` already, if the slide has no valid pixel, or if the latent values are not finite.
+        If something is at `out` already or another process writes there, if the slide has no valid pixel or no tissue,
+        if the latent values are not finite, if an unfinished field was begun from something else, or if the disk is
+        full.
     ValueError
-        If `finest`, `dtype`, the card or what `latent` gives does not fit the rest.
+        If `finest`, `dtype`, `workers`, the card or what `latent` gives does not fit the rest.
 
     Warns
     -----
@@ -93,42 +112,40 @@ def build_field(
         raise ValueError(f"cells of {finest} pixels do not divide the stride of {lattice.stride}")
     if dtype not in ("float16", "float32"):
         raise ValueError(f"a field is stored in float16 or float32, not {dtype!r}")
-    card = json.loads(json.dumps(card, allow_nan=False))  # fails now rather than after the last tile
-    grid = lattice.grid(finest)
-    failed_before = slide.no_data_reads
-    with _replacing(out, overwrite) as path:
-        latent_array, valid_array = create_arrays(path, grid.shape, head, np.dtype(dtype))
-        writer = LatentWriter(latent_array)
-        tiles = list(lattice.tiles(round_up(core, lattice.stride)))
-        empty = True
-        for done, box in enumerate(tiles, start=1):
-            rgb, mask = slide.read_box(box.grown(lattice.halo), lattice.mpp)
-            valid = _valid_share(mask, lattice.halo, finest)
-            if valid.any():
-                row, col = box.row // finest, box.col // finest
-                values = _checked(latent(rgb), (head.channels, *valid.shape), slide, box, lattice)
-                # Cells without data are zero wherever they lie, as those of a skipped tile are.
-                writer.write(row, col, np.where(valid > 0, values, np.float32(0)))
-                valid_array[row : row + valid.shape[0], col : col + valid.shape[1]] = valid.astype(np.float16)
-                empty = False
-            if progress is not None:
-                progress(done, len(tiles))
-        if empty:
-            raise FieldError(f"{slide.path or slide.name} holds no valid pixel, so it has no field. Check the file.")
-        failed = slide.no_data_reads - failed_before
+    if workers < 1:
+        raise ValueError(f"at least one thread must read, not {workers}")
+    card = json.loads(json.dumps(card, allow_nan=False))  # fails now rather than after the last block
+    core = round_up(min(core, max(lattice.height, lattice.width)), lattice.stride)
+    options = {"block": core, "number format": dtype, "tissue mask": tissue_mask}
+    facts = _facts(slide, lattice, finest, head, card) | options
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    if resume and _is_finished(out, digest):
+        return ExpressionField.open(out)
+    with claimed(out, facts, resume=resume, overwrite=overwrite) as unfinished:
+        background = Background(slide, lattice, finest, keep_all=not tissue_mask)
+        builder = _Builder(slide, lattice, finest, latent, head, core, np.dtype(dtype), background, unfinished)
+        scale = builder.run(workers, progress or (lambda *_: None))
+        levels = open_levels(unfinished.store)
+        write_coarser_levels(levels)
+        failed = sum(line["failed"] for line in unfinished.log)
         attributes = Attributes(
             pixnet_version=pixnet.__version__,
-            pitch_um=grid.pitch_um,
+            pitch_um=builder.grid.pitch_um,
             head=head.kind,
             units=head.units,
             genes=head.genes,
-            scale=writer.scale,
+            scale=scale,
             lattice=_lattice_facts(lattice, finest),
             slide=_slide_facts(slide, failed),
+            levels=len(levels),
+            tissue_mask=tissue_mask,
+            seam_error=seam_error,
+            made_from=digest,
             card=card,
-            files=data_files(path),
+            files=data_files(unfinished.store),
         )
-        finish(path, attributes)
+        finish(unfinished.store, attributes)
+        unfinished.finish()
     if failed:
         warnings.warn(
             f"{slide.path or slide.name}: {failed} reads failed; their pixels are kept as no data in {out}.",
@@ -138,26 +155,157 @@ def build_field(
     return ExpressionField.open(out)
 
 
+class _Read(NamedTuple):
+    """A block as it was read: pixels with the halo, valid share of the core's cells, and how many reads failed."""
+
+    rgb: NDArray[np.uint8]
+    valid: NDArray[np.float32]
+    failed: int
+
+
+class _Builder:
+    """Computes the blocks that an unfinished field still lacks."""
+
+    def __init__(
+        self,
+        slide: Slide,
+        lattice: Lattice,
+        finest: int,
+        latent: Latent,
+        head: LinearHead,
+        core: int,
+        dtype: np.dtype[Any],
+        background: Background,
+        unfinished: Unfinished,
+    ) -> None:
+        self.slide, self.lattice, self.finest, self.latent, self.head = slide, lattice, finest, latent, head
+        self.dtype, self.background, self.unfinished = dtype, background, unfinished
+        self.grid = lattice.grid(finest)
+        self.block = core // finest
+        self.boxes = list(lattice.tiles(core))
+        self.with_tissue = [bool(background.tissue(*self._cells(box)).any()) for box in self.boxes]
+
+    def run(self, workers: int, progress: Callable[[int, int], None]) -> tuple[float, ...]:
+        """Compute and write all blocks; gives the channels' factors."""
+        exponent: list[int | None] = [None] * self.head.channels
+        while True:
+            if not self.unfinished.begun:
+                create_arrays(self.unfinished.store, self.grid, self.block, self.head, self.dtype)
+                self.unfinished.begin()
+                self._note(None, exponent)
+            try:
+                return self._run(workers, progress)
+            except Outgrown as grown:
+                # So rare that a second run is cheaper than anything that would have to mend what is written.
+                self.unfinished.clear()
+                exponent = grown.exponent
+
+    def _run(self, workers: int, progress: Callable[[int, int], None]) -> tuple[float, ...]:
+        log = self.unfinished.log
+        scale = Scale(self.dtype, log[-1]["exponent"])
+        finest = open_levels(self.unfinished.store)[0]
+        done = {line["block"] for line in log}
+        missing = [number for number in range(len(self.boxes)) if number not in done]
+        count, total = sum(self.with_tissue[number] for number in done if number is not None), sum(self.with_tissue)
+        progress(count, total)
+        with WriteBehind() as write:
+            for number, read in read_ahead(missing, self._read, workers):
+                values = self._values(number, read) if read is not None and read.valid.any() else None
+                write(self._write, number, read, values, finest, scale)
+                if read is not None:
+                    count += 1
+                    progress(count, total)
+        if not any(line.get("holds_data") for line in log):
+            raise FieldError(
+                f"{self.slide.path or self.slide.name} holds no valid pixel, so it has no field. Check the file."
+            )
+        return scale.factors
+
+    def _read(self, number: int) -> _Read | None:
+        """Read a block and its halo; None if it holds no tissue."""
+        if not self.with_tissue[number]:
+            return None
+        box, halo = self.boxes[number], self.lattice.halo
+        before = self.slide.no_data_reads_here
+        rgb, mask = self.slide.read_box(box.grown(halo), self.lattice.mpp)
+        valid = _valid_share(mask, halo, self.finest) * self.background.tissue(*self._cells(box))
+        return _Read(rgb, valid, self.slide.no_data_reads_here - before)
+
+    def _values(self, number: int, read: _Read) -> NDArray[np.float32]:
+        """Compute the latent values of a block, zero where there is no data or no tissue."""
+        box = self.boxes[number]
+        values = np.asarray(self.latent(read.rgb), np.float32)
+        shape = (self.head.channels, *read.valid.shape)
+        if values.shape != shape:
+            raise ValueError(f"the latent values of a block are {values.shape} where {shape} is expected")
+        if not np.isfinite(values).all():
+            raise FieldError(
+                f"{self.slide.path or self.slide.name}: the model gives values that are not finite for the block at "
+                f"x = {box.col * self.lattice.mpp:.0f} um, y = {box.row * self.lattice.mpp:.0f} um. "
+                "Its training may have diverged."
+            )
+        return np.where(read.valid > 0, values, np.float32(0))
+
+    def _write(
+        self, number: int, read: _Read | None, values: NDArray[np.float32] | None, level: Level, scale: Scale
+    ) -> None:
+        row, col, height, width = self._cells(self.boxes[number])
+        window = slice(row, row + height), slice(col, col + width)
+        if values is not None and read is not None:
+            level.latent[(slice(None), *window)] = scale.pack(values)
+            level.valid[window] = read.valid.astype(np.float16)
+        background = self.background.share(row, col, height, width)
+        if background.any():
+            level.background[window] = background.astype(np.float16)
+        holds_data = values is not None or bool(background.any())
+        self._note(number, scale.exponent, failed=read.failed if read else 0, holds_data=holds_data)
+
+    def _note(self, block: int | None, exponent: list[int | None], failed: int = 0, holds_data: bool = False) -> None:
+        self.unfinished.note(
+            {"block": block, "failed": failed, "holds_data": holds_data, "exponent": list(exponent)}
+        )  # fmt: skip
+
+    def _cells(self, box: Box) -> tuple[int, int, int, int]:
+        """Give row, column, height and width of a block in cells."""
+        return box.row // self.finest, box.col // self.finest, box.height // self.finest, box.width // self.finest
+
+
 def _valid_share(mask: NDArray[np.bool_], halo: int, finest: int) -> NDArray[np.float32]:
-    """Give the share of valid pixels in each cell of a tile's core."""
+    """Give the share of valid pixels in each cell of a block's core."""
     core = mask[halo : mask.shape[0] - halo, halo : mask.shape[1] - halo]
     height, width = core.shape[0] // finest, core.shape[1] // finest
     share: NDArray[np.float32] = core.reshape(height, finest, width, finest).mean(axis=(1, 3), dtype=np.float32)
     return share
 
 
-def _checked(
-    values: NDArray[np.float32], shape: tuple[int, ...], slide: Slide, box: Box, lattice: Lattice
-) -> NDArray[np.float32]:
-    values = np.asarray(values, np.float32)
-    if values.shape != shape:
-        raise ValueError(f"the latent values of a tile are {values.shape} where {shape} is expected")
-    if not np.isfinite(values).all():
-        raise FieldError(
-            f"{slide.path or slide.name}: the model gives values that are not finite for the tile at "
-            f"x = {box.col * lattice.mpp:.0f} um, y = {box.row * lattice.mpp:.0f} um. Its training may have diverged."
-        )
-    return values
+def _is_finished(out: Path, digest: str) -> bool:
+    """Whether the very field that is asked for stands at `out`."""
+    if not out.is_dir():
+        return False
+    try:
+        same = ExpressionField.open(out).attributes.made_from == digest
+    except FieldError:
+        return False
+    folder = partial_folder(out)
+    if same and folder.is_dir() and not (folder / "store").exists():
+        shutil.rmtree(folder, ignore_errors=True)  # killed after the last step, while it cleaned up
+    return same
+
+
+def _facts(slide: Slide, lattice: Lattice, finest: int, head: LinearHead, card: dict[str, Any]) -> Facts:
+    """Give what decides every byte of a field."""
+    model = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
+    for array in (head.W, head.b):
+        model.update(array.tobytes())
+    return {
+        "slide": slide.fingerprint(),
+        "pixel size": slide.mpp,
+        "model": model.hexdigest(),
+        "working resolution": lattice.mpp,
+        "lattice": [lattice.stride, lattice.halo, finest],
+        "version of pixnet": pixnet.__version__,
+        "version of the format": FORMAT_VERSION,
+    }
 
 
 def _lattice_facts(lattice: Lattice, finest: int) -> LatticeFacts:
@@ -182,30 +330,3 @@ def _slide_facts(slide: Slide, failed: int) -> SlideFacts:
         width_px=slide.shape[1],
         no_data_reads=failed,
     )
-
-
-@contextmanager
-def _replacing(out: Path, overwrite: bool) -> Iterator[Path]:
-    """Give a fresh path beside `out` to write a store to; it takes the place of `out` if nothing fails."""
-    if out.exists() or out.is_symlink():
-        if not overwrite:
-            raise FieldError(f"{out} exists already. Give another place, or ask to overwrite it.")
-        # To overwrite means a field, not whatever folder a slip of the hand names.
-        if not out.is_dir() or (any(out.iterdir()) and not (out / "zarr.json").is_file()):
-            raise FieldError(f"{out} is not an expression field, so it is not overwritten. Give another place.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    try:
-        # A folder inside, because mkdtemp's own is closed to the group whatever the umask says.
-        path, old = workplace / "new", workplace / "old"
-        yield path
-        if out.exists():
-            out.rename(old)
-        try:
-            path.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)

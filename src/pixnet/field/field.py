@@ -85,12 +85,12 @@ class ExpressionField:
     @property
     def latent(self) -> zarr.Array[Any]:
         """(C, H, W) array on disk, to be multiplied with the scale of each channel; `read` does so."""
-        return self._store.latent
+        return self._store.levels[0].latent
 
     @property
     def valid(self) -> zarr.Array[Any]:
-        """(H, W) array on disk: share of each cell that holds data, 0 to 1."""
-        return self._store.valid
+        """(H, W) array on disk: share of each cell that holds data and is no background, 0 to 1."""
+        return self._store.levels[0].valid
 
     def __repr__(self) -> str:
         height, width = self.grid.shape

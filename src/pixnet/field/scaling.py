@@ -1,65 +1,65 @@
-"""Writing the latent field as float16 without losing large or small values."""
+"""Latent values as float16, without losing large or small ones."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-_ROOM = 15  # powers of two by which a later tile may exceed the channel's first one; float16 ends below 2^16
+_ROOM = 15  # powers of two by which a later block may exceed the channel's first one; float16 ends below 2^16
 
 
-class LatentWriter:
-    """Writes tiles of D into an array, in float16 divided by a scale per channel, or in float32 as they are.
+class Outgrown(Exception):  # noqa: N818  no error to anybody but the one who chose the scale
+    """A channel exceeds its scale; `exponent` holds those that all values so far would fit in."""
 
-    A scale is a power of two, so dividing by it changes no digit: a stored value differs from the computed one by
-    float16's half step (2^-11 of itself), or by 2^-25 of the channel's largest value where it is tiny beside it. The
-    first tile in which a channel is not zero sets its scale. Where a later tile would overflow, the scale grows and
-    what is written already is written anew, so neither the order nor the size of tiles matters.
+    def __init__(self, exponent: list[int | None]) -> None:
+        super().__init__("a channel has outgrown its scale")
+        self.exponent = exponent
+
+
+class Scale:
+    """One factor a channel, by which latent values are divided before they are stored as float16.
+
+    A factor is a power of two, so dividing by it changes no digit: a stored value differs from the computed one by
+    float16's half step (2^-11 of itself), or by 2^-25 of the factor where it is tiny beside it. The first block in
+    which a channel is not zero sets its factor, and leaves room for values 2^15 times as large.
 
     Parameters
     ----------
-    array
-        (C, H, W) float16 or float32, empty.
+    dtype
+        float16, or float32, which is stored as it is.
+    exponent
+        Exponents of the factors; None where a channel has been zero so far.
     """
 
-    def __init__(self, array: zarr.Array[Any]) -> None:
-        self._array = array
-        self._exponent = np.zeros(array.shape[0], np.int32)
-        self._known = np.zeros(array.shape[0], bool)
+    def __init__(self, dtype: np.dtype[Any], exponent: Sequence[int | None]) -> None:
+        self._dtype = dtype
+        self.exponent = list(exponent)
 
     @property
-    def scale(self) -> tuple[float, ...]:
+    def factors(self) -> tuple[float, ...]:
         """Latent units per stored unit, for each channel."""
-        return tuple(float(value) for value in np.ldexp(1.0, self._exponent))
+        return tuple(float(np.ldexp(1.0, value or 0)) for value in self.exponent)
 
-    def write(self, row: int, col: int, latent: NDArray[np.float32]) -> None:
-        """Write the finite values (C, h, w) of the cells from (row, col) on."""
-        window = slice(None), slice(row, row + latent.shape[1]), slice(col, col + latent.shape[2])
-        if self._array.dtype == np.float16:
-            self._fit(np.abs(latent).max(axis=(1, 2)))
-            latent = np.ldexp(latent, -self._exponent[:, None, None])
-        self._array[window] = latent.astype(self._array.dtype)
+    def pack(self, latent: NDArray[np.float32]) -> NDArray[Any]:
+        """Give finite values (C, h, w) as they are stored.
 
-    def _fit(self, peak: NDArray[np.float32]) -> None:
-        """Choose the scales of channels first seen, and let those grow that are too small for a peak."""
-        exponent = np.frexp(peak)[1]  # peak < 2^exponent
-        new = ~self._known & (peak > 0)
-        self._exponent[new] = exponent[new]
-        self._known |= new
-        growth = np.where(self._known & (exponent > self._exponent + _ROOM), exponent - self._exponent, 0)
-        if growth.any():
-            self._rescale(growth)
-
-    def _rescale(self, growth: NDArray[Any]) -> None:
-        _, height, width = self._array.shape
-        _, down, across = self._array.shards or self._array.chunks
-        for row in range(0, height, down):
-            for col in range(0, width, across):
-                window = slice(None), slice(row, row + down), slice(col, col + across)
-                block = np.asarray(self._array[window])
-                if block.any():
-                    self._array[window] = np.ldexp(block, -growth[:, None, None]).astype(block.dtype)
-        self._exponent += growth.astype(np.int32)
+        Raises
+        ------
+        Outgrown
+            If a channel does not fit any more.
+        """
+        if self._dtype != np.float16:
+            return latent.astype(self._dtype, copy=False)
+        peak = np.maximum(latent.max(axis=(1, 2)), -latent.min(axis=(1, 2)))
+        for channel in np.flatnonzero(peak):
+            exponent = int(np.frexp(peak[channel])[1])  # peak < 2^exponent
+            known = self.exponent[channel]
+            if known is None:
+                self.exponent[channel] = exponent
+            elif exponent > known + _ROOM:
+                raise Outgrown([*self.exponent[:channel], exponent, *self.exponent[channel + 1 :]])
+        factors = np.array(self.factors, np.float32)
+        return (latent / factors[:, None, None]).astype(self._dtype)

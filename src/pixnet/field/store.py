@@ -9,25 +9,20 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pydantic
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import ZstdCodec
 
 from pixnet.errors import FieldError, first_line
 from pixnet.field.head import HeadKind, LinearHead
 from pixnet.grid import Box, Grid, Lattice
 
-FORMAT_VERSION: Literal[1] = 1
-_KEY = "pixnet"
-_CHUNK = 128  # side of a chunk, in cells; a chunk holds all channels, for a gene and a region need them all
-_CHUNK_BYTES = 4 << 20  # chunks of many channels get shorter sides
-_CHUNKS_PER_SHARD = 4  # along a side: few files, and a tile of 2048 px at stride 4 is one shard
+FORMAT_VERSION: Literal[2] = 2
+KEY = "pixnet"
 _BLOCK_VALUES = 1 << 24  # latent values worked on at a time: 128 MB in float64
-_EDGES = ("y", "x")
 
 
 class _Strict(pydantic.BaseModel):
@@ -66,7 +61,7 @@ class LatticeFacts(_Strict):
 class Attributes(_Strict):
     """Everything about a field that is not an array."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     pixnet_version: str
     pitch_um: float = pydantic.Field(gt=0)
     head: HeadKind
@@ -75,8 +70,30 @@ class Attributes(_Strict):
     scale: tuple[float, ...]
     lattice: LatticeFacts
     slide: SlideFacts
+    levels: int = pydantic.Field(gt=0)
+    tissue_mask: bool
+    seam_error: float | None
+    made_from: str
     card: dict[str, Any]
     files: dict[str, int]
+
+
+class Level(NamedTuple):
+    """The arrays of one level of the pyramid, on disk.
+
+    Attributes
+    ----------
+    latent
+        (C, H, W); D is `latent * scale[:, None, None]`.
+    valid
+        (H, W), share of each cell that is integrated over: holds data and is not background. 0 to 1.
+    background
+        (H, W), share of each cell that holds data but was left out as background.
+    """
+
+    latent: zarr.Array[Any]
+    valid: zarr.Array[Any]
+    background: zarr.Array[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,21 +108,18 @@ class FieldStore:
         What it says about itself.
     head
         The linear head.
-    latent
-        (C, H, W) array on disk; D is `latent * scale[:, None, None]`.
-    valid
-        (H, W) array on disk: share of each cell that holds data, 0 to 1.
+    levels
+        The pyramid, finest level first.
     """
 
     path: Path
     attributes: Attributes
     head: LinearHead
-    latent: zarr.Array[Any]
-    valid: zarr.Array[Any]
+    levels: tuple[Level, ...]
 
     @property
     def grid(self) -> Grid:
-        """Grid of the cells, in um."""
+        """Grid of the finest cells, in um."""
         return self.attributes.lattice.grid
 
     @property
@@ -113,7 +127,11 @@ class FieldStore:
         """(C,) latent units per stored unit, powers of two."""
         return np.array(self.attributes.scale)
 
-    def read(self, box: Box) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    def level_grid(self, level: int) -> Grid:
+        """Give the grid of a level's cells, in um."""
+        return level_grid(self.grid, level)
+
+    def read(self, box: Box, level: int = 0) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Give the stored latent values (C, h, w), not scaled, and the valid shares (h, w) of a box of cells.
 
         Raises
@@ -121,77 +139,32 @@ class FieldStore:
         FieldError
             If the file's bytes turn out to be damaged.
         """
-        window = slice(box.row, box.row + box.height), slice(box.col, box.col + box.width)
-        return _values(self.path, self.latent, (slice(None), *window)), _values(self.path, self.valid, window).astype(
-            np.float32
-        )
+        arrays, window = self.levels[level], _window(box)
+        latent = _values(self.path, arrays.latent, (slice(None), *window))
+        return latent, _values(self.path, arrays.valid, window).astype(np.float32)
+
+    def read_background(self, box: Box, level: int = 0) -> NDArray[np.float32]:
+        """Give the background's shares (h, w) of a box of cells; FieldError as `read`."""
+        return _values(self.path, self.levels[level].background, _window(box)).astype(np.float32)
 
     def blocks(self) -> Iterator[Box]:
         """Cut the field into boxes of cells that are cheap to read and small enough to work on."""
         height, width = self.grid.shape
-        chunk = self.latent.chunks[1]
+        chunk = self.levels[0].latent.chunks[1]
         side = max(math.isqrt(_BLOCK_VALUES // (self.head.channels + 1)) // chunk, 1) * chunk
         for row in range(0, height, side):
             for col in range(0, width, side):
                 yield Box(row, col, min(side, height - row), min(side, width - col))
 
 
-def create_arrays(
-    path: Path, shape: tuple[int, int], head: LinearHead, dtype: np.dtype[Any]
-) -> tuple[zarr.Array[Any], zarr.Array[Any]]:
-    """Begin a store: give its empty arrays `latent` and `valid`, with W and b written beside them."""
-    channels = head.channels
-    side = _CHUNK
-    while side > 32 and channels * side**2 * dtype.itemsize > _CHUNK_BYTES:
-        side //= 2
-    shard = side * _CHUNKS_PER_SHARD
-    group = zarr.create_group(path, zarr_format=3)
-
-    def create(name: str, size: tuple[int, ...], kind: Any, chunks: Any, shards: Any, axes: Any) -> zarr.Array[Any]:
-        return group.create_array(
-            name,
-            shape=size,
-            dtype=kind,
-            chunks=chunks,
-            shards=shards,
-            dimension_names=axes,
-            fill_value=0,
-            # A changed byte is then an error and not a wrong number.
-            compressors=ZstdCodec(level=1, checksum=True),
-        )
-
-    latent = create(
-        "latent", (channels, *shape), dtype, (channels, side, side), (channels, shard, shard), ("c", *_EDGES)
-    )
-    valid = create("valid", shape, np.float16, (side, side), (shard, shard), _EDGES)
-    create("W", head.W.shape, np.float32, head.W.shape, None, ("c", "gene"))[:] = head.W
-    create("b", head.b.shape, np.float32, head.b.shape, None, ("gene",))[:] = head.b
-    return latent, valid
+def level_grid(finest: Grid, level: int) -> Grid:
+    """Give the grid of a level of the pyramid: each cell is four of the level before."""
+    height, width = (-(-side // 2**level) for side in finest.shape)
+    return Grid(finest.x_um, finest.y_um, finest.pitch_um * 2**level, height, width)
 
 
-def data_files(path: Path) -> dict[str, int]:
-    """Give all files of a store but its top metadata, each with its size in bytes."""
-    files = (file for file in path.rglob("*") if file.is_file() and file != path / "zarr.json")
-    return {file.relative_to(path).as_posix(): file.stat().st_size for file in sorted(files)}
-
-
-def finish(path: Path, attributes: Attributes) -> None:
-    """Write the attributes, which make the store complete."""
-    pitch = attributes.pitch_um
-    transforms: list[dict[str, Any]] = [
-        {"type": "scale", "scale": [1.0, pitch, pitch]},
-        # OME-NGFF places a pixel's centre; the slide's frame begins at its corner.
-        {"type": "translation", "translation": [0.0, pitch / 2, pitch / 2]},
-    ]
-    axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}]
-    axes += [{"name": name, "type": "space", "unit": "micrometer"} for name in _EDGES]
-    dataset = {"path": "latent", "coordinateTransformations": transforms}
-    multiscales = [{"name": attributes.slide.name, "axes": axes, "datasets": [dataset]}]
-    everything: dict[str, Any] = {
-        "ome": {"version": "0.5", "multiscales": multiscales},
-        _KEY: attributes.model_dump(mode="json"),
-    }
-    zarr.open_group(path, mode="r+", zarr_format=3).attrs.put(everything)
+def _window(box: Box) -> tuple[slice, slice]:
+    return slice(box.row, box.row + box.height), slice(box.col, box.col + box.width)
 
 
 def open_store(path: Path) -> FieldStore:
@@ -208,7 +181,7 @@ def open_store(path: Path) -> FieldStore:
         raise FieldError(f"{path} is not an expression field (it has no zarr.json). Predict the slide again.")
     try:
         group = zarr.open_group(path, mode="r", zarr_format=3)
-        stored = group.attrs.asdict().get(_KEY)
+        stored = group.attrs.asdict().get(KEY)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FieldError(f"{path}/zarr.json cannot be read ({first_line(error)}). Predict the slide again.") from None
     if not isinstance(stored, dict):
@@ -228,14 +201,16 @@ def open_store(path: Path) -> FieldStore:
         place = ".".join(str(part) for part in first["loc"])
         raise _altered(path, f"its metadata have a wrong {place} ({first['msg']})") from None
     _check_files(path, attributes.files)
-    arrays = {name: _array(path, group, name) for name in ("latent", "valid", "W", "b")}
+    names = [f"{name}/{level}" for level in range(attributes.levels) for name in Level._fields]
+    arrays = {name: _array(path, group, name) for name in ("W", "b", *names)}
     _check_shapes(path, attributes, arrays)
     try:
         weights, baseline = (_values(path, arrays[name], ...) for name in ("W", "b"))
         head = LinearHead(attributes.head, attributes.genes, weights, baseline, attributes.units)
     except FieldError as error:
         raise _altered(path, str(error).rstrip(".")) from None
-    return FieldStore(path, attributes, head, arrays["latent"], arrays["valid"])
+    levels = (Level(*(arrays[f"{name}/{level}"] for name in Level._fields)) for level in range(attributes.levels))
+    return FieldStore(path, attributes, head, tuple(levels))
 
 
 def _check_files(path: Path, files: dict[str, int]) -> None:
@@ -253,8 +228,11 @@ def _check_shapes(path: Path, attributes: Attributes, arrays: dict[str, zarr.Arr
     facts = attributes.lattice
     if facts.stride % facts.finest or not math.isclose(attributes.pitch_um, facts.mpp * facts.finest, rel_tol=1e-9):
         raise _altered(path, f"its pitch of {attributes.pitch_um:g} um contradicts its lattice")
-    channels, outputs, shape = len(attributes.scale), len(attributes.genes), facts.grid.shape
-    expected = {"latent": (channels, *shape), "valid": shape, "W": (channels, outputs), "b": (outputs,)}
+    channels, outputs = len(attributes.scale), len(attributes.genes)
+    expected: dict[str, tuple[int, ...]] = {"W": (channels, outputs), "b": (outputs,)}
+    for level in range(attributes.levels):
+        shape = level_grid(facts.grid, level).shape
+        expected |= {f"latent/{level}": (channels, *shape), f"valid/{level}": shape, f"background/{level}": shape}
     for name, size in expected.items():
         if arrays[name].shape != size:
             raise _altered(path, f"its array {name} is {arrays[name].shape} where {size} is expected")
@@ -278,7 +256,7 @@ def _values(path: Path, array: zarr.Array[Any], window: Any) -> NDArray[Any]:
     try:
         return np.asarray(array[window])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise _altered(path, f"its array {array.basename} is damaged ({first_line(error)})") from None
+        raise _altered(path, f"its array {array.path} is damaged ({first_line(error)})") from None
 
 
 def _altered(path: Path, found: str) -> FieldError:

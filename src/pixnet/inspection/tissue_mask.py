@@ -36,9 +36,7 @@ class TissueMask:
     def __init__(self, slide: Slide) -> None:
         self.rgb, self.um_per_px = slide.thumbnail(_SIDE_PX)
         self.px_per_px = self.um_per_px / slide.mpp
-        saturation = _saturation(self.rgb)
-        self.threshold = float(np.clip(_otsu(saturation), _LEAST, _MOST))
-        self.mask: NDArray[np.bool_] = ndimage.median_filter(saturation, 3) > self.threshold
+        self.mask, self.threshold = tissue_pixels(self.rgb)
         self._share: tuple[int, Floats] | None = None
 
     def holds(self, xy_um: NDArray[np.float64], width_um: float) -> NDArray[np.bool_]:
@@ -60,6 +58,25 @@ class TissueMask:
         held = np.zeros(len(xy_um), bool)
         held[inside] = share[rows[inside], cols[inside]] >= _ENOUGH
         return held
+
+
+def tissue_pixels(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], float]:
+    """Say which pixels of a picture are tissue.
+
+    Parameters
+    ----------
+    rgb
+        (h, w, 3), some 5 to 50 um per pixel.
+
+    Returns
+    -------
+    mask, threshold
+        (h, w), and the saturation from which on a pixel counts as tissue.
+    """
+    saturation = _saturation(rgb)
+    threshold = float(np.clip(_otsu(saturation), _LEAST, _MOST))
+    mask: NDArray[np.bool_] = ndimage.median_filter(saturation, 3) > threshold
+    return mask, threshold
 
 
 def _saturation(rgb: NDArray[np.uint8]) -> Floats:
