@@ -26,6 +26,7 @@ from pixnet.readers.visium_hd import read_visium_hd
 
 _GENES, _ENTRIES = 18_000, 12  # genes in the panel and in a bin
 _MPP, _TURN = 2.0, math.radians(1.0)  # the image only has to be there
+_LEAN = 1.3e-7  # perspective per pixel, as a real chip has
 _ROWS = 256  # rows of bins written at a time
 
 
@@ -73,17 +74,19 @@ def _write_positions(path: Path, side: int, pixel_side: float) -> None:
     for top in range(0, side, _ROWS):
         row, col = (i.ravel() for i in np.mgrid[top : min(top + _ROWS, side), 0:side])
         across, down = (col + 0.5) * pixel_side, (row + 0.5) * pixel_side
+        x = side * pixel_side * math.sin(_TURN) + math.cos(_TURN) * across - math.sin(_TURN) * down
+        y = math.sin(_TURN) * across + math.cos(_TURN) * down
+        depth = 1 + _LEAN * x
         table = pa.table(
             {
                 "barcode": pa.array(_barcodes(row, col)).cast(pa.string()),
                 "in_tissue": np.ones(len(row), np.int32),
                 "array_row": row.astype(np.int32),
                 "array_col": col.astype(np.int32),
-                "pxl_row_in_fullres": math.sin(_TURN) * across + math.cos(_TURN) * down,
-                "pxl_col_in_fullres": side * pixel_side * math.sin(_TURN) + math.cos(_TURN) * across
-                - math.sin(_TURN) * down,
+                "pxl_row_in_fullres": y / depth,
+                "pxl_col_in_fullres": x / depth,
             }
-        )  # fmt: skip
+        )
         writer = writer or pq.ParquetWriter(path, table.schema)
         writer.write_table(table)
     writer.close()

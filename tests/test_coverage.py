@@ -196,13 +196,19 @@ def test_a_disk_far_from_everything_has_no_entries() -> None:
 
 
 def corners(squares: Squares) -> list[shapely.Geometry]:
-    """The definition: corner at origin + R @ (c * side, r * side)."""
+    """The definition: corner at origin + R @ (c * side, r * side), then the perspective."""
     angle = math.radians(squares.angle_deg)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     unit = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
     places = np.stack([squares.cols, squares.rows], axis=1)[:, None, :] + unit
     points = (places * squares.side_um) @ turn.T + [squares.x_um, squares.y_um]
+    if squares.perspective is not None:
+        seen = np.concatenate([points, np.ones((*points.shape[:2], 1))], axis=2) @ squares.perspective.T
+        points = seen[..., :2] / seen[..., 2:]
     return [shapely.Polygon(corner) for corner in points]
+
+
+PERSPECTIVE = np.array([[1.01, 0.02, 3.0], [-0.015, 0.99, -1.0], [1.5e-4, -1e-4, 1.0]])
 
 
 @settings(deadline=None)
@@ -215,6 +221,15 @@ def corners(squares: Squares) -> list[shapely.Geometry]:
 )
 def test_squares_against_shapely(side: float, pitch: float, angle: float, x: float, y: float) -> None:
     squares = Squares(x, y, side, rows=[0, 0, 1, -2, 3], cols=[0, 1, 0, -1, 3], angle_deg=angle)
+    check_against_shapely(squares, corners(squares), Grid(1.0, 2.0, pitch, 8, 9))
+
+
+@settings(deadline=None)
+@given(st.floats(0.3, 10), st.floats(0.7, 5), st.floats(-400, 400), st.floats(-5, 25), st.floats(-5, 25))
+def test_squares_seen_with_perspective_against_shapely(
+    side: float, pitch: float, angle: float, x: float, y: float
+) -> None:
+    squares = Squares(x, y, side, [0, 0, 1, -2, 3], [0, 1, 0, -1, 3], angle, PERSPECTIVE)
     check_against_shapely(squares, corners(squares), Grid(1.0, 2.0, pitch, 8, 9))
 
 
@@ -235,9 +250,10 @@ def test_squares_that_fit_the_grid_have_no_slivers() -> None:
 
 
 @pytest.mark.parametrize("angle", [0.0, 12.5])
-def test_a_tiling_covers_each_cell_once(angle: float) -> None:
+@pytest.mark.parametrize("perspective", [None, PERSPECTIVE])
+def test_a_tiling_covers_each_cell_once(angle: float, perspective: NDArray[np.float64] | None) -> None:
     rows, cols = np.divmod(np.arange(60 * 60), 60)
-    squares = Squares(30.0, -40.0, 2.7, rows, cols, angle)
+    squares = Squares(30.0, -40.0, 2.7, rows, cols, angle, perspective)
     grid = Grid(60.0, 20.0, 1.9, 15, 14)
     total = squares.coverage(grid).sum(axis=0)
     np.testing.assert_allclose(total, grid.cell_area_um2, rtol=1e-12)
@@ -342,6 +358,7 @@ def every_kind() -> list[Regions]:
         Disks(rng.uniform(0, 40, (6, 2)), rng.uniform(1, 30, 6)),
         Squares(1.3, 2.1, 5.5, [0, 1, 4], [3, 2, 1]),
         Squares(1.3, 2.1, 5.5, [0, 1, 4], [3, 2, 1], angle_deg=20),
+        Squares(1.3, 2.1, 5.5, [0, 1, 4], [3, 2, 1], 20, PERSPECTIVE),
         Polygons([star, shapely.box(-5, -5, 10, 50)]),
         LabelMask(rng.integers(0, 4, (30, 25)), 2.5, 3.5, 0.7),
     ]
@@ -352,7 +369,10 @@ def shifted(regions: Regions, by: float) -> Regions:
         return Disks(regions.centers_um + by, regions.diameters_um)
     if isinstance(regions, Squares):
         x, y = regions.x_um + by, regions.y_um + by
-        return Squares(x, y, regions.side_um, regions.rows, regions.cols, regions.angle_deg)
+        perspective, move = regions.perspective, np.array([[1, 0, by], [0, 1, by], [0, 0, 1]])
+        if perspective is not None:
+            perspective = move @ perspective @ np.linalg.inv(move)
+        return Squares(x, y, regions.side_um, regions.rows, regions.cols, regions.angle_deg, perspective)
     if isinstance(regions, Polygons):
         return Polygons(shapely.transform(regions.shapes, lambda xy: xy + by))
     assert isinstance(regions, LabelMask)

@@ -90,6 +90,27 @@ def test_squares_turn_from_x_towards_y() -> None:
     np.testing.assert_allclose(turned.bounds_um, [[-math.sqrt(2), 0, math.sqrt(2), 2 * math.sqrt(2)]], atol=1e-15)
 
 
+def test_squares_seen_with_perspective_lie_where_it_puts_them() -> None:
+    matrix = np.array([[1.01, 0.02, 3.0], [-0.015, 0.99, -1.0], [4e-4, -3e-4, 1.0]])
+    squares = Squares(3.0, 4.0, 2.5, [2, -7, 30], [1, 12, 25], 30.0, matrix)
+    flat = Squares(3.0, 4.0, 2.5, [2, -7, 30], [1, 12, 25], 30.0)
+
+    def seen(xy: Any) -> Any:
+        mapped = np.column_stack([xy, np.ones(len(xy))]) @ matrix.T
+        return mapped[:, :2] / mapped[:, 2:]
+
+    np.testing.assert_allclose(squares.centers_um, seen(flat.centers_um))
+    turn = np.array([[math.cos(math.pi / 6), -0.5], [0.5, math.cos(math.pi / 6)]])
+    for index, (row, col) in enumerate(zip(squares.rows, squares.cols, strict=True)):
+        places = np.array([[col, row], [col + 1, row], [col + 1, row + 1], [col, row + 1]]) * 2.5
+        shape = shapely.Polygon(seen(places @ turn.T + [3.0, 4.0]))
+        assert squares.areas_um2[index] == pytest.approx(shape.area)
+        np.testing.assert_allclose(squares.bounds_um[index], shape.bounds)
+    same = Squares(3.0, 4.0, 2.5, [2, -7, 30], [1, 12, 25], 30.0, np.eye(3))
+    for name in ("centers_um", "areas_um2", "bounds_um"):
+        np.testing.assert_allclose(getattr(same, name), getattr(flat, name))
+
+
 @given(st.floats(-720, 720), st.integers(-5, 5), st.integers(-5, 5))
 def test_the_centre_of_a_square_is_the_middle_of_its_bounds(angle: float, row: int, col: int) -> None:
     squares = Squares(3.0, 4.0, 2.5, [row], [col], angle)
@@ -117,6 +138,12 @@ def test_a_tiling_goes_row_by_row_and_over_the_edge() -> None:
         ({"rows": [0.5]}, "rows must hold whole numbers"),
         ({"rows": [0, 1]}, "one pair for each square"),
         ({"rows": [[0]], "cols": [[0]]}, "one pair for each square"),
+        ({"perspective": [[1, 0], [0, 1]]}, r"perspective must be a \(3, 3\) matrix"),
+        ({"perspective": [[1, 0, 0], [0, math.nan, 0], [0, 0, 1]]}, "perspective holds 1 values"),
+        ({"perspective": [[1, 0.2, 0], [0, 1, 0], [0, 0, 1]]}, r"bends the lattice by 0\.2; it must be slight"),
+        ({"perspective": [[-1, 0, 0], [0, 1, 0], [0, 0, 1]]}, "bends the lattice by 2; it must be slight"),
+        ({"perspective": [[1, 0, 0], [0, 1, 0], [0.01, 0, 1]], "cols": [9]}, r"bends the lattice by 0\.\d+"),
+        ({"perspective": np.zeros((3, 3))}, "it must be slight"),
     ],
 )
 def test_squares_are_checked(arguments: dict[str, Any], says: str) -> None:
@@ -312,6 +339,7 @@ def every_kind() -> list[Regions]:
     return [
         Disks([[1, 2], [3, 4], [5, 6]], [1, 2, 3]),
         Squares(1.0, 2.0, 3.0, [0, 1, 2], [3, 4, 5], angle_deg=30),
+        Squares(1.0, 2.0, 3.0, [0, 1, 2], [3, 4, 5], 30, [[1, 0.01, 2], [0, 0.99, 3], [1e-3, 0, 1]]),
         Polygons([shapely.box(i, 0, 2 * i, 3) for i in (1, 2, 3)], names=["a", "b", "c"]),
         LabelMask(np.array([[1, 1, 2, 3], [0, 3, 3, 3]]), 1.0, 2.0, 3.0),
     ]

@@ -8,6 +8,7 @@ and with every area exact. Only cells that an edge touches are stored; the gaps 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,18 +55,20 @@ def add_edges(builder: CoverageBuilder, region: Ints, start_um: Floats, end_um: 
 
 
 def tilted_square_coverage(
-    x_um: float, y_um: float, side_um: float, angle_deg: float, rows: Ints, cols: Ints, grid: Grid
+    points: Callable[[NDArray[np.number], NDArray[np.number]], Floats],
+    side_um: float,
+    rows: Ints,
+    cols: Ints,
+    grid: Grid,
 ) -> sparse.csr_array[np.float64]:
-    """Areas of the squares of a lattice that is turned by any angle.
+    """Areas of the squares of a lattice that is turned by any angle, and perhaps seen with a little perspective.
 
     Parameters
     ----------
-    x_um, y_um
-        Corner of the lattice, in um.
+    points
+        Gives the (n, 2) x and y in um of places (row, col) of the lattice.
     side_um
-        Side of a square, in um.
-    angle_deg
-        Turn of the lattice about its corner, from x towards y.
+        Side of a square, in um; a square's sides may be a tenth longer.
     rows, cols
         Place of each square in the lattice, each (n,).
     grid
@@ -78,18 +81,15 @@ def tilted_square_coverage(
     """
     builder = CoverageBuilder(len(rows), grid)
     left, top, right, bottom = grid.bounds_um
-    center_x, center_y = lattice_points(x_um, y_um, side_um, angle_deg, rows + 0.5, cols + 0.5).T
-    reach = side_um * 0.7072
+    center_x, center_y = points(rows + 0.5, cols + 0.5).T
+    reach = side_um * 0.8  # half a diagonal, a tenth longer
     across = (center_x > left - reach) & (center_x < right + reach)
     chosen = np.flatnonzero(across & (center_y > top - reach) & (center_y < bottom + reach))
     pieces = min(8 + 6 * side_um / grid.pitch_um, BATCH)
     for part in batches(np.full(len(chosen), int(pieces))):
         square = chosen[part]
         row, col = rows[square], cols[square]
-        corners = [
-            lattice_points(x_um, y_um, side_um, angle_deg, row + below, col + beside)
-            for below, beside in ((0, 0), (0, 1), (1, 1), (1, 0))
-        ]
+        corners = [points(row + below, col + beside) for below, beside in ((0, 0), (0, 1), (1, 1), (1, 0))]
         start = np.stack(corners, axis=1)
         end = np.roll(start, -1, axis=1)
         add_edges(builder, np.repeat(square, 4), start.reshape(-1, 2), end.reshape(-1, 2))
@@ -105,6 +105,14 @@ def lattice_points(
     x = x_um + (math.cos(angle) * across - math.sin(angle) * down)
     y = y_um + (math.sin(angle) * across + math.cos(angle) * down)
     return np.stack([x, y], axis=1)
+
+
+def projected(xy: Floats, matrix: Floats) -> Floats:
+    """Give (n, 2) points through a 3 x 3 projective matrix."""
+    x, y = xy.T
+    # Term by term, so that a corner comes out the same whatever points it is computed with.
+    across, down, depth = (a * x + b * y + c for a, b, c in matrix)
+    return np.stack([across / depth, down / depth], axis=1)
 
 
 def _cut(item: Ints, low: Floats, high: Floats, axis: int, n_lines: int) -> tuple[Ints, Floats, Floats]:

@@ -6,20 +6,17 @@ coverage is analytic, with no supersampling, so the parts of a partition add up 
 
 from __future__ import annotations
 
-import math
-from typing import Self
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from pixnet.coverage import Floats, Ints, label_coverage, square_coverage
+from pixnet.coverage import Floats, Ints, label_coverage
 from pixnet.coverage_disks import disk_coverage
-from pixnet.coverage_edges import lattice_points, tilted_square_coverage
 from pixnet.errors import DataError
 from pixnet.grid import Grid
 from pixnet.regions_base import Regions, finite_array, finite_number, positive_number, whole_numbers
 from pixnet.regions_polygons import Polygons
+from pixnet.regions_squares import Squares
 
 __all__ = ["Regions", "Disks", "Squares", "Polygons", "LabelMask"]
 
@@ -73,110 +70,6 @@ class Disks(Regions):
     def coverage(self, grid: Grid) -> sparse.csr_array[np.float64]:
         """Areas of the disks in the cells of a grid, (n, grid.size) in um^2; see `Regions.coverage`."""
         return disk_coverage(self._centers_um, self.diameters_um / 2, grid)
-
-
-class Squares(Regions):
-    """Squares of a regular lattice, such as the bins of a binned platform, upright or turned.
-
-    Square (r, c) has its corner at the lattice's corner + R @ (c * side, r * side), where R turns from x towards y
-    by `angle_deg`. Only the two whole numbers are kept for each square.
-
-    Parameters
-    ----------
-    x_um, y_um
-        Corner of the lattice, in um.
-    side_um
-        Side of a square and pitch of the lattice, in um.
-    rows, cols
-        Place of each square in the lattice, each (n,) whole numbers.
-    angle_deg
-        Turn of the lattice, in degrees.
-
-    Raises
-    ------
-    DataError
-        If a number is not finite, the side not positive, or rows and cols are not whole numbers, one pair a square.
-    """
-
-    _per_region = ("rows", "cols")
-
-    def __init__(
-        self, x_um: float, y_um: float, side_um: float, rows: ArrayLike, cols: ArrayLike, angle_deg: float = 0.0
-    ) -> None:
-        self.x_um = finite_number("x_um", x_um)
-        self.y_um = finite_number("y_um", y_um)
-        self.side_um = positive_number("side_um", side_um)
-        self.angle_deg = finite_number("angle_deg", angle_deg)
-        self.rows = whole_numbers("rows", rows)
-        self.cols = whole_numbers("cols", cols)
-        if self.rows.ndim != 1 or self.rows.shape != self.cols.shape:
-            raise DataError(
-                f"rows and cols must give one pair for each square, not {self.rows.shape} and {self.cols.shape}"
-            )
-
-    @classmethod
-    def tiling(cls, left: float, top: float, right: float, bottom: float, side_um: float) -> Self:
-        """Give the upright squares that cover a rectangle from its left top corner on, row by row.
-
-        Parameters
-        ----------
-        left, top, right, bottom
-            The rectangle, in um. The last squares may reach beyond it.
-        side_um
-            Side of a square, in um.
-
-        Raises
-        ------
-        DataError
-            If the rectangle is empty or a number is not finite, or the side not positive.
-        """
-        left, top = finite_number("left", left), finite_number("top", top)
-        width, height = finite_number("right", right) - left, finite_number("bottom", bottom) - top
-        side = positive_number("side_um", side_um)
-        if width <= 0 or height <= 0:
-            raise DataError(
-                f"a rectangle of {width:g} x {height:g} um has nothing to tile; give left < right and top < bottom"
-            )
-        # A rectangle that ends within a millionth of a square after a whole one gets no further square for it.
-        n_rows, n_cols = (max(math.ceil(extent / side - 1e-6), 1) for extent in (height, width))
-        rows, cols = np.divmod(np.arange(n_rows * n_cols), n_cols)
-        return cls(left, top, side, rows, cols)
-
-    @property
-    def centers_um(self) -> Floats:
-        """Centres, (n, 2) x and y in um."""
-        return lattice_points(self.x_um, self.y_um, self.side_um, self.angle_deg, self.rows + 0.5, self.cols + 0.5)
-
-    @property
-    def areas_um2(self) -> Floats:
-        """Areas, (n,) in um^2."""
-        return np.full(len(self), self.side_um**2)
-
-    @property
-    def bounds_um(self) -> Floats:
-        """Left, top, right and bottom, (n, 4) in um."""
-        x_um, y_um, angle_deg, rows, cols = self._least_turn()
-        bounds = np.empty((len(self), 4))
-        # Turned by less than a right angle, from x towards y, each corner is the outermost on one side.
-        for side, (down, across) in enumerate(((1, 0), (0, 0), (0, 1), (1, 1))):
-            corner = lattice_points(x_um, y_um, self.side_um, angle_deg, rows + down, cols + across)
-            bounds[:, side] = corner[:, side % 2]
-        return bounds
-
-    def coverage(self, grid: Grid) -> sparse.csr_array[np.float64]:
-        """Areas of the squares in the cells of a grid, (n, grid.size) in um^2; see `Regions.coverage`."""
-        x_um, y_um, angle_deg, rows, cols = self._least_turn()
-        if angle_deg == 0:
-            return square_coverage(x_um, y_um, self.side_um, rows, cols, grid)
-        return tilted_square_coverage(x_um, y_um, self.side_um, angle_deg, rows, cols, grid)
-
-    def _least_turn(self) -> tuple[float, float, float, Ints, Ints]:
-        """Corner, angle below 90 degrees, rows and cols of the same squares: a quarter turn only renumbers them."""
-        quarters, angle_deg = divmod(self.angle_deg, 90.0)
-        rows, cols = self.rows, self.cols
-        for _ in range(int(quarters) % 4):
-            rows, cols = cols, -rows - 1
-        return self.x_um, self.y_um, angle_deg, rows, cols
 
 
 class LabelMask(Regions):

@@ -18,9 +18,11 @@ import tifffile
 from scipy import sparse
 
 from pixnet.errors import DataError, PixNetWarning
+from pixnet.grid import Grid
 from pixnet.readers.visium_hd import read_visium_hd
 from pixnet.readers.visium_hd_cells import read_visium_hd_cells
-from pixnet.readers.visium_hd_lattice import fit_lattice, parse_barcodes, pool_bins
+from pixnet.readers.visium_hd_fit import fit_lattice
+from pixnet.readers.visium_hd_lattice import parse_barcodes, pool_bins
 from pixnet.regions import Polygons, Squares
 from pixnet.sample import Sample
 from pixnet.virtual import VirtualTissue
@@ -306,24 +308,53 @@ def test_positions_that_follow_no_lattice_are_refused(own: Path) -> None:
             read_visium_hd(folder)
 
 
-def test_perspective_is_told_where_it_matters(own: Path) -> None:
-    def bent(table: Any, strength: float = 1e-4) -> Any:
-        w = 1 + strength * table.array_col
-        return table.assign(
-            pxl_row_in_fullres=table.pxl_row_in_fullres / w, pxl_col_in_fullres=table.pxl_col_in_fullres / w
-        )
+def stated_um(folder: Path, sample: Sample) -> Any:
+    """Where the positions say that a sample's bins are."""
+    table = pq.read_table(folder / "spatial" / "tissue_positions.parquet").to_pandas()
+    assert sample.counts.obs is not None
+    places = sample.counts.obs[["array_row", "array_col"]].itertuples(index=False, name=None)
+    table = table.set_index(["array_row", "array_col"]).loc[list(places)]
+    return table[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy() * sample.slide.mpp
+
+
+def test_perspective_is_followed(written: Path, own: Path) -> None:
+    def seen(table: Any) -> Any:
+        x, y = table.pxl_col_in_fullres, table.pxl_row_in_fullres
+        depth = 1 + 8e-5 * x - 3e-5 * y
+        return table.assign(pxl_row_in_fullres=y / depth, pxl_col_in_fullres=x / depth)
+
+    for size in (2, 16):
+        change_positions(square(own, size), seen)
+    fine = square(own, 2)
+    sample, flat = read_visium_hd(fine), read_visium_hd(square(written, 2))
+    assert sample.regions.perspective is not None
+    assert flat.regions.perspective is None
+    assert np.abs(flat.regions.centers_um - sample.regions.centers_um).max() > 1
+    np.testing.assert_allclose(sample.regions.centers_um, stated_um(fine, sample), atol=1e-6)
+    assert sample.counts.notes["lattice_most_off_um"] < 1e-6
+    # A pooled square is what its bins cover.
+    pooled, direct = read_visium_hd(fine, bin_um=16), read_visium_hd(square(own, 16))
+    assert same_counts(pooled, direct)
+    np.testing.assert_allclose(pooled.regions.centers_um, direct.regions.centers_um, atol=1e-6)
+    grid = Grid(0.0, 0.0, 10.0, 13, 16)
+    bins, squares = (each.regions.coverage(grid).sum(axis=0) for each in (sample, pooled))
+    np.testing.assert_allclose(bins, squares, atol=1e-9)
+
+
+def test_positions_beside_the_lattice_are_told(own: Path) -> None:
+    def waved(table: Any, um: float) -> Any:
+        return table.assign(pxl_col_in_fullres=table.pxl_col_in_fullres + 2 * um * np.sin(table.array_row / 3))
 
     folder = square(own, 2)
-    whole = read_visium_hd(folder)
-    change_positions(folder, bent)
+    whole = pq.read_table(folder / "spatial" / "tissue_positions.parquet").to_pandas()
+    change_positions(folder, lambda _: waved(whole, 0.5))
     sample = read_visium_hd(folder)
-    assert 0.05 < sample.counts.notes["lattice_most_off_um"] < 1.0
+    assert sample.regions.perspective is None
+    assert 0.4 < sample.counts.notes["lattice_most_off_um"] < 0.7
     assert 0 < sample.counts.notes["lattice_mean_off_um"] < sample.counts.notes["lattice_most_off_um"]
-    change_positions(folder, lambda table: bent(table, 2.5e-4))
-    with pytest.warns(PixNetWarning, match=r"lie up to \d\.\d um .* beside a true lattice"):
+    change_positions(folder, lambda _: waved(whole, 1.5))
+    with pytest.warns(PixNetWarning, match=r"lie up to \d\.\d um .* beside the lattice that fits them best"):
         read_visium_hd(folder)
-    # The side follows the positions, so that the last bin lies as right as the first.
-    assert whole.regions.side_um - 0.03 < sample.regions.side_um < whole.regions.side_um
 
 
 def test_a_pixel_size_that_the_bins_contradict_is_refused(own: Path) -> None:
@@ -502,14 +533,10 @@ def test_the_real_files_without_counts(shared: Path, tmp_path: Path) -> None:
     assert sample.id == "visium-layouts"
     assert sample.slide.mpp == pytest.approx(0.27382, rel=1e-4)
     assert sample.regions.angle_deg == pytest.approx(-0.866, abs=0.01)
-    # The real image was registered with perspective, so that the nearest lattice is up to 0.63 um off.
-    assert sample.counts.notes["lattice_most_off_um"] == pytest.approx(0.626, abs=0.01)
-    table = pq.read_table(folder / "square_002um/spatial/tissue_positions.parquet").to_pandas()
-    table = table.set_index(["array_row", "array_col"]).loc[
-        list(zip(sample.counts.obs["array_row"], sample.counts.obs["array_col"], strict=True))
-    ]
-    stated = table[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy() * sample.slide.mpp
-    assert np.hypot(*(sample.regions.centers_um - stated).T).max() < 0.63
+    # The real image was registered with perspective: the nearest lattice of squares would be up to 0.63 um off.
+    assert sample.regions.perspective is not None
+    assert sample.counts.notes["lattice_most_off_um"] < 1e-6
+    np.testing.assert_allclose(sample.regions.centers_um, stated_um(folder / "square_002um", sample), atol=1e-6)
     with h5py.File(folder / "square_002um/filtered_feature_bc_matrix.h5") as file:
         first = file["matrix/barcodes"][0].decode()
     row, col = sample.counts.obs.iloc[0]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixnet.coverage_edges import projected
 from pixnet.errors import DataError
 from pixnet.regions import Disks, LabelMask, Polygons, Regions, Squares
 
@@ -52,8 +53,11 @@ def _in_squares(squares: Squares) -> Finder:
     look_up = _look_up((squares.rows - low_row) * n_cols + squares.cols - low_col)
     cosine, sine = math.cos(math.radians(squares.angle_deg)), math.sin(math.radians(squares.angle_deg))
 
+    back = None if squares.perspective is None else np.linalg.inv(squares.perspective).astype(np.float64)
+
     def find(xy_um: Floats) -> tuple[Ints, Ints]:
-        x, y = (xy_um - (squares.x_um, squares.y_um)).T
+        flat = xy_um if back is None else projected(xy_um, back)
+        x, y = (flat - (squares.x_um, squares.y_um)).T
         col = np.floor((cosine * x + sine * y) / squares.side_um) - low_col
         row = np.floor((cosine * y - sine * x) / squares.side_um) - low_row
         near = np.flatnonzero((row >= 0) & (row < n_rows) & (col >= 0) & (col < n_cols))

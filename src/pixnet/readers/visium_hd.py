@@ -1,7 +1,6 @@
 """Visium HD: a capture area of 2-um bins, and larger bins pooled from them, as Space Ranger writes them.
 
-Bins are squares of a lattice that lies turned, and often mirrored, on the image. Where the image was registered with
-perspective the stated positions are no exact lattice; the nearest one is used, and how far it is off is told.
+Bins are squares of a lattice that lies turned, often mirrored, and with a little perspective on the image.
 """
 
 from __future__ import annotations
@@ -145,8 +144,9 @@ def read_visium_hd(
     if off_um > size * factor / 2:
         bins.told.append(
             f"the stated positions lie up to {off_um:.1f} um ({lattice.mean_off_px * pixel:.1f} um on average) "
-            f"beside a true lattice of squares, over half a bin of {size * factor:g} um"
+            f"beside the lattice that fits them best, over half a bin of {size * factor:g} um"
         )
+    to_um = np.diag([pixel, pixel, 1.0])
     # The side that the positions have, not the nominal one: a thousandth less adds up to a bin or more at the far end.
     squares = Squares(
         lattice.x_px * pixel,
@@ -155,6 +155,7 @@ def read_visium_hd(
         bins.rows,
         -bins.cols - 1 if lattice.mirrored else bins.cols,
         lattice.angle_deg,
+        None if lattice.perspective is None else to_um @ lattice.perspective @ np.linalg.inv(to_um),
     )
     obs = {"array_row": bins.rows, "array_col": bins.cols}
     if bins.pooled is not None:

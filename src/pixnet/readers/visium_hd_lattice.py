@@ -1,7 +1,7 @@
 """The lattice of Visium HD: bins as whole numbers, their place on the image, and the pooling of small bins to large.
 
 Ten million bins are never given a name or a geometry. A barcode such as `s_002um_00123_00456-1` is the row and the
-column of its bin; the positions file says how the lattice lies on the image, which takes four numbers.
+column of its bin; the positions file says how the lattice lies on the image, which takes a few numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError, first_line
+from pixnet.readers.declared import check_rows
 from pixnet.readers.image_transform import ImageTransform
+from pixnet.readers.visium_hd_fit import Lattice, fit_lattice
 
 NO_POSITION, OFF_TISSUE, ON_TISSUE = 0, 1, 2
 MOST_BINS = 1 << 14  # rows or columns; the largest capture area has a third of that
@@ -31,33 +33,6 @@ _BARCODE = re.compile(rb"(s_\d+um_)(\d+)_(\d+)(-\d+)?")
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Lattice:
-    """How the lattice lies on the image, by least squares.
-
-    Attributes
-    ----------
-    x_px, y_px
-        Its corner in full-resolution pixels: that of row 0 and column 0.
-    side_px
-        Side of a bin in full-resolution pixels.
-    angle_deg
-        Turn from x towards y.
-    mirrored
-        Whether columns run against x once the turn is undone, so that column c is -c - 1 of an unmirrored lattice.
-    mean_off_px, most_off_px
-        Distance of the stated positions from those of the lattice.
-    """
-
-    x_px: float
-    y_px: float
-    side_px: float
-    angle_deg: float
-    mirrored: bool
-    mean_off_px: float
-    most_off_px: float
 
 
 @dataclass(frozen=True)
@@ -157,6 +132,7 @@ def read_positions(path: Path, transform: ImageTransform = _SAME) -> Positions:
                 raise DataError(
                     f"{path}: has no column {missing[0]!r}; found {', '.join(file.schema_arrow.names)[:200]}."
                 )
+            check_rows(path, file.metadata)
             return _read_batches(path, file, transform)
     except OSError as error:
         reason = "no such file" if not path.exists() else first_line(error)
@@ -210,46 +186,6 @@ def _grown(state: NDArray[np.uint8], rows: int, cols: int) -> NDArray[np.uint8]:
     larger = np.zeros(target, np.uint8)
     larger[: state.shape[0], : state.shape[1]] = state
     return larger
-
-
-def fit_lattice(bins: Floats) -> Lattice | str:
-    """Fit a turned, perhaps mirrored square lattice to the centres of bins.
-
-    Parameters
-    ----------
-    bins
-        (n, 4) row and column in the lattice, x and y of the centre in pixels.
-
-    Returns
-    -------
-    Lattice
-        Or, in words, why there is none.
-    """
-    row, col, x, y = bins.T
-    if np.linalg.matrix_rank(np.stack([row - row.mean(), col - col.mean()], axis=1)) < 2:
-        return "its bins under tissue lie on one line, which does not say how the lattice lies on the image"
-    place = x + 1j * y
-    fits = []
-    for mirrored in (False, True):
-        # As complex numbers, turn and scale of a square lattice are one product.
-        lattice = (-1 if mirrored else 1) * (col + 0.5) + 1j * (row + 0.5)
-        centred = lattice - lattice.mean()
-        step = complex(np.vdot(centred, place - place.mean()) / np.vdot(centred, centred).real)
-        corner = complex(place.mean() - step * lattice.mean())
-        off = np.abs(corner + step * lattice - place)
-        side, angle = abs(step), float(np.degrees(np.angle(step)))
-        fits.append(
-            Lattice(corner.real, corner.imag, side, angle, mirrored, float(off.mean()), float(off.max(initial=0)))
-        )
-    best = min(fits, key=lambda fit: fit.mean_off_px)
-    # Registration may bend a true lattice by a fraction of a percent; anything else has its columns mixed up.
-    extent = best.side_px * float(np.hypot(np.ptp(row), np.ptp(col)))
-    if not best.side_px > 0 or best.most_off_px > 0.01 * extent + 0.01 * best.side_px:
-        return (
-            "pxl_row_in_fullres and pxl_col_in_fullres do not follow array_row and array_col on a square lattice "
-            f"(off by up to {best.most_off_px:.1f} px). The columns may be mixed up, or the file may be of another run"
-        )
-    return best
 
 
 def pool_bins(
