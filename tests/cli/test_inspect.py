@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+from PIL import Image
+
+from pixnet.virtual import VirtualTissue, write_visium_hd
+
 
 def test_every_sample_of_a_manifest(run, data, tmp_path):
     done = run("inspect", data / "samples.toml", "--out", tmp_path)
@@ -29,3 +34,40 @@ def test_what_is_not_known_is_refused(run, data, tmp_path):
     run("inspect", data).assert_refused("none of the known platforms")
     run("inspect", data / "samples.toml", "--sample", "X").assert_refused("has no sample 'X'")
     run("inspect", data / "samples.toml", "--mpp", "1").assert_refused("lists 3 samples")
+
+
+def test_keys_of_a_manifest_are_options(run, tmp_path):
+    tissue = VirtualTissue.generate("breast", 3, 7, 500, 400)
+    folder = tmp_path / str(write_visium_hd(tissue, tmp_path, (8, 16))["path"])
+    done = run("inspect", folder, "--set", "bin_um=16")
+    assert done.status in (0, 1), done.out + done.err
+    assert "16.0 um apart" in done.out
+    assert run("inspect", folder, "--set", "bin_um = 12").out.count("refused") == 1
+    run("inspect", folder, "--set", "bin=16").assert_refused("unknown key 'bin'", "did you mean 'bin_um'?")
+    run("inspect", folder, "--swap-xy").assert_refused("unknown key 'swap_xy'", "known are id, donor, platform")
+    run("inspect", folder, "--set", "bin_um").assert_refused("give a key and its value")
+    run("inspect", folder, "--set", "mpp=1").assert_refused("an argument or option for that of its own")
+    done = run("inspect", folder, "--set", "platform=xenium")
+    assert done.status == 2
+    assert "(xenium: as was asked)" in done.out
+
+
+def test_keys_apply_to_one_sample_of_a_manifest(run, data):
+    done = run("inspect", data / "samples.toml", "--sample", "A", "--set", "spot_pitch_um=90")
+    assert done.status == 2
+    assert "1 um per pixel (manifest) contradicts the regions, which are 60.0 pixels and 90 um apart" in done.out
+    run("inspect", data / "samples.toml", "--set", "spot_pitch_um=90").assert_refused("lists 3 samples")
+
+
+def test_a_slide_is_compared_with_those_of_a_model(run, data, model, tmp_path):
+    done = run("inspect", data / "samples.toml", "--sample", "C", "--model", model)
+    assert "info     stain: The stain is like the training slides'" in done.out
+    rgb = np.asarray(Image.open(data / "C.png"))
+    Image.fromarray((rgb * [0.45, 0.6, 1.0]).astype(np.uint8)).save(tmp_path / "blue.png")
+    done = run("inspect", data / "samples.toml", "--sample", "C", "--image", tmp_path / "blue.png", "--model", model)
+    assert done.status == 1
+    assert "warning  stain: " in done.out
+    done = run("predict", tmp_path / "blue.png", "--model", model, "--mpp", "1", "--out", tmp_path / "field")
+    assert done.status == 0
+    assert [line for line in done.messages if line.startswith("Warning: ") and "sd from the training slides'" in line]
+    run("inspect", data / "samples.toml", "--model", data).assert_refused("card.json", "is missing")

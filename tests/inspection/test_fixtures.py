@@ -76,8 +76,10 @@ def test_visium_layouts(fixtures: Path, tmp_path: Path, section: str) -> None:
     with h5py.File(folder / "outs/raw_feature_bc_matrix.h5") as file:
         genes = int(file["matrix/shape"][0])
     found = look(folder, image=blank(tmp_path / "blank.png", 11287, 11757))
-    assert size(found)[1] <= genes
     assert size(found)[0] > 0
+    assert size(found)[1] <= genes
+    # Its few spots lie far apart, which is no wrong pixel size.
+    assert found.codes <= {"on-tissue", "one-sided"}, found.summary
 
 
 def test_visium_hd(fixtures: Path) -> None:

@@ -76,7 +76,7 @@ def check_pixel_size(mpp: float, source: str, pitch_px: float | None, pitch_um: 
                 "pixel-size",
                 f"{mpp:.4g} um per pixel ({source}) contradicts the regions, which are {pitch_px:.1f} pixels and "
                 f"{pitch_um:g} um apart: {measured:.4g} um per pixel.",
-                f"Give the pixel size of the full-resolution image as `mpp` (--mpp {measured:.4g}), or leave it "
+                f"Give the pixel size of the full-resolution image as `mpp` (--mpp {measured:.3g}), or leave it "
                 "out; or the image that the positions refer to as `image` (--image).",
                 value,
             )

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from pixnet.errors import PixNetError
 from pixnet.pixel_size import positive
+from pixnet.readers.find_file import find_file
 from pixnet.readers.image_transform import GivenTransform, ImageTransform
-from pixnet.readers.lattice import pitch
+from pixnet.readers.lattice import pitch, pitch_in_pixels
 from pixnet.readers.platforms import (
     AnnDataEntry,
     Entry,
@@ -106,8 +107,6 @@ def attempt(read: Callable[[], _T]) -> _T | None:
 
 
 def _legacy_places(entry: LegacyStEntry, found: RawFiles) -> None:
-    from pixnet.readers.legacy_st import pitch_in_pixels
-
     table = pd.read_csv(entry.spots, sep="\t")
     adjusted = ["new_x", "new_y"] if "new_x" in table and "new_y" in table else ["x", "y"]
     pixels = table[["pixel_x", "pixel_y"]].to_numpy(np.float64)
@@ -119,7 +118,7 @@ def _legacy_places(entry: LegacyStEntry, found: RawFiles) -> None:
 
 
 def _visium_places(entry: VisiumEntry, found: RawFiles) -> None:
-    from pixnet.readers.tenx_spatial import POSITION_FILES, find_file, find_image, read_positions
+    from pixnet.readers.tenx_spatial import POSITION_FILES, find_image, read_positions
     from pixnet.readers.visium import PITCH_UM
 
     outs = outs_of(entry.path)
@@ -134,11 +133,18 @@ def _visium_places(entry: VisiumEntry, found: RawFiles) -> None:
         places = table[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(np.float64)
         under = table["in_tissue"].to_numpy() == 1
         found.xy_px = places[under] if under.any() else places
-        found.pitch_px, found.pitch_um = pitch(places), PITCH_UM
+        found.pitch_px, found.pitch_um = _hexagonal_pitch(table, places), PITCH_UM
+
+
+def _hexagonal_pitch(spots: pd.DataFrame, places: Places) -> float | None:
+    """Measure the pitch by the spots' places in the array: of a few scattered spots the nearest is no neighbour."""
+    array = spots[["array_col", "array_row"]].to_numpy(np.float64) * [0.5, np.sqrt(0.75)]
+    along = pitch_in_pixels(array, places)
+    return pitch(places) if isinstance(along, str) else float(np.sqrt(along[0] * along[1]))
 
 
 def _hd_places(entry: VisiumHDEntry, found: RawFiles) -> None:
-    from pixnet.readers.tenx_spatial import POSITION_FILES, find_file
+    from pixnet.readers.tenx_spatial import POSITION_FILES
     from pixnet.readers.visium_hd_files import bin_folders, full_resolution_image, read_spatial
 
     # The largest bins: they lie where the small ones do, and are few.
@@ -171,13 +177,13 @@ def _lattice_places(path: Path) -> tuple[Places, Places]:
 
 def _xenium_places(entry: XeniumEntry, found: RawFiles) -> None:
     from pixnet.readers.affine import moved
-    from pixnet.readers.xenium_run import find_file, place_run, run_folder
+    from pixnet.readers.xenium_run import place_run, run_folder
     from pixnet.readers.xenium_tables import parquet_batches
 
     folder = run_folder(entry.path)
     # Without the given pixel size, which may be what is wrong.
     run = place_run(folder, entry.image, entry.alignment, None, None, entry.image_transform)
-    cells = find_file(folder, "cells.parquet")
+    cells = find_file(folder, ["cells.parquet"])
     if cells is not None:
         x, y = "x_centroid", "y_centroid"
         batches = [np.column_stack([each[x], each[y]]) for each in parquet_batches(cells, [x, y], [])]
@@ -213,12 +219,19 @@ def _table_places(entry: HestEntry | AnnDataEntry, found: RawFiles) -> None:
     with open_table(path) as source:
         found.xy_px, found.unit, _ = coordinates(source, entry.swap_xy)
         obs = source.obs()
-    if {"array_row", "array_col"} <= set(obs) and ((obs["array_row"] + obs["array_col"]) % 2 == 0).all():
-        found.pitch_um = 100.0  # only Visium counts half spots
+    if {"array_row", "array_col"} <= set(obs) and _half_spots(obs["array_row"], obs["array_col"]):
+        found.pitch_um = 100.0
+        if found.unit == "px":
+            found.pitch_px = _hexagonal_pitch(obs, found.xy_px)
     if isinstance(entry, HestEntry):
         _hest_metadata(path, found)
-    if found.unit == "px":
+    if found.unit == "px" and found.pitch_px is None:
         found.pitch_px = pitch(found.xy_px)
+
+
+def _half_spots(row: pd.Series, col: pd.Series) -> bool:
+    """Tell Visium's places in its array from others: its odd rows have odd columns only."""
+    return bool(((row + col) % 2 == 0).all() and (row % 2 == 1).any())
 
 
 def _hest_metadata(table: Path, found: RawFiles) -> None:
@@ -264,7 +277,7 @@ def table_of(entry: HestEntry | AnnDataEntry) -> Path:
 
 def _pictured(found: RawFiles) -> None:
     """Work out from Space Ranger's pictures and their scale factors how large the full-resolution image is."""
-    from pixnet.readers.tenx_spatial import SCALEFACTOR_FILES, find_file, read_scalefactors
+    from pixnet.readers.tenx_spatial import SCALEFACTOR_FILES, read_scalefactors
 
     folder = found.spatial
     stated = find_file(folder, SCALEFACTOR_FILES) if folder else None
