@@ -466,11 +466,13 @@ def test_16_bit_and_cmyk_images_are_refused(tmp_path: Path) -> None:
 def test_images_that_would_not_fit_are_refused_before_they_are_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slide_sources, "DECODE_LIMIT", 100_000)
+    monkeypatch.setenv("PIXNET_DECODE_LIMIT_GB", "0.0001")
     Image.new("RGB", (400, 300)).save(tmp_path / "a.png")
     tifffile.imwrite(tmp_path / "a.tif", smooth(300, 400), photometric="rgb")
     for name in ("a.png", "a.tif"):
-        with pytest.raises(SlideError, match=r"400 x 300 pixels without tiles.*tiled, pyramidal TIFF"):
+        with pytest.raises(
+            SlideError, match=r"400 x 300 pixels without tiles.*tiled, pyramidal TIFF.*PIXNET_DECODE_LIMIT_GB"
+        ):
             Slide.open(tmp_path / name, mpp=1)
     tifffile.imwrite(tmp_path / "b.tif", smooth(300, 400), photometric="rgb", tile=(64, 64))
     assert Slide.open(tmp_path / "b.tif", mpp=1).read(0, 0, 400, 300, 1)[1].all()

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pixnet.decode_limit import VARIABLE, check_decoded_size, pillow_limit
 from pixnet.errors import SlideError, first_line
 from pixnet.pixel_size import Found, from_openslide
 
@@ -25,8 +26,9 @@ Pixels = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
 Levels = tuple[tuple[float, tuple[int, int]], ...]
 """Downsampling and (height, width) of each level."""
 
-DECODE_LIMIT = 4 << 30  # bytes that an image without tiles may take once it is decoded
 _FIXED_BLOCK = 512
+_STRIP = 1 << 24  # pixels
+_PIL_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM", "MPO")
 _PIL_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, OverflowError)
 
 
@@ -148,7 +150,8 @@ class PilSource:
     Raises
     ------
     SlideError
-        If PIL does not know the format, if the pixels are not 8-bit RGB or grey, or if they would fill over 4 GB.
+        If PIL does not know the format, if the pixels are not 8-bit RGB or grey, or if they would take more memory than
+        `decode_limit` allows.
     """
 
     def __init__(self, path: Path, found: Found | None = None) -> None:
@@ -179,10 +182,11 @@ class PilSource:
         try:
             with self._image() as image:
                 image.load()
+                rows = max(1, _STRIP // width)
                 clear = "A" in image.mode or "transparency" in image.info
                 # Strip by strip: PIL's own copy and ours are the only two whole ones.
-                for top in range(0, height, 1024):
-                    bottom = min(top + 1024, height)
+                for top in range(0, height, rows):
+                    bottom = min(top + rows, height)
                     part = image.crop((0, top, width, bottom)).convert("RGBA" if clear else "RGB")
                     if not clear:
                         rgb[top:bottom] = np.asarray(part)
@@ -199,19 +203,17 @@ class PilSource:
         return ArraySource(rgb, mask)
 
     def _image(self) -> Any:
-        from PIL import Image, JpegImagePlugin, PngImagePlugin
+        from PIL import Image
 
         try:
-            with self.path.open("rb") as file:
-                magic = file.read(8)
-            # `Image.open` refuses large images outright. Here the decoded size decides, so the two usual formats are
-            # opened by their own classes.
-            if magic.startswith(b"\xff\xd8\xff"):
-                return JpegImagePlugin.JpegImageFile(self.path)
-            if magic == b"\x89PNG\r\n\x1a\n":
-                return PngImagePlugin.PngImageFile(self.path)
-            return Image.open(self.path)
-        except (*_PIL_ERRORS, Image.DecompressionBombError) as error:
+            with pillow_limit():
+                return Image.open(self.path, formats=_PIL_FORMATS)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise SlideError(
+                f"{self.path}: {first_line(error)}. Convert the image to a tiled, pyramidal TIFF, or raise the "
+                f"limit with the environment variable {VARIABLE}."
+            ) from error
+        except _PIL_ERRORS as error:
             raise SlideError(
                 f"{self.path}: neither OpenSlide, tifffile nor PIL can open it ({first_line(error)}). "
                 "Give a JPEG, PNG, TIFF, OME-TIFF or a slide format that OpenSlide reads."
@@ -227,16 +229,6 @@ class PilSource:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
-
-
-def check_decoded_size(path: Path, height: int, width: int) -> None:
-    """Raise SlideError if so many pixels are too many to be decoded at once."""
-    size = height * width * 3
-    if size > DECODE_LIMIT:
-        raise SlideError(
-            f"{path}: {width} x {height} pixels without tiles would take {size / 2**30:.1f} GB in memory, and "
-            f"{DECODE_LIMIT >> 30} GB is the limit. Convert the image to a tiled, pyramidal TIFF."
-        )
 
 
 def whole_downsample(value: float, base: tuple[int, int], size: tuple[int, int]) -> float:

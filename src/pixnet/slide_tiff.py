@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixnet.decode_limit import check_decoded_size
 from pixnet.errors import SlideError, first_line
 from pixnet.pixel_size import from_ome, from_tiff
-from pixnet.slide_sources import Levels, Pixels, check_decoded_size, over_white, whole_downsample
+from pixnet.slide_sources import Levels, Pixels, over_white, whole_downsample
 
 _ALPHA = {1, 2}  # of ExtraSamples: associated and unassociated
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6  # of PhotometricInterpretation

@@ -5,7 +5,6 @@ A file's images, embeddings and graphs are never touched. A dense matrix becomes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +19,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError, first_line
+from pixnet.readers.declared import check_sizes
+from pixnet.readers.hdf5 import open_hdf5
 
 _BLOCK = 1 << 28  # bytes of a dense matrix that are held at once
-_UNPACKS = 256  # times more than is stored is what compression may save of counts
-_SMALL = 1 << 20  # bytes; what is stored is taken for at least that much
 
 
 class TableSource(Protocol):
@@ -75,7 +74,9 @@ def open_table(table: str | Path | anndata.AnnData, name: str | None = None) -> 
     path = Path(table)
     name = name or str(path)
     try:
-        root = zarr.open_group(path, mode="r") if path.is_dir() else h5py.File(path, "r")
+        root = zarr.open_group(path, mode="r") if path.is_dir() else open_hdf5(path)
+    except DataError:
+        raise
     except Exception as error:  # a damaged file makes h5py and zarr raise nearly anything
         reason = first_line(error) if path.exists() else "no such file"
         raise DataError(
@@ -237,49 +238,12 @@ class _Stored:
             ) from error
 
 
-def check_sizes(name: str, element: Any) -> None:
-    """Refuse what declares far more than the file holds: it would fill the memory with nothing.
-
-    Parameters
-    ----------
-    name
-        What the message calls the file.
-    element
-        An array or group of HDF5 or zarr.
-
-    Raises
-    ------
-    DataError
-        If one of the arrays in it does.
-    """
-    for array in _arrays(element):
-        declared = math.prod(array.shape) * array.dtype.itemsize
-        stored = array.id.get_storage_size() if isinstance(array, h5py.Dataset) else array.nbytes_stored()
-        if declared > _UNPACKS * max(stored, _SMALL):
-            raise DataError(
-                f"{name}: {array.name} declares {declared >> 20} MB, but only {stored >> 20} MB are stored. "
-                "The file is damaged; copy or download it again."
-            )
-
-
 def _place(key: str) -> str:
     return key if key == "X" else "raw/X" if key == "raw" else f"layers/{key}"
 
 
 def _is_array(element: Any) -> bool:
     return isinstance(element, h5py.Dataset | zarr.Array)
-
-
-def _arrays(element: Any) -> Iterator[Any]:
-    """Give all arrays below an element, each once, however a damaged file links its groups."""
-    if _is_array(element):
-        yield element
-    elif isinstance(element, h5py.Group):
-        found: list[Any] = []
-        element.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
-        yield from found
-    else:
-        yield from (item for _, item in element.members(max_depth=None) if _is_array(item))
 
 
 def _numeric(name: str, key: str, matrix: Any, copy: bool = False) -> sparse.csr_matrix:

@@ -20,21 +20,23 @@ import zarr
 from numpy.typing import NDArray
 
 from pixnet import pixel_size
+from pixnet.decode_limit import VARIABLE, decode_limit
 from pixnet.errors import DataError, PixNetError, first_line
 from pixnet.pixel_size import AGREES, positive
 from pixnet.readers.anndata_counts import dropped, table_counts, tell, with_notes
-from pixnet.readers.anndata_source import TableSource, check_sizes, open_table
+from pixnet.readers.anndata_source import TableSource, open_table
+from pixnet.readers.declared import check_sizes
 from pixnet.readers.spatialdata_shapes import from_labels, from_shapes
 from pixnet.regions import Regions
 from pixnet.sample import Sample
 from pixnet.slide import Slide
-from pixnet.slide_sources import DECODE_LIMIT
 
 Matrix = NDArray[np.float64]
 
 _IN_UM = ("microns", "micron", "micrometers", "micrometer", "um", "µm")
 _SMALL_COPIES = ("hires_image", "lowres_image", "hires", "lowres")
 _SQUARE = 0.01
+_KINDS = ("images", "labels", "shapes", "tables")
 
 
 def read_spatialdata(
@@ -204,9 +206,10 @@ def _open(path: Path) -> Any:
         raise DataError(f"{path}: there is no such folder. Give the path of a SpatialData zarr store.")
     try:
         root = zarr.open_group(path, mode="r")
-        if "tables" in root:
-            check_sizes(str(path), root["tables"])
-        return spatialdata.read_zarr(path, selection=("images", "labels", "shapes", "tables"))
+        for kind in _KINDS:
+            if kind in root:
+                check_sizes(str(path), root[kind])
+        return spatialdata.read_zarr(path, selection=_KINDS)
     except DataError:
         raise
     except Exception as error:  # a damaged store makes zarr, anndata and pyarrow raise nearly anything
@@ -337,10 +340,11 @@ def _slide(path: Path, name: str, image: Any, mpp: float, origin: str) -> Slide:
     if set(sizes) != {"c", "y", "x"} or sizes["c"] not in (3, 4) or full.dtype != np.uint8:
         raise DataError(f"{path}: image {name!r} holds {full.dtype} pixels of {sizes}; an 8-bit RGB image is needed.")
     needed = sizes["y"] * sizes["x"] * 3
-    if needed > DECODE_LIMIT:
+    if needed > decode_limit():
         raise DataError(
             f"{path}: image {name!r} of {sizes['x']} x {sizes['y']} px takes {needed / 2**30:.1f} GB in memory, over "
-            f"the limit of {DECODE_LIMIT >> 30} GB. Read the original slide and the table with `read_anndata`."
+            f"the limit of {decode_limit() / 2**30:g} GB. Read the original slide and the table with `read_anndata`, "
+            f"or raise the limit with the environment variable {VARIABLE}."
         )
     try:
         rgb = np.ascontiguousarray(full.isel(c=slice(0, 3)).transpose("y", "x", "c").to_numpy())

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from scipy import io, sparse
 
 from pixnet.errors import DataError, first_line
+from pixnet.readers.declared import check_sizes
+from pixnet.readers.hdf5 import open_hdf5
 
 GENE_EXPRESSION = "Gene Expression"
 _MOST_GENES = 1 << 22  # beyond it a declared shape is damage, not a transcriptome
@@ -57,7 +59,7 @@ def read_tenx_matrix(path: Path) -> TenXMatrix:
     if path.is_dir():
         return _read_folder(path)
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             return _read_h5(path, file)
     except OSError as error:
         reason = "no such file" if not path.exists() else first_line(error)
@@ -71,6 +73,7 @@ def read_tenx_matrix(path: Path) -> TenXMatrix:
 def _read_h5(path: Path, file: h5py.File) -> TenXMatrix:
     # Version 3 has one group `matrix`; version 2 one group for each genome.
     group = file["matrix"] if "matrix" in file else file[next(iter(file), "matrix")]
+    check_sizes(str(path), group)
     features = group.get("features")
     ids = _texts(features["id"] if features is not None else group["genes"])
     names = _texts(features["name"] if features is not None else group["gene_names"])

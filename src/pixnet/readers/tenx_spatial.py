@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, SlideError, first_line
+from pixnet.readers.declared import check_rows
 from pixnet.slide import Slide
 from pixnet.slide_formats import SUFFIXES
 
@@ -259,6 +260,7 @@ def _parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
         with pq.ParquetFile(path) as file:
             _check_columns(path, file.schema_arrow.names, columns)
+            check_rows(path, file.metadata)
             if file.metadata.num_rows > _MOST_ROWS:
                 raise DataError(f"{path}: declares {file.metadata.num_rows} rows; no capture area has so many bins.")
             table: pd.DataFrame = file.read(list(columns)).to_pandas(ignore_metadata=True)

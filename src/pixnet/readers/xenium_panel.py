@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from pixnet.errors import DataError, first_line
 from pixnet.genes import CONTROL, merge_genes
+from pixnet.readers.declared import check_sizes
+from pixnet.readers.hdf5 import open_hdf5
 from pixnet.readers.tenx_matrix import GENE_EXPRESSION, read_tenx_matrix
 from pixnet.readers.xenium_run import Run, find_file
 from pixnet.readers.xenium_transcripts import Panel
@@ -64,8 +65,9 @@ def read_panel(run: Run) -> tuple[Panel, pd.Index | None]:
 def _features(path: Path) -> tuple[list[str], list[str], list[str]]:
     """Read names, ids and kinds of the features, without the counts."""
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             group = file["matrix/features"]
+            check_sizes(str(path), group)
             if max(group[key].size for key in ("name", "id", "feature_type")) > _MOST_FEATURES:
                 raise DataError(f"{path}: is damaged; it declares over {_MOST_FEATURES} features.")
             texts = [

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, first_line
+from pixnet.readers.declared import check_rows
 
 _ROWS = 1 << 18  # of a batch
 
@@ -58,6 +59,7 @@ def parquet_batches(path: Path, numbers: Sequence[str], texts: Sequence[str]) ->
         raise DataError(f"{path}: has no column {missing[0]!r}; found {', '.join(map(repr, present[:12]))[:200]}.")
     try:
         with pq.ParquetFile(path) as file:
+            check_rows(path, file.metadata)
             batches = file.iter_batches(_ROWS, columns=[*numbers, *texts])
             while (batch := next(batches, None)) is not None:
                 table: dict[str, Any] = {name: _numbers(batch.column(name)) for name in numbers}
