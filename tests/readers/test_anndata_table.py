@@ -149,7 +149,7 @@ def test_coordinates_that_cannot_be_used_are_named(image: Path) -> None:
     with pytest.raises(DataError, match="something else than numbers"):
         read_anndata(table(x_um=["a"] * 6, y_um=["b"] * 6), image, **SIZE)
     made.obsm["spatial"] = np.arange(1, 7)[:, None] * np.array([[10, 60]])
-    with pytest.raises(DataError, match=r"1 of 6 regions lie outside.*may be swapped.*swap_xy mends it"):
+    with pytest.raises(DataError, match=r"1 of 6 regions lie outside.*may be swapped.*--swap-xy"):
         read_anndata(made, image, **SIZE)
     assert len(read_anndata(made, image, swap_xy=True, **SIZE).regions) == 6
 

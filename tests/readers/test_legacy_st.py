@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from pixnet.errors import DataError, PixNetWarning, SlideError
-from pixnet.readers.legacy_st import pitch_in_pixels, read_legacy_st
+from pixnet.readers.legacy_st import read_legacy_st
 from pixnet.sample import Sample
 
 HEADER = "x\ty\tnew_x\tnew_y\tpixel_x\tpixel_y\tselected\n"
@@ -190,25 +188,6 @@ def test_positions_that_contradict_the_array(section: Section) -> None:
 def test_senseless_sizes(section: Section, options: dict[str, float]) -> None:
     with pytest.raises(DataError, match="must be a positive number of um"):
         section.read(**options)
-
-
-@given(
-    pitch=st.floats(5, 500),
-    angle=st.floats(0, 6.3),
-    shift=st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)),
-    flip=st.booleans(),
-    stray=st.booleans(),
-)
-@settings(max_examples=60, deadline=None)
-def test_pitch_is_found_at_any_angle_despite_a_stray_spot(
-    pitch: float, angle: float, shift: tuple[float, float], flip: bool, stray: bool
-) -> None:
-    array = np.array([(x, y) for x in range(12) for y in range(9)], float)
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    pixels = (array * [1, -1 if flip else 1]) @ turn * pitch + shift
-    if stray:
-        pixels[7] += 3 * pitch
-    assert pitch_in_pixels(array, pixels) == pytest.approx((pitch, pitch), rel=1e-6)
 
 
 HER2ST = {"C2": (187, 15706, 0), "C3": (180, 15821, 2), "C4": (184, 15842, 3), "C5": (181, 15721, 2)}

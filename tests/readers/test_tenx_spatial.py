@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from pixnet.errors import DataError, PixNetError
+from pixnet.readers.find_file import find_file
 from pixnet.readers.tenx_spatial import (
     POSITION_COLUMNS,
     POSITION_FILES,
     SCALEFACTOR_FILES,
     check_image_scale,
-    find_file,
     find_image,
     read_positions,
     read_scalefactors,
@@ -41,23 +41,6 @@ def write_positions(path: Path, table: pd.DataFrame = TABLE, header: bool = True
     else:
         table.to_csv(path, header=header, index=False)
     return path
-
-
-def test_files_are_found_behind_any_prefix(tmp_path: Path) -> None:
-    assert find_file(tmp_path, ["a.h5"]) is None
-    assert find_file(tmp_path / "none", ["a.h5"]) is None
-    for name in ("una.h5", "._S1_a.h5"):
-        (tmp_path / name).touch()
-    assert find_file(tmp_path, ["a.h5"]) is None
-    (tmp_path / "S1_a.h5").touch()
-    assert find_file(tmp_path, ["b.h5", "a.h5"]) == tmp_path / "S1_a.h5"
-    (tmp_path / "S2.a.h5").touch()
-    with pytest.raises(DataError, match=r"'S1_a\.h5' and 'S2\.a\.h5' could both be meant"):
-        find_file(tmp_path, ["a.h5"])
-    (tmp_path / "a.h5").touch()
-    assert find_file(tmp_path, ["a.h5"]) == tmp_path / "a.h5"
-    (tmp_path / "b.h5").mkdir()
-    assert find_file(tmp_path, ["b.h5", "a.h5"]) == tmp_path / "b.h5"
 
 
 @pytest.mark.parametrize("name", POSITION_FILES)

@@ -381,7 +381,7 @@ def test_the_image_is_found_or_asked_for(own: Path, tmp_path: Path) -> None:
     image = next(own.glob("*.tif"))
     moved = image.rename(tmp_path / "slide.tif")
     for path in (own, own / "outs", square(own)):
-        with pytest.raises(DataError, match=r"no full-resolution image beside it.*image="):
+        with pytest.raises(DataError, match=r"no full-resolution image beside it.*--image"):
             read_visium_hd(path)
         assert read_visium_hd(path, image=moved).slide.path == moved
     with pytest.raises(DataError, match="not a smaller copy"):

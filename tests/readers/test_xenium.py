@@ -447,7 +447,7 @@ def test_squares_can_be_too_small(written: Path) -> None:
 def test_two_files_of_one_kind_are_refused(run: Path) -> None:
     (run / "experiment.xenium").rename(run / "a_experiment.xenium")
     shutil.copy(run / "a_experiment.xenium", run / "b_experiment.xenium")
-    with pytest.raises(DataError, match="several files"):
+    with pytest.raises(DataError, match="could both be meant"):
         read_xenium(run)
     with pytest.raises(DataError, match="no such folder"):
         read_xenium(run / "nowhere")

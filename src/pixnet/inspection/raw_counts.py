@@ -46,8 +46,8 @@ def _legacy_counts(entry: LegacyStEntry) -> Counted:
 
 
 def _visium_counts(entry: VisiumEntry) -> Counted:
+    from pixnet.readers.find_file import find_file
     from pixnet.readers.tenx_matrix import read_tenx_matrix
-    from pixnet.readers.tenx_spatial import find_file
 
     outs = outs_of(entry.path)
     folders = [name.removesuffix(".h5") for name in _MATRICES]

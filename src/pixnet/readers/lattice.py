@@ -1,4 +1,4 @@
-"""Squares from nothing but their centres: the lattice that they lie on, if they lie on one."""
+"""The lattice that regions lie on: squares from nothing but their centres, and the pitch of an array."""
 
 from __future__ import annotations
 
@@ -100,6 +100,39 @@ def pitch(points: NDArray[np.float64]) -> float | None:
     steps = _neighbour_steps(points, None)
     # The mean over all neighbours: the nearest of several is nearer than the pitch where spots are a little off.
     return None if steps is None or len(points) < 10 else float(np.abs(steps).mean())
+
+
+def pitch_in_pixels(array: NDArray[np.float64], pixels: NDArray[np.float64]) -> tuple[float, float] | str:
+    """Measure how many pixels lie between neighbours of an array, along each of its axes.
+
+    Least squares of the pixels against the array's coordinates, any rotation and shift included; done again without
+    the spots that lie over a quarter of the pitch off.
+
+    Parameters
+    ----------
+    array, pixels
+        (n, 2) places in the array and in the image.
+
+    Returns
+    -------
+    x, y
+        Pitch along either axis in pixels; or, in words, why there is none.
+    """
+    use = np.ones(len(array), bool)
+    scale, off = np.zeros(2), np.zeros(len(array))
+    for _ in range(2):
+        design = np.column_stack([array[use], np.ones(use.sum())])
+        if use.sum() < 3 or np.linalg.matrix_rank(design - [*array[use].mean(axis=0), 0]) < 3:
+            return "the spots lie on one line"
+        fit = np.linalg.lstsq(design, pixels[use], rcond=None)[0]
+        scale = np.hypot(fit[:2, 0], fit[:2, 1])
+        off = np.hypot(*(np.column_stack([array, np.ones(len(array))]) @ fit - pixels).T)
+        use = off <= 0.25 * scale.max()
+    if scale.min() <= 0 or np.median(off) > 0.25 * scale.max():
+        return "the pixel positions do not follow the spots' places in the array"
+    if abs(fit[0] @ fit[1]) > 0.05 * scale[0] * scale[1]:
+        return "the two axes of the array are not at right angles in the image"
+    return float(scale[0]), float(scale[1])
 
 
 def _neighbour_steps(points: NDArray[np.float64], expected: float | None) -> NDArray[np.complex128] | None:

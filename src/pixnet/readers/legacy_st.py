@@ -19,6 +19,7 @@ from pixnet.errors import DataError, PixNetWarning
 from pixnet.pixel_size import AGREES
 from pixnet.readers.count_table import read_counts
 from pixnet.readers.image_transform import GivenTransform, ImageTransform
+from pixnet.readers.lattice import pitch_in_pixels
 from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.slide import Slide
@@ -236,36 +237,3 @@ def _pixel_size(
             f"({mpp_source or 'argument'}). Give the mpp of the image that the pixels refer to, or the right pitch."
         )
     return mpp, mpp_source or "argument"
-
-
-def pitch_in_pixels(array: NDArray[np.float64], pixels: NDArray[np.float64]) -> tuple[float, float] | str:
-    """Measure how many pixels lie between neighbours of an array, along each of its axes.
-
-    Least squares of the pixels against the array's coordinates, any rotation and shift included; done again without
-    the spots that lie over a quarter of the pitch off.
-
-    Parameters
-    ----------
-    array, pixels
-        (n, 2) places in the array and in the image.
-
-    Returns
-    -------
-    x, y
-        Pitch along either axis in pixels; or, in words, why there is none.
-    """
-    use = np.ones(len(array), bool)
-    scale, off = np.zeros(2), np.zeros(len(array))
-    for _ in range(2):
-        design = np.column_stack([array[use], np.ones(use.sum())])
-        if use.sum() < 3 or np.linalg.matrix_rank(design - [*array[use].mean(axis=0), 0]) < 3:
-            return "the spots lie on one line"
-        fit = np.linalg.lstsq(design, pixels[use], rcond=None)[0]
-        scale = np.hypot(fit[:2, 0], fit[:2, 1])
-        off = np.hypot(*(np.column_stack([array, np.ones(len(array))]) @ fit - pixels).T)
-        use = off <= 0.25 * scale.max()
-    if scale.min() <= 0 or np.median(off) > 0.25 * scale.max():
-        return "pixel_x and pixel_y do not follow the spots' places in the array"
-    if abs(fit[0] @ fit[1]) > 0.05 * scale[0] * scale[1]:
-        return "the two axes of the array are not at right angles in the image"
-    return float(scale[0]), float(scale[1])

@@ -19,6 +19,7 @@ from scipy import io, sparse
 
 from pixnet.errors import DataError, first_line
 from pixnet.readers.declared import check_sizes
+from pixnet.readers.find_file import find_file
 from pixnet.readers.hdf5 import open_hdf5
 
 GENE_EXPRESSION = "Gene Expression"
@@ -133,9 +134,9 @@ def _made(
 
 
 def _read_folder(folder: Path) -> TenXMatrix:
-    matrix_path = _one_of(folder, ("matrix.mtx.gz", "matrix.mtx"))
-    barcodes = _table(_one_of(folder, ("barcodes.tsv.gz", "barcodes.tsv")))[0].to_numpy(dtype=str)
-    features = _table(_one_of(folder, ("features.tsv.gz", "features.tsv", "genes.tsv.gz", "genes.tsv")))
+    matrix_path = _required(folder, ("matrix.mtx.gz", "matrix.mtx"))
+    barcodes = _table(_required(folder, ("barcodes.tsv.gz", "barcodes.tsv")))[0].to_numpy(dtype=str)
+    features = _table(_required(folder, ("features.tsv.gz", "features.tsv", "genes.tsv.gz", "genes.tsv")))
     try:
         found = sparse.csc_matrix(io.mmread(matrix_path))
     except (OSError, EOFError, zlib.error, ValueError, OverflowError, MemoryError, StopIteration) as error:
@@ -150,14 +151,10 @@ def _read_folder(folder: Path) -> TenXMatrix:
     return _made(matrix_path, barcodes.astype(np.bytes_), names, ids, kinds, parts, genes)
 
 
-def _one_of(folder: Path, names: Sequence[str]) -> Path:
-    """Find the one file that is called, or ends, in one of the names: any prefix goes before them."""
-    for name in names:
-        found = sorted(path for path in folder.iterdir() if path.name.endswith(name))
-        if len(found) == 1 or folder / name in found:
-            return folder / name if folder / name in found else found[0]
-        if found:
-            raise DataError(f"{folder}: several files end in {name!r}, such as {found[0].name} and {found[1].name}.")
+def _required(folder: Path, names: Sequence[str]) -> Path:
+    found = find_file(folder, names)
+    if found is not None:
+        return found
     raise DataError(f"{folder}: holds no {names[0]!r}; a matrix folder has matrix.mtx, barcodes.tsv and features.tsv.")
 
 

@@ -18,14 +18,14 @@ from pixnet.counts import Counts
 from pixnet.errors import DataError, PixNetWarning
 from pixnet.genes import merge_genes
 from pixnet.pixel_size import AGREES
+from pixnet.readers.find_file import find_file
 from pixnet.readers.image_transform import GivenTransform, ImageTransform
-from pixnet.readers.legacy_st import pitch_in_pixels
+from pixnet.readers.lattice import pitch_in_pixels
 from pixnet.readers.tenx_matrix import TenXMatrix, read_tenx_matrix
 from pixnet.readers.tenx_spatial import (
     POSITION_FILES,
     SCALEFACTOR_FILES,
     check_image_scale,
-    find_file,
     find_image,
     read_positions,
     read_scalefactors,

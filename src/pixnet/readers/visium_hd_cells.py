@@ -16,9 +16,10 @@ from pixnet.counts import Counts
 from pixnet.errors import DataError, first_line
 from pixnet.genes import merge_genes
 from pixnet.readers.affine import Floats
+from pixnet.readers.find_file import find_file
 from pixnet.readers.image_transform import GivenTransform, ImageTransform
 from pixnet.readers.tenx_matrix import read_tenx_matrix
-from pixnet.readers.tenx_spatial import SCALEFACTOR_FILES, check_image_scale, find_file
+from pixnet.readers.tenx_spatial import SCALEFACTOR_FILES, check_image_scale
 from pixnet.readers.visium_hd_files import (
     choose_matrix,
     full_resolution_image,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pixnet.errors import DataError, PixNetWarning
 from pixnet.pixel_size import AGREES
-from pixnet.readers.tenx_spatial import SCALEFACTOR_FILES, find_file, find_image, read_scalefactors
+from pixnet.readers.find_file import find_file
+from pixnet.readers.tenx_spatial import SCALEFACTOR_FILES, find_image, read_scalefactors
 
 MATRICES: Mapping[bool, tuple[str, ...]] = {
     True: ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix"),

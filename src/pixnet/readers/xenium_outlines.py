@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from pixnet.errors import DataError, first_line
 from pixnet.readers.affine import Floats, moved
-from pixnet.readers.xenium_run import Run, find_file
+from pixnet.readers.find_file import find_file
+from pixnet.readers.xenium_run import Run
 from pixnet.readers.xenium_tables import parquet_batches, parquet_columns, vertices_of_csv
 
 _LEAST_UM2 = 1e-6  # what is smaller is a line, but for rounding
@@ -37,7 +38,7 @@ def read_outlines(run: Run, stem: str) -> tuple[list[str], NDArray[np.object_]]:
     """
     import shapely
 
-    path = find_file(run.folder, f"{stem}.parquet", f"{stem}.csv.gz", f"{stem}.csv")
+    path = find_file(run.folder, [f"{stem}.parquet", f"{stem}.csv.gz", f"{stem}.csv"])
     if path is None:
         raise DataError(f"{run.folder}: holds no {stem}.parquet. Give the whole folder that the run wrote.")
     names, cell, part, xy = _vertices(path)

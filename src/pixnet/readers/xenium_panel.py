@@ -11,9 +11,10 @@ from scipy import sparse
 from pixnet.errors import DataError, first_line
 from pixnet.genes import CONTROL, merge_genes
 from pixnet.readers.declared import check_sizes
+from pixnet.readers.find_file import find_file
 from pixnet.readers.hdf5 import open_hdf5
 from pixnet.readers.tenx_matrix import GENE_EXPRESSION, read_tenx_matrix
-from pixnet.readers.xenium_run import Run, find_file
+from pixnet.readers.xenium_run import Run
 from pixnet.readers.xenium_transcripts import Panel
 
 _MOST_FEATURES = 1 << 22
@@ -21,7 +22,7 @@ _MOST_FEATURES = 1 << 22
 
 def matrix_path(folder: Path) -> Path | None:
     """Find the counts by cell of a run: the HDF5 file, else the folder of text files."""
-    return find_file(folder, "cell_feature_matrix.h5", "cell_feature_matrix")
+    return find_file(folder, ["cell_feature_matrix.h5", "cell_feature_matrix"])
 
 
 def read_panel(run: Run) -> tuple[Panel, pd.Index | None]:

@@ -14,6 +14,7 @@ from pixnet import pixel_size
 from pixnet.errors import DataError, first_line
 from pixnet.pixel_size import AGREES
 from pixnet.readers.affine import Floats, read_affine
+from pixnet.readers.find_file import find_file
 from pixnet.readers.image_transform import GivenTransform, ImageTransform
 from pixnet.readers.xenium_transcripts import Panel, Transcripts
 from pixnet.slide import Slide
@@ -54,7 +55,7 @@ class Run:
         DataError
             If there is no file of them.
         """
-        path = find_file(self.folder, "transcripts.parquet")
+        path = find_file(self.folder, ["transcripts.parquet"])
         if path is None:
             raise DataError(f"{self.folder}: holds no transcripts.parquet. Give the whole folder that the run wrote.")
         return Transcripts(path, self.to_slide, self.size_um, panel, min_quality)
@@ -80,33 +81,10 @@ def run_folder(path: Path) -> Path:
     """
     folder = path.parent if path.is_file() else path
     for place in (folder, folder / "outs"):
-        if place.is_dir() and find_file(place, "experiment.xenium"):
+        if find_file(place, ["experiment.xenium"]):
             return place
     found = "no experiment.xenium in it" if folder.is_dir() else "no such folder"
     raise DataError(f"{path}: is no Xenium run ({found}). Give the folder that the instrument wrote.")
-
-
-def find_file(folder: Path, *endings: str) -> Path | None:
-    """Find the one file with the first of the endings that any has; whatever prefix goes before it.
-
-    Raises
-    ------
-    DataError
-        If the folder cannot be read, or several files have that ending and none is called just so.
-    """
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror or error}).") from error
-    for ending in endings:
-        found = [path for path in paths if path.name.endswith(ending)]
-        if folder / ending in found:
-            return folder / ending
-        if len(found) > 1:
-            raise DataError(f"{folder}: several files end in {ending!r}: {found[0].name} and {found[1].name}.")
-        if found:
-            return found[0]
-    return None
 
 
 def place_run(
@@ -134,7 +112,7 @@ def place_run(
         If the image cannot be read.
     """
     pixel_um = _pixel_um(folder)
-    picture = Path(image) if image is not None else find_file(folder, "he_image.ome.tif", "he_image.ome.tiff")
+    picture = Path(image) if image is not None else find_file(folder, ["he_image.ome.tif", "he_image.ome.tiff"])
     if picture is None:
         raise DataError(
             f"{folder}: holds no *he_image.ome.tif. Give the H&E image of the section as `image` (--image)."
@@ -179,7 +157,7 @@ def place_run(
 
 
 def _pixel_um(folder: Path) -> float:
-    path = find_file(folder, "experiment.xenium")
+    path = find_file(folder, ["experiment.xenium"])
     if path is None:
         raise DataError(f"{folder}: holds no experiment.xenium.")
     try:
@@ -199,8 +177,8 @@ def _alignment(
 ) -> tuple[Floats, str] | tuple[None, None]:
     """Give the matrix from pixels of the H&E image to pixels of the morphology image, and where it is from."""
     if given is None:
-        ending = "he_imagealignment.csv"
-        given = find_file(folder, ending) or (find_file(picture.parent, ending) if picture.parent.is_dir() else None)
+        names = ["he_imagealignment.csv"]
+        given = find_file(folder, names) or find_file(picture.parent, names)
     if given is None:
         return None, None
     what = "from pixels of the H&E image to pixels of the morphology image"
