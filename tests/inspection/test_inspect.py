@@ -16,10 +16,10 @@ from PIL import Image
 from scipy import sparse
 
 from pixnet.errors import DataError
-from pixnet.inspection import Finding, Inspection, inspect
+from pixnet.inspection import Finding, Inspection, inspect, inspect_sample
 from pixnet.inspection.counts_checks import findings_of_warnings, weigh_duplicates
 from pixnet.sample import Sample
-from pixnet.virtual import VirtualTissue, write_visium_hd, write_xenium
+from pixnet.virtual import VirtualTissue, spots, write_visium_hd, write_xenium
 
 Spoil = Callable[[str], Path]
 Change = Callable[[anndata.AnnData], None]
@@ -279,3 +279,50 @@ def test_what_readers_told_is_sorted() -> None:
 def test_json_holds_no_more_than_json_can() -> None:
     found = Inspection("A", "hest", "told", (Finding("info", "x", "X.", "", {"a": np.float32(1), "b": float("nan")}),))
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["findings"][0]["value"] == {"a": 1.0, "b": None}
+
+
+def test_cells_that_an_alignment_swaps(tmp_path: Path) -> None:
+    tissue = VirtualTissue.generate("breast", 3, 7, 600, 500)
+    folder = tmp_path / "xenium"
+    write_xenium(tissue, folder)
+    path = next(folder.rglob("*he_imagealignment.csv"))
+    matrix = np.loadtxt(path, delimiter=",")
+    np.savetxt(path, matrix[:, [1, 0, 2]], delimiter=",")
+    found = look(folder)
+    # The reader leaves out the cells that come to lie beside the image; they tell, too.
+    assert found.codes == {"outside", "swapped"}, found.summary
+    assert "alignment=FILE" in found.of("swapped")[0].advice
+    np.savetxt(path, matrix[:, [1, 0, 2]] + [[0, 0, 3000], [0, 0, 0], [0, 0, 0]], delimiter=",")
+    found = look(folder)
+    assert found.codes >= {"refused", "outside"}, found.summary
+    assert found.of("outside")[0].value["regions"] > 900
+
+
+def test_a_refused_store_is_looked_at(tmp_path: Path) -> None:
+    spatialdata = pytest.importorskip("spatialdata")
+    models, here = spatialdata.models, {"global": spatialdata.transformations.Identity()}
+    sample = VirtualTissue.generate("breast", 3, 7, 500, 300).measure(spots(500, 300, 20, 40), 1)
+    rgb = sample.slide.read(0, 0, 500, 300, 1.0)[0]
+    xy = sample.regions.centers_um[:, ::-1]
+    table = sample.to_anndata()
+    del table.obsm["spatial"]
+    table.uns.clear()
+    table.obs["region"], table.obs["instance"] = pd.Categorical(["spots"] * len(xy)), np.arange(len(xy))
+    store = spatialdata.SpatialData.init_from_elements(
+        {
+            "he": models.Image2DModel.parse(np.moveaxis(rgb, -1, 0), dims=("c", "y", "x"), transformations=here),
+            "spots": models.ShapesModel.parse(xy, 0, radius=10.0, transformations=here),
+            "table": models.TableModel.parse(table, region="spots", region_key="region", instance_key="instance"),
+        }
+    )
+    store.write(tmp_path / "store.zarr")
+    found = look(tmp_path / "store.zarr", mpp=1.0)
+    assert found.codes >= {"refused", "outside"}, found.summary
+    assert found.of("outside")[0].value["regions"] == len(xy)
+
+
+def test_a_sample_that_was_read_already(sample: Sample) -> None:
+    found = inspect_sample(sample).inspection
+    assert found.status == 0, found.summary
+    assert found.platform == "virtual"
+    assert {each.code for each in found.findings} >= {"pixel-size", "on-tissue", "blur", "depth", "shift"}

@@ -110,6 +110,9 @@ def findings_of_warnings(messages: Sequence[str]) -> list[Finding]:
                 findings.append(Finding("info", "duplicated-genes", f"{part}.", advice, {"genes": int(merged[1])}))
             elif _OTHER_FEATURES.search(part):
                 findings.append(Finding("info", "other-features", f"{part}."))
+            elif _OUTSIDE.search(part):
+                advice = "If these are many, check that image, alignment and pixel size belong together."
+                findings.append(Finding("warning", "outside", f"{part}.", advice))
             elif part not in alone:
                 findings.append(Finding("warning", "reader", f"{part}."))
     return findings
@@ -130,6 +133,7 @@ _ONE_SIDED = re.compile(
     r"no (position|counts|outline|instance|row)\b|are not under tissue|they are left out, \d+ remain"
 )
 _MERGED = re.compile(r"(\d+) (?:genes|columns) (?:were added to|share a name)")
+_OUTSIDE = re.compile(r"outside the image|beyond the image")
 _OTHER_FEATURES = re.compile(r"features that are no genes|control probes|are left out \(")
 
 

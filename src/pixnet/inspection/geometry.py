@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,14 +44,14 @@ class Layout:
         (n, 2) centres, perhaps outside the slide.
     width_um
         Width of a region.
-    can_swap
-        Whether the platform's reader has an option `swap_xy`.
+    options
+        Keys that the platform's entry in a manifest may have.
     """
 
     slide: Slide
     xy_um: Places
     width_um: float
-    can_swap: bool
+    options: Collection[str] = ()
 
 
 def check_pixel_size(mpp: float, source: str, pitch_px: float | None, pitch_um: float | None) -> list[Finding]:
@@ -123,14 +123,27 @@ def check_full_resolution(
     return []
 
 
-def check_places(layout: Layout, tissue: TissueMask) -> list[Finding]:
-    """Say whether regions lie inside the image and on tissue; where not, which orientation would put them there."""
+def check_places(layout: Layout, tissue: TissueMask, written: Places | None = None) -> list[Finding]:
+    """Say whether regions lie inside the image and on tissue; where not, which orientation would put them there.
+
+    Parameters
+    ----------
+    layout
+        Regions over the slide.
+    tissue
+        Where it has tissue.
+    written
+        (n, 2) centres in um of those regions too that the reader left out for lying outside; None: it left out none.
+    """
     slide, xy = layout.slide, layout.xy_um
     extent = np.array([slide.width_um, slide.height_um])
     outside = int((~((xy >= 0) & (xy <= extent)).all(axis=1)).sum())
     share = float(tissue.holds(xy, layout.width_um).mean())
     findings = []
-    better = None if share >= _SURELY_ON_TISSUE else _better_orientation(layout, tissue, share, bool(outside))
+    every = layout if written is None else replace(layout, xy_um=written)
+    share_of_all = share if written is None else float(tissue.holds(written, layout.width_um).mean())
+    sure = share_of_all >= _SURELY_ON_TISSUE
+    better = None if sure else _better_orientation(every, tissue, share_of_all, bool(outside))
     if better is not None:
         findings.append(better)
     if outside:
@@ -171,15 +184,27 @@ def _better_orientation(layout: Layout, tissue: TissueMask, share: float, outsid
         told += f" ({second}: {shares[second]:.0%})"
     swapped, flipped = _SYMMETRIES[best][0], any(_SYMMETRIES[best][1:])
     code = "swapped" if swapped and not flipped else "flipped"
-    if code == "swapped" and layout.can_swap:
-        advice = "Give `swap_xy` = true (--swap-xy)."
-    elif code == "swapped":
-        advice = "Exchange the columns of x and y in the positions; this platform has no option `swap_xy`."
-    else:
-        advice = "Turn or flip the image as the pipeline had it, or write the positions anew for this image."
+    advice = _way_back(_SYMMETRIES[best], layout.options)
     value = {"best": best, "shares": {"as written": share, **shares}, "clear": clear}
     level: Level = "error" if share < _FEW_ON_TISSUE or outside else "warning"
     return Finding(level, code, f"Read {told}.", advice, value)
+
+
+def _way_back(how: tuple[bool, bool, bool], options: Collection[str]) -> str:
+    """Say how positions can be brought onto the tissue, by an option if there is one."""
+    if "alignment" in options:
+        return "Give the alignment that belongs to this image as `alignment` (--set alignment=FILE)."
+    if how == (True, False, False):
+        if "swap_xy" in options:
+            return "Give `swap_xy` = true (--swap-xy)."
+        return "Exchange the columns of x and y in the positions; this platform has no option `swap_xy`."
+    mirrored = sum(how) % 2
+    if "image_transform" in options and not mirrored:
+        return (
+            "Turn the image as the pipeline had it, or give the 3 x 3 matrix from that image to this one as "
+            "`image_transform` (--set image_transform=FILE)."
+        )
+    return "Turn or flip the image as the pipeline had it, or write the positions anew for this image."
 
 
 def _turned(layout: Layout, swap: bool, flip_x: bool, flip_y: bool) -> Places:

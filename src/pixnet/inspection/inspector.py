@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,14 +145,14 @@ def inspect_entry(
             findings.append(Finding("error", "refused", str(error)))
     told = [str(warning.message) for warning in caught if issubclass(warning.category, PixNetWarning)]
     findings += findings_of_warnings(told)
-    raw = raw_files(entry)
-    can_swap = "swap_xy" in type(entry).model_fields
+    raw = raw_files(entry, was_read=sample is not None)
+    options = type(entry).model_fields.keys()
     layout: Layout | None
     if sample is None:
-        layout, more = _of_refused(entry, raw, source, can_swap)
+        layout, more = _of_refused(entry, raw, source, options)
     else:
         findings = weigh_duplicates(findings, len(sample.genes))
-        layout, more = _of_sample(sample, raw, can_swap, trained)
+        layout, more = _of_sample(sample, raw, options, trained)
     findings += more
     return Inspected(Inspection(entry.id, entry.platform, recognised_by, tuple(findings)), layout, sample)
 
@@ -168,22 +168,22 @@ def inspect_sample(sample: Sample, *, card: Mapping[str, Any] | None = None) -> 
         The card of a model, as of `inspect`.
     """
     trained = None if card is None else TrainedOn.of(card)
-    layout, findings = _of_sample(sample, RawFiles(), False, trained)
+    layout, findings = _of_sample(sample, RawFiles(), (), trained)
     return Inspected(Inspection(sample.id, sample.platform, "it was read so", tuple(findings)), layout, sample)
 
 
 def _of_sample(
-    sample: Sample, raw: RawFiles, can_swap: bool, trained: TrainedOn | None
+    sample: Sample, raw: RawFiles, options: Collection[str], trained: TrainedOn | None
 ) -> tuple[Layout, list[Finding]]:
     """Look at a sample that could be read."""
     slide = sample.slide
     step = max(1, len(sample.regions) // _MOST_PLACES)
     chosen = sample.regions.take(np.arange(0, len(sample.regions), step))
-    layout = Layout(slide, chosen.centers_um, _width(chosen.areas_um2), can_swap)
+    layout = Layout(slide, chosen.centers_um, _width(chosen.areas_um2), options)
     tissue = TissueMask(slide)
     findings = check_pixel_size(slide.mpp, slide.mpp_source, _pitch_px(sample, raw), raw.pitch_um)
     findings += check_full_resolution(slide, raw.pictures, None)
-    findings += check_places(layout, tissue)
+    findings += check_places(layout, tissue, _written(raw, slide))
     if trained is None:
         findings += check_resolution(slide)
     else:
@@ -196,6 +196,13 @@ def _of_sample(
     return layout, findings + check_damage(slide)
 
 
+def _written(raw: RawFiles, slide: Slide) -> NDArray[np.float64] | None:
+    """Give the places of all regions in um, where the reader leaves out those beside the image."""
+    if raw.slide is None or raw.xy_px is None:
+        return None
+    return raw.xy_px * (slide.mpp / raw.slide.mpp)
+
+
 def _pitch_px(sample: Sample, raw: RawFiles) -> float | None:
     """Give the distance of neighbours as the files have it, or else as the reader made it of them."""
     if raw.pitch_px is not None or raw.pitch_um is None or not isinstance(sample.regions, Disks | Squares):
@@ -204,14 +211,16 @@ def _pitch_px(sample: Sample, raw: RawFiles) -> float | None:
     return pitch(some.centers_um / sample.slide.mpp)
 
 
-def _of_refused(entry: Entry, raw: RawFiles, source: str, can_swap: bool) -> tuple[Layout | None, list[Finding]]:
+def _of_refused(
+    entry: Entry, raw: RawFiles, source: str, options: Collection[str]
+) -> tuple[Layout | None, list[Finding]]:
     """Look for the cause in the files as they are."""
     findings: list[Finding] = []
     if entry.mpp is not None:
         findings += [
             found for found in check_pixel_size(entry.mpp, source, raw.pitch_px, raw.pitch_um) if found.level == "error"
         ]
-    layout = _raw_layout(entry, raw, can_swap)
+    layout = _raw_layout(entry, raw, options)
     if layout is not None:
         smaller = check_full_resolution(layout.slide, raw.pictures, layout.xy_um / layout.slide.mpp)
         findings += smaller
@@ -220,13 +229,11 @@ def _of_refused(entry: Entry, raw: RawFiles, source: str, can_swap: bool) -> tup
             findings += check_places(layout, TissueMask(layout.slide))
     counted = raw_counts(entry)
     if counted is not None:
-        findings += check_raw_counts(
-            *counted, has_layers="layer" in type(entry).model_fields, merges=entry.platform != "legacy-st"
-        )
+        findings += check_raw_counts(*counted, has_layers="layer" in options, merges=entry.platform != "legacy-st")
     return layout, findings
 
 
-def _raw_layout(entry: Entry, raw: RawFiles, can_swap: bool) -> Layout | None:
+def _raw_layout(entry: Entry, raw: RawFiles, options: Collection[str]) -> Layout | None:
     """Lay the positions over the image as they are written; the pixel size is the pitch's, if that tells one."""
     if raw.xy_px is None or not len(raw.xy_px) or not np.isfinite(raw.xy_px).all():
         return None
@@ -237,7 +244,7 @@ def _raw_layout(entry: Entry, raw: RawFiles, can_swap: bool) -> Layout | None:
     scale = slide.mpp if raw.unit == "px" else 1.0
     # Regions of an array are about half as wide as they lie apart; cells, which lie anyhow, are taken for points.
     width = 0.0 if measured is None or raw.pitch_px is None else raw.pitch_px * slide.mpp / 2
-    return Layout(slide, raw.xy_px * scale, width, can_swap)
+    return Layout(slide, raw.xy_px * scale, width, options)
 
 
 def _open(image: Path | None, mpp: float | None) -> Slide | None:

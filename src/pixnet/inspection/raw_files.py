@@ -75,11 +75,19 @@ class RawFiles:
     pictures: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
-def raw_files(entry: Entry) -> RawFiles:
-    """Read positions as they are written, and find the image; what cannot be had stays None."""
+def raw_files(entry: Entry, was_read: bool = False) -> RawFiles:
+    """Read positions as they are written, and find the image; what cannot be had stays None.
+
+    Parameters
+    ----------
+    entry
+        Where the files are.
+    was_read
+        Whether the reader could use them: then a SpatialData store, whose image must be loaded, is left alone.
+    """
     found = RawFiles(image=entry.image)
     for kind, read in _PLACES.items():
-        if isinstance(entry, kind):
+        if isinstance(entry, kind) and not (was_read and kind is SpatialDataEntry):
             attempt(partial(read, entry, found))
     if entry.image_transform is not None:
         attempt(partial(_onto_image, entry.image_transform, found))
