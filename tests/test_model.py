@@ -117,7 +117,7 @@ def test_a_prediction_is_no_constant_and_no_negative(field: ExpressionField) -> 
     assert latent.std() > 0
     table = field.query(Squares.tiling(0, 0, 200, 150, 20.0))
     assert (table.X >= 0).all()
-    assert table.var_names.tolist() == list(field.genes)
+    assert table.var_names.tolist() == list(field.gene_names)
 
 
 def test_the_field_does_not_depend_on_its_tiles(
@@ -143,7 +143,7 @@ def test_half_precision_differs_by_one_step(
 def test_the_papers_heads(samples: list[Sample], slide: Slide, tmp_path: Path, head: str) -> None:
     model = PixNet(small_config(head=head)).fit(samples, device="cpu")
     field = PixNet.load(model.save(tmp_path / "m")).predict(slide, tmp_path / "f", dtype="float32", device="cpu")
-    assert field.genes == model.genes
+    assert field.gene_names == model.genes
     assert len(field.head.genes) == 12
     fine, coarse = (field.query(Squares.tiling(0, 0, 160, 128, side)).X for side in (8.0, 32.0))
     blocks = fine.reshape(4, 4, 5, 4, -1).transpose(0, 2, 1, 3, 4).reshape(20, 16, -1)

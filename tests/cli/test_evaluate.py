@@ -64,7 +64,7 @@ def test_the_model_and_its_field_are_kept(evaluated, data):
     assert [sample["id"] for sample in card["samples"]] == ["A", "B"]
     assert (out / "model" / "metrics.csv").is_file()
     field = ExpressionField.open(out / "fields" / "C")
-    assert list(field.genes) == json.loads((out / "results.json").read_text())["protocol"]["genes"]
+    assert list(field.gene_names) == json.loads((out / "results.json").read_text())["protocol"]["genes"]
     names = {path.name for path in out.iterdir()}
     assert names == {"model", "fields", "results.json", "per_gene.csv", "predictions.h5ad", "report.html"}
 

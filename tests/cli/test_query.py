@@ -63,7 +63,7 @@ def test_a_grid_adds_up_to_the_polygon_that_it_covers(field, run, polygons, tmp_
 
 
 def test_some_genes_are_read_in_the_order_asked_for(field, run, disks, tmp_path):
-    names = ExpressionField.open(field).genes[3:1:-1]
+    names = ExpressionField.open(field).gene_names[3:1:-1]
     arguments = ("--disks", disks, "--diameter-um", "55", "--genes", ",".join(names))
     assert run("query", field, *arguments, "--out", tmp_path / "table.h5ad").status == 0
     assert tuple(anndata.read_h5ad(tmp_path / "table.h5ad").var_names) == names

@@ -27,7 +27,7 @@ def test_demo_makes_data_evaluation_truth_and_report(tmp_path: Path) -> None:
     assert [sample.id for sample in samples] == ["virtual-1", demo.TEST_ID]
     assert samples[0].donor != samples[1].donor
     field = ExpressionField.open(tmp_path / "evaluation" / "fields" / demo.TEST_ID)
-    assert len(field.genes) == 8
+    assert len(field.gene_names) == 8
 
     truth = json.loads((tmp_path / "truth.json").read_text())
     assert (truth["places"], truth["genes"]) == (40, 8)

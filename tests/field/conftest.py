@@ -99,3 +99,21 @@ def holed(tmp_path_factory: pytest.TempPathFactory) -> Slide:
     path: Path = tmp_path_factory.mktemp("slide") / "holed.png"
     Image.fromarray(np.concatenate([rgb, alpha], axis=2)).save(path)
     return Slide.open(path, mpp=MPP)
+
+
+@pytest.fixture(scope="session")
+def patchy(tmp_path_factory: pytest.TempPathFactory) -> Slide:
+    """Give a slide of 1153.5 x 750.5 um: glass from x = 800 um on, without data at x = 100 to 150, y = 60 to 400 um."""
+    rgb = picture(1501, 2307)
+    rgb[:, 1600:] = 242
+    alpha = np.full((*rgb.shape[:2], 1), 255, np.uint8)
+    alpha[120:800, 200:300] = 0
+    path: Path = tmp_path_factory.mktemp("slide") / "patchy.png"
+    Image.fromarray(np.concatenate([rgb, alpha], axis=2)).save(path)
+    return Slide.open(path, mpp=MPP)
+
+
+@pytest.fixture(scope="session")
+def patchy_fields(build: Build, patchy: Slide) -> dict[str, ExpressionField]:
+    """Give one field of each kind of head, of three levels, with background and without data in places."""
+    return {kind: build(kind, on=patchy, core=1024, tissue_mask=True) for kind in ("rate", "mean", "sum")}

@@ -143,7 +143,7 @@ def test_the_table_says_what_it_holds(fields: Fields, slide: Slide, tmp_path: Pa
 
 def test_genes_are_all_but_the_rest_unless_asked_for(fields: Fields) -> None:
     disks = Disks([[100, 50]], 55)
-    assert fields["rate"].genes == GENES
+    assert fields["rate"].gene_names == GENES
     assert tuple(fields["rate"].query(disks).var_names) == GENES
     assert tuple(fields["mean"].query(disks).var_names) == GENES
     assert list(fields["rate"].query(disks, "other").var_names) == ["other"]
@@ -164,7 +164,7 @@ def test_unknown_genes_name_the_nearest(fields: Fields) -> None:
     with pytest.raises(FieldError, match=r"no gene 'Erbb2'; the nearest of its 3 are ERBB2"):
         fields["rate"].query(Disks([[100, 50]], 55), ["Erbb2"])
     with pytest.raises(FieldError, match="none of its 3 genes"):
-        fields["rate"].gene("XYZ123")
+        fields["rate"].query(Disks([[100, 50]], 55), ["XYZ123"])
     with pytest.raises(FieldError, match="asked for twice"):
         fields["rate"].query(Disks([[100, 50]], 55), ["GNAS", "GNAS"])
 
@@ -210,25 +210,3 @@ def test_no_data_takes_no_part(build: Build, holed: Slide) -> None:
         np.testing.assert_allclose(inside.X[0], inside.X[1], rtol=1e-6)
         with pytest.warns(PixNetWarning, match="1 of 2 regions .* no data"):
             field.query(Disks([[125, 50], [50, 50]], 20))
-
-
-@pytest.mark.parametrize("log", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_genes_map_is_what_its_cells_are_queried_as(fields: Fields, kind: str, log: bool) -> None:
-    field = fields[kind]
-    pitch = field.grid.pitch_um
-    cells = Squares.tiling(0, 0, 100, 60, pitch)
-    table = field.query(cells, ["ERBB2"])
-    rate = kind == "rate"
-    wanted = table.layers["log1p"][:, 0] if rate and log else table.X[:, 0] / (1 if kind == "mean" else pitch**2)
-    found = field.gene("ERBB2", log=log)
-    assert found.dtype == np.float32
-    assert found.shape == field.grid.shape
-    np.testing.assert_allclose(found[:30, :50].ravel(), wanted, rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(np.isnan(found), field.read()[1] == 0)
-
-
-def test_the_map_of_a_gene_has_holes_where_there_is_no_data(build: Build, holed: Slide) -> None:
-    found = build("mean", on=holed).gene("GNAS")
-    assert np.isnan(found[:, 50:75]).all()
-    assert np.isfinite(found[:, :50]).all()

@@ -37,7 +37,7 @@ def test_a_reopened_field_gives_the_same_answers(fields: dict[str, ExpressionFie
         again = ExpressionField.open(str(field.path))
         np.testing.assert_array_equal(again.query(squares).X, field.query(squares).X)
         assert again.head.kind == kind
-        assert (again.genes, again.units, again.card) == (field.genes, field.units, field.card)
+        assert (again.gene_names, again.units, again.card) == (field.gene_names, field.units, field.card)
         np.testing.assert_array_equal(again.W, field.W)
         np.testing.assert_array_equal(again.b, field.b)
 

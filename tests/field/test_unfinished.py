@@ -125,7 +125,7 @@ def test_resuming_a_finished_field_does_nothing(build: Build, tmp_path: Path) ->
 
 
 def test_resuming_nothing_begins(build: Build, tmp_path: Path) -> None:
-    assert build(out=tmp_path / "field", resume=True).genes == build().genes
+    assert build(out=tmp_path / "field", resume=True).gene_names == build().gene_names
 
 
 def test_a_torn_line_of_the_log_costs_its_block(build: Build, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def predict(
         )
     height, width = field.grid.shape
     typer.echo(
-        f"Field: {out} ({width} x {height} cells of {field.grid.pitch_um:g} um, {len(field.genes)} genes; "
+        f"Field: {out} ({width} x {height} cells of {field.grid.pitch_um:g} um, {len(field.gene_names)} genes; "
         f"{image.mpp:.4g} um per pixel from {image.mpp_source})"
     )
 

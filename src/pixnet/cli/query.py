@@ -53,7 +53,7 @@ def query(
     from pixnet.regions import Squares
 
     opened = ExpressionField.open(field)
-    columns = len(wanted or opened.genes)
+    columns = len(wanted or opened.gene_names)
     regions: Regions
     labels: list[str] | None = None
     if grid_um is not None:

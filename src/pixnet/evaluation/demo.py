@@ -115,7 +115,7 @@ def run_demo(out: Path, progress: Progress, size: DemoSize | None = None) -> Pat
     training = [sample for sample in samples if sample.id != TEST_ID]
     field = ExpressionField.open(folder / "fields" / TEST_ID)
     progress("truth", 0, 2, "ridge")
-    ridge = RidgeBaseline().fit(training, GenePanel(field.genes, "list"), size.config.training.min_counts)
+    ridge = RidgeBaseline().fit(training, GenePanel(field.gene_names, "list"), size.config.training.min_counts)
     progress("truth", 1, 2, "pixnet and ridge against the truth")
     truth = compare_with_truth(tissue, field, ridge, test.slide, size.bins)
     (Path(out) / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
@@ -172,7 +172,7 @@ def compare_with_truth(
         what morphology shows), for expected `counts` and for `log`-normalised values.
     """
     centers, sets = _regions(tissue, bins)
-    columns = [tissue.genes.index(gene) for gene in field.genes]
+    columns = [tissue.genes.index(gene) for gene in field.gene_names]
     guess = ridge.predict(slide, centers).astype(np.float64)
     sizes = []
     for name, regions in sets.items():
@@ -260,7 +260,7 @@ def _truth_section(truth: dict[str, Any], tissue: VirtualTissue, field: Expressi
     scores = {label: [one["counts"][who] for one in truth["sizes"]] for who, label in labels.items()}
     lines = figures.draw_sizes([str(one["regions"]) for one in truth["sizes"]], scores, "Expected counts")
     pictures = [Picture(figures.data_uri(lines), "")]
-    pictures += [_marker_picture(gene, kind, tissue, field, slide) for kind, gene in _markers(tissue, field.genes)]
+    pictures += [_marker_picture(gene, kind, tissue, field, slide) for kind, gene in _markers(tissue, field.gene_names)]
     return Section("Against the noise-free truth", text, [Table(columns, rows, note)], pictures)
 
 

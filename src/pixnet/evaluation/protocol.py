@@ -257,7 +257,7 @@ def log_values(field: ExpressionField, regions: Regions, likelihood: bool) -> ND
     counts = np.asarray(field.query(regions, field.head.genes).X, np.float64)
     total = counts.sum(axis=1)
     covered = total > 0
-    values = np.full((len(counts), len(field.genes)), np.nan, np.float32)
+    values = np.full((len(counts), len(field.gene_names)), np.nan, np.float32)
     values[covered] = log_expectation(counts[covered, :-1] / total[covered, None], total[covered])
     return values
 

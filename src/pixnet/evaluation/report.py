@@ -319,7 +319,7 @@ def _dense(
     unit = "expected counts per 100 µm²" if rate else "log(1 + counts per 10,000)"
     pictures = []
     for gene, label in wanted.items():
-        values = dense.gene(gene) * (100.0 if rate else 1.0)
+        values = dense.gene(gene).to_numpy() * (100.0 if rate else 1.0)
         values = values[: math.ceil(facts.height_um / pitch), : math.ceil(facts.width_um / pitch)]
         window = richest_window(values, pitch, _WINDOW_UM, _box(marks))
         left, top, width, height = window

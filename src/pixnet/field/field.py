@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.field.head import LinearHead
-from pixnet.field.integral import PER_10K
-from pixnet.field.query import gene_columns, query
+from pixnet.field.maps import checked_grid, genes_readout, lazy_map, score_readout
+from pixnet.field.query import query
 from pixnet.field.store import Attributes, FieldStore, open_store
 from pixnet.grid import Box, Grid
 
 if TYPE_CHECKING:
     import anndata
+    import xarray
     import zarr
 
     from pixnet.regions import Regions
@@ -58,7 +59,7 @@ class ExpressionField:
         return cls(open_store(Path(path)))
 
     @property
-    def genes(self) -> tuple[str, ...]:
+    def gene_names(self) -> tuple[str, ...]:
         """Names of the genes, without the pooled rest (`"other"`) of a `rate` head."""
         return self.head.panel
 
@@ -92,12 +93,26 @@ class ExpressionField:
         """(H, W) array on disk: share of each cell that holds data and is no background, 0 to 1."""
         return self._store.levels[0].valid
 
+    @property
+    def levels(self) -> int:
+        """Number of levels of the pyramid; level 0 is the finest."""
+        return len(self._store.levels)
+
+    def level_grid(self, level: int) -> Grid:
+        """Give the grid of a level's cells, in um; each is four cells of the level before.
+
+        Raises
+        ------
+        FieldError
+            If there is no such level.
+        """
+        return checked_grid(self._store, level)
+
     def __repr__(self) -> str:
         height, width = self.grid.shape
         size = f"{width} x {height} cells of {self.grid.pitch_um:g} um"
-        return (
-            f"<ExpressionField of {self.attributes.slide.name!r}: {size}, {len(self.genes)} genes ({self.head.kind})>"
-        )
+        genes = f"{len(self.gene_names)} genes ({self.head.kind})"
+        return f"<ExpressionField of {self.attributes.slide.name!r}: {size}, {genes}>"
 
     def read(self, box: Box | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Give the latent map D of some cells.
@@ -152,41 +167,78 @@ class ExpressionField:
         """
         return query(self._store, regions, genes)
 
-    def gene(self, name: str, log: bool = False) -> NDArray[np.float32]:
-        """Give the map of one gene at the field's pitch.
+    def gene(self, name: str, level: int = 0, log: bool = False) -> xarray.DataArray:
+        """Give the map of one gene, read when it is computed.
 
         Parameters
         ----------
         name
             Name of the gene.
+        level
+            Level of the pyramid: 0 has the field's pitch, each further one twice the pitch of the one before.
         log
             For a `rate` head, whether to give log1p of counts per 10,000 of each cell's total in place of counts per
             um^2. The other heads' maps are log-normalised either way.
 
         Returns
         -------
-        ndarray
-            (H, W) float32 in `units`, NaN where there is no data.
+        DataArray
+            (y, x) float32 on dask, NaN where there is no data or background. The coordinates are the cells' centres in
+            um from the slide's top-left corner; `attrs` holds `units`, `pitch_um`, `level` and `slide`.
 
         Raises
         ------
         FieldError
-            If the gene is not in the field.
+            If the gene or the level is not in the field; when it is computed, if the store turns out to be damaged.
         """
-        column = int(gene_columns(self.head, [name])[0])
-        weight, baseline = self.head.W.astype(np.float64), self.head.b.astype(np.float64)
-        # One product gives the gene and, for the share, the total.
-        loadings = self._store.scale * np.stack([weight[:, column], weight.sum(axis=1)])
-        offsets = np.array([[baseline[column]], [baseline.sum()]])
-        result = np.full(self.grid.shape, np.nan, np.float32)
-        for box in self._store.blocks():
-            stored, valid = self._store.read(box)
-            if not valid.any():
-                continue
-            value, total = loadings @ stored.reshape(len(stored), -1).astype(np.float64) + offsets
-            if log and self.head.kind == "rate":
-                share = np.divide(value, total, out=np.zeros_like(value), where=total > 0)
-                value = np.log1p(PER_10K * share)
-            window = slice(box.row, box.row + box.height), slice(box.col, box.col + box.width)
-            result[window] = np.where(valid > 0, value.reshape(valid.shape), np.nan)
-        return result
+        found = self.genes([name], level, log)[0].drop_vars("gene")
+        return found.rename(name)
+
+    def genes(self, names: Sequence[str], level: int = 0, log: bool = False) -> xarray.DataArray:
+        """Give the maps of several genes, read when they are computed.
+
+        Parameters
+        ----------
+        names
+            Names of the genes, each once.
+        level, log
+            As in `gene`.
+
+        Returns
+        -------
+        DataArray
+            (gene, y, x) float32 on dask, as that of `gene`. A task reads a block of the store for up to 32 genes.
+
+        Raises
+        ------
+        FieldError
+            As `gene`, or if no gene is named.
+        """
+        return lazy_map(self._store, genes_readout(self._store, names, log), level, "expression")
+
+    def score(self, weights: Mapping[str, float], level: int = 0, log: bool = False) -> xarray.DataArray:
+        """Give the map of a weighted sum of genes, such as a signature, read when it is computed.
+
+        The head is linear, so the weights are applied to its loadings, `W @ weights`, and the map costs what that of
+        one gene does. With `log` and a `rate` head it is the weighted sum of the genes' logarithms, which needs each
+        gene's value in a cell; but still no more reading, and memory for one map.
+
+        Parameters
+        ----------
+        weights
+            Weight of each gene, of any sign.
+        level, log
+            As in `gene`.
+
+        Returns
+        -------
+        DataArray
+            (y, x) float32 on dask, as that of `gene`; its name is `"score"`.
+
+        Raises
+        ------
+        FieldError
+            As `genes`, or if a weight is not finite.
+        """
+        found = lazy_map(self._store, score_readout(self._store, weights, log), level, "score")
+        return found[0].drop_vars("gene")
