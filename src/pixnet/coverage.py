@@ -92,6 +92,53 @@ class CoverageBuilder:
         return np.int32 if largest <= np.iinfo(np.int32).max else np.int64
 
 
+class RunIntegrator:
+    """Integrates maps over regions whose coverage comes as runs along the grid's rows.
+
+    With the running sums P of each row, a run from cell a to b covered by a share s holds s * (P[b] - P[a]). Where one
+    run ends another begins, so a row of a region costs as many terms as its share changes, not as many as it has cells.
+
+    Parameters
+    ----------
+    n_regions
+        Number of regions.
+    grid
+        The grid.
+    values
+        (grid.height, grid.width, k).
+    """
+
+    def __init__(self, n_regions: int, grid: Grid, values: Floats) -> None:
+        self.grid = grid
+        self.integral: Floats = np.zeros((n_regions, values.shape[2]))
+        self._sums = np.zeros((grid.height, grid.width + 1, values.shape[2]))
+        np.cumsum(values, axis=1, out=self._sums[:, 1:])
+
+    def add_runs(self, region: Ints, cell: Ints, count: Ints, share: Floats) -> None:
+        """Add runs as `CoverageBuilder.add_runs` does: in ascending order of regions and, within one, of cells."""
+        kept = (share > 0) & (count > 0)
+        region, cell, count, share = region[kept], cell[kept], count[kept], share[kept]
+        if not len(region):
+            return
+        # A row of running sums has one more entry than a row of cells.
+        start = cell + cell // self.grid.width
+        end = start + count
+        follows = np.zeros(len(region) + 1, bool)
+        follows[1:-1] = (region[1:] == region[:-1]) & (start[1:] == end[:-1])
+        before = np.where(follows[:-1], np.concatenate([[0.0], share[:-1]]), 0.0)
+        place = np.stack([start, end], axis=1)
+        change = np.stack([before - share, share], axis=1)
+        # The end of a run that another follows is told of at the start of that one.
+        told = np.stack([np.ones(len(region), bool), ~follows[1:]], axis=1)
+        first = int(region[0])
+        per_region = np.bincount(np.repeat(region, 2)[told.ravel()] - first)
+        ends = np.concatenate([[0], np.cumsum(per_region)])
+        shape = (len(per_region), self._sums.shape[0] * self._sums.shape[1])
+        changes = sparse.csr_array((change[told], place[told], ends), shape=shape)
+        found = changes @ self._sums.reshape(shape[1], -1)
+        self.integral[first : first + len(per_region)] += found * self.grid.cell_area_um2
+
+
 def lattice_edges(start_um: float, side_um: float, index: Ints, grid_start_um: float, pitch_um: float) -> Floats:
     """Give where the lines of one lattice, start + index * side, lie along a grid's axis, in cells.
 

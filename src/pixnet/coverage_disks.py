@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from pixnet.coverage import BATCH, CoverageBuilder, Floats, Ints, batches, counted
+from pixnet.coverage import BATCH, CoverageBuilder, Floats, Ints, RunIntegrator, batches, counted
 from pixnet.grid import Grid
 
 
@@ -32,6 +32,32 @@ def disk_coverage(centers_um: Floats, radii_um: Floats, grid: Grid) -> sparse.cs
         (n, grid.size), in um^2.
     """
     builder = CoverageBuilder(len(radii_um), grid)
+    _add_disks(builder, centers_um, radii_um)
+    return builder.build()
+
+
+def disk_integrals(centers_um: Floats, radii_um: Floats, grid: Grid, values: Floats) -> Floats:
+    """Integrate maps over disks.
+
+    Parameters
+    ----------
+    centers_um, radii_um, grid
+        As for `disk_coverage`.
+    values
+        (grid.height, grid.width, k).
+
+    Returns
+    -------
+    ndarray
+        (n, k), in units of the map times um^2.
+    """
+    integrator = RunIntegrator(len(radii_um), grid, values)
+    _add_disks(integrator, centers_um, radii_um)
+    return integrator.integral
+
+
+def _add_disks(builder: CoverageBuilder | RunIntegrator, centers_um: Floats, radii_um: Floats) -> None:
+    grid = builder.grid
     center_x = (centers_um[:, 0] - grid.x_um) / grid.pitch_um
     center_y = (centers_um[:, 1] - grid.y_um) / grid.pitch_um
     radius = radii_um / grid.pitch_um
@@ -44,10 +70,11 @@ def disk_coverage(centers_um: Floats, radii_um: Floats, grid: Grid) -> sparse.cs
         disk = np.repeat(np.arange(part.start, part.stop), n_rows[part])
         row = top[disk] + counted(n_rows[part])
         _add_strips(builder, disk, row, center_x[disk], center_y[disk], radius[disk])
-    return builder.build()
 
 
-def _add_strips(builder: CoverageBuilder, disk: Ints, row: Ints, x: Floats, y: Floats, radius: Floats) -> None:
+def _add_strips(
+    builder: CoverageBuilder | RunIntegrator, disk: Ints, row: Ints, x: Floats, y: Floats, radius: Floats
+) -> None:
     """Add what a disk covers of a row of cells, for many pairs of both; x, y and radius are in cells."""
     width = builder.grid.width
     # Lines are placed from the one left of the centre: small numbers, however far the disk is from the origin.

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from pixnet.coverage import Floats, Ints, label_coverage
-from pixnet.coverage_disks import disk_coverage
+from pixnet.coverage_disks import disk_coverage, disk_integrals
 from pixnet.errors import DataError
 from pixnet.grid import Grid
 from pixnet.regions_base import Regions, finite_array, finite_number, positive_number, whole_numbers
@@ -70,6 +70,10 @@ class Disks(Regions):
     def coverage(self, grid: Grid) -> sparse.csr_array[np.float64]:
         """Areas of the disks in the cells of a grid, (n, grid.size) in um^2; see `Regions.coverage`."""
         return disk_coverage(self._centers_um, self.diameters_um / 2, grid)
+
+    def integrate(self, grid: Grid, values: Floats) -> Floats:
+        """Integrate maps over the disks; see `Regions.integrate`."""
+        return disk_integrals(self._centers_um, self.diameters_um / 2, grid, values)
 
 
 class LabelMask(Regions):

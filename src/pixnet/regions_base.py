@@ -57,6 +57,23 @@ class Regions(ABC):
             (n, grid.size) float64, in um^2. Parts outside the grid do not appear.
         """
 
+    def integrate(self, grid: Grid, values: Floats) -> Floats:
+        """Integrate maps over the regions.
+
+        Parameters
+        ----------
+        grid
+            Grid that the maps are given on.
+        values
+            (grid.height, grid.width, k): k maps, constant within each cell.
+
+        Returns
+        -------
+        ndarray
+            (n, k), in units of the map times um^2. Parts of a region outside the grid add nothing.
+        """
+        return np.asarray(self.coverage(grid) @ values.reshape(grid.size, -1))
+
     def take(self, index: ArrayLike) -> Self:
         """Give some of the regions, in the order asked for.
 

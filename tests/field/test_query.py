@@ -4,6 +4,7 @@ from pathlib import Path
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from pixnet.field import store as store_module
 from pixnet.regions import Disks, LabelMask, Polygons, Regions, Squares
 from pixnet.slide import Slide
 
-from .conftest import GENES, Build
+from .conftest import GENES, MPP, Build, picture
 
 Fields = dict[str, ExpressionField]
 KINDS = ("rate", "mean", "sum")
@@ -128,7 +129,9 @@ def test_the_table_says_what_it_holds(fields: Fields, slide: Slide, tmp_path: Pa
         table = field.query(regions, ["GNAS", "ACTB"])
         assert list(table.var_names) == ["GNAS", "ACTB"]
         assert list(table.obs_names) == ["0", "1"]
-        assert list(table.obs.columns) == ["x_um", "y_um", "area_um2", "valid_area_um2", "no_data_share"]
+        assert list(table.obs.columns) == [
+        "x_um", "y_um", "area_um2", "valid_area_um2", "background_share", "no_data_share",
+    ]  # fmt: skip
         np.testing.assert_array_equal(table.obs[["x_um", "y_um"]], regions.centers_um)
         np.testing.assert_array_equal(table.obsm["spatial"], regions.centers_um / slide.mpp)
         assert table.X.dtype == np.float32
@@ -210,3 +213,31 @@ def test_no_data_takes_no_part(build: Build, holed: Slide) -> None:
         np.testing.assert_allclose(inside.X[0], inside.X[1], rtol=1e-6)
         with pytest.warns(PixNetWarning, match="1 of 2 regions .* no data"):
             field.query(Disks([[125, 50], [50, 50]], 20))
+
+
+@pytest.mark.parametrize("kind", ["rate", "mean", "sum"])
+def test_parts_make_up_the_table(fields: Fields, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    regions = Squares.tiling(0, 0, 400, 300, side_um=20)
+    whole = fields[kind].query(regions, ["GNAS", "ACTB"])
+    # Smaller pieces of work than any real one, at every step.
+    monkeypatch.setattr("pixnet.field.query._REGIONS", 70)
+    monkeypatch.setattr("pixnet.field.integral._VALUES", 30)
+    parts = list(fields[kind].query_parts(regions, ["GNAS", "ACTB"]))
+    assert len(parts) == 4 * 5 + 2  # 300 regions in groups of 70, each 15 at a time
+    assert [part.rows.start for part in parts[1:]] == [part.rows.stop for part in parts[:-1]]
+    np.testing.assert_array_equal(np.concatenate([part.values for part in parts]), whole.X)
+    pd.testing.assert_frame_equal(pd.concat([part.obs for part in parts]), whole.obs)
+    if kind == "rate":
+        np.testing.assert_array_equal(np.concatenate([part.log1p for part in parts]), whole.layers["log1p"])
+
+
+def test_background_takes_no_part_and_is_told_of(build: Build) -> None:
+    rgb = np.full((600, 1200, 3), 243, np.uint8)
+    rgb[:, 600:] = picture(600, 600)
+    field = build(on=Slide.from_array(rgb, MPP), tissue_mask=True)
+    table = field.query(Polygons([shapely.box(0, 100, 300, 200), shapely.box(300, 100, 600, 200)]))
+    shares = table.obs[["background_share", "no_data_share"]].to_numpy()
+    edge = 300 - np.flatnonzero(field.read()[1][75] > 0)[0] * field.grid.pitch_um
+    assert 16 <= edge <= 48  # the margin around the tissue
+    np.testing.assert_allclose(shares, [[1 - edge / 300, 0], [0, 0]], atol=1e-9)
+    np.testing.assert_allclose(table.obs["valid_area_um2"], [100 * edge, 100 * 300])

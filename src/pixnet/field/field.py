@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pixnet.field.head import LinearHead
 from pixnet.field.maps import checked_grid, genes_readout, lazy_map, score_readout
-from pixnet.field.query import query
+from pixnet.field.query import Part, query, query_parts
 from pixnet.field.store import Attributes, FieldStore, open_store
 from pixnet.grid import Box, Grid
 
@@ -150,10 +150,10 @@ class ExpressionField:
         AnnData
             Rows are the regions, columns the genes. `X` (float32): expected counts (`rate`), or log-normalised
             expression averaged (`mean`) or summed (`sum`) over the region. `layers["log1p"]` (`rate`): log1p of counts
-            per 10,000 of the region's total. `obs`: `x_um`, `y_um`, `area_um2` (geometric), `valid_area_um2`,
-            `no_data_share` (0 to 1). `obsm["spatial"]`: centres in full-resolution pixels. `uns["pixnet"]`: units,
-            normalisation, slide, model. Where a region has no valid area, `X` is 0 (`rate`, `sum`) or NaN (`mean`),
-            and the layer NaN.
+            per 10,000 of the region's total. `obs`: `x_um`, `y_um`, `area_um2` (geometric), `valid_area_um2`, and of
+            the rest of the area `background_share` and `no_data_share` (0 to 1). `obsm["spatial"]`: centres in
+            full-resolution pixels. `uns["pixnet"]`: units, normalisation, slide, model. Where a region has no valid
+            area, `X` is 0 (`rate`, `sum`) or NaN (`mean`), and the layer NaN.
 
         Raises
         ------
@@ -166,6 +166,27 @@ class ExpressionField:
             If some regions have no valid area.
         """
         return query(self._store, regions, genes)
+
+    def query_parts(self, regions: Regions, genes: Sequence[str] | None = None) -> Iterator[Part]:
+        """Read the expression of regions, some at a time, for tables that do not fit in memory.
+
+        Parameters
+        ----------
+        regions, genes
+            As for `query`.
+
+        Yields
+        ------
+        Part
+            Successive regions: `rows` (a slice), `values` and `log1p` (r, g) float32, `obs` with r rows; together the
+            table that `query` gives.
+
+        Raises
+        ------
+        FieldError
+            As `query`.
+        """
+        return query_parts(self._store, regions, genes)
 
     def gene(self, name: str, level: int = 0, log: bool = False) -> xarray.DataArray:
         """Give the map of one gene, read when it is computed.

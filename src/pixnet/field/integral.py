@@ -6,22 +6,49 @@ The head is linear, so the integral of every gene's map is the head applied to t
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.coverage import Floats, Ints, batches
 from pixnet.field.head import LinearHead
+from pixnet.field.pipeline import read_ahead
 from pixnet.field.store import FieldStore
 from pixnet.grid import Box
 from pixnet.regions import Regions
 
 _ENTRIES = 1 << 22  # areas of a coverage matrix held at once
-_ROWS = 1 << 14  # regions to which the head is applied at once
+_VALUES = 1 << 21  # values that the head gives at once
+_THREADS = min(os.cpu_count() or 1, 8)
 PER_10K = 1e4
 
 
-def integrate(store: FieldStore, regions: Regions) -> tuple[Floats, Floats]:
+class Integrals(NamedTuple):
+    """Integrals over n regions.
+
+    Attributes
+    ----------
+    latent
+        (n, C), the sum over cells of covered area * valid share * D, latent units times um^2.
+    area
+        (n,), the sum over cells of covered area * valid share, um^2.
+    background
+        (n,), the sum over cells of covered area * the background's share, um^2.
+    """
+
+    latent: Floats
+    area: Floats
+    background: Floats
+
+
+def integrate(store: FieldStore, regions: Regions) -> Integrals:
     """Integrate the latent field over regions, in float64, block by block.
+
+    Blocks are worked on in as many threads as there are processors, and added up in their own order: neither changes
+    a bit of the result.
 
     Parameters
     ----------
@@ -29,41 +56,43 @@ def integrate(store: FieldStore, regions: Regions) -> tuple[Floats, Floats]:
         The field.
     regions
         n regions.
-
-    Returns
-    -------
-    integral
-        (n, C), the sum over cells of covered area * valid share * D, latent units times um^2.
-    area
-        (n,), the sum over cells of covered area * valid share, um^2.
     """
     grid, channels = store.grid, store.head.channels
-    sums = np.zeros((len(regions), channels + 1))
+    sums = np.zeros((len(regions), channels + 2))
     bounds_um = regions.bounds_um
     # The cells that each region's bounds touch: first ones and ends, along x and y.
-    (left, right), (top, bottom) = (
-        _touched(bounds, start, grid.pitch_um, n_cells)
-        for bounds, start, n_cells in (
-            (bounds_um[:, 0::2], grid.x_um, grid.width),
-            (bounds_um[:, 1::2], grid.y_um, grid.height),
-        )
-    )
+    touched = [
+        _touched(bounds_um[:, axis::2], start, grid.pitch_um, n_cells)
+        for axis, start, n_cells in ((0, grid.x_um, grid.width), (1, grid.y_um, grid.height))
+    ]
+
+    def work(block: tuple[NDArray[np.int64], Box, list[slice]]) -> Floats:
+        chosen, window, parts = block
+        cells = _cells(store, window)
+        part_grid = grid.crop(window.row, window.col, window.height, window.width)
+        return np.concatenate([regions.take(chosen[part]).integrate(part_grid, cells) for part in parts])
+
+    for (chosen, *_), found in read_ahead(_blocks(store, *touched), work, _THREADS):
+        sums[chosen] += found
+    return Integrals(sums[:, :channels] * store.scale, sums[:, channels], sums[:, channels + 1])
+
+
+def _blocks(
+    store: FieldStore, across: tuple[Ints, Ints], down: tuple[Ints, Ints]
+) -> Iterator[tuple[NDArray[np.int64], Box, list[slice]]]:
+    """Give the blocks that regions touch: which regions, the cells they need, and which regions to do at once."""
+    (left, right), (top, bottom) = across, down
     for box in store.blocks():
-        across = (left < box.col + box.width) & (right > np.maximum(left, box.col))
-        down = (top < box.row + box.height) & (bottom > np.maximum(top, box.row))
-        chosen = np.flatnonzero(across & down)
+        meets_x = (left < box.col + box.width) & (right > np.maximum(left, box.col))
+        meets_y = (top < box.row + box.height) & (bottom > np.maximum(top, box.row))
+        chosen = np.flatnonzero(meets_x & meets_y)
         if not len(chosen):
             continue
         x0, x1 = left[chosen].clip(min=box.col), right[chosen].clip(max=box.col + box.width)
         y0, y1 = top[chosen].clip(min=box.row), bottom[chosen].clip(max=box.row + box.height)
         row, col = int(y0.min()), int(x0.min())
         window = Box(row, col, int(y1.max()) - row, int(x1.max()) - col)
-        cells = _cells(store, window)
-        part_grid = grid.crop(window.row, window.col, window.height, window.width)
-        for part in batches((x1 - x0) * (y1 - y0), _ENTRIES):
-            index = chosen[part]
-            sums[index] += np.asarray(regions.take(index).coverage(part_grid) @ cells)
-    return sums[:, :channels] * store.scale, sums[:, channels]
+        yield chosen, window, list(batches((x1 - x0) * (y1 - y0), _ENTRIES))
 
 
 def _touched(bounds: Floats, start_um: float, pitch_um: float, n_cells: int) -> tuple[Ints, Ints]:
@@ -74,58 +103,57 @@ def _touched(bounds: Floats, start_um: float, pitch_um: float, n_cells: int) -> 
 
 
 def _cells(store: FieldStore, window: Box) -> Floats:
-    """Give valid share * stored latent values, and the valid share itself as last column, one row per cell."""
+    """Give, for each cell, valid share * stored latent values, the valid share and the background's: (h, w, C + 2)."""
     latent, valid = store.read(window)
     channels = len(latent)
-    cells = np.empty((valid.size, channels + 1))
-    share = cells[:, channels]
-    share[:] = valid.ravel()
-    np.multiply(latent.reshape(channels, -1).T, share[:, None], out=cells[:, :channels])
+    cells = np.empty((window.height, window.width, channels + 2))
+    cells[..., channels] = valid
+    cells[..., channels + 1] = store.read_background(window)
+    for row in range(window.height):
+        # A row at a time stays in the cache while it is turned.
+        cells[row, :, :channels] = (latent[:, row].astype(np.float32) * valid[row]).T
     return cells
 
 
 def expression(
-    head: LinearHead, integral: Floats, area: Floats, columns: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Apply the head to integrals.
+    head: LinearHead, integrals: Integrals, columns: NDArray[np.int64]
+) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32] | None]]:
+    """Apply the head to integrals, some regions at a time: thousands of genes never stand in memory for all of them.
 
     Parameters
     ----------
     head
         The head.
-    integral
-        (n, C), latent units times um^2.
-    area
-        (n,), valid um^2.
+    integrals
+        Of n regions.
     columns
         (g,) outputs that are wanted.
 
-    Returns
-    -------
+    Yields
+    ------
+    rows
+        Which regions.
     values
-        (n, g) float32: expected counts (`rate`), the integral of log-normalised expression (`sum`), or its average
+        (r, g) float32: expected counts (`rate`), the integral of log-normalised expression (`sum`), or its average
         over the area, NaN where there is none (`mean`).
     log1p
-        (n, g) float32, for `rate` only: log1p of counts per 10,000 of the total over all outputs. NaN where there is
+        (r, g) float32, for `rate` only: log1p of counts per 10,000 of the total over all outputs. NaN where there is
         no valid area, for a share of nothing is not zero.
     """
+    latent, area = integrals.latent, integrals.area
     weight, baseline = head.W.astype(np.float64), head.b.astype(np.float64)
-    total = integral @ weight.sum(axis=1) + area * baseline.sum()
+    total = latent @ weight.sum(axis=1) + area * baseline.sum()
     weight, baseline = weight[:, columns], baseline[columns]
-    values = np.empty((len(area), len(columns)), np.float32)
-    log1p = np.empty_like(values) if head.kind == "rate" else None
-    for start in range(0, len(area), _ROWS):
-        rows = slice(start, start + _ROWS)
-        size = area[rows, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        per_10k = np.where(area > 0, np.where(total > 0, PER_10K / total, 0.0), np.nan).astype(np.float32)
         if head.kind == "mean":
-            average = np.full(integral[rows].shape, np.nan)
-            np.divide(integral[rows], size, out=average, where=size > 0)
-            values[rows] = average @ weight + baseline
-            continue
-        sums = integral[rows] @ weight + size * baseline
-        values[rows] = sums
-        if log1p is not None:
-            share = np.where(size > 0, 0.0, np.nan) * np.ones_like(sums)
-            np.divide(sums, total[rows, None], out=share, where=total[rows, None] > 0)
-            log1p[rows] = np.log1p(PER_10K * share)
-    return values, log1p
+            latent, area = np.where(area[:, None] > 0, latent / area[:, None], np.nan), np.ones_like(area)
+    at_once = max(1, _VALUES // max(1, len(columns)))
+    for start in range(0, len(area), at_once):
+        rows = slice(start, min(start + at_once, len(area)))
+        values = (latent[rows] @ weight + area[rows, None] * baseline).astype(np.float32)
+        log1p = None
+        if head.kind == "rate":
+            log1p = values * per_10k[rows, None]
+            np.log1p(log1p, out=log1p)
+        yield rows, values, log1p

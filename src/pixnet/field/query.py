@@ -5,20 +5,20 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixnet.coverage import Floats
 from pixnet.errors import FieldError, PixNetWarning
 from pixnet.field.head import LinearHead
-from pixnet.field.integral import expression, integrate
+from pixnet.field.integral import Integrals, expression, integrate
 from pixnet.field.store import FieldStore
 from pixnet.regions import LabelMask, Polygons, Regions
 
 if TYPE_CHECKING:
     import anndata
+    import pandas as pd
 
 _REGIONS = 1 << 19  # regions integrated at once: 140 MB for 32 channels
 _X_UNITS = {
@@ -51,6 +51,11 @@ def gene_columns(head: LinearHead, genes: Sequence[str]) -> NDArray[np.int64]:
     return np.array([place[name] for name in genes], np.int64)
 
 
+def gene_names(store: FieldStore, genes: Sequence[str] | None) -> list[str]:
+    """Give the names of the genes asked for; None asks for all of the panel."""
+    return list(store.head.panel if genes is None else [genes] if isinstance(genes, str) else genes)
+
+
 def _nearest(head: LinearHead, name: str) -> str:
     # Case is the usual slip: human ERBB2, mouse Erbb2.
     by_upper = {gene.upper(): gene for gene in head.panel}
@@ -60,49 +65,87 @@ def _nearest(head: LinearHead, name: str) -> str:
     return f"the nearest of its {len(head.panel)} are {', '.join(by_upper[key] for key in near)}."
 
 
+class Part(NamedTuple):
+    """What was read off for some successive regions.
+
+    Attributes
+    ----------
+    rows
+        Which regions.
+    values, log1p
+        (r, g) float32; see `ExpressionField.query`.
+    obs
+        r rows of what is known of each region.
+    """
+
+    rows: slice
+    values: NDArray[np.float32]
+    log1p: NDArray[np.float32] | None
+    obs: pd.DataFrame
+
+
+def query_parts(store: FieldStore, regions: Regions, genes: Sequence[str] | None) -> Iterator[Part]:
+    """Read the expression of regions, some at a time; see `ExpressionField.query_parts`."""
+    columns = gene_columns(store.head, gene_names(store, genes))
+    for rows, obs, integrals in _integrated(store, regions):
+        for part, values, log1p in expression(store.head, integrals, columns):
+            yield Part(slice(rows.start + part.start, rows.start + part.stop), values, log1p, obs.iloc[part])
+
+
 def query(store: FieldStore, regions: Regions, genes: Sequence[str] | None) -> anndata.AnnData:
     """Read the expression of regions; see `ExpressionField.query`."""
     import anndata
     import pandas as pd
 
-    head = store.head
-    names = list(head.panel if genes is None else [genes] if isinstance(genes, str) else genes)
-    columns = gene_columns(head, names)
-    n = len(regions)
-    area = np.zeros(n)
-    values = np.empty((n, len(names)), np.float32)
-    log1p = np.empty_like(values) if head.kind == "rate" else None
-    _check_place(store, regions)
-    # Only the answer grows with the number of regions: 2-um squares of a slide are tens of millions.
-    for rows, part in _groups(regions):
-        integral, area[rows] = integrate(store, part)
-        values[rows], share = expression(head, integral, area[rows], columns)
-        if log1p is not None and share is not None:
-            log1p[rows] = share
-    _warn_of_empty(store, area)
-
-    centers, geometric = regions.centers_um, regions.areas_um2
-    obs = pd.DataFrame(
-        {
-            "x_um": centers[:, 0],
-            "y_um": centers[:, 1],
-            "area_um2": geometric,
-            "valid_area_um2": area,
-            "no_data_share": np.clip(1 - area / geometric, 0, 1),
-        },
-        index=pd.Index(_region_names(regions), dtype=object),
-    )
+    names = gene_names(store, genes)
+    columns = gene_columns(store.head, names)
+    values = np.empty((len(regions), len(names)), np.float32)
+    log1p = np.empty_like(values) if store.head.kind == "rate" else None
+    frames = []
+    for rows, obs, integrals in _integrated(store, regions):
+        frames.append(obs)
+        for part, found, share in expression(store.head, integrals, columns):
+            values[rows][part] = found
+            if log1p is not None:
+                log1p[rows][part] = share
+    obs = pd.concat(frames)
     table = anndata.AnnData(values, obs=obs, var=pd.DataFrame(index=pd.Index(names, dtype=object)))
-    table.obsm["spatial"] = centers / store.attributes.slide.mpp
+    table.obsm["spatial"] = obs[["x_um", "y_um"]].to_numpy() / store.attributes.slide.mpp
     if log1p is not None:
         table.layers["log1p"] = log1p
-    table.uns["pixnet"] = _facts(store)
+    table.uns["pixnet"] = facts(store)
     return table
 
 
+def _integrated(store: FieldStore, regions: Regions) -> Iterator[tuple[slice, pd.DataFrame, Integrals]]:
+    """Integrate a bounded number of regions at a time: 2-um squares of a slide are tens of millions."""
+    import pandas as pd
+
+    _check_place(store, regions)
+    names = region_names(regions)
+    empty = 0
+    for rows, group in _groups(regions):
+        integrals = integrate(store, group)
+        centers, areas = group.centers_um, group.areas_um2
+        obs = pd.DataFrame(
+            {
+                "x_um": centers[:, 0],
+                "y_um": centers[:, 1],
+                "area_um2": areas,
+                "valid_area_um2": integrals.area,
+                "background_share": np.clip(integrals.background / areas, 0, 1),
+                "no_data_share": np.clip(1 - (integrals.area + integrals.background) / areas, 0, 1),
+            },
+            index=names[rows] if names else [str(number) for number in range(rows.start, rows.stop)],
+        )
+        empty += int((integrals.area <= 0).sum())
+        yield rows, obs, integrals
+    _warn_of_empty(store, empty, len(regions))
+
+
 def _groups(regions: Regions) -> Iterator[tuple[slice, Regions]]:
-    """Cut regions into successive groups of a bounded number."""
-    for start in range(0, len(regions), _REGIONS):
+    """Cut regions into successive groups of a bounded number; no regions are one group."""
+    for start in range(0, max(len(regions), 1), _REGIONS):
         rows = slice(start, min(start + _REGIONS, len(regions)))
         yield rows, regions.take(np.arange(rows.start, rows.stop))
 
@@ -113,12 +156,12 @@ def _check_place(store: FieldStore, regions: Regions) -> None:
     spans = []
     for _, part in _groups(regions):
         bounds = part.bounds_um
+        if not len(bounds):
+            return
         left, top, right, bottom = bounds.T
         if ((left < lattice.width_um) & (right > 0) & (top < lattice.height_um) & (bottom > 0)).any():
             return
         spans.append([*bounds[:, :2].min(axis=0), *bounds[:, 2:].max(axis=0)])
-    if not spans:
-        return
     left, top = np.min(spans, axis=0)[:2]
     right, bottom = np.max(spans, axis=0)[2:]
     raise FieldError(
@@ -129,26 +172,25 @@ def _check_place(store: FieldStore, regions: Regions) -> None:
     )
 
 
-def _warn_of_empty(store: FieldStore, area: Floats) -> None:
-    empty = int((area <= 0).sum())
+def _warn_of_empty(store: FieldStore, empty: int, regions: int) -> None:
     if empty:
         value = "NaN" if store.head.kind == "mean" else "0"
         warnings.warn(
-            f"{empty} of {len(area)} regions lie outside the slide {store.attributes.slide.name!r} or where it has no "
-            f"data; their values are {value} and their valid_area_um2 is 0.",
+            f"{empty} of {regions} regions lie outside the slide {store.attributes.slide.name!r}, where it has no data "
+            f"or on its background; their values are {value} and their valid_area_um2 is 0.",
             PixNetWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
-def _region_names(regions: Regions) -> list[str]:
-    """Give one name a region; names that several share get a number."""
+def region_names(regions: Regions) -> list[str]:
+    """Give one name a region, where they have names; names that several share get a number."""
     if isinstance(regions, Polygons):
         names = list(regions.names)
     elif isinstance(regions, LabelMask):
         names = [str(label) for label in regions.ids]
     else:
-        return [str(index) for index in range(len(regions))]
+        return []
     taken, result = set(names), []
     seen: dict[str, int] = {}
     for name in names:
@@ -162,7 +204,7 @@ def _region_names(regions: Regions) -> list[str]:
     return result
 
 
-def _facts(store: FieldStore) -> dict[str, Any]:
+def facts(store: FieldStore) -> dict[str, Any]:
     """Give what a table must carry to be understood later; values that an h5ad file can hold."""
     attributes = store.attributes
     card: dict[str, Any] = {}

@@ -22,7 +22,7 @@ from pixnet.grid import Box, Grid, Lattice
 
 FORMAT_VERSION: Literal[2] = 2
 KEY = "pixnet"
-_BLOCK_VALUES = 1 << 24  # latent values worked on at a time: 128 MB in float64
+_BLOCK_VALUES = 1 << 22  # latent values worked on at a time: as float64, what malloc reuses without new pages
 
 
 class _Strict(pydantic.BaseModel):
