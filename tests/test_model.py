@@ -19,6 +19,8 @@ from safetensors.torch import load_file, save_file
 from pixnet.config import Config
 from pixnet.errors import DataError, FieldError, ModelError, PixNetError, SlideError
 from pixnet.field import ExpressionField
+from pixnet.inspection.stain import StainProfile
+from pixnet.inspection.trained_on import TrainedOn
 from pixnet.model import FORMAT_VERSION, PixNet, choose_device
 from pixnet.regions import Squares
 from pixnet.sample import Sample
@@ -85,6 +87,20 @@ def test_the_card_tells_what_was_trained(model: PixNet, samples: list[Sample]) -
     assert Config.model_validate(card["config"]) == model.config
     assert {"units", "normalisation", "pixnet_version", "gene_rule"} <= card.keys()
     json.dumps(card, allow_nan=False)
+    for told, sample in zip(card["samples"], samples, strict=True):
+        assert StainProfile.from_json(told["stain"]) == StainProfile.of(sample.slide)
+
+
+def test_a_card_without_stains_is_still_read(saved: Path) -> None:
+    # As models were written before.
+    path = saved / "card.json"
+    card = json.loads(path.read_text())
+    del card["card_sha256"]
+    for sample in card["samples"]:
+        del sample["stain"]
+    card["card_sha256"] = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(card))
+    assert TrainedOn.of(PixNet.load(saved).card).stains == {}
 
 
 def test_a_saved_model_predicts_the_same_field(

@@ -39,9 +39,13 @@ def test_what_is_not_known_is_refused(run, data, tmp_path):
 def test_keys_of_a_manifest_are_options(run, tmp_path):
     tissue = VirtualTissue.generate("breast", 3, 7, 500, 400)
     folder = tmp_path / str(write_visium_hd(tissue, tmp_path, (8, 16))["path"])
-    done = run("inspect", folder, "--set", "bin_um=16")
-    assert done.status in (0, 1), done.out + done.err
-    assert "16.0 um apart" in done.out
+    regions = []
+    for size in (8, 16):
+        done = run("inspect", folder, "--set", f"bin_um={size}", "--out", tmp_path / "out")
+        assert done.status in (0, 1), done.out + done.err
+        findings = json.loads((tmp_path / "out/inspect.json").read_text())["findings"]
+        regions += [each["value"]["regions"] for each in findings if each["code"] == "depth"]
+    assert regions[0] > 3 * regions[1]
     assert run("inspect", folder, "--set", "bin_um = 12").out.count("refused") == 1
     run("inspect", folder, "--set", "bin=16").assert_refused("unknown key 'bin'", "did you mean 'bin_um'?")
     run("inspect", folder, "--swap-xy").assert_refused("unknown key 'swap_xy'", "known are id, donor, platform")

@@ -46,12 +46,15 @@ class Layout:
         Width of a region.
     options
         Keys that the platform's entry in a manifest may have.
+    step
+        Of many regions, only each one in so many is here.
     """
 
     slide: Slide
     xy_um: Places
     width_um: float
     options: Collection[str] = ()
+    step: int = 1
 
 
 def check_pixel_size(mpp: float, source: str, pitch_px: float | None, pitch_um: float | None) -> list[Finding]:
@@ -81,7 +84,7 @@ def check_pixel_size(mpp: float, source: str, pitch_px: float | None, pitch_um: 
                 value,
             )
         ]
-    text = f"{mpp:.4g} um per pixel ({source}); neighbouring regions are {pitch_px * mpp:.1f} um apart."
+    text = f"{mpp:.4g} um per pixel ({source}); the array's pitch of {pitch_um:g} um measures {pitch_px * mpp:.1f} um."
     return [Finding("info", "pixel-size", text, value=value)]
 
 

@@ -179,7 +179,7 @@ def _of_sample(
     slide = sample.slide
     step = max(1, len(sample.regions) // _MOST_PLACES)
     chosen = sample.regions.take(np.arange(0, len(sample.regions), step))
-    layout = Layout(slide, chosen.centers_um, _width(chosen.areas_um2), options)
+    layout = Layout(slide, chosen.centers_um, _width(chosen.areas_um2), options, step)
     tissue = TissueMask(slide)
     findings = check_pixel_size(slide.mpp, slide.mpp_source, _pitch_px(sample, raw), raw.pitch_um)
     findings += check_full_resolution(slide, raw.pictures, None)

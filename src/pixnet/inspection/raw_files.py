@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pixnet.errors import PixNetError
+from pixnet.errors import PixNetError, SlideError
 from pixnet.pixel_size import positive
 from pixnet.readers.find_file import find_file
 from pixnet.readers.image_transform import GivenTransform, ImageTransform
@@ -199,13 +199,16 @@ def _xenium_places(entry: XeniumEntry, found: RawFiles) -> None:
 
 
 def parts_of(entry: SpatialDataEntry) -> Parts:
-    """Find the elements of a store; without the given pixel size, which may be what is wrong."""
+    """Find the elements of a store; if that can be, without the given pixel size, which may be what is wrong."""
     from pixnet.readers.spatialdata_zarr import open_parts
 
-    system = entry.coordinate_system
-    return open_parts(
-        entry.path, entry.table, entry.element, entry.region, coordinate_system=system, mpp=None, mpp_source=None
+    find = partial(
+        open_parts, entry.path, entry.table, entry.element, entry.region, coordinate_system=entry.coordinate_system
     )
+    try:
+        return find(mpp=None, mpp_source=None)
+    except SlideError:  # the store states none
+        return find(mpp=entry.mpp, mpp_source=None)
 
 
 def _store_places(entry: SpatialDataEntry, found: RawFiles) -> None:

@@ -18,6 +18,8 @@ from pixnet.inspection.geometry import Layout
 from pixnet.inspection.inspector import Inspected
 from pixnet.sample import Sample
 
+Floats = NDArray[np.float64]
+
 _INK, _FAINT = "#1d2733", "#8a94a0"
 _STYLE: Any = {
     "font.size": 9.0,
@@ -86,23 +88,21 @@ def _overlay(name: str, layout: Layout, sample: Sample | None) -> Figure:
     slide = layout.slide
     rgb, _ = slide.thumbnail(_PICTURE_PX)
     grey = 255.0 - 0.5 * (255.0 - rgb.mean(axis=2))
-    xy, depth = layout.xy_um, None if sample is None else sample.depth
-    if depth is not None:
-        depth = depth[:: max(1, len(depth) // len(xy))][: len(xy)]
-    step = max(1, len(xy) // _MOST_DRAWN)
-    xy = xy[::step]
+    xy, depth, width = layout.xy_um, None if sample is None else sample.depth[:: layout.step], layout.width_um
+    if len(xy) > _MOST_DRAWN:
+        xy, depth, width = _pooled(xy, depth)
     width_um, height_um = slide.width_um, slide.height_um
     figure = Figure(figsize=(8.0, min(max(8.0 * 0.86 * height_um / width_um, 3.0), 10.0) + 0.5), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255, extent=(0, width_um, height_um, 0))
-    width = max(layout.width_um, width_um / 400)
+    width = max(width, width_um / 400)
     dots = EllipseCollection(
         width, width, 0.0, units="xy", offsets=xy, transOffset=axes.transData, linewidths=0.3, alpha=0.75
     )  # fmt: skip
     if depth is None:
         dots.set(facecolor="#d1662b", edgecolor="none")
     else:
-        shown = np.log10(np.maximum(depth[::step], 1.0))
+        shown = np.log10(np.maximum(depth, 1.0))
         dots.set_array(shown)
         # A few empty regions must not take most of the scale.
         dots.set_clim(*np.quantile(shown, [0.03, 0.97]))
@@ -111,8 +111,19 @@ def _overlay(name: str, layout: Layout, sample: Sample | None) -> Figure:
     axes.add_collection(dots)
     low, high = np.minimum(xy.min(axis=0), 0.0), np.maximum(xy.max(axis=0), (width_um, height_um))
     axes.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), aspect="equal", xlabel="um", ylabel="um")
-    axes.set_title(f"{name}: {len(layout.xy_um)} regions over {slide.name} ({slide.mpp:.4g} um/px)")
+    number = len(layout.xy_um) if sample is None else len(sample.regions)
+    axes.set_title(f"{name}: {number} regions over {slide.name} ({slide.mpp:.4g} um/px)")
     return figure
+
+
+def _pooled(xy: Floats, depth: Floats | None) -> tuple[Floats, Floats | None, float]:
+    """Pool many regions into squares, with the mean of their counts: one drawn in so many would only make stripes."""
+    side = float(np.sqrt(np.prod(np.ptp(xy, axis=0)) / _MOST_DRAWN * 4))
+    place = np.floor((xy - xy.min(axis=0)) / side).astype(np.int64)
+    cells, index = np.unique(place, axis=0, return_inverse=True)
+    if depth is not None:
+        depth = np.bincount(index.ravel(), depth) / np.bincount(index.ravel())
+    return xy.min(axis=0) + (cells + 0.5) * side, depth, 0.7 * side  # the tissue shows in between
 
 
 def _histograms(sample: Sample) -> Figure:
@@ -139,6 +150,6 @@ def _histograms(sample: Sample) -> Figure:
         elif len(shown):
             axes.hist(shown, bins=40, color="#3b4cc0")
         zeros = int((values == 0).sum()) if logged else 0
-        axes.set_title(title + (f" ({zeros} with none not shown)" if zeros else ""))
+        axes.set_title(title + (f" (none in {zeros})" if zeros else ""))
         axes.set_ylabel("genes" if title.endswith("gene") else "regions")
     return figure

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixnet.counts import Counts
+from pixnet.errors import DataError
+from pixnet.inspection import inspect_sample
+from pixnet.inspection.report import write_report
+from pixnet.regions import Squares
+from pixnet.sample import Sample
+from pixnet.slide import Slide
+from pixnet.virtual import VirtualTissue
+
+
+@pytest.fixture(scope="module")
+def bins() -> Sample:
+    """Give 160,000 squares of 1 um, full of counts on the left."""
+    slide: Slide = VirtualTissue.generate("breast", 3, 7, 400, 400).slide
+    squares = Squares.tiling(0, 0, 400, 400, side_um=1.0)
+    counts = np.where(squares.centers_um[:, :1] < 200, 30, 0)
+    return Sample("bins", slide, squares, Counts(counts, ["G"]))
+
+
+def test_many_small_squares_are_drawn_pooled(bins: Sample, tmp_path: Path) -> None:
+    found = inspect_sample(bins)
+    written = write_report(found, tmp_path / "new")
+    assert [path.name for path in written] == ["inspect.json", "overlay.png", "histograms.png"]
+    depth = next(each for each in json.loads(written[0].read_text())["findings"] if each["code"] == "depth")
+    assert depth["value"]["regions"] == 160_000
+    drawn = np.asarray(Image.open(written[1]).convert("RGB")).astype(int)
+    # Without the frame and the scale beside it; viridis is yellow at its top and violet at its bottom.
+    height, width, _ = drawn.shape
+    part = drawn[height // 4 : -height // 4, width // 6 : -width // 4]
+    yellow = (part[..., 0] > part[..., 2] + 80) & (part[..., 1] > part[..., 2] + 80)
+    left, right = np.array_split(yellow, 2, axis=1)
+    assert left.mean() > 0.3
+    assert right.mean() < 0.1
+
+
+def test_a_report_has_to_have_a_place(bins: Sample, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"file: cannot be written to.*another --out"):
+        write_report(inspect_sample(bins), tmp_path / "file")
