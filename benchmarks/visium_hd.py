@@ -22,7 +22,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tifffile
 
+from pixnet.grid import Lattice
+from pixnet.panel import choose_panel
 from pixnet.readers.visium_hd import read_visium_hd
+from pixnet.sample import Sample
+from pixnet.training.batches import Batcher
+from pixnet.training.targets import Targets
+from pixnet.training.views import View
 
 _GENES, _ENTRIES = 18_000, 12  # genes in the panel and in a bin
 _MPP, _TURN = 2.0, math.radians(1.0)  # the image only has to be there
@@ -129,17 +135,25 @@ def _measured(step: str, path: str) -> dict[str, float]:
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     bins = len(sample.regions) * (1 if step == "read" else 16) / 1e6
+    name = "2 um" if step == "read" else "pooled to 8 um"
     start = time.perf_counter()
-    batch = sample.take(np.random.default_rng(0).choice(len(sample.regions), 1000, replace=False))
-    batch.counts.matrix.toarray()
-    batch.regions.bounds_um  # noqa: B018
-    drawn = time.perf_counter() - start
-    name = "read as 2 um" if step == "read" else "read and pooled to 8 um"
+    drawn = _draw(sample)
     return {
-        f"{name}, s per million bins": round(seconds / bins, 2),
-        f"{name}, peak memory, GB": round(peak, 2),
-        f"{name}, batch of 1000 dense, s": round(drawn, 3),
+        f"{name}: read, s per million bins": round(seconds / bins, 2),
+        f"{name}: read, peak memory, GB": round(peak, 2),
+        f"{name}: targets and a batch, s per million bins": round((time.perf_counter() - start) / bins, 2),
+        f"{name}: regions in the batch": drawn,
+        f"{name}: all, peak memory, GB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
     }
+
+
+def _draw(sample: Sample) -> int:
+    """Draw a batch of 32 tiles as training does; give the number of its regions."""
+    panel = choose_panel([sample], 250, min_counts=1)
+    targets = Targets.of(sample, panel, 1, True, len(sample.genes))
+    lattice = Lattice(sample.slide.width_um, sample.slide.height_um, 1.0, 16, 544)
+    batcher = Batcher([targets], [[View(sample, lattice)]], 2.0, 2, 104.0)
+    return len(batcher.draw(32, np.random.default_rng(0)).total)
 
 
 def main(arguments: list[str]) -> None:
