@@ -128,6 +128,12 @@ class Squares(Regions):
         return self._points(self.rows + 0.5, self.cols + 0.5)
 
     @property
+    def corners_um(self) -> Floats:
+        """Corners in turn, (n, 4, 2) x and y in um."""
+        around = ((0, 0), (0, 1), (1, 1), (1, 0))
+        return np.stack([self._points(self.rows + down, self.cols + across) for down, across in around], axis=1)
+
+    @property
     def areas_um2(self) -> Floats:
         """Areas, (n,) in um^2."""
         if self.perspective is None:

@@ -21,7 +21,7 @@ from pixnet.network.encoders import make_encoder
 from pixnet.network.weights import DEFAULT_ENCODER
 
 HEAVY = ("torch", "timm", "anndata", "pandas", "scipy", "matplotlib", "zarr", "numpy", "shapely", "pydantic")
-VERBS = ("demo", "inspect", "train", "predict", "query", "evaluate", "encoders")
+VERBS = ("demo", "inspect", "train", "predict", "query", "export", "evaluate", "encoders")
 
 
 def test_help_imports_nothing_heavy():

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pixnet.cli import demo, encoders, evaluate, inspect, predict, query, train
+from pixnet.cli import demo, encoders, evaluate, export, inspect, predict, query, train
 from pixnet.cli.messages import plain_messages
 from pixnet.cli.process import let_threads_sleep
 
@@ -34,6 +34,7 @@ _VERBS = (
     train.train,
     predict.predict,
     query.query,
+    export.export,
     evaluate.evaluate,
     encoders.encoders,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -263,3 +263,62 @@ class ExpressionField:
         """
         found = lazy_map(self._store, score_readout(self._store, weights, log), level, "score")
         return found[0].drop_vars("gene")
+
+    def export(
+        self,
+        out: str | Path,
+        to: str,
+        genes: Sequence[str],
+        *,
+        log: bool = False,
+        level: int | None = None,
+        regions: Regions | None = None,
+        grid_um: float | None = None,
+        overwrite: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Write maps or regions of some genes for other programs, block by block; docs/reading-a-field.md tells more.
+
+        Parameters
+        ----------
+        out
+            File or folder to write; its name ends as the format demands.
+        to
+            `"ome-zarr"`, `"ome-tiff"` or `"spatialdata"`: images of the maps, NaN where there is no data or background.
+            `"geojson"` or `"csv"`: regions with their values.
+        genes
+            Names of the genes.
+        log
+            For a `rate` head, log1p of counts per 10,000 in place of counts, as in `gene` and `query`.
+        level
+            For images, the finest level of the pyramid that is written; 0 by default.
+        regions
+            For `"geojson"`, `"csv"` and as a table beside the image of `"spatialdata"`: the regions.
+        grid_um
+            In their place: squares this wide that cover the slide. By default 100 um for `"geojson"` and `"csv"`; those
+            without data are left out.
+        overwrite
+            Whether what is at `out` is replaced; never a field, nor a folder that is no Zarr store.
+        progress
+            Called with the work done and the work in all.
+
+        Raises
+        ------
+        FieldError
+            If the format is not known or not installed, does not fit the other arguments or the name, would be too
+            large, or if `out` exists or cannot be written, or if the gene or level is not in the field.
+        """
+        from pixnet.field.export import export
+
+        export(
+            self,
+            out,
+            to,
+            genes,
+            log=log,
+            level=level,
+            regions=regions,
+            grid_um=grid_um,
+            overwrite=overwrite,
+            progress=progress,
+        )

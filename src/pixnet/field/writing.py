@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from pixnet.field.head import LinearHead
+from pixnet.field.ngff import multiscales
 from pixnet.field.store import KEY, Attributes, Level, level_grid
 from pixnet.grid import Grid
 
@@ -98,20 +99,10 @@ def data_files(path: Path) -> dict[str, int]:
 
 def finish(path: Path, attributes: Attributes) -> None:
     """Write the attributes, which make the store complete."""
-    axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}]
-    axes += [{"name": name, "type": "space", "unit": "micrometer"} for name in _EDGES]
-    datasets = []
-    for level in range(attributes.levels):
-        pitch = attributes.pitch_um * 2**level
-        transforms: list[dict[str, Any]] = [
-            {"type": "scale", "scale": [1.0, pitch, pitch]},
-            # OME-NGFF places a pixel's centre; the slide's frame begins at its corner.
-            {"type": "translation", "translation": [0.0, pitch / 2, pitch / 2]},
-        ]
-        datasets.append({"path": f"latent/{level}", "coordinateTransformations": transforms})
-    multiscales = [{"name": attributes.slide.name, "axes": axes, "datasets": datasets}]
+    grid = attributes.lattice.grid
+    grids = {f"latent/{level}": level_grid(grid, level) for level in range(attributes.levels)}
     everything: dict[str, Any] = {
-        "ome": {"version": "0.5", "multiscales": multiscales},
+        "ome": multiscales(attributes.slide.name, grids),
         KEY: attributes.model_dump(mode="json"),
     }
     zarr.open_group(path, mode="r+", zarr_format=3).attrs.put(everything)
