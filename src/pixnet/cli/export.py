@@ -31,7 +31,7 @@ def export(
     genes: Annotated[str, typer.Option(metavar="A,B", help="Genes to export.")],
     to: Annotated[To, typer.Option(help="Format: the first three hold images, the others regions.")],
     out: Annotated[
-        Path, typer.Option(metavar="PATH", help="File or folder, .zarr, .ome.tif, .zarr, .geojson or .csv as --to says.")
+        Path, typer.Option(metavar="PATH", help="Its name ends in .zarr, .ome.tif, .geojson or .csv, as --to says.")
     ],
     log: Annotated[bool, typer.Option("--log", help="log1p of counts per 10,000 in place of counts.")] = False,
     level: Annotated[
