@@ -28,7 +28,7 @@ Levels = tuple[tuple[float, tuple[int, int]], ...]
 
 _FIXED_BLOCK = 512
 _STRIP = 1 << 24  # pixels
-_PIL_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM", "MPO")
+_PIL_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
 _PIL_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, OverflowError)
 
 

@@ -22,7 +22,8 @@ TOO_MUCH = 3
 SMALL = 64 << 20
 """Bytes of a file whose values are read too, not only the first of each dataset."""
 
-_MOST_MEMORY = 4 << 30
+_MOST_MEMORY = 1 << 30
+_MOST_ADDRESSES = 3 << 29
 _MOST_READ = 128 << 20  # bytes of values, unpacked
 _SLAB = 4 << 20
 _LARGEST_ATTRIBUTE = 1 << 26
@@ -97,7 +98,9 @@ def _tried(do: Callable[..., Any], *given: Any) -> Any:
         return do(*given)
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 - whatever it is, the reader will meet it in its own process
+    except Exception as error:  # whatever it is, the reader will meet it in its own process
+        if "alloc" in str(error):  # HDF5 ran into the limit, which the reader has not
+            raise MemoryError from error
         return None
 
 
@@ -106,14 +109,25 @@ def _limit(seconds: int) -> None:
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
-        for kind, most in (("RLIMIT_CORE", 0), ("RLIMIT_CPU", seconds), ("RLIMIT_AS", _MOST_MEMORY)):
+        for kind, most in (("RLIMIT_CORE", 0), ("RLIMIT_CPU", seconds), ("RLIMIT_AS", _MOST_ADDRESSES)):
             with contextlib.suppress(AttributeError, OSError, ValueError):
                 resource.setrlimit(getattr(resource, kind), (most, most))
+
+
+def _peak() -> int:
+    """Give the most memory that this process has held, in bytes; 0 where that is not known."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":
     _limit(int(sys.argv[2]))
     try:
         _tried(walk, sys.argv[1])
+        if _peak() > _MOST_MEMORY:
+            raise MemoryError
     except MemoryError:
         sys.exit(TOO_MUCH)

@@ -15,12 +15,13 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import io, sparse
+from scipy import sparse
 
 from pixnet.errors import DataError, first_line
 from pixnet.readers.declared import check_sizes
 from pixnet.readers.find_file import find_file
 from pixnet.readers.hdf5 import open_hdf5
+from pixnet.readers.matrix_market import read_matrix_market
 
 GENE_EXPRESSION = "Gene Expression"
 _MOST_GENES = 1 << 22  # beyond it a declared shape is damage, not a transcriptome
@@ -137,17 +138,12 @@ def _read_folder(folder: Path) -> TenXMatrix:
     matrix_path = _required(folder, ("matrix.mtx.gz", "matrix.mtx"))
     barcodes = _table(_required(folder, ("barcodes.tsv.gz", "barcodes.tsv")))[0].to_numpy(dtype=str)
     features = _table(_required(folder, ("features.tsv.gz", "features.tsv", "genes.tsv.gz", "genes.tsv")))
-    try:
-        found = sparse.csc_matrix(io.mmread(matrix_path))
-    except (OSError, EOFError, zlib.error, ValueError, OverflowError, MemoryError, StopIteration) as error:
-        raise DataError(f"{matrix_path}: is no Matrix Market file, or truncated ({first_line(error)}).") from error
-    genes, columns = found.shape
-    if columns != len(barcodes):
-        raise DataError(f"{matrix_path}: has {columns} columns for the {len(barcodes)} barcodes beside it.")
+    genes = len(features)
+    found = read_matrix_market(matrix_path, (genes, len(barcodes)))
     ids = features[0].tolist()
     names = features[1].tolist() if 1 in features else ids
     kinds = features[2].tolist() if 2 in features else []
-    parts = found.data.astype(np.float32), found.indices.astype(np.int32), found.indptr.astype(np.int64)
+    parts = found.data, found.indices.astype(np.int32), found.indptr.astype(np.int64)
     return _made(matrix_path, barcodes.astype(np.bytes_), names, ids, kinds, parts, genes)
 
 

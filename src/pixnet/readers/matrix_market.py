@@ -1,0 +1,93 @@
+"""Matrix Market files of counts, checked line by line: scipy's own reader crashes over some damaged ones."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from pixnet.errors import DataError, first_line
+
+_ROWS = 1 << 22  # entries held as they are read
+_LONGEST_LINE = 1 << 12
+_MOST_COMMENTS = 1000
+_ENTRY = {"row": np.int64, "column": np.int64, "value": np.float64, "more": str}
+
+
+def read_matrix_market(path: Path, shape: tuple[int, int]) -> sparse.csc_matrix:
+    """Read a sparse matrix of integers or reals, plain or gzipped.
+
+    Parameters
+    ----------
+    path
+        The file.
+    shape
+        Rows and columns that it must have: as many as there are names of either.
+
+    Returns
+    -------
+    (rows, columns) float32 CSC
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged, of another kind or of another shape.
+    """
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+            entries = _entries(path, stream, shape)
+            parts = _body(path, stream, shape, entries)
+    except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: is no Matrix Market file, or truncated ({first_line(error)}).") from error
+    row, column, value = (np.concatenate([part[name] for part in parts]) for name in ("row", "column", "value"))
+    return sparse.csc_matrix((value, (row, column)), shape=shape)
+
+
+def _entries(path: Path, stream: Any, shape: tuple[int, int]) -> int:
+    """Read the head; give the number of entries that it declares."""
+    banner = stream.readline(_LONGEST_LINE).decode("ascii", "replace").lower().split()
+    kinds = (["%%matrixmarket", "matrix", "coordinate", kind, "general"] for kind in ("integer", "real"))
+    if banner not in kinds:
+        raise DataError(f"{path}: is no Matrix Market file of counts; it begins with {' '.join(banner)[:80]!r}.")
+    line = b"%"
+    for _ in range(_MOST_COMMENTS):
+        line = stream.readline(_LONGEST_LINE)
+        if line.strip() and not line.startswith(b"%"):
+            break
+    rows, columns, entries = (int(part) for part in line.split())
+    if (rows, columns) != shape:
+        raise DataError(
+            f"{path}: is {rows} x {columns}, but there are {shape[0]} features and {shape[1]} barcodes beside it."
+        )
+    return entries
+
+
+def _body(path: Path, stream: Any, shape: tuple[int, int], entries: int) -> list[dict[str, Any]]:
+    """Read the entries, counted from 0; the first list is empty."""
+    parts: list[dict[str, Any]] = [_part(pd.DataFrame({name: [] for name in _ENTRY}))]
+    found = 0
+    for table in (
+        pd.read_csv(stream, sep=r"\s+", header=None, names=list(_ENTRY), dtype=_ENTRY, index_col=False, chunksize=_ROWS)
+        if entries
+        else ()
+    ):
+        inside = table["row"].between(1, shape[0]) & table["column"].between(1, shape[1])
+        if not inside.all() or table["more"].notna().any() or not np.isfinite(table["value"]).all():
+            raise DataError(f"{path}: is damaged; an entry lies outside the matrix, or is no number. Copy it again.")
+        parts.append(_part(table))
+        found += len(table)
+    if found != entries:
+        raise DataError(f"{path}: declares {entries} entries and holds {found}. Copy it again.")
+    return parts
+
+
+def _part(table: pd.DataFrame) -> dict[str, Any]:
+    place = {name: table[name].to_numpy(np.int32) - 1 for name in ("row", "column")}
+    return {**place, "value": table["value"].to_numpy(np.float32)}

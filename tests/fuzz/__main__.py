@@ -1,0 +1,89 @@
+"""Read damaged inputs of every reader: `python -m tests.fuzz --cases 10000`; exit status 1 if one shows a bug."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.fuzz.harness import Outcome, available, damaged_copy, import_all, make_inputs, run_case, run_cases, totals
+from tests.fuzz.inputs import Target
+
+
+def main() -> int:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--cases", type=int, default=1000, help="how many, shared out among the inputs")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first case of each input")
+    parser.add_argument("--only", default="", help="inputs whose name begins so, with commas between")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--json", type=Path, help="file for the outcomes, one a line")
+    parser.add_argument("--replay", metavar="INPUT:SEED", help="run one case here, and show what happens")
+    parser.add_argument("--keep", type=Path, help="with --replay, folder to leave the damaged input in")
+    given = parser.parse_args()
+    # Threads and a fork do not go together.
+    os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1")
+    named = given.replay.split(":")[:1] if given.replay else given.only.split(",")
+    targets = {name: target for name, target in available().items() if name.startswith(tuple(named))}
+    if not targets:
+        parser.error(f"there is no such input; there are {', '.join(available())}")
+    with tempfile.TemporaryDirectory(prefix="pixnet-fuzz-") as name:
+        folder = Path(name)
+        make_inputs(folder / "inputs", targets)
+        if given.replay:
+            return _replay(folder, targets, given.replay, given.keep)
+        return _run(folder, list(targets.values()), given)
+
+
+def _run(folder: Path, targets: list[Target], given: argparse.Namespace) -> int:
+    cases = [(targets[case % len(targets)], given.seed + case // len(targets)) for case in range(given.cases)]
+    started = time.monotonic()
+    outcomes = []
+    for outcome in run_cases(folder / "inputs", cases, folder, given.jobs):
+        outcomes.append(outcome)
+        if len(outcomes) % 500 == 0:
+            print(f"{len(outcomes)} of {len(cases)} cases, {time.monotonic() - started:.0f} s", file=sys.stderr)
+    if given.json:
+        given.json.write_text("".join(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes))
+    return _report(outcomes, len(cases), time.monotonic() - started)
+
+
+def _report(outcomes: list[Outcome], asked: int, seconds: float) -> int:
+    heads = f"{'cases':>6} {'samples':>8} {'DataError':>10} {'SlideError':>11} {'bugs':>5}  slowest, worst memory"
+    print(f"{'input':20} {heads}")
+    for row in totals(outcomes):
+        counts = [row["kinds"].get(kind, 0) for kind in ("sample", "DataError", "SlideError", "bug")]
+        line = f"{row['target']:20} {row['cases']:6} {counts[0]:8} {counts[1]:10} {counts[2]:11} {counts[3]:5}"
+        print(f"{line}  {row['slowest'][0]:.2f} s (seed {row['slowest'][1]}), {row['memory'][0] >> 20} MB")
+    bugs = [outcome for outcome in outcomes if outcome.kind == "bug"]
+    for bug in bugs:
+        print(f"\nBUG {bug.target}:{bug.seed} ({bug.file})\n{bug.told}")
+    print(f"\n{len(outcomes)} cases in {seconds:.0f} s, {len(bugs)} bugs", end="")
+    print(
+        f"; worst memory {max(o.memory for o in outcomes) >> 20} MB, slowest {max(o.seconds for o in outcomes):.1f} s"
+    )
+    return 1 if bugs or len(outcomes) < asked else 0
+
+
+def _replay(folder: Path, targets: dict[str, Target], case: str, keep: Path | None) -> int:
+    name, seed = case.split(":")
+    target = targets[name]
+    import_all()
+    outcome = run_case(folder / "inputs", target, int(seed), folder)
+    print(f"{outcome.target}:{outcome.seed}, {outcome.file} damaged: {outcome.kind}\n{outcome.told}")
+    print(f"{outcome.seconds:.2f} s, {outcome.memory >> 20} MB")
+    if keep:
+        shutil.rmtree(folder / "kept", ignore_errors=True)
+        damaged_copy(folder / "inputs", target, int(seed), folder / "kept")
+        shutil.copytree(folder / "kept", keep)
+    return 1 if outcome.kind == "bug" else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
