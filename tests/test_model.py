@@ -22,6 +22,7 @@ from pixnet.field import ExpressionField
 from pixnet.inspection.stain import StainProfile
 from pixnet.inspection.trained_on import TrainedOn
 from pixnet.model import FORMAT_VERSION, PixNet, choose_device
+from pixnet.network.config import DecoderConfig
 from pixnet.regions import Squares
 from pixnet.sample import Sample
 from pixnet.slide import Slide
@@ -118,7 +119,7 @@ def test_a_saved_model_predicts_the_same_field(
         assert np.array_equal(one, other)
     assert np.array_equal(field.W, again.W)
     assert np.array_equal(field.b, again.b)
-    assert again.genes == model.genes
+    assert again.gene_names == model.genes
     regions = Squares.tiling(0, 0, 200, 150, 20.0)
     assert np.array_equal(field.query(regions).X, again.query(regions).X)
     # And once more: what is saved of a loaded model is the same model.
@@ -469,3 +470,24 @@ def test_light_modules_import_no_torch() -> None:
         [sys.executable, "-c", program, *LIGHT], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_vits_seams_are_measured_and_kept(samples: list[Sample], slide: Slide, tmp_path: Path) -> None:
+    # What a window sees is blended with its neighbours: at the same place whatever the cut, but for rounding.
+    config = small_config(encoder={"name": "test_vit", "weights": "random", "finest": 8, "stride": 16})
+    config = config.model_copy(
+        update={"network": config.network.model_copy(update={"decoder": DecoderConfig(channels=(6, 6), dsub_steps=1)})}
+    )
+    model = PixNet(config).fit(samples, device="cpu")
+    field = model.predict(slide, tmp_path / "f", device="cpu")
+    assert field.attributes.seam_error is not None
+    assert 0 <= field.attributes.seam_error <= 1e-5
+    one, other = (
+        model.predict(slide, tmp_path / str(core), core=core, dtype="float32", device="cpu") for core in (80, 160)
+    )
+    largest = np.abs(one.read()[0]).max()
+    assert np.abs(one.read()[0] - other.read()[0]).max() <= 1e-4 * largest
+
+
+def test_a_convolutional_encoder_has_no_seam_to_measure(field: ExpressionField) -> None:
+    assert field.attributes.seam_error is None

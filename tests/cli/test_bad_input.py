@@ -179,7 +179,7 @@ def test_bad_fields(field, run, tmp_path):
     out = ("--grid-um", "50", "--out", tmp_path / "table.h5ad")
     run("query", tmp_path / "none", *out).assert_refused("none", "no such folder")
     spoilt = shutil.copytree(field, tmp_path / "field")
-    next(path for path in (spoilt / "latent" / "c").rglob("*") if path.is_file()).unlink()
+    next(path for path in (spoilt / "latent" / "0" / "c").rglob("*") if path.is_file()).unlink()
     run("query", spoilt, *out).assert_refused(str(spoilt), "is missing")
     assert [path.name for path in tmp_path.iterdir()] == ["field"]
 

@@ -81,3 +81,14 @@ def test_what_h5py_can_say_itself_is_left_to_it(tmp_path: Path) -> None:
     path = altered(write(tmp_path / "cut.h5"), lambda data: data.__delitem__(slice(3000, None)))
     with pytest.raises(OSError, match="truncated"):
         open_hdf5(path)
+
+
+def test_a_large_process_may_open_a_sound_file(tmp_path: Path) -> None:
+    # On Linux a child's highest mark of memory begins with its parent's: that must not be taken for the file's.
+    path = tmp_path / "sound.h5"
+    with h5py.File(path, "w") as file:
+        file["values"] = np.arange(5)
+    held = np.ones(160_000_000)
+    with open_hdf5(path) as file:
+        assert file["values"][-1] == 4
+    assert held[-1] == 1
