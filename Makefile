@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-bench
 JOBS ?= 2
 
 .PHONY: setup demo test lint bench clean
@@ -28,8 +29,16 @@ lint: setup
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile
 
-bench: setup
+bench: setup $(PEERS)/.complete
 	$(BIN)/python -m benchmarks
 
+# The peers keep to the lock file but for what they themselves hold back.
+$(PEERS)/.complete: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --upgrade pip
+	grep -vE '^(pydantic|pydantic_core|imagecodecs)=' constraints.txt > $(PEERS)/constraints.txt
+	$(PEERS)/bin/pip install --quiet --constraint $(PEERS)/constraints.txt --group bench --editable .
+	touch $@
+
 clean:
-	rm -rf $(VENV) out build dist
+	rm -rf $(VENV) $(PEERS) out build dist

@@ -31,11 +31,13 @@ class Polygons(Regions):
         Shapely polygons or multipolygons, coordinates in um.
     names
         One name for each; "region 1", "region 2", ... by default.
+    classes
+        The class that each was given, such as a tissue; None for one without. By default none has one.
 
     Raises
     ------
     DataError
-        If a shape is of another type, empty, without area, or not finite, or if the names are not as many.
+        If a shape is of another type, empty, without area, or not finite, or if names or classes are not as many.
 
     Warns
     -----
@@ -43,21 +45,31 @@ class Polygons(Regions):
         If an outline crosses itself; it is then put right by `shapely.make_valid`.
     """
 
-    _per_region = ("shapes", "_names")
+    _per_region = ("shapes", "_names", "_classes")
 
-    def __init__(self, shapes: Sequence[Polygon | MultiPolygon], names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        shapes: Sequence[Polygon | MultiPolygon],
+        names: Sequence[str] | None = None,
+        classes: Sequence[str | None] | None = None,
+    ) -> None:
         if names is None:
             names = [f"region {i + 1}" for i in range(len(shapes))]
-        if len(names) != len(shapes):
-            raise DataError(f"{len(names)} names were given for {len(shapes)} polygons; give one for each")
+        if classes is None:
+            classes = [None] * len(shapes)
+        for what, given in (("names", names), ("classes", classes)):
+            if len(given) != len(shapes):
+                raise DataError(f"{len(given)} {what} were given for {len(shapes)} polygons; give one for each")
         self.shapes: NDArray[np.object_] = _checked(shapes)
         self._names: NDArray[np.object_] = np.array([str(name) for name in names], dtype=object)
+        self._classes: NDArray[np.object_] = np.array(list(classes), dtype=object)
 
     @classmethod
     def from_geojson(cls, path: str | Path, um_per_unit: float) -> Self:
         """Read a GeoJSON file: a FeatureCollection, a list of features, a feature, or a bare geometry.
 
-        A region's name is the feature's `properties.name` or `properties.classification.name`.
+        A region's name is the feature's `properties.name`, the barcode that Space Ranger gives its
+        `properties.cell_id`, or its class, `properties.classification.name`.
 
         Parameters
         ----------
@@ -74,7 +86,7 @@ class Polygons(Regions):
         import shapely
 
         scale = positive_number("um_per_unit", um_per_unit)
-        shapes, names = [], []
+        shapes, names, classes = [], [], []
         for index, (geometry, properties) in enumerate(_features(Path(path))):
             kind = geometry.get("type") if isinstance(geometry, dict) else None
             if kind not in ("Polygon", "MultiPolygon"):
@@ -86,11 +98,13 @@ class Polygons(Regions):
             except (shapely.errors.ShapelyError, ArithmeticError, LookupError, TypeError, ValueError) as error:
                 raise DataError(f"{path}: feature {index} has coordinates that make no polygon ({error})") from None
             shapes.append(shapely.transform(shape, lambda xy: xy * scale))
-            names.append(_name(properties, f"region {index + 1}"))
+            known = properties if isinstance(properties, dict) else {}
+            classes.append(_class(known))
+            names.append(_name(known) or classes[-1] or f"region {index + 1}")
         if not shapes:
             raise DataError(f"{path} holds no polygon; draw at least one and export it again")
         try:
-            return cls(shapes, names)
+            return cls(shapes, names, classes)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 
@@ -98,6 +112,33 @@ class Polygons(Regions):
     def names(self) -> tuple[str, ...]:
         """Names of the regions."""
         return tuple(self._names)
+
+    @property
+    def classes(self) -> tuple[str | None, ...]:
+        """Class of each region; None for one without."""
+        return tuple(self._classes)
+
+    def by_class(self) -> Self:
+        """Give one region for each class, in the order of their names: all that any of its polygons covers, once.
+
+        Raises
+        ------
+        DataError
+            If no polygon has a class.
+
+        Warns
+        -----
+        PixNetWarning
+            If some polygons have none; they are left out.
+        """
+        import shapely
+
+        present = sorted({name for name in self._classes if name})
+        if not present:
+            raise DataError(f"none of the {len(self)} polygons has a class; give them one, or read them one by one")
+        if left := sum(not name for name in self._classes):
+            warnings.warn(f"{left} of {len(self)} polygons have no class and are left out", PixNetWarning, stacklevel=2)
+        return type(self)([shapely.union_all(self.shapes[self._classes == name]) for name in present], present, present)
 
     @property
     def centers_um(self) -> Floats:
@@ -205,10 +246,16 @@ def _features(path: Path) -> Iterator[tuple[Any, Any]]:
             yield entry, None
 
 
-def _name(properties: Any, default: str) -> str:
-    """Give the name in a feature's properties, or else that of its class."""
-    if not isinstance(properties, dict):
-        return default
-    classification = properties.get("classification")
-    names = [properties.get("name"), classification.get("name") if isinstance(classification, dict) else classification]
-    return next((str(name) for name in names if name), default)
+def _class(properties: dict[str, Any]) -> str | None:
+    """Give the name of the class in a feature's properties."""
+    given = properties.get("classification")
+    name = given.get("name") if isinstance(given, dict) else given
+    return str(name) if name else None
+
+
+def _name(properties: dict[str, Any]) -> str | None:
+    """Give the name in a feature's properties, or the barcode that Space Ranger gives to the number of a cell."""
+    if properties.get("name"):
+        return str(properties["name"])
+    number = properties.get("cell_id")
+    return f"cellid_{number:09d}-1" if type(number) is int and number >= 0 else None

@@ -223,7 +223,7 @@ def test_parts_make_up_the_table(fields: Fields, kind: str, monkeypatch: pytest.
     monkeypatch.setattr("pixnet.field.query._REGIONS", 70)
     monkeypatch.setattr("pixnet.field.integral._VALUES", 30)
     parts = list(fields[kind].query_parts(regions, ["GNAS", "ACTB"]))
-    assert len(parts) == 4 * 5 + 2  # 300 regions in groups of 70, each 15 at a time
+    assert len(parts) == 4 * 9 + 3  # 300 regions in groups of 70, each 8 at a time
     assert [part.rows.start for part in parts[1:]] == [part.rows.stop for part in parts[:-1]]
     np.testing.assert_array_equal(np.concatenate([part.values for part in parts]), whole.X)
     pd.testing.assert_frame_equal(pd.concat([part.obs for part in parts]), whole.obs)

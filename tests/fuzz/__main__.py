@@ -47,6 +47,8 @@ def _run(folder: Path, targets: list[Target], given: argparse.Namespace) -> int:
     outcomes = []
     for outcome in run_cases(folder / "inputs", cases, folder, given.jobs):
         outcomes.append(outcome)
+        if outcome.kind == "bug":
+            print(f"BUG {outcome.target}:{outcome.seed} ({outcome.file})\n{outcome.told}", file=sys.stderr)
         if len(outcomes) % 500 == 0:
             print(f"{len(outcomes)} of {len(cases)} cases, {time.monotonic() - started:.0f} s", file=sys.stderr)
     if given.json:
@@ -62,8 +64,8 @@ def _report(outcomes: list[Outcome], asked: int, seconds: float) -> int:
         line = f"{row['target']:20} {row['cases']:6} {counts[0]:8} {counts[1]:10} {counts[2]:11} {counts[3]:5}"
         print(f"{line}  {row['slowest'][0]:.2f} s (seed {row['slowest'][1]}), {row['memory'][0] >> 20} MB")
     bugs = [outcome for outcome in outcomes if outcome.kind == "bug"]
-    for bug in bugs:
-        print(f"\nBUG {bug.target}:{bug.seed} ({bug.file})\n{bug.told}")
+    if bugs:
+        print(f"replay: {', '.join(f'{bug.target}:{bug.seed}' for bug in bugs)}")
     print(f"\n{len(outcomes)} cases in {seconds:.0f} s, {len(bugs)} bugs", end="")
     print(
         f"; worst memory {max(o.memory for o in outcomes) >> 20} MB, slowest {max(o.seconds for o in outcomes):.1f} s"

@@ -151,9 +151,10 @@ class ExpressionField:
             Rows are the regions, columns the genes. `X` (float32): expected counts (`rate`), or log-normalised
             expression averaged (`mean`) or summed (`sum`) over the region. `layers["log1p"]` (`rate`): log1p of counts
             per 10,000 of the region's total. `obs`: `x_um`, `y_um`, `area_um2` (geometric), `valid_area_um2`, and of
-            the rest of the area `background_share` and `no_data_share` (0 to 1). `obsm["spatial"]`: centres in
-            full-resolution pixels. `uns["pixnet"]`: units, normalisation, slide, model. Where a region has no valid
-            area, `X` is 0 (`rate`, `sum`) or NaN (`mean`), and the layer NaN.
+            the rest of the area `background_share` and `no_data_share` (0 to 1); for squares `row` and `col`, for
+            polygons that have one their `class`. `obsm["spatial"]`: centres in full-resolution pixels.
+            `uns["pixnet"]`: units, normalisation, slide, model. Where a region has no valid area, `X` is 0 (`rate`,
+            `sum`) or NaN (`mean`), and the layer NaN.
 
         Raises
         ------
@@ -187,6 +188,43 @@ class ExpressionField:
             As `query`.
         """
         return query_parts(self._store, regions, genes)
+
+    def write_table(
+        self,
+        out: str | Path,
+        regions: Regions,
+        genes: Sequence[str] | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        overwrite: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Write the expression of regions as a table, some rows at a time: memory does not grow with it.
+
+        Parameters
+        ----------
+        out
+            File `.h5ad` or folder `.zarr`, in AnnData's layout, chunked and compressed. It is written beside its
+            place and moved there when it is complete.
+        regions, genes
+            As for `query`; what is written is what that gives.
+        names
+            Names of the regions, each once; by default those they have, or their numbers.
+        overwrite
+            Whether to replace a table that is there.
+        progress
+            Told how many regions are done, and how many there are.
+
+        Raises
+        ------
+        FieldError
+            As `query`; if `out` ends in neither, if something is there that is not to be replaced, or if it cannot be
+            written, such as on a full disk.
+        """
+        from pixnet.field.table import write_table
+
+        options: dict[str, Any] = {"names": names, "overwrite": overwrite, "progress": progress}
+        write_table(self._store, regions, Path(out), genes, **options)
 
     def gene(self, name: str, level: int = 0, log: bool = False) -> xarray.DataArray:
         """Give the map of one gene, read when it is computed.

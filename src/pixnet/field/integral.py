@@ -132,7 +132,7 @@ def expression(
     Yields
     ------
     rows
-        Which regions.
+        Which regions; all in one part where there are none.
     values
         (r, g) float32: expected counts (`rate`), the integral of log-normalised expression (`sum`), or its average
         over the area, NaN where there is none (`mean`).
@@ -148,8 +148,9 @@ def expression(
         per_10k = np.where(area > 0, np.where(total > 0, PER_10K / total, 0.0), np.nan).astype(np.float32)
         if head.kind == "mean":
             latent, area = np.where(area[:, None] > 0, latent / area[:, None], np.nan), np.ones_like(area)
-    at_once = max(1, _VALUES // max(1, len(columns)))
-    for start in range(0, len(area), at_once):
+    # A power of two, so that what is written in chunks of rows is written a whole chunk at a time.
+    at_once = 1 << max(_VALUES // max(1, len(columns)), 1).bit_length() - 1
+    for start in range(0, max(len(area), 1), at_once):
         rows = slice(start, min(start + at_once, len(area)))
         values = (latent[rows] @ weight + area[rows, None] * baseline).astype(np.float32)
         log1p = None

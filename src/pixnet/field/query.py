@@ -14,7 +14,7 @@ from pixnet.errors import FieldError, PixNetWarning
 from pixnet.field.head import LinearHead
 from pixnet.field.integral import Integrals, expression, integrate
 from pixnet.field.store import FieldStore
-from pixnet.regions import LabelMask, Polygons, Regions
+from pixnet.regions import LabelMask, Polygons, Regions, Squares
 
 if TYPE_CHECKING:
     import anndata
@@ -123,6 +123,7 @@ def _integrated(store: FieldStore, regions: Regions) -> Iterator[tuple[slice, pd
 
     _check_place(store, regions)
     names = region_names(regions)
+    classes = pd.Categorical(regions.classes) if isinstance(regions, Polygons) and any(regions.classes) else None
     empty = 0
     for rows, group in _groups(regions):
         integrals = integrate(store, group)
@@ -138,6 +139,10 @@ def _integrated(store: FieldStore, regions: Regions) -> Iterator[tuple[slice, pd
             },
             index=names[rows] if names else [str(number) for number in range(rows.start, rows.stop)],
         )
+        if isinstance(group, Squares):
+            obs["row"], obs["col"] = group.rows, group.cols
+        if classes is not None:
+            obs["class"] = classes[rows]
         empty += int((integrals.area <= 0).sum())
         yield rows, obs, integrals
     _warn_of_empty(store, empty, len(regions))

@@ -11,8 +11,8 @@ import h5py
 
 from pixnet.errors import DataError
 
-_UNPACKS = 256  # times more than is stored is what compression may save of counts
-_SMALL = 1 << 20  # bytes; what is stored is taken for at least that much
+_UNPACKS = 1100  # times more than is stored; deflate saves no more
+_SMALL = 1 << 28  # bytes that anything may declare
 _ROWS_PER_BYTE = 8  # of a table whose rows differ; really it is the other way round
 
 
@@ -36,7 +36,7 @@ def check_sizes(name: str, element: Any) -> None:
         entries = max(math.prod(array.shape or ()), math.prod(array.chunks or ()))
         declared = entries * array.dtype.itemsize
         stored = array.id.get_storage_size() if isinstance(array, h5py.Dataset) else array.nbytes_stored()
-        if declared > _UNPACKS * max(stored, _SMALL):
+        if declared > max(_UNPACKS * stored, _SMALL):
             raise DataError(
                 f"{name}: {array.name} declares {declared >> 20} MB, but only {stored >> 20} MB are stored. "
                 "The file is damaged; copy or download it again."
