@@ -6,11 +6,13 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import coverage, predict, programs, visium_hd
+from benchmarks import coverage, platforms, predict, programs, sliding_window, visium_hd
 
 ALL = {
     "coverage": coverage.run,
     "predict": predict.run,
+    "sliding_window": sliding_window.run,
+    "platforms": platforms.run,
     "demo": programs.demo,
     "evaluate": programs.evaluate,
     "visium_hd": visium_hd.run,

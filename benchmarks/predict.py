@@ -73,10 +73,9 @@ def run(quick: bool = False) -> Figures:
             bare.append(time.perf_counter() - start)
             watch = Watch()
             start = time.perf_counter()
-            with watch():
-                # Opened anew: nothing of the slide is known from the round before.
-                with Slide.open(Path(folder) / "slide.tif") as fresh:
-                    field = model.predict(fresh, Path(folder) / f"field{number}", core=core)
+            # Opened anew: nothing of the slide is known from the round before.
+            with watch(), Slide.open(Path(folder) / "slide.tif") as fresh:
+                field = model.predict(fresh, Path(folder) / f"field{number}", core=core)
             whole.append(time.perf_counter() - start)
             encoder.append(watch.seconds)
         kept = float(field.valid[:].astype(float).sum()) * network.strides[0] ** 2
