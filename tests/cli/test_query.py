@@ -5,8 +5,10 @@ import json
 import anndata
 import numpy as np
 import pytest
+import tifffile
 
 from pixnet.field import ExpressionField
+from pixnet.readers.manifest import manifest_entries
 from pixnet.regions import Disks
 
 WIDTH_UM, HEIGHT_UM = 300, 260
@@ -100,15 +102,15 @@ def test_regions_off_the_slide_are_warned_of(field, run, tmp_path):
 @pytest.mark.parametrize("side", ["0.001", "1e-9"])
 def test_a_table_too_large_is_refused_before_it_is_made(field, run, tmp_path, side):
     done = run("query", field, "--grid-um", side, "--out", tmp_path / "table.h5ad")
-    done.assert_refused("GB", "--genes", "coarser grid")
+    done.assert_refused("squares (at most 1,000,000,000)", "give wider ones")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "one of --disks, --grid-um and --polygons"),
-        (["--grid-um", "8", "--polygons", "x.geojson"], "one of --disks, --grid-um and --polygons"),
+        ([], "one of --disks, --grid-um, --polygons, --labels and --like"),
+        (["--grid-um", "8", "--polygons", "x.geojson"], "one of --disks, --grid-um, --polygons, --labels and --like"),
         (["--grid-um", "8", "--diameter-um", "55"], "leave it out"),
         (["--grid-um", "0"], "positive"),
         (["--grid-um", "nan"], "positive"),
@@ -150,3 +152,80 @@ def test_a_bad_table_of_disks_is_explained(field, run, tmp_path, text, words):
 def test_disks_need_a_size(field, run, disks, tmp_path):
     done = run("query", field, "--disks", disks, "--out", tmp_path / "table.h5ad")
     done.assert_refused("--diameter-um", "diameter_um")
+
+
+def test_a_turned_grid_adds_up_to_the_slide(field, run, tmp_path):
+    for name, more in (("turned", ("--angle-deg", "30")), ("upright", ())):
+        done = run("query", field, "--grid-um", "25", *more, "--out", tmp_path / f"{name}.h5ad")
+        assert done.status == 0, done.err
+    turned, upright = (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("turned", "upright"))
+    assert turned.n_obs > upright.n_obs
+    np.testing.assert_allclose(turned.X.sum(0), upright.X.sum(0), rtol=1e-5)
+
+
+def test_a_table_may_be_zarr(field, run, disks, tmp_path):
+    for name in ("table.h5ad", "table.zarr"):
+        assert run("query", field, "--disks", disks, "--diameter-um", "55", "--out", tmp_path / name).status == 0
+    one, other = anndata.read_h5ad(tmp_path / "table.h5ad"), anndata.read_zarr(tmp_path / "table.zarr")
+    np.testing.assert_array_equal(one.X, other.X)
+    assert list(one.obs_names) == list(other.obs_names)
+
+
+def test_a_label_mask_is_read_off(field, run, tmp_path):
+    labels = np.zeros((HEIGHT_UM, WIDTH_UM), np.int32)
+    labels[40:90, 30:120], labels[100:140, 50:60] = 7, 9
+    np.save(tmp_path / "mask.npy", labels)
+    tifffile.imwrite(tmp_path / "mask.tif", labels)
+    for mask in ("mask.npy", "mask.tif"):
+        done = run("query", field, "--labels", tmp_path / mask, "--out", tmp_path / "t.h5ad", "--overwrite")
+        assert done.status == 0, done.err
+        table = anndata.read_h5ad(tmp_path / "t.h5ad")
+        assert list(table.obs_names) == ["7", "9"]
+        np.testing.assert_allclose(table.obs["area_um2"], [50 * 90, 40 * 10])
+    np.save(tmp_path / "half.npy", labels[::2, ::2])
+    half = ("query", field, "--labels", tmp_path / "half.npy", "--out", tmp_path / "half.h5ad")
+    run(*half).assert_refused("half.npy", "150 x 130 pixels", f"{WIDTH_UM} x {HEIGHT_UM}", "--labels-mpp")
+    assert run(*half, "--labels-mpp", "2").status == 0
+
+
+def test_polygons_of_one_class_count_once(field, run, tmp_path):
+    def feature(left, right, kind):
+        ring = [[left, 20], [right, 20], [right, 80], [left, 80], [left, 20]]
+        geometry = {"type": "Polygon", "coordinates": [ring]}
+        return {"type": "Feature", "geometry": geometry, "properties": {"classification": {"name": kind}}}
+
+    features = [feature(20, 80, "tumour"), feature(50, 110, "tumour"), feature(150, 200, "fat")]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    done = run("query", field, "--polygons", tmp_path / "a.geojson", "--by-class", "--out", tmp_path / "t.h5ad")
+    assert done.status == 0, done.err
+    table = anndata.read_h5ad(tmp_path / "t.h5ad")
+    assert list(table.obs_names) == ["fat", "tumour"]
+    np.testing.assert_allclose(table.obs["area_um2"], [50 * 60, 90 * 60])
+
+
+def test_the_regions_of_a_sample_are_taken(field, run, data, tmp_path):
+    manifest = data / "samples.toml"
+    first = manifest_entries(manifest)[0].read()
+    like = ("query", field, "--like", manifest, "--out", tmp_path / "t.h5ad")
+    run(*like).assert_refused("samples.toml", "choose one with --sample")
+    done = run(*like, "--sample", first.id)
+    assert done.status == 0, done.err
+    table = anndata.read_h5ad(tmp_path / "t.h5ad")
+    assert list(table.obs_names) == list(first.counts.region_names())
+    np.testing.assert_allclose(table.obs[["x_um", "y_um"]], first.regions.centers_um)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--grid-um", "20", "--by-class"), "--by-class goes with --polygons"),
+        (("--disks", "none.csv", "--angle-deg", "3"), "--angle-deg goes with --grid-um"),
+        (("--grid-um", "20", "--sample", "A"), "--sample goes with --like"),
+        (("--grid-um", "20", "--labels-mpp", "1"), "--labels-mpp goes with --labels"),
+        (("--grid-um", "0.001"), "squares (at most 1,000,000,000)"),
+        ((), "only one"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(field, run, tmp_path, more, words):
+    run("query", field, *more, "--out", tmp_path / "t.h5ad").assert_refused(words)
+    assert not (tmp_path / "t.h5ad").exists()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _REGIONS = 1 << 19  # regions integrated at once: 140 MB for 32 channels
-_X_UNITS = {
+X_UNITS = {
     "rate": "expected counts",
     "mean": "log-normalised expression",
     "sum": "log-normalised expression, summed over um^2",
@@ -219,7 +219,7 @@ def facts(store: FieldStore) -> dict[str, Any]:
         elif key != "genes" and isinstance(value, list) and value and all(isinstance(item, str) for item in value):
             card[key] = np.array(value, dtype=object)
     return {
-        "units": _X_UNITS[attributes.head],
+        "units": X_UNITS[attributes.head],
         "normalisation": _NORMALISATION[attributes.head],
         "head": attributes.head,
         "field": str(store.path),

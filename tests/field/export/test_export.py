@@ -32,6 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:contextlib", "ignor
         ("a.csv", "csv", {"regions": Disks([[300, 500]], 20), "grid_um": 50.0}, "choose one"),
         ("a.csv", "csv", {"regions": Disks([[9000, 500]], 20)}, "none of the 1 regions touches the slide"),
         ("a.zarr", "ome-zarr", {"genes": ["Erbb2"]}, "no gene 'Erbb2'; the nearest of its 3 are ERBB2"),
+        ("a.csv", "csv", {"regions": Disks(np.zeros((0, 2)), 20)}, "no regions to export"),
         ("a.csv", "csv", {"genes": ["GNAS", "GNAS"]}, "asked for twice"),
         ("a.csv", "csv", {"genes": []}, "name at least one"),
     ],

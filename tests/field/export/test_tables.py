@@ -11,6 +11,7 @@ import shapely
 
 from pixnet.errors import FieldError, PixNetWarning
 from pixnet.field import ExpressionField
+from pixnet.field.export import table
 from pixnet.regions import Disks, LabelMask, Polygons, Squares
 
 Fields = dict[str, ExpressionField]
@@ -121,3 +122,15 @@ def test_a_table_too_large_is_refused_before_it_is_made(
         with pytest.raises(FieldError, match="must be a positive number"):
             patchy_fields["rate"].export(tmp_path / name, to, CHOSEN, grid_um=side)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("name", "to"), [("a.csv", "csv"), ("a.geojson", "geojson")])
+def test_regions_written_some_at_a_time_are_the_same(
+    patchy_fields: Fields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, to: str
+) -> None:
+    field = patchy_fields["rate"]
+    field.export(tmp_path / name, to, CHOSEN)
+    whole = (tmp_path / name).read_text()
+    monkeypatch.setattr(table, "_ROWS", 7)
+    field.export(tmp_path / name, to, CHOSEN, overwrite=True)
+    assert (tmp_path / name).read_text() == whole

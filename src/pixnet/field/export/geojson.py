@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,10 @@ def write_geojson(order: Order, path: Path) -> None:
         file.write("\n]}\n")
 
 
-def _features(order: Order, rows: Rows, kind: str) -> list[dict[str, Any]]:
+def _features(order: Order, rows: Rows, kind: str) -> Iterator[dict[str, Any]]:
+    """Give a feature for each region."""
     mpp = order.field.attributes.slide.mpp
     shapes = shapely.transform(outlines(rows.regions), lambda points: np.round(points / mpp, 3))
-    features = []
     for name, shape, values in zip(rows.obs.index, shapes, rows.values, strict=True):
         numbers = [float(f"{value:.7g}") for value in values]
         known = {gene: value for gene, value in zip(order.genes, numbers, strict=True) if np.isfinite(value)}
@@ -45,7 +46,4 @@ def _features(order: Order, rows: Rows, kind: str) -> list[dict[str, Any]]:
             "classification": {"name": "PixNet", "color": [120, 60, 160]},
             "measurements": known,
         }
-        features.append(
-            {"type": "Feature", "geometry": shapely.geometry.mapping(shape), "properties": properties}
-        )  # fmt: skip
-    return features
+        yield {"type": "Feature", "geometry": shapely.geometry.mapping(shape), "properties": properties}

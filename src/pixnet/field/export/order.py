@@ -84,13 +84,15 @@ class Order:
         Raises
         ------
         FieldError
-            If a table of so many regions and genes, at so many bytes each, would be too large, or if the squares' side
-            is no positive number.
+            If there are no regions, if a table of so many regions and genes, at so many bytes each, would be too large,
+            or if the squares' side is no positive number.
         """
         slide = self.field.attributes.lattice
         side = self.grid_um or 0.0
         if self.regions is not None:
             number = len(self.regions)
+            if not number:
+                raise FieldError("there are no regions to export; give at least one.")
         elif not (math.isfinite(side) and side > 0):
             raise FieldError(f"squares of {self.grid_um} um: their side must be a positive number of um.")
         else:

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.errors import PixNetWarning
-from pixnet.field.export.order import Order
+from pixnet.field.export.order import Order, steps
 from pixnet.regions import Regions
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_ROWS = 1 << 13  # regions given at once
 
 
 class Rows(NamedTuple):
@@ -36,9 +38,11 @@ def read_rows(order: Order, regions: Regions) -> Iterator[Rows]:
         if order.regions is None:
             warnings.simplefilter("ignore", PixNetWarning)
         for part in order.field.query_parts(regions, order.genes):
-            values = part.log1p if order.log and part.log1p is not None else part.values
+            read = part.log1p if order.log and part.log1p is not None else part.values
             empty = part.obs["valid_area_um2"].to_numpy() <= 0
-            values = np.where(empty[:, None], np.float32(np.nan), values)
+            values = np.where(empty[:, None], np.float32(np.nan), read)
             kept = np.flatnonzero(~empty) if order.regions is None else np.arange(len(values))
-            yield Rows(regions.take(part.rows.start + kept), part.obs.iloc[kept], values[kept])
+            # As text or outlines a region takes far more memory than as numbers.
+            for few in (kept[one] for one in steps(len(kept), _ROWS)):
+                yield Rows(regions.take(part.rows.start + few), part.obs.iloc[few], values[few])
             order.progress(part.rows.stop, len(regions))
