@@ -38,7 +38,7 @@ def test_options_reach_the_export(field, genes, run, tmp_path):
     arguments = ("export", field, "--genes", genes[0], "--log")
     assert run(*arguments, "--to", "ome-tiff", "--level", "0", "--out", tmp_path / "a.ome.tif").status == 0
     found = tifffile.imread(tmp_path / "a.ome.tif").squeeze()
-    np.testing.assert_array_equal(found, opened.gene(genes[0], log=True))
+    np.testing.assert_allclose(found, opened.gene(genes[0], log=True), rtol=1e-6)
     assert run(*arguments, "--to", "csv", "--grid-um", "20", "--out", tmp_path / "a.csv").status == 0
     assert set(pd.read_csv(tmp_path / "a.csv")["x_um"] % 20) == {10}
 

@@ -32,7 +32,7 @@ def test_every_level_is_read_again_with_its_place(patchy_fields: Fields, tmp_pat
     for level, (found, (scale, translation)) in enumerate(zip(node.data, places, strict=True), first):
         wanted = field.genes(CHOSEN, level)
         assert found.dtype == np.float32
-        np.testing.assert_array_equal(found.compute(), wanted)
+        np.testing.assert_allclose(found.compute(), wanted, rtol=1e-6)
         for axis, coordinate in ((1, wanted.y), (2, wanted.x)):
             centers = translation["translation"][axis] + scale["scale"][axis] * np.arange(found.shape[axis])
             np.testing.assert_allclose(centers, coordinate)
@@ -51,7 +51,7 @@ def test_axes_channels_and_facts_are_named(patchy_fields: Fields, tmp_path: Path
     facts = zarr.open_group(tmp_path / "maps.zarr", mode="r").attrs["pixnet_export"]
     assert facts["units"] == "log1p of counts per 10,000"
     assert facts["slide_fingerprint"] == field.attributes.slide.fingerprint
-    np.testing.assert_array_equal(node.data[0].compute(), field.genes(CHOSEN, log=True))
+    np.testing.assert_allclose(node.data[0].compute(), field.genes(CHOSEN, log=True), rtol=1e-6)
 
 
 def test_chunks_without_data_are_not_written(patchy_fields: Fields, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_every_level_is_read_again(patchy_fields: Fields, exported: spatialdata.
         assert found.c.values.tolist() == CHOSEN
         assert found.dtype == np.float32
         _, height, width = wanted.shape
-        np.testing.assert_array_equal(found[:, :height, :width], wanted)
+        np.testing.assert_allclose(found[:, :height, :width], wanted, rtol=1e-6)
         assert np.isnan(found[:, height:]).all()
         assert np.isnan(found[:, :, width:]).all()
 
@@ -63,7 +63,7 @@ def test_a_box_in_um_holds_the_cells_of_that_box(patchy_fields: Fields, exported
         target_coordinate_system="um",
     )
     wanted = patchy_fields["rate"].genes(CHOSEN).sel(x=slice(200, 300), y=slice(420, 480))
-    np.testing.assert_array_equal(box["scale0"]["image"], wanted)
+    np.testing.assert_allclose(box["scale0"]["image"], wanted, rtol=1e-6)
 
 
 def test_the_table_annotates_the_squares(patchy_fields: Fields, exported: spatialdata.SpatialData) -> None:
@@ -88,7 +88,7 @@ def test_without_regions_there_is_the_image_alone(patchy_fields: Fields, tmp_pat
     field.export(tmp_path / "maps.zarr", "spatialdata", "ACTB", level=2)
     found = spatialdata.read_zarr(tmp_path / "maps.zarr")
     assert [name for _, name, _ in found.gen_elements()] == ["expression"]
-    np.testing.assert_array_equal(found["expression"], field.genes(["ACTB"], 2))
+    np.testing.assert_allclose(found["expression"], field.genes(["ACTB"], 2), rtol=1e-6)
     matrix = get_transformation(found["expression"], "um").to_affine_matrix(("x", "y"), ("x", "y"))
     np.testing.assert_allclose(matrix, np.diag([8.0, 8.0, 1.0]))
     assert found.attrs["pixnet_export"]["units"] == field.units
