@@ -88,7 +88,14 @@ def test_ctrl_c_ends_with_status_130():
         "listed.is_installed = lambda _: print('here', flush=True) or time.sleep(60); main()"
     )
     arguments = [sys.executable, "-c", code, "encoders"]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
+    process = subprocess.Popen(  # noqa: S603
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What runs the tests in the background may ignore the signal, and its children then do too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "here\n"
     process.send_signal(signal.SIGINT)

@@ -204,7 +204,8 @@ def make_field(tmp_path):
             return np.random.default_rng(0).uniform(0.5, 1, (2, rows, cols)).astype(np.float32)
 
         lattice = Lattice(96.0, 96.0, 1.0, 16, 16)
-        return build_field(slide, lattice, 4, latent, head, tmp_path / f"{kind}.field", card={})
+        out = tmp_path / f"{kind}.field"
+        return build_field(slide, lattice, 4, latent, head, out, card={}, tissue_mask=False)
 
     return make
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import importlib.util
 import json
@@ -134,6 +135,7 @@ def _read_polygons(folder: Path) -> None:
 # How each is made.
 
 
+@functools.cache
 def _tissue(width: float = 160.0, height: float = 120.0) -> Any:
     from pixnet.virtual import VirtualTissue
 

@@ -12,7 +12,7 @@ from tests.fuzz.harness import available
 from tests.fuzz.mutate import mutate
 
 ROOT = Path(__file__).resolve().parents[2]
-CASES = 8  # of each input
+CASES = 7  # of each input
 
 
 @pytest.fixture(scope="module")
