@@ -2,35 +2,62 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.figures import Figures
+from benchmarks.processes import answer, call
 
 HER2ST = Path(__file__).resolve().parents[2] / "shared" / "data" / "her2st" / "samples.toml"
 
 
-def _measure(arguments: list[str]) -> dict[str, float | str]:
+class Measured(NamedTuple):
+    """Wall time, start of the process included, and peak memory of a command."""
+
+    seconds: float
+    peak_gb: float
+
+
+def measured(*arguments: object) -> Measured:
+    """Run `pixnet` with some arguments in a process of its own."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "pixnet", *arguments], stdout=subprocess.DEVNULL)  # noqa: S603
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    if status:
-        raise SystemExit(f"pixnet {' '.join(arguments)} failed")
-    return {"minutes": round(wall / 60, 2), "peak memory, GB": round(usage.ru_maxrss / 1e6, 2)}
+    peak = call("programs", "pixnet", *arguments)["peak_gb"]
+    return Measured(time.perf_counter() - start, peak)
 
 
-def demo() -> dict[str, float | str]:
+def demo() -> Figures:
     """Measure `pixnet demo`."""
     with tempfile.TemporaryDirectory() as folder:
-        return _measure(["demo", "--out", f"{folder}/demo"])
+        return _figures(measured("demo", "--out", f"{folder}/demo"))
 
 
-def evaluate() -> dict[str, float | str]:
+def evaluate() -> Figures:
     """Measure `pixnet evaluate` on Her2ST with C3 held out, where the data is at hand."""
     if not HER2ST.exists():
         return {"skipped": f"no data at ../shared ({HER2ST.name})"}
     with tempfile.TemporaryDirectory() as folder:
-        return _measure(["evaluate", str(HER2ST), "--hold-out", "C3", "--out", f"{folder}/c3"])
+        return _figures(measured("evaluate", HER2ST, "--hold-out", "C3", "--out", f"{folder}/c3"))
+
+
+def _figures(found: Measured) -> Figures:
+    return {"minutes": round(found.seconds / 60, 2), "peak memory, GB": round(found.peak_gb, 2)}
+
+
+def pixnet(*arguments: str) -> dict[str, float]:
+    """Do what the command line does."""
+    from pixnet.cli import main
+
+    sys.argv = ["pixnet", *arguments]
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    return {}
+
+
+if __name__ == "__main__":
+    answer({"pixnet": pixnet})

@@ -37,7 +37,9 @@ class Crop(NamedTuple):
             tile[:, b.row - r : b.row - r + b.height, b.col - c : b.col - c + b.width]
             for tile, b, r, c in zip(self.feature, boxes, self.rows, self.cols, strict=True)
         ]
-        return Crop(torch.stack(tiles), [b.row for b in boxes], [b.col for b in boxes])
+        # Of a single tile the cut is a view.
+        cut = tiles[0][None] if len(tiles) == 1 else torch.stack(tiles)
+        return Crop(cut, [b.row for b in boxes], [b.col for b in boxes])
 
     def doubled(self, up: nn.Module) -> Crop:
         """Bring the maps to half the cell by a step up."""
