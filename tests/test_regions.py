@@ -152,6 +152,24 @@ def test_squares_are_checked(arguments: dict[str, Any], says: str) -> None:
         Squares(**(good | arguments))
 
 
+@given(
+    st.one_of(st.floats(-500, 500), st.sampled_from([0.0, 90.0, -180.0, 270.0])),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.floats(0.5, 15),
+)
+def test_turned_squares_cover_a_rectangle_once_and_all_touch_it(
+    angle: float, width: int, height: int, side: float
+) -> None:
+    rectangle = Grid(3.0, 4.0, 3.0, height, width)
+    squares = Squares.tiling(*rectangle.bounds_um, side, angle)
+    inside = squares.coverage(rectangle)
+    np.testing.assert_allclose(inside.sum(axis=0), 9.0, rtol=1e-5)
+    assert inside.sum(axis=1).min() > 0
+    assert len(np.unique(np.stack([squares.rows, squares.cols]), axis=1).T) == len(squares)
+    np.testing.assert_array_equal(squares.angle_deg, angle)
+
+
 def test_an_empty_rectangle_cannot_be_tiled() -> None:
     with pytest.raises(DataError, match="nothing to tile"):
         Squares.tiling(0, 0, 10, 0, 2)
@@ -384,3 +402,32 @@ def test_regions_travel_between_processes(regions: Regions) -> None:
     grid = Grid(0.0, 0.0, 1.0, 12, 12)
     assert np.array_equal(copy.coverage(grid).toarray(), regions.coverage(grid).toarray())
     assert np.array_equal(copy.bounds_um, regions.bounds_um)
+
+
+def test_classes_are_read_taken_and_united(tmp_path: Path) -> None:
+    boxes = [shapely.box(0, 0, 10, 10), shapely.box(5, 0, 15, 10), shapely.box(40, 0, 50, 10), shapely.box(0, 0, 9, 9)]
+    polygons = Polygons(boxes, classes=["tumour", "tumour", "tumour", None])
+    assert polygons.take([3, 0]).classes == (None, "tumour")
+    with pytest.warns(PixNetWarning, match="1 of 4 polygons have no class"):
+        (whole,) = polygons.by_class().shapes
+    assert whole.area == pytest.approx(250)
+    assert polygons.take([0, 2]).by_class().names == ("tumour",)
+    with pytest.raises(DataError, match="none of the 1 polygons has a class"):
+        polygons.take([3]).by_class()
+    with pytest.raises(DataError, match="1 classes were given for 4 polygons"):
+        Polygons(boxes, classes=["tumour"])
+
+
+def test_names_come_before_cell_numbers_and_those_before_classes(tmp_path: Path) -> None:
+    geometry = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}
+    known = [
+        {"name": "A", "cell_id": 3, "classification": {"name": "fat"}},
+        {"cell_id": 3, "classification": {"name": "fat"}},
+        {"classification": "fat"},
+        {"cell_id": "x"},
+    ]
+    features = [{"type": "Feature", "geometry": geometry, "properties": properties} for properties in known]
+    (tmp_path / "a.geojson").write_text(json.dumps(features))
+    polygons = Polygons.from_geojson(tmp_path / "a.geojson", 1.0)
+    assert polygons.names == ("A", "cellid_000000003-1", "fat", "region 4")
+    assert polygons.classes == ("fat", "fat", "fat", None)

@@ -95,15 +95,19 @@ class Squares(Regions):
         return points if self.perspective is None else projected(points, self.perspective)
 
     @classmethod
-    def tiling(cls, left: float, top: float, right: float, bottom: float, side_um: float) -> Self:
-        """Give the upright squares that cover a rectangle from its left top corner on, row by row.
+    def tiling(
+        cls, left: float, top: float, right: float, bottom: float, side_um: float, angle_deg: float = 0.0
+    ) -> Self:
+        """Give the squares of a lattice that cover a rectangle, row by row; the outer ones may reach beyond it.
 
         Parameters
         ----------
         left, top, right, bottom
-            The rectangle, in um. The last squares may reach beyond it.
+            The rectangle, in um. Its left top corner is that of square (0, 0).
         side_um
             Side of a square, in um.
+        angle_deg
+            Turn of the lattice about that corner, in degrees. Turned squares may have places below zero.
 
         Raises
         ------
@@ -112,15 +116,29 @@ class Squares(Regions):
         """
         left, top = finite_number("left", left), finite_number("top", top)
         width, height = finite_number("right", right) - left, finite_number("bottom", bottom) - top
-        side = positive_number("side_um", side_um)
+        side, angle = positive_number("side_um", side_um), finite_number("angle_deg", angle_deg)
         if width <= 0 or height <= 0:
             raise DataError(
                 f"a rectangle of {width:g} x {height:g} um has nothing to tile; give left < right and top < bottom"
             )
+        # Where the rectangle's corners lie in the lattice.
+        turn = math.radians(angle)
+        x, y = np.array([0.0, width, 0.0, width]), np.array([0.0, 0.0, height, height])
+        across = (math.cos(turn) * x + math.sin(turn) * y) / side
+        down = (math.cos(turn) * y - math.sin(turn) * x) / side
         # A rectangle that ends within a millionth of a square after a whole one gets no further square for it.
-        n_rows, n_cols = (max(math.ceil(extent / side - 1e-6), 1) for extent in (height, width))
+        (first_row, n_rows), (first_col, n_cols) = (_span(places) for places in (down, across))
         rows, cols = np.divmod(np.arange(n_rows * n_cols), n_cols)
-        return cls(left, top, side, rows, cols)
+        rows += first_row
+        cols += first_col
+        squares = cls(left, top, side, rows, cols, angle)
+        if angle == 0:
+            return squares
+        # Two rectangles are apart if they are along a side of the one or the other: the lattice's were looked at.
+        low_x, low_y, high_x, high_y = squares.bounds_um.T
+        slack = 1e-6 * side
+        meets = (high_x > left + slack) & (low_x < left + width - slack)
+        return squares.take(meets & (high_y > top + slack) & (low_y < top + height - slack))
 
     @property
     def centers_um(self) -> Floats:
@@ -175,3 +193,9 @@ class Squares(Regions):
         for _ in range(int(quarters) % 4):
             rows, cols = cols, -rows - 1
         return self.x_um, self.y_um, angle_deg, rows, cols
+
+
+def _span(places: Floats) -> tuple[int, int]:
+    """Give the first whole square and the number of them that reach over some places along an axis."""
+    first = math.floor(places.min() + 1e-6)
+    return first, max(math.ceil(places.max() - 1e-6) - first, 1)

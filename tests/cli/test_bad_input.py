@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+import zarr
 from PIL import Image
 
 
@@ -175,13 +176,72 @@ def test_bad_slides(data, model, run, tmp_path, case):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_bad_fields(field, run, tmp_path):
-    out = ("--grid-um", "50", "--out", tmp_path / "table.h5ad")
-    run("query", tmp_path / "none", *out).assert_refused("none", "no such folder")
+def newer(folder):
+    path = folder / "zarr.json"
+    content = json.loads(path.read_text())
+    content["attributes"]["pixnet"]["format_version"] = 99
+    path.write_text(json.dumps(content))
+
+
+def shard_cut_off(folder):
+    path = next(path for path in (folder / "latent" / "0" / "c").rglob("*") if path.is_file())
+    os.truncate(path, path.stat().st_size - 7)
+
+
+def shard_lost(folder):
+    next(path for path in (folder / "latent" / "0" / "c").rglob("*") if path.is_file()).unlink()
+
+
+def shard_damaged(folder):
+    path = next(path for path in (folder / "latent" / "0" / "c").rglob("*") if path.is_file())
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def foreign(folder):
+    shutil.rmtree(folder)
+    zarr.create_group(folder, zarr_format=3).create_array("0", shape=(3, 4), dtype=float)
+
+
+def foreign_version_2(folder):
+    shutil.rmtree(folder)
+    zarr.create_group(folder, zarr_format=2)
+
+
+FIELDS = {
+    "missing": (shutil.rmtree, ["no such folder"]),
+    "a file": (lambda f: (shutil.rmtree(f), f.write_text("")), ["no such folder"]),
+    "shard missing": (shard_lost, ["is missing", "Predict the slide again"]),
+    "shard cut off": (shard_cut_off, ["bytes instead of"]),
+    "shard damaged": (shard_damaged, ["is damaged"]),
+    "unfinished": (without("zarr.json"), ["not an expression field"]),
+    "metadata cut off": (lambda f: os.truncate(f / "zarr.json", 200), ["zarr.json cannot be read"]),
+    "newer": (newer, ["format_version 99", "Use the pixnet that wrote it"]),
+    "foreign Zarr": (foreign, ["is not a finished expression field"]),
+    "foreign Zarr of version 2": (foreign_version_2, ["not an expression field"]),
+}
+
+
+@pytest.mark.parametrize("ending", ["h5ad", "zarr"])
+@pytest.mark.parametrize("case", FIELDS)
+def test_bad_fields(field, run, tmp_path, case, ending):
+    spoil, words = FIELDS[case]
     spoilt = shutil.copytree(field, tmp_path / "field")
-    next(path for path in (spoilt / "latent" / "0" / "c").rglob("*") if path.is_file()).unlink()
-    run("query", spoilt, *out).assert_refused(str(spoilt), "is missing")
-    assert [path.name for path in tmp_path.iterdir()] == ["field"]
+    spoil(spoilt)
+    before = sorted(tmp_path.iterdir())
+    done = run("query", spoilt, "--grid-um", "50", "--out", tmp_path / f"table.{ending}")
+    done.assert_refused(str(spoilt), *words)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_is_no_table_is_not_overwritten(field, run, tmp_path):
+    image = tmp_path / "image.zarr"
+    zarr.create_group(image, zarr_format=3).create_array("0", shape=(3, 4), dtype=float)
+    query = ("query", field, "--grid-um", "50", "--overwrite", "--out")
+    run(*query, image).assert_refused("image.zarr", "not overwritten")
+    assert (image / "0" / "zarr.json").is_file()
+    inside = sorted(field.rglob("*"))
+    run(*query, field / "table.h5ad").assert_refused("is the field itself, or a part of it")
+    assert sorted(field.rglob("*")) == inside
 
 
 def test_a_gene_that_the_model_does_not_have(field, run, tmp_path):

@@ -102,7 +102,7 @@ def test_regions_off_the_slide_are_warned_of(field, run, tmp_path):
 @pytest.mark.parametrize("side", ["0.001", "1e-9"])
 def test_a_table_too_large_is_refused_before_it_is_made(field, run, tmp_path, side):
     done = run("query", field, "--grid-um", side, "--out", tmp_path / "table.h5ad")
-    done.assert_refused("squares (at most 1,000,000,000)", "give wider ones")
+    done.assert_refused("squares (at most 100,000,000)", "give wider ones")
     assert not list(tmp_path.iterdir())
 
 
@@ -222,7 +222,7 @@ def test_the_regions_of_a_sample_are_taken(field, run, data, tmp_path):
         (("--disks", "none.csv", "--angle-deg", "3"), "--angle-deg goes with --grid-um"),
         (("--grid-um", "20", "--sample", "A"), "--sample goes with --like"),
         (("--grid-um", "20", "--labels-mpp", "1"), "--labels-mpp goes with --labels"),
-        (("--grid-um", "0.001"), "squares (at most 1,000,000,000)"),
+        (("--grid-um", "0.001"), "squares (at most 100,000,000)"),
         ((), "only one"),
     ],
 )

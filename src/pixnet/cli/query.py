@@ -24,7 +24,15 @@ def query(
     angle_deg: Annotated[float | None, typer.Option(metavar="A", help="Turn those squares, from x towards y.")] = None,
     polygons: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.geojson", help="Polygons in full-resolution pixels, as of QuPath or Space Ranger."),
+        typer.Option(
+            metavar="FILE",
+            help="GeoJSON in full-resolution pixels, as of QuPath or Space Ranger; or Xenium's cell or nucleus "
+            "boundaries (parquet, csv), in um.",
+        ),
+    ] = None,
+    alignment: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Xenium's matrix for the slide, if it is not beside its boundaries."),
     ] = None,
     by_class: Annotated[
         bool, typer.Option("--by-class", help="One region for each class of the polygons: all that it covers.")
@@ -46,7 +54,7 @@ def query(
     """Read the expression of regions off a field."""
     wanted = names(genes, "--genes")
     shapes = Wanted(
-        disks, diameter_um, grid_um, angle_deg, polygons, by_class, labels, labels_mpp, like, sample, image
+        disks, diameter_um, grid_um, angle_deg, polygons, alignment, by_class, labels, labels_mpp, like, sample, image
     )  # fmt: skip
     shapes.check()
     from pixnet.field import ExpressionField

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixnet.errors import DataError
+from pixnet.errors import DataError, PixNetWarning
 
 if TYPE_CHECKING:
     from pixnet.field import ExpressionField
-    from pixnet.regions import Regions
+    from pixnet.regions import Polygons, Regions
+    from pixnet.slide import Slide
 
 _ONE_KIND = "query needs one of --disks, --grid-um, --polygons, --labels and --like, and only one."
-_MOST_SQUARES = 1_000_000_000
+_MOST_SQUARES = 100_000_000  # 4 GB to count them
+_OTHER_SLIDE = 0.05  # by which extents differ only if the slides do
+_VERTICES = (".parquet", ".csv", ".csv.gz")
 
 Found = tuple["Regions", list[str] | None]
 """Regions, and their names where the file has them and the regions do not."""
@@ -29,6 +33,7 @@ class Wanted:
     grid_um: float | None
     angle_deg: float | None
     polygons: Path | None
+    alignment: Path | None
     by_class: bool
     labels: Path | None
     labels_mpp: float | None
@@ -48,6 +53,7 @@ class Wanted:
         belong = {
             "--diameter-um": (self.diameter_um, "--disks"),
             "--angle-deg": (self.angle_deg, "--grid-um"),
+            "--alignment": (self.alignment, "--polygons"),
             "--by-class": (self.by_class or None, "--polygons"),
             "--labels-mpp": (self.labels_mpp, "--labels"),
             "--sample": (self.sample, "--like"),
@@ -66,8 +72,6 @@ def regions_of(field: ExpressionField, wanted: Wanted) -> Found:
     DataError
         If a file cannot be used, or what is asked for makes no sense for the field's slide.
     """
-    from pixnet.regions import Polygons
-
     if wanted.grid_um is not None:
         return _squares(field, wanted.grid_um, wanted.angle_deg or 0.0), None
     if wanted.disks is not None:
@@ -75,14 +79,14 @@ def regions_of(field: ExpressionField, wanted: Wanted) -> Found:
     if wanted.labels is not None:
         return _labels(field, wanted.labels, wanted.labels_mpp), None
     if wanted.polygons is not None:
-        shapes = Polygons.from_geojson(wanted.polygons, field.attributes.slide.mpp)
-        return shapes.by_class() if wanted.by_class else shapes, None
-    return _of_sample(Path(wanted.like or ""), wanted)
+        shapes = _polygons(field, wanted.polygons, wanted.alignment)
+        return _by_class(wanted.polygons, shapes) if wanted.by_class else shapes, None
+    if wanted.like is not None:
+        return _of_sample(field, wanted.like, wanted)
+    raise DataError(_ONE_KIND)
 
 
 def _squares(field: ExpressionField, side_um: float, angle_deg: float) -> Regions:
-    import numpy as np
-
     from pixnet.regions import Squares
 
     if not (math.isfinite(side_um) and side_um > 0):
@@ -94,60 +98,48 @@ def _squares(field: ExpressionField, side_um: float, angle_deg: float) -> Region
     count = math.ceil(slide.width_um / side_um) * math.ceil(slide.height_um / side_um)
     if count > _MOST_SQUARES:
         raise DataError(f"--grid-um {side_um:g}: makes {count:,} squares (at most {_MOST_SQUARES:,}); give wider ones.")
-    if angle_deg == 0:
-        return Squares.tiling(0.0, 0.0, slide.width_um, slide.height_um, side_um)
-    # The turned lattice begins at the slide's middle and reaches its corners.
-    reach = math.ceil(math.hypot(slide.width_um, slide.height_um) / 2 / side_um) + 1
-    rows, cols = (index.ravel() for index in np.mgrid[-reach:reach, -reach:reach])
-    squares = Squares(slide.width_um / 2, slide.height_um / 2, side_um, rows, cols, angle_deg)
-    left, top, right, bottom = squares.bounds_um.T
-    return squares.take((right > 0) & (left < slide.width_um) & (bottom > 0) & (top < slide.height_um))
+    return Squares.tiling(0.0, 0.0, slide.width_um, slide.height_um, side_um, angle_deg)
+
+
+def _polygons(field: ExpressionField, path: Path, alignment: Path | None) -> Polygons:
+    """Read polygons by what the file is called: vertices in um as of Xenium, or GeoJSON in pixels."""
+    from pixnet.readers.xenium_outlines import read_boundaries
+    from pixnet.regions import Polygons
+
+    mpp = field.attributes.slide.mpp
+    if path.name.lower().endswith(_VERTICES):
+        return read_boundaries(path, mpp, alignment)
+    if alignment is not None:
+        raise DataError(
+            f"--alignment is for Xenium's boundaries ({', '.join(_VERTICES)}), not for {path}; leave it out."
+        )
+    return Polygons.from_geojson(path, mpp)
+
+
+def _by_class(path: Path, polygons: Polygons) -> Polygons:
+    try:
+        return polygons.by_class()
+    except DataError as error:
+        raise DataError(f"{path}: {error}.") from error
 
 
 def _labels(field: ExpressionField, path: Path, mpp: float | None) -> Regions:
-    import numpy as np
+    from pixnet.readers.label_image import read_label_mask
 
-    from pixnet.regions import LabelMask
-
+    if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
+        raise DataError(f"--labels-mpp {mpp}: must be a positive number of um.")
     slide = field.attributes.slide
-    try:
-        mask = _read_mask(path)
-    except (OSError, ValueError, TypeError, KeyError, SyntaxError) as error:
-        raise DataError(f"{path}: is no label mask that can be read ({error}). Give a TIFF, PNG or npy.") from error
-    if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer):
-        raise DataError(f"{path}: holds {mask.dtype} of shape {mask.shape}; a mask is one plane of whole numbers.")
-    if mpp is None and mask.shape != (slide.height_px, slide.width_px):
-        raise DataError(
-            f"{path}: is {mask.shape[1]} x {mask.shape[0]} pixels, but the slide {slide.name!r} is {slide.width_px} x "
-            f"{slide.height_px}; give a mask of that size, or its um per pixel (--labels-mpp)."
-        )
-    try:
-        return LabelMask(mask, 0.0, 0.0, mpp or slide.mpp)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    shape = slide.height_px, slide.width_px
+    return read_label_mask(path, shape, slide.mpp, mpp, f"the slide {slide.name!r}")
 
 
-def _read_mask(path: Path) -> Any:
-    if path.suffix == ".npy":
-        import numpy as np
-
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    if path.suffix in (".tif", ".tiff"):
-        import tifffile
-
-        return tifffile.imread(path)
-    import numpy as np
-    from PIL import Image
-
-    with Image.open(path) as image:
-        return np.asarray(image)
-
-
-def _of_sample(path: Path, wanted: Wanted) -> Found:
+def _of_sample(field: ExpressionField, path: Path, wanted: Wanted) -> Found:
     from pixnet.readers.manifest import chosen_entries, manifest_entries
     from pixnet.readers.recognise import read
 
     if path.suffix == ".toml":
+        if wanted.image is not None:
+            raise DataError(f"--image {wanted.image}: {path} says which image each sample has; leave it out.")
         entries = chosen_entries(path, manifest_entries(path), None if wanted.sample is None else [wanted.sample])
         if len(entries) != 1:
             raise DataError(
@@ -159,8 +151,25 @@ def _of_sample(path: Path, wanted: Wanted) -> Found:
     else:
         options: dict[str, Any] = {} if wanted.image is None else {"image": wanted.image}
         found = read(path, **options)
-    own_names = found.counts.region_names()
-    return found.regions, list(map(str, own_names))
+    _check_slide(field, path, found.slide)
+    return found.regions, None if found.counts.names is None else list(map(str, found.counts.names))
+
+
+def _check_slide(field: ExpressionField, path: Path, slide: Slide) -> None:
+    """Compare the extents of a sample's slide and the field's: they cannot be the same if these differ."""
+    ours, theirs = field.attributes.slide, slide.shape
+    there = slide.width_um, slide.height_um
+    here = ours.width_px * ours.mpp, ours.height_px * ours.mpp
+    off = max(abs(one - other) for one, other in zip(there, here, strict=True))
+    if off <= field.attributes.pitch_um:
+        return
+    both = (
+        f"{path}: lies on {slide.path or slide.name} of {theirs[1]} x {theirs[0]} px at {slide.mpp:.4g} um, "
+        f"the field on {ours.name!r} of {ours.width_px} x {ours.height_px} px at {ours.mpp:.4g} um"
+    )
+    if off > _OTHER_SLIDE * max(here):
+        raise DataError(f"{both}: another slide, or another size of its pixels. Give the sample of the field's slide.")
+    warnings.warn(f"{both}: up to {off:.0f} um apart. Predict with the same --mpp.", PixNetWarning, stacklevel=4)
 
 
 def _disks(path: Path, diameter_um: float | None) -> Found:

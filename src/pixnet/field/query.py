@@ -121,7 +121,7 @@ def _integrated(store: FieldStore, regions: Regions) -> Iterator[tuple[slice, pd
     """Integrate a bounded number of regions at a time: 2-um squares of a slide are tens of millions."""
     import pandas as pd
 
-    _check_place(store, regions)
+    check_place(store, regions)
     names = region_names(regions)
     classes = pd.Categorical(regions.classes) if isinstance(regions, Polygons) and any(regions.classes) else None
     empty = 0
@@ -155,7 +155,7 @@ def _groups(regions: Regions) -> Iterator[tuple[slice, Regions]]:
         yield rows, regions.take(np.arange(rows.start, rows.stop))
 
 
-def _check_place(store: FieldStore, regions: Regions) -> None:
+def check_place(store: FieldStore, regions: Regions) -> None:
     """Refuse regions of which none touches the slide: their unit or the slide is the wrong one."""
     lattice = store.attributes.lattice
     spans = []

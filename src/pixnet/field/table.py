@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import FieldError
-from pixnet.field.query import Part, facts, gene_columns, gene_names, query_parts
+from pixnet.field.query import Part, check_place, facts, gene_columns, gene_names, query_parts
 from pixnet.field.steady_file import SteadyFile
 from pixnet.field.store import FieldStore
 from pixnet.regions import Regions
@@ -51,7 +51,9 @@ def write_table(
     if overwrite and out.suffix == ".zarr" and out.is_dir():
         _check_is_table(out)
     wanted = gene_names(store, genes)
-    gene_columns(store.head, wanted)  # refuses what the field has not got before anything is made
+    # What the field has not got is refused before anything is made.
+    gene_columns(store.head, wanted)
+    check_place(store, regions)
     tell = progress or (lambda *_: None)
     place = beside(out, store.path, folder=out.suffix == ".zarr", overwrite=overwrite)
     with place as partial, _created(partial) as (root, check):

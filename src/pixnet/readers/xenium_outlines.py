@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixnet.errors import DataError, first_line
+from pixnet.errors import DataError, PixNetWarning, first_line
 from pixnet.readers.affine import Floats, moved
 from pixnet.readers.find_file import find_file
-from pixnet.readers.xenium_run import Run
+from pixnet.readers.xenium_run import Run, place_on
 from pixnet.readers.xenium_tables import parquet_batches, parquet_columns, vertices_of_csv
+from pixnet.regions import Polygons
 
 _LEAST_UM2 = 1e-6  # what is smaller is a line, but for rounding
 
@@ -36,13 +38,49 @@ def read_outlines(run: Run, stem: str) -> tuple[list[str], NDArray[np.object_]]:
     DataError
         If the file is missing or damaged, or holds no outline with an area.
     """
-    import shapely
-
     path = find_file(run.folder, [f"{stem}.parquet", f"{stem}.csv.gz", f"{stem}.csv"])
     if path is None:
         raise DataError(f"{run.folder}: holds no {stem}.parquet. Give the whole folder that the run wrote.")
+    return outlines_of(path, run.to_slide, run.told)
+
+
+def read_boundaries(path: Path, mpp: float, alignment: str | Path | None = None) -> Polygons:
+    """Read the outlines of cells or nuclei as regions of a slide, without the rest of the run.
+
+    Parameters
+    ----------
+    path
+        File of vertices, `cell_boundaries.parquet` or another of that kind, `.parquet`, `.csv.gz` or `.csv`.
+    mpp
+        um per pixel of the slide.
+    alignment
+        CSV file of the matrix from pixels of the slide to pixels of the morphology image; by default the
+        `*he_imagealignment.csv` beside the file. `experiment.xenium` must then lie there too.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or damaged, if it holds no outline with an area, or if the pixel size contradicts the
+        alignment.
+
+    Warns
+    -----
+    PixNetWarning
+        If there is no alignment, or if something is left out or put right.
+    """
+    to_slide, told = place_on(path.parent, mpp, alignment)
+    names, shapes = outlines_of(path, to_slide, told)
+    if told:
+        warnings.warn(f"{path}: {'; '.join(told)}.", PixNetWarning, stacklevel=2)
+    return Polygons(list(shapes), names)
+
+
+def outlines_of(path: Path, to_slide: Floats, told: list[str]) -> tuple[list[str], NDArray[np.object_]]:
+    """Make the outlines of a file of vertices, as `read_outlines` does."""
+    import shapely
+
     names, cell, part, xy = _vertices(path)
-    xy = moved(xy, run.to_slide)
+    xy = moved(xy, to_slide)
     good = np.isfinite(xy).all(axis=1) & (cell < len(names))
     cell, part, xy = cell[good], part[good], xy[good]
     order = np.lexsort((part, cell))  # stable, so that the vertices of a ring keep their order
@@ -72,9 +110,9 @@ def read_outlines(run: Run, stem: str) -> tuple[list[str], NDArray[np.object_]]:
     if not len(cells):
         raise DataError(f"{path}: holds no outline with an area.")
     if mended := int(solid[crossed].sum()):
-        run.told.append(f"{mended} outlines in {path.name} cross themselves and were put right")
+        told.append(f"{mended} outlines in {path.name} cross themselves and were put right")
     if lost := len(names) - len(cells):
-        run.told.append(f"{lost} outlines in {path.name} enclose nothing and are left out")
+        told.append(f"{lost} outlines in {path.name} enclose nothing and are left out")
     return [names[index] for index in cells], shapes_of
 
 

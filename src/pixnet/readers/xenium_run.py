@@ -117,7 +117,7 @@ def place_run(
         raise DataError(
             f"{folder}: holds no *he_image.ome.tif. Give the H&E image of the section as `image` (--image)."
         )
-    matrix, origin = _alignment(folder, picture, alignment)
+    matrix, origin = _alignment(folder, picture.parent, alignment)
     transform = ImageTransform.of(image_transform)
     if transform.matrix is not None:
         # Without an alignment the positions were written for the morphology image itself.
@@ -152,14 +152,54 @@ def place_run(
                 )
             )
         slide = Slide.open(picture, mpp if mpp is not None else derived, mpp_source if mpp is not None else "alignment")
-    to_slide = np.diag([slide.mpp, slide.mpp, 1.0]) @ np.linalg.inv(matrix) @ np.diag([1 / pixel_um, 1 / pixel_um, 1.0])
-    return Run(folder, slide, to_slide, told)
+    return Run(folder, slide, _to_slide(matrix, slide.mpp, pixel_um), told)
+
+
+def place_on(folder: Path, mpp: float, alignment: str | Path | None) -> tuple[Floats, list[str]]:
+    """Find out where a run lies on an image that is known by its pixel size alone.
+
+    Parameters
+    ----------
+    folder
+        The run's folder, or one with some of its files.
+    mpp
+        um per pixel of the image.
+    alignment
+        As in `read_xenium`.
+
+    Returns
+    -------
+    to_slide, told
+        (3, 3) matrix from the run's um to the image's, and what the user must be told.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or damaged, or if the pixel size contradicts the alignment.
+    """
+    matrix, origin = _alignment(folder, folder, alignment)
+    if matrix is None:
+        return np.eye(3), ["there is no *he_imagealignment.csv, so the run's um are taken for those of the slide"]
+    pixel_um = _pixel_um(folder)
+    derived = pixel_um * math.sqrt(abs(np.linalg.det(matrix[:2, :2])))
+    if abs(mpp - derived) > AGREES * derived:
+        raise DataError(
+            f"{origin}: means {derived:.4g} um per pixel of the H&E image, but the slide has {mpp:.4g}. Give the "
+            "alignment that belongs to it."
+        )
+    return _to_slide(matrix, mpp, pixel_um), []
+
+
+def _to_slide(matrix: Floats, mpp: float, pixel_um: float) -> Floats:
+    """Give the matrix from the run's um to the image's, from that from pixels of the image to the run's."""
+    found: Floats = np.diag([mpp, mpp, 1.0]) @ np.linalg.inv(matrix) @ np.diag([1 / pixel_um, 1 / pixel_um, 1.0])
+    return found
 
 
 def _pixel_um(folder: Path) -> float:
     path = find_file(folder, ["experiment.xenium"])
     if path is None:
-        raise DataError(f"{folder}: holds no experiment.xenium.")
+        raise DataError(f"{folder}: holds no experiment.xenium, which tells the scale of the alignment.")
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
@@ -173,12 +213,12 @@ def _pixel_um(folder: Path) -> float:
 
 
 def _alignment(
-    folder: Path, picture: Path, given: str | Path | ArrayLike | None
+    folder: Path, beside: Path, given: str | Path | ArrayLike | None
 ) -> tuple[Floats, str] | tuple[None, None]:
     """Give the matrix from pixels of the H&E image to pixels of the morphology image, and where it is from."""
     if given is None:
         names = ["he_imagealignment.csv"]
-        given = find_file(folder, names) or find_file(picture.parent, names)
+        given = find_file(folder, names) or find_file(beside, names)
     if given is None:
         return None, None
     what = "from pixels of the H&E image to pixels of the morphology image"
