@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pixnet.config import Config, GenesConfig
-from pixnet.evaluation.protocol import evaluate
+from pixnet.evaluation.harness import evaluate
 from pixnet.readers.manifest import read_manifest
 from pixnet.training.config import TrainingConfig
 from pixnet.virtual import VirtualTissue, spots

@@ -175,16 +175,20 @@ class _FoldSums:
             owners += [int(sample)] * (int(found.max()) + 1)
         shape = (len(owners), len(block))
         adding = sparse.csr_array((np.ones(len(block)), (block, np.arange(len(block)))), shape=shape)
+
+        def added(table: Floats) -> Floats:
+            return np.asarray(adding @ table)
+
         # The mean is taken off first: sums of squares of large numbers would lose the digits of a small variance.
         truth = _centred(fold.truth)
         predicted, floors = {}, {}
         for method, tables in fold.predicted.items():
             centred = [_centred(table) for table in tables]
-            predicted[method] = [(adding @ p, adding @ p**2, adding @ (truth * p)) for p in centred]
+            predicted[method] = [(added(p), added(p**2), added(truth * p)) for p in centred]
             floors[method] = [_rounding(p) for p in centred]
         donors = [donor or f"unknown {number}" for number, donor in enumerate(fold.donors)]
         count = np.bincount(block, minlength=len(owners)).astype(np.float64)
-        both = adding @ truth, adding @ truth**2
+        both = added(truth), added(truth**2)
         return cls(count, np.array(owners), donors, both, predicted, (_rounding(truth), floors))
 
     def draw(self, rng: np.random.Generator, times: Mapping[str, Floats], draws: int) -> tuple[Floats, Floats]:

@@ -18,8 +18,8 @@ from pixnet.evaluation import figures
 from pixnet.evaluation.baselines import RidgeBaseline
 from pixnet.evaluation.crops import SIDE_UM
 from pixnet.evaluation.figures import Backdrop
+from pixnet.evaluation.harness import evaluate
 from pixnet.evaluation.metrics import score
-from pixnet.evaluation.protocol import evaluate
 from pixnet.evaluation.report import Picture, Section, Table, number, richest_window, write_report
 from pixnet.expression import normalise
 from pixnet.field import ExpressionField

@@ -35,8 +35,8 @@ def counts_hash(sample: Sample) -> str:
 
 
 def positions_hash(sample: Sample) -> str:
-    """Hash where a sample's regions lie and how large they are."""
-    regions, found = sample.regions, hashlib.sha256(type(sample.regions).__name__.encode())
+    """Hash where a sample's regions lie, how large they are, and how large the slide's pixels are."""
+    regions, found = sample.regions, hashlib.sha256(f"{type(sample.regions).__name__} {sample.slide.mpp!r}".encode())
     for part in (regions.centers_um, regions.bounds_um, regions.areas_um2):
         found.update(np.ascontiguousarray(part, "<f8").tobytes())
     return found.hexdigest()
@@ -114,12 +114,12 @@ def _file(module: str) -> Path | None:
 class _Bare(ast.NodeTransformer):
     """Takes out docstrings, and what stands under `if TYPE_CHECKING`."""
 
-    def visit_If(self, node: ast.If) -> Any:  # noqa: N802
+    def visit_If(self, node: ast.If) -> Any:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             return None
         return self.generic_visit(node)
 
-    def visit_Expr(self, node: ast.Expr) -> Any:  # noqa: N802
+    def visit_Expr(self, node: ast.Expr) -> Any:
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             return ast.copy_location(ast.Pass(), node)
         return node

@@ -141,7 +141,7 @@ def _scores(
     residual = np.asarray(predicted, np.float64) - observed
     moran = morans_i(residual, neighbour_weights(held.centers_um[kept], held.owner[kept]))
     variable = np.isin(held.panel.names, source.fold.variable)
-    summary = {key: float(result[key]) for key in ("mse", "mae", "pcc_f", "pcc_s", "pcc_m")}  # type: ignore[literal-required]
+    summary = {key: float(result[key]) for key in ("mse", "mae", "pcc_f", "pcc_s", "pcc_m")}
     summary["spearman_m"] = _mean(spearman)
     summary["pcc_m_variable"] = _mean(result["per_gene"][variable])
     summary["moran_residual"] = _mean(moran)

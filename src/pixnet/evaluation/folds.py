@@ -108,16 +108,30 @@ def make_folds(samples: Sequence[Sample], split: str) -> list[Fold]:
         If the split is unknown, a donor is not known, there are fewer donors or samples than it takes, or a slide
         cannot be cut into so many blocks.
     """
+    kind, number, gap_um = check_split(split)
+    if kind == "loso":
+        return [hold_out(samples, [sample.id])[0] for sample in samples]
+    if kind == "lodo":
+        return _grouped(samples, split, len(_donors(samples, split)))
+    return _grouped(samples, split, number) if kind == "kfold" else _blocks(samples, split, number, gap_um)
+
+
+def check_split(split: str) -> tuple[str, int, float]:
+    """Read a split's kind, number of folds and gap.
+
+    Raises
+    ------
+    DataError
+        If it has another form than `make_folds` knows.
+    """
     kind, *numbers = split.split(":")
     try:
-        if kind == "loso" and not numbers:
-            return [hold_out(samples, [sample.id])[0] for sample in samples]
-        if kind == "lodo" and not numbers:
-            return _grouped(samples, split, len(_donors(samples, split)))
+        if kind in ("loso", "lodo") and not numbers:
+            return kind, 0, 0.0
         if kind == "kfold" and len(numbers) == 1:
-            return _grouped(samples, split, int(numbers[0]))
+            return kind, int(numbers[0]), 0.0
         if kind == "blocks" and len(numbers) == 2:
-            return _blocks(samples, split, int(numbers[0]), float(numbers[1]))
+            return kind, int(numbers[0]), float(numbers[1])
     except ValueError:
         pass
     raise DataError(f"--split {split!r} is not known; give {SPLITS}, with whole numbers K and a gap in um.")

@@ -7,6 +7,7 @@ import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pixnet.evaluation.cells import Arrays, Cell, Cells, Stored
 from pixnet.evaluation.folds import Fold, hold_out
 from pixnet.evaluation.held_out import FoldPredictions, HeldOut, Prediction
 from pixnet.evaluation.imported import Imported
-from pixnet.evaluation.methods import METHODS, run_method, seeds_of
+from pixnet.evaluation.methods import run_method, seeds_of
 from pixnet.evaluation.out_folder import replacing
 from pixnet.evaluation.pixnet_method import Progress
 from pixnet.evaluation.protocol import Protocol, side_hashes
@@ -29,13 +30,16 @@ from pixnet.genes import join_genes
 from pixnet.panel import GenePanel
 from pixnet.sample import Sample
 
+USUAL = ("pixnet", "ridge", "mean")
+"""Methods that are evaluated if none are named."""
+
 
 def evaluate(
     samples: Sequence[Sample],
     held_out: Sequence[str],
     out: str | Path,
     *,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] = USUAL,
     config: Config | None = None,
     device: str = "auto",
     features: str | Path | None = None,
@@ -55,7 +59,7 @@ def evaluate(
     held_out
         Ids of those to score on.
     methods
-        Of `METHODS`.
+        Of `pixnet.evaluation.methods.METHODS`.
     config
         Genes, network and training.
     out, device, features, overwrite, progress
@@ -133,6 +137,7 @@ def run(
     taken = [name for name in imports if name in protocol.methods]
     if taken:
         raise DataError(f"--import {taken[0]}: there is a method of that name already; give another.")
+    protocol.check(samples)
     splits = [fold.split(samples) for fold in protocol.folds]
     held = [_held_out(protocol, fold, split) for fold, split in zip(protocol.folds, splits, strict=True)]
     others = {name: [table.values_for(one) for one in held] for name, table in imports.items()}
@@ -185,7 +190,7 @@ class _Computing:
     def all(self) -> dict[str, list[dict[int, Stored]]]:
         """Give every cell: by method, then fold, then seed."""
         protocol, store = self.protocol, self.store
-        hashes = [side_hashes(split) for split in self.splits]
+        hashes = side_hashes(self.samples, self.splits)
         cells = [
             (protocol.cell(method, fold, seed, hashes[index]), index)
             for seed in protocol.seeds
@@ -200,17 +205,22 @@ class _Computing:
             fresh = not store.has(cell)
             if fresh:
                 self.progress("cells", done, len(cells), cell.title)
-            found[cell.method][index][cell.seed] = store.get(cell, lambda work: self._compute(cell, index, work))  # noqa: B023
+            compute = partial(self._compute, cell, index, f"cell {done + 1} of {len(cells)}: {cell.title}")
+            found[cell.method][index][cell.seed] = store.get(cell, compute)
             done += fresh
             if fresh:
                 self.progress("cells", done, len(cells), "")
         return found
 
-    def _compute(self, cell: Cell, index: int, work: Path) -> tuple[Arrays, dict[str, Any]]:
+    def _compute(self, cell: Cell, index: int, title: str, work: Path) -> tuple[Arrays, dict[str, Any]]:
         fold, split = self.protocol.folds[index], self.splits[index]
+
+        def tell(stage: str, done: int, total: int, words: str) -> None:
+            self.progress(stage, done, total, ", ".join(part for part in (title, words) if part))
+
         values, chosen = run_method(
             cell.method, split, GenePanel(fold.genes, "list"), self.protocol.config_of(cell.seed), work,
-            device=self.device, features=self.features, progress=self.progress,
+            device=self.device, features=self.features, progress=tell,
         )  # fmt: skip
         for sample in self.samples:
             sample.slide.close()  # decoded images would count as the next method's memory

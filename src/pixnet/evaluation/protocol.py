@@ -143,7 +143,7 @@ class Protocol(_Frozen):
             min_counts=training.min_counts,
             seeds=seeds,
             methods={
-                name: MethodFacts(settings=method_settings(name, config), code_sha256=methodmethod_code(name))
+                name: MethodFacts(settings=method_settings(name, config), code_sha256=method_code(name))
                 for name in names
             },
             config=config,
@@ -204,6 +204,10 @@ class Protocol(_Frozen):
             raise DataError(f"the protocol needs the sample {missing[0]!r}; there are {', '.join(by_id)}.")
         changed = []
         for name, facts in self.samples.items():
+            now = by_id[name].donor, by_id[name].slide.mpp
+            for what, then, value in zip(("donor", "pixel size"), (facts.donor, facts.mpp), now, strict=True):
+                if then != value:
+                    changed.append(f"{what} of {name!r} ({then} is now {value})")
             for key, value in sample_hashes(by_id[name]).items():
                 old = getattr(facts, key)
                 if value != old:
@@ -284,10 +288,18 @@ class Protocol(_Frozen):
         }
 
 
-def side_hashes(split: Split) -> dict[str, dict[str, str]]:
-    """Hash the part of each sample that is on either side."""
-    sides = (("train", split.train), ("test", split.test))
-    return {f"{side}:{sample.id}": sample_hashes(sample) for side, part in sides for sample in part}
+def side_hashes(samples: Sequence[Sample], splits: Sequence[Split]) -> list[dict[str, dict[str, str]]]:
+    """Hash, for each split, the part of each sample that is on either side, as `Protocol.cell` takes it."""
+    whole = {sample.id: (sample, sample_hashes(sample)) for sample in samples}
+
+    def hashes(part: Sample) -> dict[str, str]:
+        sample, known = whole[part.id]
+        return known if part is sample else sample_hashes(part)
+
+    return [
+        {f"{side}:{part.id}": hashes(part) for side in ("train", "test") for part in getattr(split, side)}
+        for split in splits
+    ]
 
 
 def _with_genes(fold: Fold, split: Split, config: Config) -> Fold:

@@ -111,13 +111,11 @@ class _Evaluated:
         return np.asarray(self.table.X, np.float64)
 
     def predicted(self, method: str) -> Floats:
-        return np.asarray(self.table.layers[method], np.float64)
+        return np.asarray(self.table.layers[self.results["methods"][method]["layers"][0]], np.float64)
 
     def correlations(self, method: str) -> Floats:
-        """Per gene, over the scored regions of all samples; NaN where the observed values do not vary."""
-        observed = self.observed()[self.kept]
-        r = correlation(observed, self.predicted(method)[self.kept])
-        return np.where(np.ptp(observed, axis=0) > 0, r, np.nan)
+        """Per gene, over the scored regions; of several folds and seeds, the mean. NaN where a gene does not vary."""
+        return np.asarray(self.table.var[f"pcc_{method}"], np.float64)
 
 
 def write_report(folder: Path, samples: Sequence[Sample] | None = None, extra: Sequence[Section] = ()) -> Path:
@@ -217,7 +215,7 @@ def _scores(done: _Evaluated) -> Section:
     ceiling = estimate.get("pcc_m") or math.nan
     rows = []
     for name, one in methods.items():
-        interval = one.get("pcc_m_interval")
+        interval = one.get("interval_blocks")
         mean = number(one["pcc_m"]) + (f"  ({number(interval[0])} to {number(interval[1])})" if interval else "")
         share = one["pcc_m"] / ceiling if one["pcc_m"] is not None else math.nan
         rows.append(

@@ -36,7 +36,7 @@ class Outcome:
     results: dict[str, Any]
 
     def write(self, folder: Path) -> None:
-        """Write `results.json`, `per_gene.csv`, `predictions.h5ad`, and `scores.csv` of several cells, into a folder."""
+        """Write `results.json`, `per_gene.csv`, `predictions.h5ad`, and, of several cells, `scores.csv`."""
         write_tables(self.folds, folder)
         text = json.dumps(finite(self.results), indent=1, allow_nan=False)
         (folder / RESULTS).write_text(text + "\n", encoding="utf-8")

@@ -81,4 +81,4 @@ def morans_i(values: ArrayLike, weights: sparse.csr_array) -> NDArray[np.float64
     if total <= 0:
         return np.full(table.shape[1], np.nan)
     alike = (deviation * (weights @ deviation)).sum(axis=0)
-    return np.divide(len(table) / total * alike, squares, out=np.full(table.shape[1], np.nan), where=varies)
+    return np.asarray(np.divide(len(table) / total * alike, squares, out=np.full(table.shape[1], np.nan), where=varies))

@@ -54,7 +54,8 @@ def predictions_table(folds: Sequence[FoldScores]) -> anndata.AnnData:
     frames = [pd.DataFrame(fold.per_gene(), index=fold.source.held.panel.names) for fold in folds]
     joined = pd.concat(frames)
     # One column that is NaN in a fold is NaN on average.
-    var = joined.groupby(level=0, sort=False).agg(lambda column: column.mean(skipna=False)).reindex(genes)
+    gaps = joined.isna().groupby(level=0).any()
+    var = joined.groupby(level=0).mean().mask(gaps).reindex(genes)
     var.insert(0, "folds", joined.groupby(level=0).size().reindex(genes))
     var.index = pd.Index(genes, dtype=object)
 
