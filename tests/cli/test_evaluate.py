@@ -99,7 +99,7 @@ def test_a_failed_run_leaves_good_results(evaluated, data, run, tmp_path):
 
 def test_results_are_replaced_when_asked(evaluated, data, run, tmp_path):
     out = shutil.copytree(evaluated[1], tmp_path / "out")
-    arguments = ("--samples", "A,C", "--hold-out", "C", "--methods", "mean", "--min-counts", "50", "--seed", "3")
+    arguments = ("--samples", "A,C", "--hold-out", "C", "--methods", "mean", "--min-counts", "50", "--seeds", "3")
     done = run("evaluate", data / "samples.toml", *arguments, "--genes", "4", "--overwrite", "--out", out)
     assert done.status == 0, done.err
     results = json.loads((out / "results.json").read_text())

@@ -13,7 +13,7 @@ from PIL import Image
 from pixnet.config import Config
 from pixnet.errors import DataError
 from pixnet.evaluation.figures import Backdrop, Marks
-from pixnet.evaluation.protocol import evaluate
+from pixnet.evaluation.harness import evaluate
 from pixnet.evaluation.report import Section, Table, number, richest_window, shrink, write_report
 from pixnet.sample import Sample
 from pixnet.slide import Slide

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -112,7 +114,7 @@ class Cells:
             facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
             with np.load(folder / _ARRAYS, allow_pickle=False) as stored:
                 arrays = {name: stored[str(number)] for number, name in enumerate(facts["arrays"])}
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise DataError(f"{folder}: this cell cannot be read ({error}); delete it to compute it again.") from error
         if facts.get("key") != cell.key:
             raise DataError(f"{folder}: is the cell of other inputs or settings; delete it to compute it again.")
