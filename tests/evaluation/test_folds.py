@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tests.evaluation.made import make_sample
@@ -63,6 +65,13 @@ def test_blocks_partition_each_slide_and_keep_their_distance():
     assert {name: sorted(rows) for name, rows in tested.items()} == {
         sample.id: sorted(sample.counts.region_names()) for sample in samples
     }
+
+
+def test_regions_without_names_keep_their_numbers():
+    sample = make_sample("A")
+    nameless = dataclasses.replace(sample, counts=dataclasses.replace(sample.counts, names=None))
+    names = [fold.split([nameless]).test[0].counts.region_names() for fold in make_folds([nameless], "blocks:2:0")]
+    assert sorted(int(name) for part in names for name in part) == list(range(20))
 
 
 @pytest.mark.parametrize(

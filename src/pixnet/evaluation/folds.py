@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
@@ -73,6 +74,10 @@ class Fold(BaseModel):
                 f"fold {self.name!r}: its {what} leaves no region of sample {sample.id!r} to "
                 f"{'score on' if held else 'train on'}; use fewer blocks or a smaller gap."
             )
+        if sample.counts.names is None:
+            # Regions that are called by their number keep the one that they have in the whole sample.
+            counts = dataclasses.replace(sample.counts, names=sample.counts.region_names())
+            sample = dataclasses.replace(sample, counts=counts)
         return sample.take(wanted)
 
 

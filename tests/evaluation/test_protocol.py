@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from tests.evaluation.made import GENES, config, make_sample, with_counts
+
+from pixnet.errors import DataError, PixNetWarning
+from pixnet.evaluation import protocol as module
+from pixnet.evaluation.folds import hold_out, make_folds
+from pixnet.evaluation.protocol import Protocol, side_hashes
+from pixnet.expression import normalise
+from pixnet.panel import GenePanel, panel_counts
+from pixnet.regions import Disks
+from pixnet.slide import Slide
+
+
+@pytest.fixture
+def samples():
+    return [make_sample(name, donor) for name, donor in (("A", "p"), ("B", "q"), ("C", "r"))]
+
+
+def freeze(samples, split="loso", methods=("ridge", "mean"), number=4, **options):
+    return Protocol.freeze(samples, make_folds(samples, split), methods, config(number), split=split, **options)
+
+
+def one_more(values):
+    values[2, 1] += 1
+
+
+def test_genes_are_chosen_in_each_fold_from_its_training_side(samples):
+    def boost(values):
+        values[:, 9] += 10_000
+
+    boosted = [samples[0], samples[1], with_counts(samples[2], boost)]
+    plain, changed = freeze(samples), freeze(boosted)
+    by_test = {fold.test: (fold, other) for fold, other in zip(plain.folds, changed.folds, strict=True)}
+    fold, other = by_test["C",]
+    assert fold == other
+    fold, other = by_test["A",]
+    assert "G9" not in fold.genes
+    assert other.genes[0] == "G9"
+
+
+def test_the_variable_genes_are_those_that_vary_most_in_training(samples, monkeypatch):
+    monkeypatch.setattr(module, "VARIABLE", 2)
+    fold = freeze(samples, number=6).folds[0]
+    panel = GenePanel(fold.genes, "list")
+    tables = [normalise(panel_counts(sample, panel), sample.depth) for sample in samples[1:]]
+    variance = np.concatenate(tables).var(axis=0)
+    assert fold.variable == tuple(np.array(fold.genes)[np.argsort(-variance)[:2]])
+
+
+def test_what_is_written_is_read_again(samples, tmp_path):
+    (tmp_path / "data").mkdir()
+    manifest = tmp_path / "data" / "samples.toml"
+    frozen = freeze(samples, "blocks:2:20", seeds=[3, 1, 3], manifests=[manifest])
+    assert (frozen.seeds, frozen.config.training.seed) == ((3, 1), 3)
+    path = frozen.write(tmp_path / "deep" / "protocol.json")
+    assert json.loads(path.read_text())["manifests"] == ["../data/samples.toml"]
+    again = Protocol.read(path)
+    assert again == frozen
+    again.check(samples)
+    assert again.manifests == (str(manifest),)
+    assert [item.name for item in path.parent.iterdir()] == ["protocol.json"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.98])
+def test_a_protocol_cut_off_is_refused(samples, tmp_path, share):
+    path = freeze(samples).write(tmp_path / "p.json")
+    text = path.read_text()
+    path.write_text(text[: int(share * len(text))])
+    with pytest.raises(DataError, match=r"p\.json: is no protocol of pixnet"):
+        Protocol.read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": 2}, "format"),
+        ({"extra": 1}, "extra"),
+        ({"folds": []}, "folds"),
+        ({"seeds": ["one"]}, "seeds"),
+    ],
+)
+def test_another_kind_of_file_is_refused(samples, tmp_path, change, words):
+    path = freeze(samples).write(tmp_path / "p.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DataError, match=f"is no protocol of pixnet .*{words}"):
+        Protocol.read(path)
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path):
+    with pytest.raises(DataError, match=r"none\.json: cannot be read"):
+        Protocol.read(tmp_path / "none.json")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="is no protocol"):
+        Protocol.read(tmp_path / "binary.json")
+
+
+def test_changed_inputs_are_told_by_hash_and_sample(samples):
+    frozen = freeze(samples)
+    regions = Disks(samples[0].regions.centers_um, 44.0)
+    slide = Slide.from_array(np.zeros((200, 240, 3), np.uint8), 1.0)
+    old = frozen.samples["B"].counts_sha256[:12]
+    for index, other, words in (
+        (1, with_counts(samples[1], one_more), rf"counts of 'B' \(counts_sha256 {old} is now [0-9a-f]{{12}}\)\. Give"),
+        (0, dataclasses.replace(samples[0], regions=regions), "positions of 'A'"),
+        (2, dataclasses.replace(samples[2], slide=slide), "slide of 'C'"),
+        (2, dataclasses.replace(samples[2], donor="p"), r"donor of 'C' \(r is now p\)"),
+    ):
+        changed = [*samples[:index], other, *samples[index + 1 :]]
+        with pytest.raises(DataError, match=f"inputs have changed since the protocol was frozen: {words}"):
+            frozen.check(changed)
+    every = [with_counts(sample, one_more) for sample in samples]
+    with pytest.raises(DataError, match=r"'A'.*'B'.*'C'"):
+        frozen.check(every)
+    with pytest.raises(DataError, match="needs the sample 'B'; there are A, C"):
+        frozen.check([samples[0], samples[2]])
+
+
+def test_changed_code_is_warned_of(samples):
+    frozen = freeze(samples)
+    frozen.check(samples)
+    old = frozen.methods["ridge"].model_copy(update={"code_sha256": "0" * 64})
+    with pytest.warns(PixNetWarning, match=r"the code of ridge is not that of the protocol .* computed anew"):
+        frozen.model_copy(update={"methods": frozen.methods | {"ridge": old}}).check(samples)
+
+
+def test_a_cell_depends_on_all_but_the_counts_of_the_test(samples):
+    def keys(given, **options):
+        frozen = freeze(given, "blocks:2:10" if options.pop("blocks", False) else "loso", **options)
+        splits = [fold.split(given) for fold in frozen.folds]
+        hashes = side_hashes(given, splits)
+        return {
+            (method, fold.name): frozen.cell(method, fold, 0, found).key
+            for fold, found in zip(frozen.folds, hashes, strict=True)
+            for method in frozen.methods
+        }
+
+    plain = keys(samples)
+    assert len(set(plain.values())) == 6
+    assert keys([make_sample(sample.id, sample.donor) for sample in samples]) == plain
+    changed = keys([with_counts(samples[0], one_more), *samples[1:]])
+    assert {name for name, key in changed.items() if key == plain[name]} == {("ridge", "A"), ("mean", "A")}
+    regions = Disks(samples[0].regions.centers_um, 44.0)
+    moved = keys([dataclasses.replace(samples[0], regions=regions), *samples[1:]])
+    assert not set(moved.values()) & set(plain.values())
+    assert not set(keys(samples, number=5).values()) & set(plain.values())
+
+    blocks = keys(samples, blocks=True)
+    changed = keys([with_counts(samples[0], one_more), *samples[1:]], blocks=True)
+    # The region whose count changed is in one block's test, and in the training of the other.
+    assert sum(changed[name] == key for name, key in blocks.items()) == 2
+
+
+def test_what_was_done_is_told(samples):
+    record = freeze(samples).record(samples)
+    assert "no donor is on both sides of a fold" in record["donor_note"]
+    assert len(record["folds"]) == 3
+    assert "train" not in record
+    one = Protocol.freeze(samples, hold_out(samples, ["C"]), ["mean"], config())
+    record = one.record(samples)
+    assert (record["train"], record["test"]) == (["A", "B"], ["C"])
+    blocks = freeze(samples, "blocks:2:10").record(samples)
+    assert blocks["donors_on_both_sides"] == ["p", "q", "r"]
+    json.dumps(record)
+
+
+def test_what_cannot_be_frozen(samples):
+    with pytest.raises(DataError, match="0 held-out regions have 1000000 counts or more; at least 2"):
+        Protocol.freeze(samples, hold_out(samples, ["C"]), ["mean"], config(min_counts=1_000_000))
+    single = [*samples[:2], samples[2].take([3])]
+    with pytest.raises(DataError, match="1 held-out regions have 50 counts or more; at least 2"):
+        freeze(single)
+    with pytest.raises(DataError, match="'magic' is not known"):
+        freeze(samples, methods=["magic"])
+    with pytest.raises(DataError, match=f"from 1 to {len(GENES)}"):
+        freeze(samples, number=99)
