@@ -46,6 +46,7 @@ def draw_against_noise(per_gene: Mapping[str, Floats], estimate: Floats) -> Figu
             colour = COLOURS[index % len(COLOURS)]
             axes.plot(estimate, values, "o", ms=3.2, mfc=colour, mec="none", alpha=0.55)
             axes.set(xlim=(-0.02, 1.02), ylim=(lowest - 0.03, 1.02), title=name, aspect="equal", adjustable="box")
+            axes.tick_params(labelbottom=index + columns >= len(per_gene))
         for axes in panels[len(per_gene) :]:
             axes.set_axis_off()
         figure.supxlabel("noise estimate", fontsize=9.0)

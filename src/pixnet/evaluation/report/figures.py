@@ -68,7 +68,8 @@ def draw_gene_at_regions(
         tall = min(max(each * height / width, 2.2), 6.0) + 0.55
         figure = Figure(figsize=(11.0, rows * tall), layout=ConstrainedLayoutEngine(w_pad=0.08))
         panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).ravel())
-        span = limits(np.concatenate([observed, *predicted.values()]))
+        # A method whose values are far off would make all the others' maps look flat.
+        span = limits(np.concatenate([observed, predicted[main]]))
         ground = backdrop.grey()
         for number, (axes, (title, values)) in enumerate(zip(panels, maps.items(), strict=False)):
             slide_axes(axes, ground, labelled=number % columns == 0)
@@ -79,7 +80,8 @@ def draw_gene_at_regions(
         _draw_against(panels[len(maps)], observed, predicted[main], main)
         for axes in panels[len(maps) + 1 :]:
             axes.set_axis_off()
-        figure.colorbar(layer, ax=panels, label="log(1 + counts per 10,000)", shrink=0.85, aspect=30, pad=0.01)
+        beside = panels if rows > 1 else panels[: len(maps)]
+        figure.colorbar(layer, ax=beside, label="log(1 + counts per 10,000)", shrink=0.85, aspect=30, pad=0.01)
         return figure
 
 

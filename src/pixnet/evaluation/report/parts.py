@@ -50,7 +50,8 @@ def number(value: Any, digits: int = 3) -> str:
     """Give a number for a table; a dash where there is none."""
     if not isinstance(value, int | float | np.number) or not math.isfinite(value):
         return DASH
-    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    # Adding 0 makes a rounded -0.000 plain zero.
+    return f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def interval(pair: Any) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from pixnet.evaluation.report.evaluated import Evaluated
 from pixnet.evaluation.report.parts import DASH, Section, Table, duration, memory
 
+_PLAIN_LIST = re.compile(r"\[\s+([^\[\]{}]*?)\s+\]")
 _HASH = 16  # digits of a hash that are shown; the protocol below has all
 
 
@@ -24,7 +26,10 @@ def record_section(done: Evaluated) -> Section:
     ]  # fmt: skip
     text = [f"Hashes are SHA-256; their first {_HASH} digits are in the tables, all of them in the protocol below."]
     whole = {key: value for key, value in protocol.items() if key != "cells"}
-    code = json.dumps(whole, indent=1, ensure_ascii=False)
+    # A list of plain values stands in one line: hundreds of genes would otherwise be as many lines.
+    code = _PLAIN_LIST.sub(
+        lambda found: "[" + " ".join(found[1].split()) + "]", json.dumps(whole, indent=1, ensure_ascii=False)
+    )
     return Section("Every setting and hash", text, tables, code=code, folded=True)
 
 

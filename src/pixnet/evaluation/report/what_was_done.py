@@ -15,6 +15,12 @@ def done_section(done: Evaluated) -> Section:
         "In each fold every method was trained on the same samples. None saw the counts of the held-out ones before it "
         "was scored on them: not for choosing genes, scales, penalties or the number of steps."
     ]
+    imports = protocol.get("imports", {})
+    if imports:
+        text.append(
+            f"The predictions of {', '.join(imports)} were made elsewhere and are scored as they are; what they were "
+            "trained on is not known here."
+        )
     note = str(protocol.get("donor_note", ""))
     note = note[:1].upper() + note[1:]
     shared = bool(protocol.get("donors_on_both_sides"))

@@ -90,7 +90,7 @@ def _headline(done: Evaluated) -> list[tuple[str, str]]:
     methods = done.results["methods"]
     main = methods[done.main]
     facts = [(number(main["pcc_m"]), f"PCC@M, {done.main}")]
-    others = [name for name in done.methods if name != done.main and methods[name]["pcc_m"] is not None]
+    others = [name for name in done.guessing if name != done.main and methods[name]["pcc_m"] is not None]
     if others:
         best = max(others, key=lambda name: float(methods[name]["pcc_m"]))
         facts.append((number(methods[best]["pcc_m"]), f"PCC@M, {best}" + (", best other" if len(others) > 1 else "")))
