@@ -129,7 +129,7 @@ def imported(path, outcome, method="ridge"):
             rows = fold.source.held.owner == number
             names = [f"{sample.id}:{name}" for name in sample.counts.region_names()]
             frames.append(pd.DataFrame(values[rows], index=names, columns=fold.source.held.panel.names))
-    anndata.AnnData(pd.concat(frames).fillna(0.0)).write_h5ad(path)
+    anndata.AnnData(pd.concat(frames)).write_h5ad(path)  # NaN for genes of other folds
     return path
 
 
