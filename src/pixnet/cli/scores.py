@@ -69,7 +69,8 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
         done = f"Trained on {', '.join(protocol['train'])}; scored on {', '.join(protocol['test'])}"
     else:
         listed = f" ({', '.join(folds)})" if len(folds) <= _FEW else ""
-        done = f"{len(folds)} folds{listed}, {len(protocol['seeds'])} seeds; mean over both"
+        seeds = "1 seed" if len(protocol["seeds"]) == 1 else f"{len(protocol['seeds'])} seeds"
+        done = f"{len(folds)} folds{listed}, {seeds}; mean over both"
     genes = one["n_genes"] if isinstance(one["n_genes"], int) else f"{one['n_genes']:.0f}"
     notes = [
         f"{done}: {one['n_regions']} regions, {genes} genes. {results['excluded_regions']} regions are left out "

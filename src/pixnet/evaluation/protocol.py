@@ -18,7 +18,7 @@ from pixnet.evaluation.cells import Cell
 from pixnet.evaluation.fingerprints import environment, sample_hashes
 from pixnet.evaluation.folds import Fold
 from pixnet.evaluation.methods import check_methods, method_code, method_settings
-from pixnet.evaluation.split import Split, common_panel, donor_words, samples_by_id
+from pixnet.evaluation.split import Split, common_panel, donor_words, named_donors, samples_by_id
 from pixnet.expression import enough_counts, normalise
 from pixnet.panel import GenePanel, panel_counts
 from pixnet.sample import Sample
@@ -341,7 +341,7 @@ def _facts(sample: Sample) -> SampleFacts:
 
 def _all_donor_words(shared: list[str], splits: Sequence[Split]) -> str:
     if shared:
-        return f"donor {', '.join(shared)} is on both sides of a fold, so the scores say nothing about new donors."
+        return f"{named_donors(shared)} on both sides of a fold, so the scores say nothing about new donors."
     if any(sample.donor is None for sample in (*splits[0].train, *splits[0].test)):
         return "the donors of some samples are not known, so the scores may say nothing about new donors."
     return "no donor is on both sides of a fold."

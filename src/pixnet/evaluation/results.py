@@ -68,14 +68,19 @@ def summarise(folds: Sequence[FoldPredictions], protocol: dict[str, Any], seed: 
     methods = {}
     for name in names:
         methods[name] = _method(name, scored, attainable["pcc_m"], seed)
-        methods[name]["interval_blocks"] = list(interval(over_blocks[name]))
-        methods[name]["interval_donors"] = None if over_donors is None else list(interval(over_donors[name]))
+        methods[name]["interval_blocks"] = list(interval(over_blocks[name]["pcc_m"]))
+        methods[name]["interval_donors"] = None if over_donors is None else list(interval(over_donors[name]["pcc_m"]))
+        methods[name]["intervals"] = {
+            kind: {key: list(interval(scores)) for key, scores in redrawn[name].items()}
+            for kind, redrawn in (("blocks", over_blocks), ("donors", over_donors))
+            if redrawn is not None
+        }
     excluded = sum(int((~fold.kept).sum()) for fold in scored)
     results = {
         "protocol": {**protocol, "regions_without_prediction": sum(fold.without for fold in scored)},
         "methods": methods,
         "noise_estimate": {**attainable, "genes_without_signal": sum(fold.noise.negative for fold in scored)},
-        "paired": _paired(scored, methods, over_blocks),
+        "paired": _paired(scored, methods, {name: redrawn["pcc_m"] for name, redrawn in over_blocks.items()}),
         "excluded_regions": excluded,
         "folds": [_fold(fold) for fold in scored],
         "per_gene": PER_GENE,

@@ -134,14 +134,18 @@ def common_panel(split: Split, genes: GenesConfig, min_counts: int) -> GenePanel
         asked += genes.number - len(names)
 
 
+def named_donors(donors: Sequence[str]) -> str:
+    """Begin a sentence on one or several donors."""
+    return f"donor {donors[0]} is" if len(donors) == 1 else f"donors {', '.join(donors)} are"
+
+
 def donor_words(split: Split) -> str:
     """Say, in a sentence, whether donors are on both sides."""
     shared = split.shared_donors
     sides = f"training {', '.join(s.id for s in split.train)}; test {', '.join(s.id for s in split.test)}"
     if shared:
         return (
-            f"donor {', '.join(shared)} is on both sides of the split ({sides}), so the scores say nothing about new "
-            "donors."
+            f"{named_donors(shared)} on both sides of the split ({sides}), so the scores say nothing about new donors."
         )
     if any(sample.donor is None for sample in (*split.train, *split.test)):
         return f"the donors of some samples are not known ({sides}), so the scores may say nothing about new donors."
