@@ -73,8 +73,8 @@ def _means(done: Evaluated) -> Table:
 
 def _other_correlations(done: Evaluated) -> Table:
     columns: dict[str, Cell] = {
-        "PCC@S (95 %)": lambda one: _with_interval(one, "pcc_s"),
-        "PCC@F (95 %)": lambda one: _with_interval(one, "pcc_f"),
+        "PCC@S (95 %)": lambda one: _with(one["pcc_s"], _over_blocks(one, "pcc_s")),
+        "PCC@F (95 %)": lambda one: _with(one["pcc_f"], _over_blocks(one, "pcc_f")),
         "50 most variable": lambda one: number(one.get("pcc_m_variable")),
         "Spearman": lambda one: number(one.get("spearman_m")),
         "all regions": lambda one: number(one.get("unfiltered", {}).get("pcc_m")),
@@ -109,9 +109,14 @@ def _rows(done: Evaluated, columns: dict[str, Cell]) -> list[list[str]]:
     return [[name, *(cell(one) for cell in columns.values())] for name, one in done.results["methods"].items()]
 
 
-def _with_interval(one: dict[str, Any], key: str) -> str:
-    found = interval(one.get("intervals", {}).get("blocks", {}).get(key))
-    return number(one[key]) + (f" ({found})" if found != DASH else "")
+def _over_blocks(one: dict[str, Any], key: str) -> Any:
+    return one.get("intervals", {}).get("blocks", {}).get(key)
+
+
+def _with(value: Any, ends: Any) -> str:
+    """Give a score and, in brackets, its interval."""
+    found = interval(ends)
+    return number(value) + (f" ({found})" if found != DASH else "")
 
 
 def _paired(done: Evaluated) -> list[Table]:
@@ -144,9 +149,15 @@ def _by_fold(done: Evaluated) -> list[Table]:
         return []
     rows = []
     for fold in done.folds:
-        scores = [number(fold["methods"][name]["pcc_m"]) for name in done.methods]
+        scores = [_with(one["pcc_m"], one.get("interval_blocks")) for one in map(fold["methods"].get, done.methods)]
         rows.append([fold["name"], str(fold["n_regions"]), *scores, number(fold["noise_estimate"]["pcc_m"])])
-    return [Table(["fold", "regions", *done.methods, "noise estimate"], rows, title="PCC@M by fold")]
+    return [
+        Table(
+            ["fold", "regions", *done.methods, "noise estimate"],
+            rows,
+            title="PCC@M by fold, with the interval over blocks",
+        )
+    ]
 
 
 def _by_seed(done: Evaluated) -> list[Table]:
@@ -154,11 +165,14 @@ def _by_seed(done: Evaluated) -> list[Table]:
     if not methods:
         return []
     seeds = [str(seed) for seed in next(iter(methods.values()))["seeds"]]
-    rows = [[seed, *(number(one["per_seed"][seed]["pcc_m"]) for one in methods.values())] for seed in seeds]
+    rows = []
+    for seed in seeds:
+        found = [one["per_seed"][seed] for one in methods.values()]
+        rows.append([seed, *(_with(one["pcc_m"], one.get("interval_blocks")) for one in found)])
     rows.append(["mean", *(number(one["pcc_m"]) for one in methods.values())])
     rows.append(["sd", *(number(one["sd_over_seeds"]["pcc_m"]) for one in methods.values())])
     note = "Methods that are not random have one seed." if len(methods) < len(done.methods) else ""
-    return [Table(["seed", *methods], rows, note, title="PCC@M by seed")]
+    return [Table(["seed", *methods], rows, note, title="PCC@M by seed, with the interval over blocks")]
 
 
 def _by_sample(done: Evaluated) -> list[Table]:
