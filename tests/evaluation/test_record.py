@@ -29,3 +29,10 @@ def test_what_was_done_is_told(samples):
     blocks = record(samples, make_folds(samples, "blocks:2:10"))
     assert blocks["donors_on_both_sides"] == ["p", "q", "r"]
     json.dumps(blocks)
+
+
+def test_the_code_that_was_run_is_told(samples):
+    frozen = Protocol.freeze(samples, make_folds(samples, "loso"), ["mean"], config())
+    old = frozen.methods["mean"].model_copy(update={"code_sha256": "0" * 64})
+    told = record_of(frozen.model_copy(update={"methods": {"mean": old}}), samples)
+    assert told["methods"]["mean"]["code_sha256"] == frozen.methods["mean"].code_sha256

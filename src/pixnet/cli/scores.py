@@ -79,8 +79,8 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     if one["n_constant_observed"]:
         where = " in all folds together" if len(folds) > 1 else ""
         notes.append(
-            f"{one['n_constant_observed']} genes{where} do not vary where they were measured: they have no correlation "
-            "(empty in the table by gene) and are in no average of it."
+            f"Genes that do not vary where they were measured: {one['n_constant_observed']}{where}. They have no "
+            "correlation (empty in per_gene.csv) and are in no average of it."
         )
     return notes
 

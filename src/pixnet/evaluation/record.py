@@ -7,6 +7,7 @@ from typing import Any
 
 import pixnet
 from pixnet.evaluation.fingerprints import environment
+from pixnet.evaluation.methods import method_code
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.split import Split, donor_words, named_donors
 from pixnet.sample import Sample
@@ -33,7 +34,11 @@ def record_of(protocol: Protocol, samples: Sequence[Sample]) -> dict[str, Any]:
         "min_counts": protocol.min_counts,
         "seed": protocol.seeds[0],
         "seeds": list(protocol.seeds),
-        "methods": {name: facts.model_dump(mode="json") for name, facts in protocol.methods.items()},
+        # The code that was run, which may be newer than the protocol.
+        "methods": {
+            name: {"settings": facts.settings, "code_sha256": method_code(name)}
+            for name, facts in protocol.methods.items()
+        },
         "values": "log1p of counts per 10,000 over all genes",
         "noise_note": "noise_share is the mean correlation over the mean noise estimate, same genes and regions; "
         "the estimate assumes Poisson noise and is no bound",

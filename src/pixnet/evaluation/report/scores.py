@@ -67,7 +67,7 @@ def _means(done: Evaluated) -> Table:
     )
     constant = max(int(one["n_constant_observed"]) for one in methods.values())
     if constant:
-        note += f" {constant} genes that do not vary in a fold have no correlation there and are in no average of it."
+        note += f" Genes that do not vary in a fold ({constant}) have no correlation there and are in no average of it."
     return Table(["method", *columns], rows, note, done.methods.index(done.main))
 
 
