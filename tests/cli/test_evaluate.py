@@ -32,8 +32,9 @@ def test_the_results_have_their_shape(evaluated):
         assert scores["n_genes"] == 12
         assert scores["seconds"] > 0
         assert scores["peak_rss_mb"] > 100
-        low, high = scores["pcc_m_interval"]
-        assert low <= scores["pcc_m"] <= high
+        for name in ("pcc_m_interval", "interval_blocks"):
+            low, high = scores[name]
+            assert low <= scores["pcc_m"] <= high
         assert scores["unfiltered"]["n_regions"] == scores["n_regions"] + results["excluded_regions"]
     assert results["noise_estimate"].keys() >= {"pcc_f", "pcc_s", "pcc_m"}
     protocol = results["protocol"]
@@ -99,7 +100,7 @@ def test_a_failed_run_leaves_good_results(evaluated, data, run, tmp_path):
 
 def test_results_are_replaced_when_asked(evaluated, data, run, tmp_path):
     out = shutil.copytree(evaluated[1], tmp_path / "out")
-    arguments = ("--samples", "A,C", "--hold-out", "C", "--methods", "mean", "--min-counts", "50", "--seed", "3")
+    arguments = ("--samples", "A,C", "--hold-out", "C", "--methods", "mean", "--min-counts", "50", "--seeds", "3")
     done = run("evaluate", data / "samples.toml", *arguments, "--genes", "4", "--overwrite", "--out", out)
     assert done.status == 0, done.err
     results = json.loads((out / "results.json").read_text())
@@ -151,3 +152,118 @@ def test_a_folder_of_other_things_is_left_alone(data, run, tmp_path):
     arguments = ("--hold-out", "C", "--methods", "mean", "--genes", "4", "--out", tmp_path)
     run("evaluate", data / "samples.toml", *arguments).assert_refused("holds 'model' but no results.json")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+# Protocols
+
+
+FEW = ("--methods", "mean", "--genes", "4", "--min-counts", "50")
+
+
+def results(out):
+    return json.loads((out / "results.json").read_text())
+
+
+def test_a_frozen_protocol_is_repeated_exactly(data, run, tmp_path):
+    frozen = tmp_path / "frozen" / "protocol.json"
+    arguments = ("--split", "lodo", "--seeds", "2,5", "--methods", "mean", "--genes", "4", "--min-counts", "50")
+    done = run("evaluate", data / "samples.toml", *arguments, "--write-protocol", frozen)
+    assert done.status == 0, done.err
+    assert done.out.splitlines() == [f"Protocol: {frozen}"]
+    assert [path.name for path in tmp_path.iterdir()] == ["frozen"]
+
+    direct = run("evaluate", data / "samples.toml", *arguments, "--out", tmp_path / "direct")
+    repeated = run("evaluate", "--protocol", frozen, "--out", tmp_path / "repeated")
+    assert direct.status == repeated.status == 0, repeated.err
+    assert direct.out.splitlines()[:1] == repeated.out.splitlines()[:1]
+    for name in ("per_gene.csv", "predictions.h5ad"):
+        assert (tmp_path / "direct" / name).is_file()
+    first, second = results(tmp_path / "direct"), results(tmp_path / "repeated")
+    for one in (first, second):
+        assert one["protocol"].pop("cells")
+        one["protocol"].pop("manifests")
+        for scores in one["methods"].values():
+            assert scores.pop("seconds") > 0
+            assert scores.pop("peak_rss_mb") > 0
+    assert first == second
+    assert first["protocol"]["seeds"] == [2, 5]
+    assert [fold["test"] for fold in first["protocol"]["folds"]] == [["A"], ["B", "C"]]
+    done = run("evaluate", data / "samples.toml", *arguments, "--write-protocol", frozen)
+    done.assert_refused(str(frozen), "exists already")
+
+
+def test_many_folds_are_kept_in_cells_and_told(data, run, tmp_path):
+    arguments = ("evaluate", data / "samples.toml", "--split", "loso", *FEW, "--out", tmp_path / "out")
+    done = run(*arguments)
+    assert done.status == 0, done.err
+    assert "cells 3/3" in done.err
+    assert (tmp_path / "out" / "scores.csv").is_file()
+    assert len(list((tmp_path / "out" / "cells" / "mean").iterdir())) == 3
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").rglob("cell.json")}
+    again = run(*arguments, "--overwrite")
+    assert again.status == 0, again.err
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").rglob("cell.json")} == kept
+    assert "3 folds (A, B, C), 1 seed; mean over both" in again.out
+
+
+def test_a_protocol_whose_inputs_changed_names_hash_and_sample(copied, run, tmp_path):
+    frozen = tmp_path / "p.json"
+    done = run("evaluate", copied / "samples.toml", "--hold-out", "C", *FEW, "--write-protocol", frozen)
+    assert done.status == 0, done.err
+    slide = copied / "B.png"
+    slide.write_bytes((copied / "A.png").read_bytes())
+    out = tmp_path / "out"
+    run("evaluate", "--protocol", frozen, "--out", out).assert_refused("slide of 'B' (slide_sha256", "freeze a new")
+    assert not out.exists()
+    text = (copied / "samples.toml").read_text()
+    (copied / "samples.toml").write_text(text.replace('id = "B"', 'id = "Q"'))
+    run("evaluate", "--protocol", frozen, "--out", out).assert_refused(str(frozen), "needs the sample 'B'", "A, Q, C")
+    frozen.write_text(frozen.read_text()[:300])
+    run("evaluate", "--protocol", frozen, "--out", out).assert_refused(str(frozen), "is no protocol of pixnet")
+
+
+def test_imported_predictions_stand_in_the_table(data, run, tmp_path):
+    first = run("evaluate", data / "samples.toml", "--hold-out", "C", *FEW, "--out", tmp_path / "out")
+    assert first.status == 0, first.err
+    table = anndata.read_h5ad(tmp_path / "out" / "predictions.h5ad")
+    theirs = anndata.AnnData(table.layers["mean"], obs=table.obs[["sample"]], var=table.var[[]])
+    theirs.write_h5ad(tmp_path / "theirs.h5ad")
+    arguments = ("evaluate", data / "samples.toml", "--hold-out", "C", *FEW, "--out", tmp_path / "both")
+    text = f"theirs={tmp_path / 'theirs.h5ad'}"
+    done = run(*arguments, "--import", text)
+    assert done.status == 0, done.err
+    methods = results(tmp_path / "both")["methods"]
+    assert list(methods) == ["mean", "theirs"]
+    assert methods["theirs"]["mse"] == pytest.approx(methods["mean"]["mse"])
+    assert [line.split()[0] for line in done.out.splitlines()[1:3]] == ["mean", "theirs"]
+    twice = run(*arguments, "--overwrite", "--import", text, "--import", text)
+    twice.assert_refused("--import theirs", "twice")
+    short = theirs[:, 1:].copy()
+    short.write_h5ad(tmp_path / "theirs.h5ad")
+    run(*arguments, "--overwrite", "--import", text).assert_refused("--import theirs", "lacks 1 of 4 genes")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["M", "--out", "O"], ["--hold-out", "--split"]),
+        (["M", "--hold-out", "A", "--split", "loso", "--out", "O"], ["one of the two"]),
+        (["--hold-out", "A", "--out", "O"], ["no manifest is given"]),
+        (["M", "--hold-out", "A"], ["no --out is given"]),
+        (["M", "--protocol", "P", "--seeds", "1", "--genes", "3", "--out", "O"],
+         ["MANIFEST, --genes, --seeds with --protocol P"]),
+        (["--protocol", "P", "--out", "O"], ["P: cannot be read"]),
+        (["--protocol", "P", "--write-protocol", "Q"], ["--write-protocol with --protocol"]),
+        (["M", "--hold-out", "A", "--write-protocol", "Q", "--cells", "C"], ["--cells with --write-protocol"]),
+        (["M", "--split", "kfold:4", "--out", "O", "--genes", "4"], ["do not make 4 folds"]),
+        (["M", "--split", "fifths", "--out", "O"], ["'fifths' is not known"]),
+        (["M", "--split", "loso", "--seeds", "1,x", "--out", "O"], ["--seeds '1,x'", "whole numbers"]),
+        (["M", "--hold-out", "C", "--import", "theirs", "--methods", "mean", "--genes", "4", "--out", "O"],
+         ["give NAME=FILE.h5ad"]),
+    ],
+)  # fmt: skip
+def test_options_that_contradict_each_other(data, run, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    given = [data / "samples.toml" if argument == "M" else argument for argument in arguments]
+    run("evaluate", *given).assert_refused(*words)
+    assert not list(tmp_path.iterdir())

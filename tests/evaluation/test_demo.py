@@ -37,7 +37,7 @@ def test_demo_makes_data_evaluation_truth_and_report(tmp_path: Path) -> None:
         for kind in ("counts", "log"):
             assert set(one[kind]) == {"pixnet", "ridge", "ceiling"}
             assert all(-1 <= value <= 1 for value in one[kind].values())
-    assert {"tissue", "pixnet", "ridge", "mean", "truth"} <= {stage for stage, _, _ in told}
+    assert {"tissue", "cells", "truth"} <= {stage for stage, _, _ in told}
     assert all(done <= total for _, done, total in told)
 
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from pixnet.errors import DataError
-from pixnet.evaluation.metrics import bootstrap_interval, score
+from pixnet.evaluation.metrics import bootstrap_interval, rank_correlation, score
 
 
 @pytest.fixture
@@ -91,3 +91,14 @@ def test_bootstrap_leaves_out_what_does_not_vary():
     assert high == pytest.approx(1.0)
     flat = np.column_stack([np.full(20, 0.1), np.arange(20.0)])
     assert bootstrap_interval(observed, flat, resamples=200)[0] == pytest.approx(0.5)
+
+
+def test_rank_correlation_is_spearmans(tables):
+    observed, predicted = tables
+    observed[:, 0], predicted[:, 1] = 0.1, 0.1
+    observed[:10, 2] = observed[10, 2]  # ties
+    found = rank_correlation(observed, predicted)
+    expected = [stats.spearmanr(observed[:, gene], predicted[:, gene]).statistic for gene in range(2, 9)]
+    np.testing.assert_allclose(found[2:], expected)
+    assert np.isnan(found[0])
+    assert found[1] == 0

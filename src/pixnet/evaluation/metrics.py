@@ -6,6 +6,7 @@ from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from pixnet.errors import DataError
 from pixnet.expression import correlation
@@ -69,6 +70,21 @@ def score(observed: ArrayLike, predicted: ArrayLike) -> Score:
         n_constant_observed=int((~varies).sum()),
         n_constant_predicted=int((varies & ~guess_varies).sum()),
     )
+
+
+def rank_correlation(observed: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
+    """Give Spearman's correlation of each gene over regions, (g,).
+
+    As for Pearson's: NaN for genes that do not vary in the observed values, 0 for those that do so there alone.
+
+    Raises
+    ------
+    DataError
+        As `score`.
+    """
+    truth, guess = _checked(observed, predicted)
+    ranks = correlation(stats.rankdata(truth, axis=0), stats.rankdata(guess, axis=0))
+    return np.where(np.ptp(truth, axis=0) > 0, ranks, np.nan)
 
 
 def bootstrap_interval(

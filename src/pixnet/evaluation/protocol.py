@@ -1,346 +1,290 @@
-"""The protocol of an evaluation: what is trained on, what is held out, and that the two never meet."""
+"""The protocol of an evaluation, frozen in a file: folds, genes, seeds, settings, and hashes of inputs and code."""
 
 from __future__ import annotations
 
-import hashlib
-import shutil
+import os
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import pixnet
-from pixnet.config import Config, GenesConfig
-from pixnet.errors import DataError, PixNetWarning
-from pixnet.evaluation.baselines import MeanBaseline, RidgeBaseline
-from pixnet.evaluation.cost import Cost
-from pixnet.evaluation.results import HeldOut, Outcome, Prediction, replacing, summarise
-from pixnet.expression import log_expectation
-from pixnet.field import ExpressionField
-from pixnet.genes import join_genes
-from pixnet.model import PixNet
-from pixnet.panel import GenePanel, choose_panel
-from pixnet.readers.manifest import manifest_entries
-from pixnet.readers.platforms import Entry
-from pixnet.regions import Regions
+from pixnet.config import Config
+from pixnet.errors import DataError, PixNetWarning, first_line
+from pixnet.evaluation.cells import Cell
+from pixnet.evaluation.fingerprints import environment, sample_hashes
+from pixnet.evaluation.folds import Fold
+from pixnet.evaluation.methods import check_methods, method_code, method_settings
+from pixnet.evaluation.split import Split, common_panel, most_variable, samples_by_id
+from pixnet.expression import enough_counts
 from pixnet.sample import Sample
 
-METHODS = ("pixnet", "ridge", "mean")
-"""What can be evaluated."""
-
-Progress = Callable[[str, int, int, str], None]
+_HASHES = {"slide_sha256": "slide", "counts_sha256": "counts", "positions_sha256": "positions"}
 
 
-@dataclass(frozen=True)
-class Split:
-    """Samples to train on, and samples to score on."""
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    train: list[Sample]
-    test: list[Sample]
+
+class SampleFacts(_Frozen):
+    """A sample as it was when the protocol was frozen."""
+
+    donor: str | None
+    platform: str
+    regions: int
+    mpp: float
+    mpp_source: str
+    slide_sha256: str
+    counts_sha256: str
+    positions_sha256: str
+
+
+class MethodFacts(_Frozen):
+    """A method's settings, and the hash of its code."""
+
+    settings: dict[str, Any]
+    code_sha256: str
+
+
+class Protocol(_Frozen):
+    """All that an evaluation hangs on.
+
+    Attributes
+    ----------
+    format
+        Version of the file.
+    split
+        How the folds were made; only a name, the folds themselves are what counts.
+    manifests
+        Where the samples are from; in a file, relative to its folder.
+    samples
+        What is known of each, by id.
+    folds
+        Who is held out when, with the genes that are predicted.
+    gene_rule
+        How these were chosen.
+    min_counts
+        Regions with fewer counts are left out, in training and in scoring, for every method alike.
+    seeds
+        Each method is trained once with each.
+    methods
+        By name.
+    config
+        Settings of network and training; the seed in it is the first of the seeds.
+    environment
+        Versions of the libraries when it was frozen; for the record.
+    """
+
+    format: Literal[1] = 1
+    split: str
+    manifests: tuple[str, ...] = ()
+    samples: dict[str, SampleFacts]
+    folds: tuple[Fold, ...] = Field(min_length=1)
+    gene_rule: str
+    min_counts: int
+    seeds: tuple[int, ...] = Field(min_length=1)
+    methods: dict[str, MethodFacts] = Field(min_length=1)
+    config: Config
+    environment: dict[str, str] = {}
 
     @classmethod
-    def of(cls, samples: Sequence[Sample], hold_out: Sequence[str]) -> Self:
-        """Set the samples with the ids `hold_out` apart.
+    def freeze(
+        cls,
+        samples: Sequence[Sample],
+        folds: Sequence[Fold],
+        methods: Sequence[str],
+        config: Config,
+        *,
+        split: str = "hold-out",
+        seeds: Sequence[int] | None = None,
+        manifests: Sequence[str | Path] = (),
+    ) -> Self:
+        """Choose the genes of each fold from its training side, and hash the inputs.
+
+        Parameters
+        ----------
+        samples
+            All samples, their genes joined.
+        folds
+            From `hold_out` or `make_folds`.
+        methods
+            Names of methods.
+        config
+            Genes, network and training.
+        split, manifests
+            For the record.
+        seeds
+            By default the one of `config`.
 
         Raises
         ------
         DataError
-            If such an id is unknown, if an id occurs twice, or if either side is empty.
+            If a method is unknown, genes cannot be chosen, or fewer than two regions of a fold can be scored.
         """
-        by_id = {sample.id: sample for sample in samples}
-        if len(by_id) < len(samples):
-            raise DataError(f"two samples have the same id; there are {', '.join(sample.id for sample in samples)}.")
-        _check_hold_out(hold_out, list(by_id))
-        train = [sample for sample in samples if sample.id not in hold_out]
-        return cls(train, [by_id[name] for name in dict.fromkeys(hold_out)])
+        known, training = samples_by_id(samples), config.training
+        names = check_methods(methods)
+        chosen = [_with_genes(fold, fold.split(samples), config) for fold in folds]
+        seeds = tuple(dict.fromkeys(seeds if seeds is not None else [training.seed]))
+        config = config.model_copy(update={"training": training.model_copy(update={"seed": seeds[0]})})
+        source = "given by name" if config.genes.names else f"{config.genes.rule}, ranked on the training samples alone"
+        return cls(
+            split=split,
+            manifests=tuple(str(path) for path in dict.fromkeys(manifests)),
+            samples={name: _facts(sample) for name, sample in known.items()},
+            folds=tuple(chosen),
+            gene_rule=f"{source}, among the genes measured in all samples",
+            min_counts=training.min_counts,
+            seeds=seeds,
+            methods={
+                name: MethodFacts(settings=method_settings(name, config), code_sha256=method_code(name))
+                for name in names
+            },
+            config=config,
+            environment=environment(),
+        )
 
-    @property
-    def shared_donors(self) -> list[str]:
-        """Donors that are on both sides."""
-        return sorted({s.donor for s in self.train if s.donor} & {s.donor for s in self.test if s.donor})
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a protocol that was written.
 
-
-def listed_entries(
-    manifests: Sequence[str | Path], samples: Sequence[str] | None = None, hold_out: Sequence[str] = ()
-) -> list[Entry]:
-    """List samples of one or several manifests, not yet read.
-
-    Parameters
-    ----------
-    manifests
-        TOML files. No id may occur in two of them.
-    samples
-        Ids of the samples to list, in this order; every one by default.
-    hold_out
-        Ids that will be held out.
-
-    Raises
-    ------
-    DataError
-        If an id is unknown or occurs twice, if either side would be empty, or if a manifest cannot be used.
-    """
-    found: dict[str, tuple[Path, Entry]] = {}
-    for manifest in map(Path, manifests):
-        for entry in manifest_entries(manifest):
-            if entry.id in found:
-                raise DataError(f"{manifest}: the sample {entry.id!r} is also in {found[entry.id][0]}; rename one.")
-            found[entry.id] = manifest, entry
-    chosen = list(dict.fromkeys(found if samples is None else samples))
-    unknown = [name for name in chosen if name not in found]
-    if unknown:
-        raise DataError(f"--samples: there is no sample {unknown[0]!r}; there are {', '.join(found)}.")
-    if hold_out:
-        _check_hold_out(hold_out, chosen)
-    return [found[name][1] for name in chosen]
-
-
-def _check_hold_out(hold_out: Sequence[str], ids: Sequence[str]) -> None:
-    unknown = [name for name in hold_out if name not in ids]
-    if unknown:
-        raise DataError(f"--hold-out: there is no sample {unknown[0]!r} to hold out; there are {', '.join(ids)}.")
-    if not hold_out:
-        raise DataError(f"no sample is held out, so there is nothing to score on; hold out one of {', '.join(ids)}.")
-    if set(ids) <= set(hold_out):
-        raise DataError(f"--hold-out: all of {', '.join(ids)} are held out, so none is left to train on.")
-
-
-def common_panel(split: Split, genes: GenesConfig, min_counts: int) -> GenePanel:
-    """Choose genes that were measured in all samples, held-out ones included, ranked on the training samples alone.
-
-    Which genes a sample was measured for is known beforehand; what was counted in the held-out ones is not looked at.
-
-    Raises
-    ------
-    DataError
-        If there are not enough such genes.
-    """
-    measured = set(split.test[0].genes).intersection(*(s.genes for s in split.test))
-    if genes.names:
-        for name in genes.names:
-            if name not in measured:
-                raise DataError(f"the gene {name!r} was not measured in all held-out samples; leave it out.")
-        return choose_panel(split.train, genes.names)
-    asked = genes.number
-    while True:
+        Raises
+        ------
+        DataError
+            If the file is missing or no protocol.
+        """
+        path = Path(path)
         try:
-            panel = choose_panel(split.train, asked, genes.rule, min_counts, genes.measured_in)
-        except DataError as error:
-            if asked == genes.number:
-                raise
+            protocol = cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}); give the path of a protocol.") from error
+        except ValidationError as error:
+            found = error.errors()[0]
+            place = ".".join(map(str, found["loc"]))
+            raise DataError(f"{path}: is no protocol of pixnet ({place}: {found['msg']}); write it again.") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: is no protocol of pixnet ({first_line(error)}).") from error
+        here = tuple(str((path.parent / manifest).resolve()) for manifest in protocol.manifests)
+        return protocol.model_copy(update={"manifests": here})
+
+    def write(self, path: str | Path) -> Path:
+        """Write it to a JSON file, beside its place first."""
+        path = Path(path)
+        base = path.parent.resolve()
+        base.mkdir(parents=True, exist_ok=True)
+        manifests = tuple(os.path.relpath(Path(manifest).resolve(), base) for manifest in self.manifests)
+        partial = path.with_name(f"{path.name}.part")
+        content = self.model_copy(update={"manifests": manifests}).model_dump_json(indent=1)
+        partial.write_text(content + "\n", encoding="utf-8")
+        os.replace(partial, path)
+        return path
+
+    def check(self, samples: Sequence[Sample]) -> None:
+        """Compare samples with those that the protocol was frozen for.
+
+        Raises
+        ------
+        DataError
+            If a sample is missing, or its slide, counts or positions are not the same; all are told.
+
+        Warns
+        -----
+        PixNetWarning
+            If the code of a method is not the same. Its cells are then computed anew.
+        """
+        by_id = samples_by_id(samples)
+        missing = [name for name in self.samples if name not in by_id]
+        if missing:
+            raise DataError(f"the protocol needs the sample {missing[0]!r}; there are {', '.join(by_id)}.")
+        changed = []
+        for name, facts in self.samples.items():
+            now = by_id[name].donor, by_id[name].slide.mpp
+            for what, then, value in zip(("donor", "pixel size"), (facts.donor, facts.mpp), now, strict=True):
+                if then != value:
+                    changed.append(f"{what} of {name!r} ({then} is now {value})")
+            for key, value in sample_hashes(by_id[name]).items():
+                old = getattr(facts, key)
+                if value != old:
+                    changed.append(f"{_HASHES[key]} of {name!r} ({key} {old[:12]} is now {value[:12]})")
+        if changed:
             raise DataError(
-                f"fewer than the {genes.number} genes asked for were measured in all samples, held-out ones "
-                "included; ask for fewer with --genes."
-            ) from error
-        names = tuple(name for name in panel.names if name in measured)[: genes.number]
-        if len(names) == genes.number:
-            return GenePanel(names, genes.rule)
-        asked += genes.number - len(names)
+                f"inputs have changed since the protocol was frozen: {'; '.join(changed)}. Give the same files, or "
+                "freeze a new protocol."
+            )
+        others = [
+            name for name in check_methods(list(self.methods)) if self.methods[name].code_sha256 != method_code(name)
+        ]
+        if others:
+            warnings.warn(
+                f"the code of {', '.join(others)} is not that of the protocol (now pixnet {pixnet.__version__}, then "
+                f"{self.environment.get('pixnet', 'unknown')}); what was kept is computed anew.",
+                PixNetWarning,
+                stacklevel=2,
+            )
+
+    def config_of(self, seed: int) -> Config:
+        """Give the settings with a seed."""
+        training = self.config.training.model_copy(update={"seed": seed})
+        return self.config.model_copy(update={"training": training})
+
+    def cell(self, method: str, fold: Fold, seed: int, hashes: Mapping[str, Mapping[str, str]]) -> Cell:
+        """Name a cell by all that its predictions depend on: never by what was counted in the test.
+
+        Parameters
+        ----------
+        method, fold, seed
+            Which one.
+        hashes
+            `side:id` to the hashes of the part of each sample that is on that side.
+        """
+        seen = {
+            side: {key: value for key, value in found.items() if not (side.startswith("test:") and "counts" in key)}
+            for side, found in hashes.items()
+        }
+        depends_on = {
+            "samples": seen,
+            "genes": list(fold.genes),
+            "min_counts": self.min_counts,
+            "settings": self.methods[method].settings,
+            "code": method_code(method),
+        }
+        return Cell(method, fold.name, seed, depends_on)
 
 
-def evaluate(
-    samples: Sequence[Sample],
-    hold_out: Sequence[str],
-    out: str | Path,
-    *,
-    methods: Sequence[str] = METHODS,
-    config: Config | None = None,
-    device: str = "auto",
-    features: str | Path | None = None,
-    overwrite: bool = False,
-    manifests: Sequence[str | Path] = (),
-    progress: Progress | None = None,
-) -> Outcome:
-    """Train methods on some samples and score them on the others.
+def side_hashes(samples: Sequence[Sample], splits: Sequence[Split]) -> list[dict[str, dict[str, str]]]:
+    """Hash, for each split, the part of each sample that is on either side, as `Protocol.cell` takes it."""
+    whole = {sample.id: (sample, sample_hashes(sample)) for sample in samples}
 
-    Regions with fewer counts than `config.training.min_counts` are left out for every method alike, in training and
-    in scoring.
+    def hashes(part: Sample) -> dict[str, str]:
+        sample, known = whole[part.id]
+        return known if part is sample else sample_hashes(part)
 
-    Parameters
-    ----------
-    samples
-        All samples.
-    hold_out
-        Ids of those to score on.
-    out
-        Folder for `results.json`, `per_gene.csv`, `predictions.h5ad`, and, of pixnet, `model` and `fields/<id>`.
-        What is there stays as it is until all is done.
-    methods
-        Of `METHODS`.
-    config
-        Genes, network and training.
-    device
-        `"auto"`, `"cpu"` or `"cuda"`; for pixnet only.
-    features
-        Folder for the kept features of a frozen encoder, which several evaluations may share.
-    overwrite
-        Whether to replace an evaluation that exists at `out`.
-    manifests
-        Where the samples are from, for the record.
-    progress
-        Told how far things are.
+    return [
+        {f"{side}:{part.id}": hashes(part) for side in ("train", "test") for part in getattr(split, side)}
+        for split in splits
+    ]
 
-    Raises
-    ------
-    DataError
-        If a method or an id is unknown, if there are results at `out` already, or if the samples cannot be used.
 
-    Warns
-    -----
-    PixNetWarning
-        If a donor is on both sides.
-    """
-    out, config, progress = Path(out), config or Config(), progress or (lambda *_: None)
-    methods = list(dict.fromkeys(methods))
-    unknown = [name for name in methods if name not in METHODS]
-    if unknown or not methods:
-        what = f"method {unknown[0]!r} is not known" if unknown else "no method is named"
-        raise DataError(f"{what}; there are {', '.join(METHODS)}.")
-    split = Split.of(join_genes(samples), hold_out)
-    min_counts, seed = config.training.min_counts, config.training.seed
-    panel = common_panel(split, config.genes, min_counts)
-    held = HeldOut(split.test, panel, min_counts)
-    if held.enough.sum() < 2:
+def _with_genes(fold: Fold, split: Split, config: Config) -> Fold:
+    panel = common_panel(split, config.genes, config.training.min_counts)
+    enough = [int(enough_counts(sample, config.training.min_counts).sum()) for sample in split.test]
+    if sum(enough) < 2:
         raise DataError(
-            f"{', '.join(s.id for s in split.test)}: {held.enough.sum()} held-out regions have {min_counts} counts or "
-            "more; at least 2 are needed. Lower --min-counts."
+            f"{', '.join(s.id for s in split.test)}: {sum(enough)} held-out regions have "
+            f"{config.training.min_counts} counts or more; at least 2 are needed. Lower --min-counts."
         )
-    if split.shared_donors:
-        warnings.warn(_donor_words(split), PixNetWarning, stacklevel=2)
-    genes = GenesConfig(number=len(panel), names=panel.names)
-    trained = config.model_copy(update={"genes": genes})
-    with replacing(out, overwrite) as folder:
-        predictions = {}
-        for name in methods:
-            progress(name, 0, 1, "")
-            with Cost() as cost:
-                if name == "pixnet":
-                    values = _pixnet(split, trained, folder, device, features, progress)
-                else:
-                    values = _baseline(MeanBaseline() if name == "mean" else RidgeBaseline(), split, panel, trained)
-            for sample in samples:
-                sample.slide.close()  # decoded images would count as the next method's memory
-            predictions[name] = Prediction(np.concatenate(values), cost.seconds, cost.peak_rss_mb)
-            progress(name, 1, 1, "")
-        outcome = summarise(held, predictions, _protocol(split, panel, config, manifests), seed)
-        outcome.write(folder)
-    return outcome
+    return fold.model_copy(
+        update={"genes": panel.names, "variable": most_variable(split, panel, config.training.min_counts)}
+    )
 
 
-def log_values(field: ExpressionField, regions: Regions, likelihood: bool) -> NDArray[np.float32]:
-    """Give the log-normalised expression that a field predicts for regions, all of the panel's genes.
-
-    Parameters
-    ----------
-    field
-        The field.
-    regions
-        n regions.
-    likelihood
-        Whether the model was fitted to counts by their likelihood. A `rate` head then predicts expected counts, and
-        what a log-normalised measurement is expected to be is the expectation of the logarithm, taken over Poisson
-        counts at the region's *predicted* total. Fitted to log-normalised values by squared error, the logarithm of
-        the predicted share estimates that expectation itself, and would be corrected twice.
-
-    Returns
-    -------
-    array
-        (n, g), NaN where the field has no data.
-    """
-    if field.head.kind != "rate":
-        return np.asarray(field.query(regions).X, np.float32)
-    if not likelihood:
-        return np.asarray(field.query(regions).layers["log1p"], np.float32)
-    counts = np.asarray(field.query(regions, field.head.genes).X, np.float64)
-    total = counts.sum(axis=1)
-    covered = total > 0
-    values = np.full((len(counts), len(field.gene_names)), np.nan, np.float32)
-    values[covered] = log_expectation(counts[covered, :-1] / total[covered, None], total[covered])
-    return values
-
-
-def _pixnet(
-    split: Split, config: Config, folder: Path, device: str, features: str | Path | None, progress: Progress
-) -> list[NDArray[np.float32]]:
-    work = folder / "work"
-    model = PixNet(config)
-    model.fit(split.train, work=work, features=features, device=device, progress=progress)
-    model.save(folder / "model")
-    shutil.copy(work / "metrics.csv", folder / "model" / "metrics.csv")
-    shutil.rmtree(work)
-    likelihood = config.training.loss != "squared"
-    values = []
-    for sample in split.test:
-        tell = _tile_progress(progress, sample.id)
-        # Without the mask: every method is scored on the same regions, also where the glass is bare.
-        out = folder / "fields" / sample.id
-        field = model.predict(sample.slide, out, tissue_mask=False, device=device, progress=tell)
-        values.append(log_values(field, sample.regions, likelihood))
-    return values
-
-
-def _tile_progress(progress: Progress, name: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress("predict", done, total, name)
-
-
-def _baseline(
-    baseline: MeanBaseline | RidgeBaseline, split: Split, panel: GenePanel, config: Config
-) -> list[NDArray[np.float32]]:
-    baseline.fit(split.train, panel, config.training.min_counts, config.training.seed)
-    return [baseline.predict(sample.slide, sample.regions.centers_um) for sample in split.test]
-
-
-def _protocol(split: Split, panel: GenePanel, config: Config, manifests: Sequence[str | Path]) -> dict[str, Any]:
-    """Say what was done, so that it can be judged and done again."""
-    samples = [*split.train, *split.test]
-    source = "given by name" if panel.rule == "list" else f"{panel.rule}, ranked on the training samples alone"
-    return {
-        "pixnet_version": pixnet.__version__,
-        "manifests": [str(path) for path in dict.fromkeys(manifests)],
-        "train": [sample.id for sample in split.train],
-        "test": [sample.id for sample in split.test],
-        "donors": {sample.id: sample.donor for sample in samples},
-        "donors_on_both_sides": split.shared_donors,
-        "donor_note": _donor_words(split),
-        "gene_rule": f"{source}, among the genes measured in all samples",
-        "genes": list(panel.names),
-        "min_counts": config.training.min_counts,
-        "seed": config.training.seed,
-        "values": "log1p of counts per 10,000 over all genes",
-        "noise_note": "noise_share is the mean correlation over the mean noise estimate, same genes and regions; "
-        "the estimate assumes Poisson noise and is no bound",
-        "memory_note": "peak_rss_mb is the most memory that the whole process held while the method ran",
-        "data": {sample.id: _facts(sample) for sample in samples},
-        "config": config.model_dump(mode="json"),
-    }
-
-
-def _donor_words(split: Split) -> str:
-    shared = split.shared_donors
-    sides = f"training {', '.join(s.id for s in split.train)}; test {', '.join(s.id for s in split.test)}"
-    if shared:
-        return (
-            f"donor {', '.join(shared)} is on both sides of the split ({sides}), so the scores say nothing about new "
-            "donors."
-        )
-    if any(sample.donor is None for sample in (*split.train, *split.test)):
-        return f"the donors of some samples are not known ({sides}), so the scores may say nothing about new donors."
-    return f"no donor is on both sides of the split ({sides})."
-
-
-def _facts(sample: Sample) -> dict[str, Any]:
-    matrix, digest = sample.counts.matrix, hashlib.sha256()
-    for part in (matrix.indptr.astype("<i8"), matrix.indices.astype("<i8"), matrix.data.astype("<f4")):
-        digest.update(part.tobytes())
-    digest.update("\n".join(map(str, sample.genes)).encode())
-    return {
-        "regions": len(sample.regions),
-        "platform": sample.platform,
-        "mpp": sample.slide.mpp,
-        "mpp_source": sample.slide.mpp_source,
-        "slide_sha256": sample.slide.fingerprint(),
-        "counts_sha256": digest.hexdigest(),
-    }
+def _facts(sample: Sample) -> SampleFacts:
+    return SampleFacts(
+        donor=sample.donor,
+        platform=sample.platform,
+        regions=len(sample.regions),
+        mpp=sample.slide.mpp,
+        mpp_source=sample.slide.mpp_source,
+        **sample_hashes(sample),
+    )

@@ -1,145 +1,23 @@
-"""What an evaluation leaves behind: scores as JSON, genes as CSV, and every prediction as a table."""
+"""The results of an evaluation: scores averaged over folds and seeds, their intervals, and paired tests."""
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pixnet.errors import DataError
-from pixnet.evaluation.metrics import Score, bootstrap_interval, score
-from pixnet.expression import NoiseEstimate, enough_counts, noise_estimate, normalise
-from pixnet.panel import panel_counts
-
-if TYPE_CHECKING:
-    import anndata
-
-    from pixnet.panel import GenePanel
-    from pixnet.sample import Sample
-
-Floats = NDArray[np.float64]
+from pixnet.evaluation.bootstrap import interval, intervals, paired_test, redrawn_scores
+from pixnet.evaluation.fold_scores import SUMMARIES, FoldScores
+from pixnet.evaluation.held_out import Floats, FoldPredictions
+from pixnet.evaluation.metrics import Score, bootstrap_interval
+from pixnet.evaluation.tables import PER_GENE, layer_names, write_tables
 
 RESULTS = "results.json"
-PER_GENE = "per_gene.csv"
-PREDICTIONS = "predictions.h5ad"
-
-_PARTIAL = ".partial"
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What one method predicts for the held-out regions, and what that cost.
-
-    Attributes
-    ----------
-    values
-        (n, g) log-normalised expression, NaN where there is no prediction.
-    seconds
-        Time of training and prediction.
-    peak_rss_mb
-        Most memory that the process held meanwhile, in MB of 10^6 bytes.
-    """
-
-    values: NDArray[np.float32]
-    seconds: float
-    peak_rss_mb: float
-
-
-class HeldOut:
-    """The measured truth of the held-out samples, one after the other.
-
-    Parameters
-    ----------
-    samples
-        The held-out samples.
-    panel
-        Genes that are predicted.
-    min_counts
-        Regions with fewer counts are left out of the main scores.
-
-    Attributes
-    ----------
-    counts, observed
-        (n, g) raw counts, and log1p of counts per 10,000.
-    total
-        (n,) counts over all genes.
-    owner
-        (n,) which sample a region is of.
-    enough
-        (n,) whether it has enough counts.
-    """
-
-    def __init__(self, samples: Sequence[Sample], panel: GenePanel, min_counts: int) -> None:
-        self.samples, self.panel = list(samples), panel
-        self.counts = np.concatenate([panel_counts(sample, panel) for sample in samples])
-        self.total: Floats = np.concatenate([sample.depth for sample in samples])
-        self.observed = normalise(self.counts, self.total)
-        self.owner = np.repeat(np.arange(len(samples)), [len(sample.regions) for sample in samples])
-        self.enough = np.concatenate([enough_counts(sample, min_counts) for sample in samples])
-
-
-def summarise(held: HeldOut, predictions: Mapping[str, Prediction], protocol: dict[str, Any], seed: int) -> Outcome:
-    """Score every method on the same regions and genes.
-
-    Parameters
-    ----------
-    held
-        The truth.
-    predictions
-        By method.
-    protocol
-        What was done; goes into the results as it is.
-    seed
-        Of the noise estimate's splits and the intervals.
-
-    Raises
-    ------
-    DataError
-        If fewer than two regions can be scored.
-    """
-    finite = np.all([np.isfinite(p.values).all(axis=1) for p in predictions.values()], axis=0)
-    kept = held.enough & finite
-    scores = {name: score(held.observed[kept], p.values[kept]) for name, p in predictions.items()}
-    noise = noise_estimate(held.counts[kept], held.total[kept], seed=seed)
-    # The scores leave out genes that do not vary; the estimate that they are compared with does too.
-    varies = np.ptp(held.observed[kept], axis=0) > 0
-    attainable = _summary(noise.per_gene[varies])
-    methods = {}
-    for name, prediction in predictions.items():
-        observed, values = held.observed, prediction.values
-        low, high = bootstrap_interval(observed[kept], values[kept], seed=seed)
-        methods[name] = {
-            **_numbers(scores[name]),
-            "seconds": prediction.seconds,
-            "peak_rss_mb": prediction.peak_rss_mb,
-            "pcc_m_interval": [low, high],
-            "noise_share": scores[name]["pcc_m"] / attainable["pcc_m"] if attainable["pcc_m"] > 0 else math.nan,
-            "unfiltered": _numbers(score(observed[finite], values[finite])),
-            "per_sample": {
-                sample.id: _numbers(score(observed[rows], values[rows]))
-                for number, sample in enumerate(held.samples)
-                if (rows := kept & (held.owner == number)).sum() >= 2
-            },
-        }
-    protocol = {**protocol, "regions_without_prediction": int((~finite).sum())}
-    results = {
-        "protocol": protocol,
-        "methods": methods,
-        "noise_estimate": {**attainable, "genes_without_signal": noise.negative},
-        "excluded_regions": int((~kept).sum()),
-        "per_gene": PER_GENE,
-    }
-    return Outcome(held, predictions, scores, noise, kept, results)
 
 
 @dataclass(frozen=True)
@@ -148,133 +26,189 @@ class Outcome:
 
     Attributes
     ----------
-    held
-        The truth.
-    predictions, scores
-        By method.
-    noise
-        Estimate of the attainable correlation.
-    kept
-        (n,) regions that the main scores are over.
+    folds
+        Scores of each fold.
     results
         Content of `results.json`.
     """
 
-    held: HeldOut
-    predictions: Mapping[str, Prediction]
-    scores: Mapping[str, Score]
-    noise: NoiseEstimate
-    kept: NDArray[np.bool_]
+    folds: list[FoldScores]
     results: dict[str, Any]
 
     def write(self, folder: Path) -> None:
-        """Write `results.json`, `per_gene.csv` and `predictions.h5ad` into a folder."""
-        self.table().write_h5ad(folder / PREDICTIONS, compression="gzip")
-        self._write_per_gene(folder / PER_GENE)
-        text = json.dumps(_finite(self.results), indent=1, allow_nan=False)
+        """Write `results.json`, `per_gene.csv`, `predictions.h5ad`, and, of several cells, `scores.csv`."""
+        write_tables(self.folds, folder)
+        text = json.dumps(finite(self.results), indent=1, allow_nan=False)
         (folder / RESULTS).write_text(text + "\n", encoding="utf-8")
 
-    def table(self) -> anndata.AnnData:
-        """Give truth and predictions of all held-out regions.
 
-        Returns
-        -------
-        AnnData
-            Rows are regions, columns the panel's genes. `X`: observed log-normalised expression; a layer for each
-            method. `obs`: `sample`, `x_um`, `y_um`, `size_um` (width of its bounds), `total_counts`, `kept` (whether
-            the main scores count it). `var`: `mean_counts`, `noise_estimate`, `pcc_<method>`.
-        """
-        import anndata
-        import pandas as pd
+def summarise(folds: Sequence[FoldPredictions], protocol: dict[str, Any], seed: int) -> Outcome:
+    """Score every method on the same regions and genes of each fold, and average over folds.
 
-        held = self.held
-        regions = [sample.regions for sample in held.samples]
-        bounds = np.concatenate([part.bounds_um for part in regions])
-        centers = np.concatenate([part.centers_um for part in regions])
-        names = [f"{sample.id}:{name}" for sample in held.samples for name in sample.counts.region_names()]
-        obs = pd.DataFrame(
-            {
-                "sample": pd.Categorical([held.samples[number].id for number in held.owner]),
-                "x_um": centers[:, 0],
-                "y_um": centers[:, 1],
-                "size_um": bounds[:, 2] - bounds[:, 0],
-                "total_counts": held.total,
-                "kept": self.kept,
-            },
-            index=pd.Index(names, dtype=object),
-        )
-        var = pd.DataFrame(self._per_gene(), index=pd.Index(held.panel.names, dtype=object))
-        table = anndata.AnnData(held.observed, obs=obs, var=var)
-        for name, prediction in self.predictions.items():
-            table.layers[name] = prediction.values
-        table.uns["units"] = "log1p of counts per 10,000"
-        return table
+    A score that is NaN in one fold is NaN on average: no fold is left out.
 
-    def _per_gene(self) -> dict[str, Floats]:
-        columns: dict[str, Floats] = {
-            "mean_counts": self.held.counts[self.kept].mean(axis=0, dtype=np.float64),
-            "noise_estimate": self.noise.per_gene,
+    Parameters
+    ----------
+    folds
+        Truth and predictions.
+    protocol
+        What was done; goes into the results as it is.
+    seed
+        Of the noise estimate's splits and the intervals.
+
+    Raises
+    ------
+    DataError
+        If fewer than two regions of a fold can be scored.
+    """
+    scored = [FoldScores.of(fold, seed) for fold in folds]
+    names = list(scored[0].methods)
+    over_blocks, over_donors = intervals([fold.scored() for fold in scored], seed)
+    attainable = {key: _mean([fold.attainable[key] for fold in scored]) for key in ("pcc_f", "pcc_s", "pcc_m")}
+    methods = {}
+    for name in names:
+        methods[name] = _method(name, scored, attainable["pcc_m"], seed)
+        methods[name]["interval_blocks"] = list(interval(over_blocks[name]["pcc_m"]))
+        methods[name]["interval_donors"] = None if over_donors is None else list(interval(over_donors[name]["pcc_m"]))
+        methods[name]["intervals"] = {
+            kind: {key: list(interval(scores)) for key, scores in redrawn[name].items()}
+            for kind, redrawn in (("blocks", over_blocks), ("donors", over_donors))
+            if redrawn is not None
         }
-        return columns | {f"pcc_{name}": result["per_gene"] for name, result in self.scores.items()}
-
-    def _write_per_gene(self, path: Path) -> None:
-        columns = self._per_gene()
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["gene", *columns])
-            for row, gene in enumerate(self.held.panel.names):
-                values = (float(column[row]) for column in columns.values())
-                writer.writerow([gene, *(f"{value:.6g}" if math.isfinite(value) else "" for value in values)])
-
-
-@contextmanager
-def replacing(out: Path, overwrite: bool) -> Iterator[Path]:
-    """Give a folder inside `out`; what it holds takes its place in `out` if nothing fails."""
-    made = ("model", "fields", PREDICTIONS, PER_GENE, "report.html", RESULTS)
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out}: is a file; give a folder for the results.")
-    if not (out / RESULTS).exists():
-        taken = [name for name in made if (out / name).exists()]
-        if taken:
-            raise DataError(f"{out}: holds {taken[0]!r} but no {RESULTS}; give another folder.")
-    elif not overwrite:
-        raise DataError(f"{out}: holds {RESULTS} already; give another folder, or --overwrite.")
-    existed = out.exists()
-    partial = out / _PARTIAL
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        (out / RESULTS).unlink(missing_ok=True)  # last to come, so first to go
-        for name in made:
-            old, new = out / name, partial / name
-            if old.is_dir():
-                shutil.rmtree(old)
-            old.unlink(missing_ok=True)
-            if new.exists():
-                os.replace(new, old)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if not existed and not any(out.iterdir()):
-            out.rmdir()
+    _put_seed_intervals(methods, scored, seed)
+    excluded = sum(int((~fold.kept).sum()) for fold in scored)
+    results = {
+        "protocol": {**protocol, "regions_without_prediction": sum(fold.without for fold in scored)},
+        "methods": methods,
+        "noise_estimate": {**attainable, "genes_without_signal": sum(fold.noise.negative for fold in scored)},
+        "paired": _paired(scored, methods, {name: redrawn["pcc_m"] for name, redrawn in over_blocks.items()}),
+        "excluded_regions": excluded,
+        "folds": [_fold(fold, over_blocks if len(scored) == 1 else None, seed) for fold in scored],
+        "per_gene": PER_GENE,
+    }
+    return Outcome(scored, results)
 
 
-def _numbers(result: Score) -> dict[str, float | int]:
-    return {key: value for key, value in result.items() if isinstance(value, int | float)}
+def main_method(methods: Sequence[str]) -> str:
+    """Name the method that the others are compared with: pixnet, else the first that looks at the image."""
+    return "pixnet" if "pixnet" in methods else next((name for name in methods if name != "mean"), methods[0])
 
 
-def _summary(per_gene: Floats) -> dict[str, float]:
-    """Give first quartile, median and mean over genes, as for the scores."""
-    if not len(per_gene):
-        return dict.fromkeys(("pcc_f", "pcc_s", "pcc_m"), math.nan)
-    first, median = np.percentile(per_gene, [25, 50])
-    return {"pcc_f": float(first), "pcc_s": float(median), "pcc_m": float(per_gene.mean())}
-
-
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Put null for NaN, which JSON does not have."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _method(name: str, folds: list[FoldScores], attainable: float, seed: int) -> dict[str, Any]:
+    seeds = list(folds[0].methods[name])
+    table = {key: _by_seed(folds, name, key) for key in SUMMARIES}  # each (seeds, folds)
+    first = [fold.methods[name][seeds[0]] for fold in folds]
+    every = [one for fold in folds for one in fold.methods[name].values()]
+    costs = [one for fold in folds for one in fold.source.predictions[name].values()]
+    genes = [one.score["n_genes"] for one in first]
+    pcc_m = float(table["pcc_m"].mean())
+    result: dict[str, Any] = {
+        **{key: float(table[key].mean()) for key in ("mse", "mae", "pcc_f", "pcc_s", "pcc_m")},
+        "n_regions": sum(one.score["n_regions"] for one in first),
+        "n_genes": genes[0] if len(set(genes)) == 1 else float(np.mean(genes)),
+        "n_constant_observed": sum(one.score["n_constant_observed"] for one in first),
+        "n_constant_predicted": sum(one.score["n_constant_predicted"] for one in first),
+        **{key: float(table[key].mean()) for key in ("spearman_m", "pcc_m_variable", "moran_residual")},
+        "seconds": float(np.mean([cost.seconds for cost in costs])),
+        "peak_rss_mb": float(np.max([cost.peak_rss_mb for cost in costs])),
+        "noise_share": pcc_m / attainable if attainable > 0 else math.nan,
+        "unfiltered": _averaged([one.unfiltered for one in every], len(seeds)),
+        "per_sample": _per_sample(folds, name, len(seeds)),
+        "seeds": seeds,
+        "per_seed": {str(number): {key: float(table[key][row].mean()) for key in SUMMARIES}
+                     for row, number in enumerate(seeds)},
+        "sd_over_seeds": {key: float(table[key].mean(axis=1).std(ddof=1)) if len(seeds) > 1 else math.nan
+                          for key in SUMMARIES},
+        "layers": list(layer_names(name, seeds).values()),
+    }  # fmt: skip
+    if len(every) == 1:
+        held, kept = folds[0].source.held, folds[0].kept
+        values = folds[0].source.predictions[name][seeds[0]].values
+        # Regions redrawn one by one: too narrow where neighbours are alike, but known to every reader.
+        result["pcc_m_interval"] = list(bootstrap_interval(held.observed[kept], values[kept], seed=seed))
+    return result
+
+
+def _by_seed(folds: list[FoldScores], name: str, key: str) -> Floats:
+    seeds = folds[0].methods[name]
+    return np.array([[fold.methods[name][number].summary[key] for fold in folds] for number in seeds])
+
+
+def _put_seed_intervals(methods: dict[str, dict[str, Any]], folds: list[FoldScores], seed: int) -> None:
+    """Add to the scores of each seed the interval over blocks, where a method has several."""
+    for number in {number for one in methods.values() if len(one["seeds"]) > 1 for number in one["seeds"]}:
+        redrawn = redrawn_scores([fold.scored(number) for fold in folds], seed=seed)
+        for name, scores in redrawn.items():
+            if len(methods[name]["seeds"]) > 1:
+                methods[name]["per_seed"][str(number)]["interval_blocks"] = list(interval(scores["pcc_m"]))
+
+
+def _fold(fold: FoldScores, redrawn: dict[str, dict[str, Floats]] | None, seed: int) -> dict[str, Any]:
+    redrawn = redrawn or redrawn_scores([fold.scored()], seed=seed)
+    return {
+        "name": fold.source.fold.name,
+        "test": list(fold.source.fold.test),
+        "n_regions": int(fold.kept.sum()),
+        "excluded_regions": int((~fold.kept).sum()),
+        "n_variable": len(fold.source.fold.variable),
+        "noise_estimate": fold.attainable,
+        "methods": {
+            name: {
+                **{key: fold.mean(name, key) for key in SUMMARIES},
+                "interval_blocks": list(interval(redrawn[name]["pcc_m"])),
+            }
+            for name in fold.methods
+        },
+    }
+
+
+def _paired(
+    folds: list[FoldScores], methods: dict[str, dict[str, Any]], redrawn: dict[str, Floats]
+) -> dict[str, Any] | None:
+    """Compare the main method with each other one."""
+    main = main_method(list(methods))
+    against = {}
+    for name in methods:
+        if name != main:
+            of_folds = np.array([fold.mean(main, "pcc_m") - fold.mean(name, "pcc_m") for fold in folds])
+            difference = methods[main]["pcc_m"] - methods[name]["pcc_m"]
+            ratio = methods[main]["pcc_m"] / methods[name]["pcc_m"] if methods[name]["pcc_m"] > 0 else math.nan
+            test = paired_test(difference, redrawn[main] - redrawn[name], of_folds)
+            against[name] = {"ratio": ratio, **test}
+    return {"method": main, "against": against} if against else None
+
+
+def _per_sample(folds: list[FoldScores], name: str, seeds: int) -> dict[str, Any]:
+    """Give the scores of each sample; of one that is cut into blocks, the mean over them."""
+    found: dict[str, list[Score]] = {}
+    for fold in folds:
+        for one in fold.methods[name].values():
+            for sample, result in one.per_sample.items():
+                found.setdefault(sample, []).append(result)
+    return {sample: _averaged(results, seeds) for sample, results in found.items()}
+
+
+def _averaged(results: Sequence[Score], seeds: int) -> dict[str, float | int]:
+    """Average scores over folds and seeds; whole numbers are summed over folds."""
+    numbers = [{key: value for key, value in one.items() if isinstance(value, int | float)} for one in results]
+    average: dict[str, float | int] = {}
+    for key, value in numbers[0].items():
+        column = [one[key] for one in numbers]
+        if key == "n_genes" or not isinstance(value, int):
+            average[key] = value if len(column) == 1 else float(np.mean(column))
+        else:
+            average[key] = round(sum(column) / seeds)
+    return average
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))

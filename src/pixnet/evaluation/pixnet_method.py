@@ -1,0 +1,108 @@
+"""PixNet as one of the methods that are evaluated: trained on one side of a split, read off on the other."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixnet.config import Config
+from pixnet.expression import log_expectation
+from pixnet.field import ExpressionField
+from pixnet.model import PixNet
+from pixnet.regions import Regions
+from pixnet.sample import Sample
+
+Progress = Callable[[str, int, int, str], None]
+
+
+def fit_pixnet(
+    train: Sequence[Sample],
+    config: Config,
+    folder: Path,
+    device: str = "auto",
+    features: str | Path | None = None,
+    progress: Progress | None = None,
+) -> PixNet:
+    """Train a model and save it to `folder / "model"`; a training that was broken off there goes on.
+
+    Parameters
+    ----------
+    train
+        Training samples.
+    config
+        Settings, the genes by name.
+    folder
+        Folder of this training alone.
+    device, features, progress
+        See `PixNet.fit`.
+    """
+    if (folder / "model").is_dir():
+        return PixNet.load(folder / "model")
+    import torch
+
+    # What comes out depends on the number of threads, so checkpoints of another number are of no use.
+    work = folder / f"training-{torch.get_num_threads()}"
+    model = PixNet(config)
+    model.fit(train, work=work, features=features, device=device, resume=True, progress=progress)
+    model.save(folder / "model")
+    shutil.copy(work / "metrics.csv", folder / "model" / "metrics.csv")
+    for unfinished in folder.glob("training-*"):
+        shutil.rmtree(unfinished)
+    return model
+
+
+def predict_pixnet(
+    model: PixNet, test: Sequence[Sample], fields: Path, device: str = "auto", progress: Progress | None = None
+) -> list[NDArray[np.float32]]:
+    """Predict the regions of held-out samples, (n, g) each; their fields lie in `fields / id`."""
+    likelihood = model.config.training.loss != "squared"
+    shutil.rmtree(fields, ignore_errors=True)  # of a sitting that was killed
+    values = []
+    for sample in test:
+        # Without the mask: every method is scored on the same regions, also where the glass is bare.
+        field = model.predict(
+            sample.slide, fields / sample.id, tissue_mask=False, device=device,
+            progress=_tile_progress(progress, sample.id),
+        )  # fmt: skip
+        values.append(log_values(field, sample.regions, likelihood))
+    return values
+
+
+def log_values(field: ExpressionField, regions: Regions, likelihood: bool) -> NDArray[np.float32]:
+    """Give the log-normalised expression that a field predicts for regions, all of the panel's genes.
+
+    Parameters
+    ----------
+    field
+        The field.
+    regions
+        n regions.
+    likelihood
+        Whether the model was fitted to counts by their likelihood. A `rate` head then predicts expected counts, and
+        what a log-normalised measurement is expected to be is the expectation of the logarithm, taken over Poisson
+        counts at the region's *predicted* total. Fitted to log-normalised values by squared error, the logarithm of
+        the predicted share estimates that expectation itself, and would be corrected twice.
+
+    Returns
+    -------
+    array
+        (n, g), NaN where the field has no data.
+    """
+    if field.head.kind != "rate":
+        return np.asarray(field.query(regions).X, np.float32)
+    if not likelihood:
+        return np.asarray(field.query(regions).layers["log1p"], np.float32)
+    counts = np.asarray(field.query(regions, field.head.genes).X, np.float64)
+    total = counts.sum(axis=1)
+    covered = total > 0
+    values = np.full((len(counts), len(field.gene_names)), np.nan, np.float32)
+    values[covered] = log_expectation(counts[covered, :-1] / total[covered, None], total[covered])
+    return values
+
+
+def _tile_progress(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress("predict", done, total, name)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pixnet.evaluation.pixnet_method import log_values
+from pixnet.expression import log_expectation
+from pixnet.field import LinearHead, build_field
+from pixnet.grid import Lattice
+from pixnet.regions import Disks
+from pixnet.slide import Slide
+
+
+@pytest.fixture
+def make_field(tmp_path):
+    slide = Slide.from_array(np.full((96, 96, 3), 200, np.uint8), 1.0)
+
+    def make(kind):
+        genes = ("G0", "G1", "other") if kind == "rate" else ("G0", "G1")
+        weight = np.linspace(0.001, 0.02, 2 * len(genes)).reshape(2, -1)
+        head = LinearHead(kind, genes, weight, np.full(len(genes), 0.001), "x")
+
+        def latent(rgb):
+            rows, cols = ((side - 32) // 4 for side in rgb.shape[:2])
+            return np.random.default_rng(0).uniform(0.5, 1, (2, rows, cols)).astype(np.float32)
+
+        lattice = Lattice(96.0, 96.0, 1.0, 16, 16)
+        out = tmp_path / f"{kind}.field"
+        return build_field(slide, lattice, 4, latent, head, out, card={}, tissue_mask=False)
+
+    return make
+
+
+REGIONS = Disks(np.array([[30.0, 40.0], [60.0, 50.0], [70.0, 20.0]]), 25.0)
+
+
+def test_squared_error_is_not_corrected_twice(make_field):
+    field = make_field("rate")
+    np.testing.assert_array_equal(log_values(field, REGIONS, likelihood=False), field.query(REGIONS).layers["log1p"])
+
+
+def test_a_likelihood_gives_the_expected_logarithm_at_the_predicted_total(make_field):
+    field = make_field("rate")
+    counts = np.asarray(field.query(REGIONS, ["G0", "G1", "other"]).X, float)
+    expected = log_expectation(counts[:, :2] / counts.sum(axis=1, keepdims=True), counts.sum(axis=1))
+    values = log_values(field, REGIONS, likelihood=True)
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
+    assert (values < log_values(field, REGIONS, likelihood=False)).all()
+
+
+@pytest.mark.parametrize("kind", ["mean", "sum"])
+def test_other_heads_predict_what_they_were_trained_on(make_field, kind):
+    field = make_field(kind)
+    np.testing.assert_array_equal(log_values(field, REGIONS, likelihood=False), field.query(REGIONS).X)
+
+
+@pytest.mark.filterwarnings("ignore:1 of 2 regions lie outside")
+@pytest.mark.parametrize("likelihood", [False, True])
+def test_no_data_is_no_prediction(make_field, likelihood):
+    regions = Disks(np.array([[30.0, 40.0], [900.0, 900.0]]), 25.0)
+    values = log_values(make_field("rate"), regions, likelihood)
+    assert np.isfinite(values[0]).all()
+    assert np.isnan(values[1]).all()
