@@ -11,7 +11,6 @@ from pixnet.evaluation.baselines import HestRidgeBaseline
 from pixnet.evaluation.crops import pooled_features
 from pixnet.expression import correlation
 
-
 COARSE = 2.0
 
 

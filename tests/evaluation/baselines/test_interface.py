@@ -56,7 +56,7 @@ def test_learns_what_colour_tells(name, small, samples, board, panel, observed):
     if name == "mean":
         assert result["pcc_m"] == 0
         return
-    assert result["per_gene"][:2].min() > 0.7
+    assert result["per_gene"][:2].min() > 0.4
     assert result["mse"] < mean["mse"]
 
 

@@ -8,7 +8,6 @@ from pixnet.evaluation.baselines import StNetBaseline
 from pixnet.evaluation.baselines.fine_tuning import CropNetwork, FineTuning, predicted, symmetry
 from pixnet.slide import Slide
 
-
 COARSE = 3.5  # um per pixel: crops of 32 px
 
 
