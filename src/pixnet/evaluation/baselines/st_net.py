@@ -41,8 +41,8 @@ class StNetBaseline:
     are those of the highest mean correlation over genes (PCC@M), by the folds of `RidgeBaseline`; then all training
     samples are learned for as many.
 
-    The rate and the stored statistics were chosen on Her2ST C4 and C5, seen from C2: stored statistics 0.279 at 1e-4
-    and 0.265 at 3e-4, statistics of the batch 0.254 at 3e-4.
+    The rate and the stored statistics were chosen on Her2ST C4 and C5, seen from C2: with stored statistics 0.280 at
+    1e-4, 0.265 at 3e-4 and 0.076 at 1e-3; with those of the batch 0.254 at 3e-4.
 
     Parameters
     ----------
