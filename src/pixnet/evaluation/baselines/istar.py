@@ -32,6 +32,8 @@ RESTARTS = 5
 _EVERY = 4  # epochs between two looks at the regions left out
 _LEARNING_RATE = 3e-4
 _BATCH = 32
+_ENOUGH = 200_000  # super-pixels that tell the mean and deviation of a feature
+_AT_ONCE = 1 << 14  # super-pixels that are standardised together
 
 
 class IstarBaseline:
@@ -91,8 +93,10 @@ class IstarBaseline:
         features, weights = _superpixels(rows)
         areas = np.concatenate([regions.areas_um2 for regions in rows.regions])
         self.diameter_um = float(np.median(np.sqrt(4.0 * areas / np.pi)))
-        self._standardise = Standardiser(features)
-        features = self._standardise(features).astype(np.float32)
+        self._standardise = Standardiser(features[:: 1 + len(features) // _ENOUGH])
+        for start in range(0, len(features), _AT_ONCE):  # in place: this is the largest table of all
+            part = slice(start, start + _AT_ONCE)
+            features[part] = self._standardise(features[part])
         self.validation_scores = self._epoch_scores(rows, features, weights, seed)
         self.epochs = max(self.validation_scores, key=lambda epochs: self.validation_scores[epochs])
         self._range = _range(rows.values)
