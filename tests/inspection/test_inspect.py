@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 from scipy import sparse
 
+from pixnet.counts import Counts
 from pixnet.errors import DataError
 from pixnet.inspection import Finding, Inspection, inspect, inspect_sample
-from pixnet.inspection.counts_checks import findings_of_warnings, weigh_duplicates
+from pixnet.inspection.counts_checks import check_sample_counts, findings_of_warnings, weigh_duplicates
 from pixnet.sample import Sample
 from pixnet.virtual import VirtualTissue, spots, write_visium_hd, write_xenium
 
@@ -233,6 +234,26 @@ def test_empty_and_near_empty_regions(spoil: Spoil) -> None:
     assert one(found, "empty", "warning").value["regions"] == 3
     assert one(found, "near-empty", "warning").value["regions"] == 1
     assert "S2 (3)" in one(found, "near-empty", "warning").text
+
+
+@pytest.mark.parametrize(
+    ("median", "planted", "codes"),
+    [
+        (45.0, (), set()),  # of small bins, some have one count or none by chance
+        (130.0, (), set()),
+        (130.0, (0, 0), {"empty"}),
+        (1000.0, (3, 20), {"near-empty"}),
+        (1000.0, (60,), set()),
+    ],
+)
+def test_small_regions_are_not_near_empty(median: float, planted: tuple[int, ...], codes: set[str]) -> None:
+    rng = np.random.default_rng(0)
+    # Tissue is uneven: some parts have a tenth of what the middle has.
+    depth = rng.poisson(median * rng.choice([0.12, 1.0, 1.6], 4000, p=[0.2, 0.5, 0.3]))
+    depth[: len(planted)] = planted
+    names = pd.Index([f"B{row}" for row in range(len(depth))])
+    counts = Counts(sparse.csr_matrix(depth[:, None].astype(np.float32)), pd.Index(["A"]), names=names)
+    assert {each.code for each in check_sample_counts(counts) if each.level == "warning"} == codes
 
 
 def test_what_cannot_be_read_is_refused_not_raised(spoil: Spoil) -> None:
