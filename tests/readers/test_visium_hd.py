@@ -484,7 +484,12 @@ def test_damaged_outlines_are_named(own: Path, tmp_path: Path) -> None:
         path.write_text(json.dumps({"features": features}))
         with pytest.raises(DataError, match="feature 0 is no outline"):
             read_visium_hd_cells(own)
-    for text, match in ((content[:-9], "no GeoJSON"), ("[" * 100_000, "no GeoJSON"), ("{}", "holds no features")):
+    for text, match in (
+        (content[:-9], "not GeoJSON"),
+        ("[" * 100_000, "not GeoJSON"),
+        ("{}", "feature 0 is no outline"),
+        ('{"features": []}', "holds no features"),
+    ):
         path.write_text(text)
         with pytest.raises(DataError, match=match):
             read_visium_hd_cells(own)
