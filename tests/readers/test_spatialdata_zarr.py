@@ -194,6 +194,22 @@ def test_labels_make_a_mask_or_polygons(store: Store, sample: Sample, tmp_path: 
     np.testing.assert_allclose(again.regions.centers_um, expected, atol=1e-9)
 
 
+def test_an_image_is_read_in_windows(
+    store: Store, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = {"global": np.eye(3)}
+    store.image(**here).circles(sample.regions.centers_um / MPP, 20.0, **here)
+    path = store.table(np.arange(len(sample.regions))).write(tmp_path)
+    # As a whole it would take 0.7 MB, its largest chunk 0.2 MB.
+    monkeypatch.setenv("PIXNET_DECODE_LIMIT_GB", "0.0003")
+    again = read_spatialdata(path, mpp=MPP)
+    check_counts(again, sample)
+    assert again.slide.fingerprint() == sample.slide.fingerprint()
+    monkeypatch.setenv("PIXNET_DECODE_LIMIT_GB", "0.0001")
+    with pytest.raises(SlideError, match="smaller chunks"):
+        read_spatialdata(path, mpp=MPP)
+
+
 def test_rows_and_instances_without_a_partner_are_told(store: Store, sample: Sample, tmp_path: Path) -> None:
     n = len(sample.regions)
     store.image(**{"global": np.eye(3)}).circles(sample.regions.centers_um / MPP, 20.0, **{"global": np.eye(3)})

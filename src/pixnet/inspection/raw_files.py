@@ -83,7 +83,7 @@ def raw_files(entry: Entry, was_read: bool = False) -> RawFiles:
     entry
         Where the files are.
     was_read
-        Whether the reader could use them: then a SpatialData store, whose image must be loaded, is left alone.
+        Whether the reader could use them: then a SpatialData store, whose shapes would be read twice, is left alone.
     """
     found = RawFiles(image=entry.image)
     for kind, read in _PLACES.items():
