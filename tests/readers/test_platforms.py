@@ -144,6 +144,17 @@ def test_the_keys_of_a_platform_are_its_own(dataset: Path) -> None:
         manifest_entries(changed)
 
 
+@pytest.mark.parametrize("platform", ["visium", "visium-hd"])
+def test_the_raw_matrix_can_be_asked_for_everywhere(dataset: Path, platform: str) -> None:
+    text = dataset.read_text().replace(f'platform = "{platform}"\n', f'platform = "{platform}"\nfiltered = false\n')
+    changed = dataset.with_name("raw.toml")
+    changed.write_text(text)
+    with pytest.raises(DataError, match=r"holds no raw_feature_bc_matrix"):
+        read_manifest(changed, [platform])
+    changed.write_text(text.replace("filtered = false", "filtered = true"))
+    assert len(read_manifest(changed, [platform])[0].regions) > 0
+
+
 def test_platforms_train_one_model(dataset: Path, tmp_path: Path) -> None:
     samples = read_manifest(dataset, ["visium", "visium-hd", "xenium"])
     config = Config.of(

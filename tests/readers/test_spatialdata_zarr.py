@@ -231,11 +231,13 @@ def test_what_there_are_several_of_is_chosen_by_name(store: Store, sample: Sampl
     region = np.where(np.arange(n) < n // 2, "left", "right")
     instances = np.concatenate([np.arange(n // 2), np.arange(n - n // 2)])
     path = store.table(instances, region, "first").table(instances, region, "second").write(tmp_path)
-    with pytest.raises(DataError, match=r"several tables: 'first', 'second'. Choose one with `table`"):
+    with pytest.raises(DataError, match=r"several tables: 'first', 'second'. Choose one as `table`"):
         read_spatialdata(path, mpp=MPP)
-    with pytest.raises(DataError, match=r"several images: 'a', 'b'\. Choose one with `image`"):
+    with pytest.raises(
+        DataError, match=r"several images: 'a', 'b'\. Choose one as `element` \(--set element=NAME\), `image` of"
+    ):
         read_spatialdata(path, table="first", mpp=MPP)
-    with pytest.raises(DataError, match=r"several regions: 'left', 'right'\. Choose one with `region`"):
+    with pytest.raises(DataError, match=r"several regions: 'left', 'right'\. Choose one as `region`"):
         read_spatialdata(path, table="first", image="a", mpp=MPP)
     with pytest.raises(DataError, match=r"no image 'c'; there is 'a', 'b', 's_hires_image'"):
         read_spatialdata(path, table="first", image="c", mpp=MPP)

@@ -39,7 +39,7 @@ def check_raw_counts(matrix: sparse.csr_matrix, genes: Sequence[str], has_layers
     """
     values = np.asarray(matrix.data, np.float64)
     finite = np.isfinite(values)
-    advice = _RAW + (" (`layer` in the manifest names another layer)." if has_layers else ".")
+    advice = _RAW + (". Another layer is taken by `layer` (--set layer=NAME)." if has_layers else ".")
     findings = []
     if not finite.all():
         text = f"{int((~finite).sum())} counts are not numbers (NaN or infinite)."
@@ -77,7 +77,7 @@ def check_sample_counts(counts: Counts) -> list[Finding]:
     empty = int((depth == 0).sum())
     if empty:
         text = f"{empty} of {len(depth)} regions have no counts at all."
-        advice = "Training leaves them out (`min_counts`)."
+        advice = "Training leaves them out (`min_counts` in the settings, --config)."
         findings.append(
             Finding("warning" if _telling(0.0, depth) else "info", "empty", text, advice, {"regions": empty})
         )
@@ -85,10 +85,13 @@ def check_sample_counts(counts: Counts) -> list[Finding]:
     if len(few):
         first = ", ".join(f"{counts.name(int(row))} ({depth[row]:.0f})" for row in few[:3])
         text = f"{len(few)} of {len(depth)} regions have under {_NEAR_EMPTY:.0%} of the median depth, such as {first}."
-        advice = "Training leaves out regions below `min_counts`."
+        advice = "Training leaves out regions below `min_counts` (in the settings, --config)."
         findings.append(Finding("warning", "near-empty", text, advice, {"regions": len(few)}))
     if not median:
-        advice = "Pool them into larger ones (`bin_um`), or check that counts and positions are of one section."
+        advice = (
+            "Pool bins into larger ones by `bin_um` (--set bin_um=UM), or check that counts and positions are of one "
+            "section."
+        )
         level: Level = "warning" if depth.any() else "error"
         findings.append(Finding(level, "no-depth", "Most regions have no counts.", advice))
     source = counts.notes.get("counts_from", "X")

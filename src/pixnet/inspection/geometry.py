@@ -166,7 +166,8 @@ def check_places(layout: Layout, tissue: TissueMask, written: Places | None = No
     level: Level = "error" if share < _FEW_ON_TISSUE else "warning"
     advice = (
         f"See {better.code}." if better else "Check that image and positions are of one section; draw overlay.png "
-        "(--out) to see. Regions beside the tissue can be left out with `include` or `exclude` (--set exclude=FILE)."
+        "(--out) to see. Regions beside the tissue can be left out with `include` (--set include=FILE) or `exclude` "
+        "(--set exclude=FILE)."
     )  # fmt: skip
     return [*findings, Finding(level, "on-tissue", text, advice, value)]
 
@@ -200,7 +201,7 @@ def _way_back(how: tuple[bool, bool, bool], options: Collection[str]) -> str:
     if how == (True, False, False):
         if "swap_xy" in options:
             return "Give `swap_xy` = true (--swap-xy)."
-        return "Exchange the columns of x and y in the positions; this platform has no option `swap_xy`."
+        return "Exchange the columns of x and y in the positions; this platform has no option for that."
     mirrored = sum(how) % 2
     if "image_transform" in options and not mirrored:
         return (

@@ -226,10 +226,10 @@ def _chosen(path: Path, kind: str, candidates: list[str], wanted: str | None, kn
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
-        key = "element" if kind == "image" else kind  # what a manifest calls it
-        raise DataError(
-            f"{path}: holds several {kind}s: {_listed(candidates)}. Choose one with `{kind}` (--set {key}=NAME)."
-        )
+        # What a manifest calls an element, as its `image` is a file.
+        way = "`element` (--set element=NAME), `image` of `read_spatialdata`" if kind == "image" else ""
+        way = way or f"`{kind}` (--set {kind}=NAME)"
+        raise DataError(f"{path}: holds several {kind}s: {_listed(candidates)}. Choose one as {way}.")
     raise DataError(f"{path}: holds no fitting {kind}; there is {_listed(known)}.")
 
 
@@ -328,7 +328,7 @@ def _pixel_size(
         if positive(mpp) is not None and abs(float(mpp or 0) - size) > AGREES * size:
             raise DataError(
                 f"{path}: image {image!r} has {size:.4g} um per pixel in the coordinate system {system!r}, but "
-                f"{mpp:.4g} was given ({mpp_source or 'argument'}). Give the mpp of that image."
+                f"{mpp:.4g} was given ({mpp_source or 'argument'}). Give that of the image as `mpp` (--mpp)."
             )
     return pixel_size.resolve(f"{path}, image {image!r}", mpp, mpp_source, stated)
 

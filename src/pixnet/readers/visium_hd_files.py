@@ -95,7 +95,8 @@ def choose_matrix(folder: Path, names: Mapping[bool, tuple[str, ...]], filtered:
         if found is not None:
             return found, kind
     wanted = names[True if filtered is None else filtered][0]
-    raise DataError(f"{folder}: holds no {wanted}. Copy it there, or change `filtered`.")
+    instead = "" if filtered is None else ", or leave out `filtered` (--set filtered=...)"
+    raise DataError(f"{folder}: holds no {wanted}. Copy it there{instead}.")
 
 
 def pixel_size(
@@ -135,7 +136,7 @@ def pixel_size(
         if value is not None and not abs(size - value) <= AGREES * value:
             raise DataError(
                 f"{spatial}: {what} {value:.4g} um per pixel, but {size:.4g} was given ({source}). "
-                "Give the mpp of the image that the positions refer to."
+                "Give that of the image that the positions refer to as `mpp` (--mpp)."
             )
     return size, source
 
