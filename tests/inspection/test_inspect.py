@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,15 @@ from scipy import sparse
 from pixnet.counts import Counts
 from pixnet.errors import DataError
 from pixnet.inspection import Finding, Inspection, inspect, inspect_sample
-from pixnet.inspection.counts_checks import check_sample_counts, findings_of_warnings, weigh_duplicates
+from pixnet.inspection.counts_checks import (
+    USUAL_MIN_COUNTS,
+    check_sample_counts,
+    findings_of_warnings,
+    weigh_duplicates,
+)
 from pixnet.sample import Sample
-from pixnet.virtual import VirtualTissue, spots, write_visium_hd, write_xenium
+from pixnet.training.config import TrainingConfig
+from pixnet.virtual import VirtualTissue, spots, write_hest, write_visium_hd, write_xenium
 
 Spoil = Callable[[str], Path]
 Change = Callable[[anndata.AnnData], None]
@@ -278,10 +285,40 @@ def test_bins_and_cells(tmp_path: Path) -> None:
     found = look(folder)
     assert found.codes == set(), found.summary
     assert found.of("pixel-size")[0].value["mpp_of_pitch"] == pytest.approx(1.0, rel=0.01)
+    # Of bins it is told for the size that was asked for, and what is left for training.
+    assert "pitch of 8 um measures 8.0 um" in found.of("pixel-size")[0].text
+    assert "pitch of 16 um measures 16.0 um" in look(folder, bin_um=16).of("pixel-size")[0].text
+    depth = found.of("depth")[0]
+    assert f"Training keeps {depth.value['kept']} of {depth.value['regions']}" in depth.advice
+    assert TrainingConfig().min_counts == USUAL_MIN_COUNTS
     one(look(folder, mpp=1.2), "pixel-size", "error")
     write_xenium(tissue, tmp_path / "xenium")
     found = look(tmp_path / "xenium")
     assert (found.platform, found.status) == ("xenium", 0), found.summary
+    # Cells have no full-resolution picture but the run's own image.
+    smaller = tmp_path / "smaller.png"
+    Image.new("RGB", (300, 250), "white").save(smaller)
+    finding = one(look(tmp_path / "xenium", image=smaller), "not-full-resolution", "error")
+    assert "by he_image.ome.tif the positions refer to 600 x 500: it is a smaller copy" in finding.text
+    (tmp_path / "xenium/he_imagealignment.csv").unlink()
+    assert "unless a matrix is given as `alignment`" in one(look(tmp_path / "xenium"), "reader", "warning").text
+
+
+def test_swapped_axes_are_told_by_the_frame_where_all_of_it_is_tissue(tmp_path: Path) -> None:
+    tissue = VirtualTissue.generate("breast", 3, 7, 700, 560)
+    write_hest(replace(tissue.measure(spots(700, 560, 55, 100, hexagonal=True), 1), id="V"), tmp_path)
+    assert look(tmp_path).status == 0
+
+    def apply(table: anndata.AnnData) -> None:
+        table.obsm["spatial"] = np.asarray(table.obsm["spatial"])[:, ::-1].copy()
+        table.obs = table.obs[["in_tissue"]]
+
+    found = look(hest(tmp_path, apply))
+    finding = one(found, "swapped", "error")
+    assert "all regions lie inside the image" in finding.text
+    assert "--swap-xy" in finding.advice
+    assert one(found, "outside", "error").advice == "See swapped."
+    assert look(tmp_path, swap_xy=True).status == 0
 
 
 def test_what_readers_told_is_sorted() -> None:

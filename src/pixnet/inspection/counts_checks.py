@@ -16,6 +16,8 @@ from pixnet.inspection.findings import Finding, Level
 _NEAR_EMPTY = 0.05  # of the median depth
 _BY_CHANCE = 0.1  # of the median depth: what a region might have and still be drawn near-empty
 _HARDLY = 0.01  # regions of a sample that chance may leave so empty
+USUAL_MIN_COUNTS = 500
+"""What training asks of a region where its settings say nothing else."""
 _LARGEST_LOG = 20.0
 _SAME_TOTAL = 0.01
 _MANY_DUPLICATES = 0.005
@@ -72,8 +74,15 @@ def check_sample_counts(counts: Counts) -> list[Finding]:
         f"a region has {median:.0f} counts of {np.median(found):.0f} genes in the median; four in five have between "
         f"{low:.0f} and {high:.0f} counts."
     )
-    value = {"median": median, "low": low, "high": high, "regions": len(depth), "genes": counts.shape[1]}
-    findings = [Finding("info", "depth", text[0].upper() + text[1:], value=value)]
+    kept = int((depth >= USUAL_MIN_COUNTS).sum())
+    value = {"median": median, "low": low, "high": high, "regions": len(depth), "genes": counts.shape[1], "kept": kept}
+    advice = ""
+    if 2 * kept < len(depth):
+        advice = (
+            f"Training keeps {kept} of {len(depth)}, those with {USUAL_MIN_COUNTS} counts or more, unless `min_counts` "
+            "(in the settings, --config) is lower or the regions are larger."
+        )
+    findings = [Finding("info", "depth", text[0].upper() + text[1:], advice, value)]
     empty = int((depth == 0).sum())
     if empty:
         text = f"{empty} of {len(depth)} regions have no counts at all."

@@ -249,11 +249,16 @@ def _regions(
     diameter = files.number("spot_diameter") or diameter
     if diameter is None:
         raise DataError(
-            f"{files.table}: neither technology nor spot diameter are known ({files.metadata_path}). Give "
+            f"{files.table}: neither technology nor spot diameter are known ({_metadata_told(files)}). Give "
             "`diameter_um` (--set diameter_um=UM)."
         )
     _check_pitch(files, xy, slide, stated or usual_pitch)
     return Disks(centres, diameter), f"spot_diameter ({diameter:g} um)"
+
+
+def _metadata_told(files: _Files) -> str:
+    path = files.metadata_path
+    return f"{path} does not say" if path.is_file() else f"there is no {path}"
 
 
 def _check_pitch(files: _Files, xy: NDArray[np.float64], slide: Slide, pitch_um: float | None) -> None:

@@ -199,10 +199,11 @@ def _join(
             f"(such as {_label(counted[0])} and {_label(next(iter(place_of)))}). {hint}"
         )
     without_position, without_counts = len(counted) - len(rows), len(place_of) - len(rows)
-    if without_position or without_counts:
+    alone = [(without_position, "spots with counts have no position")]
+    alone += [(without_counts, "spots with a position have no counts")]
+    if told := " and ".join(f"{count} {what}" for count, what in alone if count):
         warnings.warn(
-            f"sample {name!r}: {without_position} spots with counts have no position and {without_counts} spots with a "
-            f"position have no counts; they are left out, {len(rows)} remain.",
+            f"sample {name!r}: {told}; they are left out, {len(rows)} remain.",
             PixNetWarning,
             stacklevel=3,
         )

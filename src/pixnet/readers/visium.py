@@ -146,7 +146,7 @@ def _find(path: Path, filtered: bool | None) -> _Folder:
                 return _Folder(outs, place, positions, *_matrix(outs, filtered))
     raise DataError(
         f"{path}: holds no tissue_positions.csv or tissue_positions_list.csv, in `spatial/` or beside the matrix. "
-        "Give the folder that Space Ranger wrote, `outs`."
+        "Give the folder that Space Ranger wrote, `outs`, with all that is in it."
     )
 
 
@@ -210,7 +210,9 @@ def _pixel_size(
             raise DataError(f"{path}: {pitch}, so it gives no pixel size. Copy the file again, or give `mpp` (--mpp).")
         if drawn is None:
             return None, None, []
-        doubt = f"{pitch}, so the pixel size is from the spot diameter and may be 15 % off; better give `mpp` (--mpp)"
+        doubt = (
+            f"{pitch}, so the pixel size is from the spot diameter and may be 15 % off, so better give `mpp` (--mpp)"
+        )
         return _DRAWN_SPOT_UM / drawn, "spot diameter", [doubt]
     x, y = pitch
     if abs(x - y) > _AXES_AGREE * max(x, y):
@@ -222,7 +224,7 @@ def _pixel_size(
     said = []
     if drawn and not _may_be_spot(drawn * measured):
         said = [
-            f"the spots lie {math.sqrt(x * y):.1f} pixels apart but are {drawn:.1f} wide (spot_diameter_fullres); "
+            f"the spots lie {math.sqrt(x * y):.1f} pixels apart but are {drawn:.1f} wide (spot_diameter_fullres), so "
             "positions and scale factors may belong to different images"
         ]
     if mpp is None:

@@ -21,6 +21,7 @@ from pixnet.readers.image_transform import GivenTransform, ImageTransform
 from pixnet.readers.tenx_matrix import read_tenx_matrix
 from pixnet.readers.tenx_spatial import POSITION_FILES, check_image_scale
 from pixnet.readers.visium_hd_files import (
+    DEFAULT_BIN_UM,
     MATRICES,
     bin_folders,
     choose_matrix,
@@ -179,7 +180,7 @@ def _folder(path: Path, bin_um: float | None) -> tuple[Path, float, int]:
     if bin_um is not None and not (math.isfinite(bin_um) and bin_um > 0):
         raise DataError(f"{path}: `bin_um` (--set bin_um=UM) must be a positive number of um, not {bin_um!r}.")
     sizes = bin_folders(path)
-    wanted = bin_um if bin_um is not None else next(iter(sizes)) if path in sizes.values() else 8.0
+    wanted = bin_um if bin_um is not None else next(iter(sizes)) if path in sizes.values() else DEFAULT_BIN_UM
     for size in sorted(sizes, reverse=True):
         factor = round(min(wanted / size, MOST_BINS + 1.0))
         if 1 <= factor <= MOST_BINS and abs(factor * size - wanted) <= 1e-6 * wanted:

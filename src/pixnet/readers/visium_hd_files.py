@@ -16,6 +16,7 @@ MATRICES: Mapping[bool, tuple[str, ...]] = {
     True: ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix"),
     False: ("raw_feature_bc_matrix.h5", "raw_feature_bc_matrix"),
 }
+DEFAULT_BIN_UM = 8.0
 _SQUARE = re.compile(r"(?:.*_)?square_(\d+)um")
 _UNTELLING = re.compile(r"outs|binned_outputs|segmented_outputs|(?:.*_)?square_\d+um")
 
