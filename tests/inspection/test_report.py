@@ -56,7 +56,7 @@ def test_pictures_show_all_regions_and_count_them(bins: Sample) -> None:
     depth = figure.axes[0]
     assert sum(bar.get_height() for bar in depth.patches) == 80_000
     assert depth.get_xlabel() == "median 15"
-    assert depth.get_title(loc="left") == "Counts of a region (none in 80000)"
+    assert depth.get_title() == "Counts of a region (none in 80000)"
 
 
 def test_a_report_has_to_have_a_place(bins: Sample, tmp_path: Path) -> None:
