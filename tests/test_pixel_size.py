@@ -71,7 +71,7 @@ def test_argument_comes_first_and_is_named() -> None:
 
 
 def test_unknown_says_how_to_give_it() -> None:
-    with pytest.raises(SlideError, match=r"a\.jpg.*no pixel size.*`mpp=`.*`--mpp`.*manifest"):
+    with pytest.raises(SlideError, match=r"a\.jpg.*no pixel size.*in um per pixel, as `mpp` \(--mpp\)"):
         resolve("a.jpg", None, None, None)
 
 

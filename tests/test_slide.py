@@ -482,10 +482,32 @@ def test_files_that_are_no_images(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "header.tif").write_bytes(b"II*\0\x08\0\0\0")
-    cases = {"text.jpg": "neither OpenSlide", "empty.png": "is empty", "header.tif": "TIFF cannot be read"}
+    cases = {"text.jpg": "no image that can be read", "empty.png": "is empty", "header.tif": "TIFF cannot be read"}
     for name, message in {**cases, "missing.svs": "does not exist", ".": "is a folder"}.items():
         with pytest.raises(SlideError, match=message):
             Slide.open(tmp_path / name, mpp=1)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"barcode,x,y\nAAAC-1,10,20\n", r"the file is text that begins 'barcode,x,y'\. Give the H&E image as JPEG"),
+        ("\nMünchen\n".encode("utf-16"), "text that begins 'München'"),
+        (b"MM and II are words\n" * 40, "text that begins 'MM and II are words"),
+        (b"%PDF-1.4\n", "is a PDF document"),
+        (b"PK\x03\x04\x14\0", "is a ZIP archive"),
+        (b"\x89HDF\r\n\x1a\n\0\0", "is an HDF5 file"),
+        (b"\xff\xd8\xff\xe0", "begins like a JPEG, but"),
+        (b"\0\1\2\3", "bytes 00 01 02 03, as no known kind of image does"),
+    ],
+)
+@pytest.mark.parametrize("name", ["given.csv", "given.jpg"])
+def test_what_was_given_for_an_image_is_named(tmp_path: Path, content: bytes, found: str, name: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SlideError, match=rf"{name}: is no image that can be read: .*{found}") as told:
+        Slide.open(tmp_path / name, mpp=1)
+    # Names of libraries and what they tell each other say nothing to the user.
+    assert not any(word in str(told.value) for word in ("PIL", "MPO", "tifffile", "cannot identify"))
 
 
 def test_arrays_must_be_rgb() -> None:

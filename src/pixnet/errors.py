@@ -1,6 +1,8 @@
 """The few exceptions that a user can meet.
 
-Every message says, in one or two sentences, which file or argument is at fault, what was found and what to do.
+Every message says, in one or two sentences, which file or argument is at fault, what was found and what to do. What can
+be mended by an option is named once for all three ways: as a manifest and Python have it, in backticks, and behind that
+as the command line has it, such as `mpp` (--mpp) or `bin_um` (--set bin_um=16).
 """
 
 from __future__ import annotations

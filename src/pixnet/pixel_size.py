@@ -115,14 +115,13 @@ def resolve(name: str | Path, mpp: float | None, mpp_source: str | None, found: 
         return float(mpp), mpp_source or "argument"
     if found is None:
         raise SlideError(
-            f"{name}: the file states no pixel size that can be trusted. "
-            "Give it in um per pixel: `mpp=` in Python, `--mpp` on the command line, or `mpp` in the manifest."
+            f"{name}: the file states no pixel size that can be trusted. Give it, in um per pixel, as `mpp` (--mpp)."
         )
     x, y, source = found
     if abs(x - y) > _ANISOTROPY * max(x, y):
         raise SlideError(
             f"{name}: its pixels are {x:g} x {y:g} um by {source}, and only square pixels can be used. "
-            "Resample the image, or give the right `mpp` if the metadata are wrong."
+            "Resample the image, or if the metadata are wrong, give the right `mpp` (--mpp)."
         )
     return (x if x == y else (x + y) / 2), source
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from scipy import sparse
 from pixnet.coverage import BATCH, CoverageBuilder, Floats, batches
 from pixnet.coverage_edges import add_edges
 from pixnet.errors import DataError, PixNetWarning
+from pixnet.geojson import Outlines, entries
 from pixnet.grid import Grid
 from pixnet.regions_base import Regions, positive_number
 
@@ -49,7 +49,7 @@ class Polygons(Regions):
 
     def __init__(
         self,
-        shapes: Sequence[Polygon | MultiPolygon],
+        shapes: Sequence[Polygon | MultiPolygon] | NDArray[np.object_],
         names: Sequence[str] | None = None,
         classes: Sequence[str | None] | None = None,
     ) -> None:
@@ -83,28 +83,24 @@ class Polygons(Regions):
         DataError
             If the file cannot be read, is not GeoJSON, has no polygon, or holds another geometry than polygons.
         """
-        import shapely
-
         scale = positive_number("um_per_unit", um_per_unit)
-        shapes, names, classes = [], [], []
+        outlines = Outlines()
+        names, classes = [], []
         for index, (geometry, properties) in enumerate(_features(Path(path))):
             kind = geometry.get("type") if isinstance(geometry, dict) else None
             if kind not in ("Polygon", "MultiPolygon"):
                 raise DataError(f"{path}: feature {index} is of type {kind}; only Polygon and MultiPolygon are regions")
             try:
-                # A NaN is reported below, with the polygon's index; numpy need not warn of it first.
-                with np.errstate(invalid="ignore"):
-                    shape = shapely.geometry.shape(geometry)
-            except (shapely.errors.ShapelyError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+                outlines.add(geometry)
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
                 raise DataError(f"{path}: feature {index} has coordinates that make no polygon ({error})") from None
-            shapes.append(shapely.transform(shape, lambda xy: xy * scale))
             known = properties if isinstance(properties, dict) else {}
             classes.append(_class(known))
             names.append(_name(known) or classes[-1] or f"region {index + 1}")
-        if not shapes:
+        if not names:
             raise DataError(f"{path} holds no polygon; draw at least one and export it again")
         try:
-            return cls(shapes, names, classes)
+            return cls(outlines.shapes(lambda xy: xy * scale), names, classes)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 
@@ -182,7 +178,7 @@ class Polygons(Regions):
         return builder.build()
 
 
-def _checked(shapes: Sequence[Polygon | MultiPolygon]) -> NDArray[np.object_]:
+def _checked(shapes: Sequence[Polygon | MultiPolygon] | NDArray[np.object_]) -> NDArray[np.object_]:
     """Give valid polygons whose outer rings run with positive area, or say which cannot be used."""
     import shapely
 
@@ -194,10 +190,13 @@ def _checked(shapes: Sequence[Polygon | MultiPolygon]) -> NDArray[np.object_]:
             raise DataError(f"polygon {index} is of type {kind}; only Polygon and MultiPolygon are regions")
         if shape.is_empty:
             raise DataError(f"polygon {index} is empty; leave it out")
-    points, shape_of = shapely.get_coordinates(result, return_index=True)
-    broken = shape_of[~np.isfinite(points).all(axis=1)]
-    if len(broken):
-        raise DataError(f"polygon {broken[0]} has a coordinate that is not finite; leave it out or mend it")
+    parts = list(batches(shapely.get_num_coordinates(result), BATCH // 4))
+    for part in parts:
+        points, shape_of = shapely.get_coordinates(result[part], return_index=True)
+        broken = shape_of[~np.isfinite(points).all(axis=1)]
+        if len(broken):
+            place = part.start + broken[0]
+            raise DataError(f"polygon {place} has a coordinate that is not finite; leave it out or mend it")
     invalid = np.flatnonzero(~shapely.is_valid(result))
     for place in invalid:
         result[place] = _mended(result[place], int(place))
@@ -208,8 +207,9 @@ def _checked(shapes: Sequence[Polygon | MultiPolygon]) -> NDArray[np.object_]:
             PixNetWarning,
             stacklevel=3,
         )
-    oriented: NDArray[np.object_] = shapely.orient_polygons(shapely.force_2d(result), exterior_cw=False)
-    return oriented
+    for part in parts:
+        result[part] = shapely.orient_polygons(shapely.force_2d(result[part]), exterior_cw=False)
+    return result
 
 
 def _mended(shape: Polygon | MultiPolygon, index: int) -> Polygon | MultiPolygon:
@@ -227,15 +227,7 @@ def _mended(shape: Polygon | MultiPolygon, index: int) -> Polygon | MultiPolygon
 
 def _features(path: Path) -> Iterator[tuple[Any, Any]]:
     """Give geometry and properties of each feature of a GeoJSON file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not GeoJSON: {error}") from None
-    if isinstance(content, dict) and content.get("type") == "FeatureCollection":
-        content = content.get("features")
-    for index, entry in enumerate(content if isinstance(content, list) else [content]):
+    for index, entry in enumerate(entries(path)):
         if not isinstance(entry, dict):
             raise DataError(
                 f"{path} is not GeoJSON: a feature was expected at place {index}, not {type(entry).__name__}"

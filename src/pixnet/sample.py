@@ -119,12 +119,12 @@ class Sample:
         if not outside:
             return
         height, width = self.slide.shape
-        cause = "x and y may be swapped" if swapped else "the image or its pixel size (mpp) may be the wrong one"
+        cause = "x and y may be swapped" if swapped else "it may be the wrong image or pixel size (mpp)"
         raise DataError(
             f"sample {self.id!r}: {outside} of {len(self.regions)} regions lie outside the slide, such as "
             f"{self.counts.name(first)!r} at x = {place[0]:.0f} um, y = {place[1]:.0f} um; "
             f"{self.slide.path or self.slide.name} is {extent[0]:.0f} x {extent[1]:.0f} um "
-            f"({width} x {height} px at {self.slide.mpp:.4g} um/px). Probably {cause}."
+            f"({width} x {height} px at {self.slide.mpp:.4g} um/px): {cause}."
         )
 
 

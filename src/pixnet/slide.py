@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,9 +43,9 @@ class Slide:
     Attributes
     ----------
     path
-        The file; None for an array.
+        The file; None for an array or an image in a store.
     name
-        File name without its ending, or the name of the array.
+        File name without its ending, or the name of the array or image.
     mpp
         um per full-resolution pixel.
     mpp_source
@@ -192,14 +193,14 @@ class Slide:
         return self.read_box(Box(0, 0, height, width), um_per_px)[0], um_per_px
 
     def fingerprint(self) -> str:
-        """Give the SHA-256 of the file's bytes, or of the array and its shape, in hexadecimal."""
+        """Give the SHA-256 of the file's bytes, or of the shape and the pixels of what is no file, in hexadecimal."""
         if self._fingerprint is None:
             digest = hashlib.sha256()
-            if isinstance(self._source, ArraySource):
+            if self.path is None:
                 digest.update(repr(self.shape).encode())
-                for row in self._source.rgb:
-                    digest.update(np.ascontiguousarray(row).data)
-            elif self.path is not None:
+                for rows in self._rows():
+                    digest.update(rows)
+            else:
                 with self.path.open("rb") as file:
                     while block := file.read(1 << 20):
                         digest.update(block)
@@ -233,6 +234,16 @@ class Slide:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock, self._here = threading.Lock(), threading.local()
+
+    def _rows(self) -> Iterator[memoryview]:
+        """Give the pixels of the finest level some rows at a time; nothing for those that cannot be read."""
+        height, width = self.shape
+        for top in range(0, height, _SMALL_BLOCK):
+            try:
+                rgb, _ = self._source.read(self._order[0], top, 0, min(_SMALL_BLOCK, height - top), width)
+            except OSError:
+                continue
+            yield np.ascontiguousarray(rgb).data
 
     def _check_resolution(self, um_per_px: float) -> None:
         if not (math.isfinite(um_per_px) and um_per_px > 0):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pixnet.decode_limit import VARIABLE, check_decoded_size, pillow_limit
 from pixnet.errors import SlideError, first_line
+from pixnet.file_kind import looks_like
 from pixnet.pixel_size import Found, from_openslide
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
@@ -215,8 +216,8 @@ class PilSource:
             ) from error
         except _PIL_ERRORS as error:
             raise SlideError(
-                f"{self.path}: neither OpenSlide, tifffile nor PIL can open it ({first_line(error)}). "
-                "Give a JPEG, PNG, TIFF, OME-TIFF or a slide format that OpenSlide reads."
+                f"{self.path}: is no image that can be read: the file {looks_like(self.path)}. Give the H&E image as "
+                "JPEG, PNG, TIFF, OME-TIFF or in a slide scanner's format that OpenSlide reads."
             ) from error
 
     def release(self) -> None:

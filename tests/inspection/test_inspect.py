@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,18 @@ import pytest
 from PIL import Image
 from scipy import sparse
 
+from pixnet.counts import Counts
 from pixnet.errors import DataError
 from pixnet.inspection import Finding, Inspection, inspect, inspect_sample
-from pixnet.inspection.counts_checks import findings_of_warnings, weigh_duplicates
+from pixnet.inspection.counts_checks import (
+    USUAL_MIN_COUNTS,
+    check_sample_counts,
+    findings_of_warnings,
+    weigh_duplicates,
+)
 from pixnet.sample import Sample
-from pixnet.virtual import VirtualTissue, spots, write_visium_hd, write_xenium
+from pixnet.training.config import TrainingConfig
+from pixnet.virtual import VirtualTissue, spots, write_hest, write_visium_hd, write_xenium
 
 Spoil = Callable[[str], Path]
 Change = Callable[[anndata.AnnData], None]
@@ -111,7 +119,7 @@ def test_swapped_positions_without_an_option(spoil: Spoil) -> None:
     table[[x, y]] = table[[y, x]].to_numpy()
     table.to_csv(path, index=False)
     finding = look(folder).of("swapped")[0]
-    assert "no option `swap_xy`" in finding.advice
+    assert "no option for that" in finding.advice
 
 
 @pytest.mark.parametrize(
@@ -235,6 +243,26 @@ def test_empty_and_near_empty_regions(spoil: Spoil) -> None:
     assert "S2 (3)" in one(found, "near-empty", "warning").text
 
 
+@pytest.mark.parametrize(
+    ("median", "planted", "codes"),
+    [
+        (45.0, (), set()),  # of small bins, some have one count or none by chance
+        (130.0, (), set()),
+        (130.0, (0, 0), {"empty"}),
+        (1000.0, (3, 20), {"near-empty"}),
+        (1000.0, (60,), set()),
+    ],
+)
+def test_small_regions_are_not_near_empty(median: float, planted: tuple[int, ...], codes: set[str]) -> None:
+    rng = np.random.default_rng(0)
+    # Tissue is uneven: some parts have a tenth of what the middle has.
+    depth = rng.poisson(median * rng.choice([0.12, 1.0, 1.6], 4000, p=[0.2, 0.5, 0.3]))
+    depth[: len(planted)] = planted
+    names = pd.Index([f"B{row}" for row in range(len(depth))])
+    counts = Counts(sparse.csr_matrix(depth[:, None].astype(np.float32)), pd.Index(["A"]), names=names)
+    assert {each.code for each in check_sample_counts(counts) if each.level == "warning"} == codes
+
+
 def test_what_cannot_be_read_is_refused_not_raised(spoil: Spoil) -> None:
     folder = spoil("visium") / "V"
     (folder / "outs/filtered_feature_bc_matrix.h5").write_bytes(b"no")
@@ -246,7 +274,7 @@ def test_what_cannot_be_read_is_refused_not_raised(spoil: Spoil) -> None:
     assert look(folder).status == 2
     with pytest.raises(DataError, match="none of the known platforms"):
         look(folder / "outs/spatial")
-    with pytest.raises(DataError, match="mpp must be a positive number"):
+    with pytest.raises(DataError, match=r"`mpp` \(--mpp\) must be a positive number"):
         look(folder, mpp=-1.0)
 
 
@@ -257,10 +285,40 @@ def test_bins_and_cells(tmp_path: Path) -> None:
     found = look(folder)
     assert found.codes == set(), found.summary
     assert found.of("pixel-size")[0].value["mpp_of_pitch"] == pytest.approx(1.0, rel=0.01)
+    # Of bins it is told for the size that was asked for, and what is left for training.
+    assert "pitch of 8 um measures 8.0 um" in found.of("pixel-size")[0].text
+    assert "pitch of 16 um measures 16.0 um" in look(folder, bin_um=16).of("pixel-size")[0].text
+    depth = found.of("depth")[0]
+    assert f"Training keeps {depth.value['kept']} of {depth.value['regions']}" in depth.advice
+    assert TrainingConfig().min_counts == USUAL_MIN_COUNTS
     one(look(folder, mpp=1.2), "pixel-size", "error")
     write_xenium(tissue, tmp_path / "xenium")
     found = look(tmp_path / "xenium")
     assert (found.platform, found.status) == ("xenium", 0), found.summary
+    # Cells have no full-resolution picture but the run's own image.
+    smaller = tmp_path / "smaller.png"
+    Image.new("RGB", (300, 250), "white").save(smaller)
+    finding = one(look(tmp_path / "xenium", image=smaller), "not-full-resolution", "error")
+    assert "by he_image.ome.tif the positions refer to 600 x 500: it is a smaller copy" in finding.text
+    (tmp_path / "xenium/he_imagealignment.csv").unlink()
+    assert "unless a matrix is given as `alignment`" in one(look(tmp_path / "xenium"), "reader", "warning").text
+
+
+def test_swapped_axes_are_told_by_the_frame_where_all_of_it_is_tissue(tmp_path: Path) -> None:
+    tissue = VirtualTissue.generate("breast", 3, 7, 700, 560)
+    write_hest(replace(tissue.measure(spots(700, 560, 55, 100, hexagonal=True), 1), id="V"), tmp_path)
+    assert look(tmp_path).status == 0
+
+    def apply(table: anndata.AnnData) -> None:
+        table.obsm["spatial"] = np.asarray(table.obsm["spatial"])[:, ::-1].copy()
+        table.obs = table.obs[["in_tissue"]]
+
+    found = look(hest(tmp_path, apply))
+    finding = one(found, "swapped", "error")
+    assert "all regions lie inside the image" in finding.text
+    assert "--swap-xy" in finding.advice
+    assert one(found, "outside", "error").advice == "See swapped."
+    assert look(tmp_path, swap_xy=True).status == 0
 
 
 def test_what_readers_told_is_sorted() -> None:

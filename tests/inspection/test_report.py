@@ -9,8 +9,10 @@ from PIL import Image
 
 from pixnet.counts import Counts
 from pixnet.errors import DataError
+from pixnet.grid import Box
 from pixnet.inspection import inspect_sample
-from pixnet.inspection.report import write_report
+from pixnet.inspection.geometry import Layout
+from pixnet.inspection.report import _histograms, _overlay, write_report
 from pixnet.regions import Squares
 from pixnet.sample import Sample
 from pixnet.slide import Slide
@@ -40,6 +42,21 @@ def test_many_small_squares_are_drawn_pooled(bins: Sample, tmp_path: Path) -> No
     left, right = np.array_split(yellow, 2, axis=1)
     assert left.mean() > 0.3
     assert right.mean() < 0.1
+
+
+def test_pictures_show_all_regions_and_count_them(bins: Sample) -> None:
+    rgb = bins.slide.read_box(Box(0, 0, 200, 200), 1.0)[0]
+    slide = Slide.from_array(rgb, 1.0)
+    outside = Layout(slide, np.array([[10.0, 10.0], [230.0, 100.0]]), 40.0)
+    (axes,) = _overlay("far", outside, None).axes
+    # What lies outside is seen whole.
+    assert axes.get_xlim() == (-10.0, 250.0)
+    assert axes.get_ylim() == (200.0, -10.0)
+    figure = _histograms(bins)
+    depth = figure.axes[0]
+    assert sum(bar.get_height() for bar in depth.patches) == 80_000
+    assert depth.get_xlabel() == "median 15"
+    assert depth.get_title() == "Counts of a region (none in 80000)"
 
 
 def test_a_report_has_to_have_a_place(bins: Sample, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_coordinates_that_cannot_be_used_are_named(image: Path) -> None:
 
 def test_sizes_are_asked_for(image: Path) -> None:
     made = table()
-    with pytest.raises(DataError, match=r"how large a region is\. Give diameter_um for disks, or side_um"):
+    with pytest.raises(DataError, match=r"how large a region is\. Give `diameter_um` .* for disks, or `side_um`"):
         read_anndata(made, image, mpp=0.5)
     with pytest.raises(DataError, match="give one of them"):
         read_anndata(made, image, mpp=0.5, side_um=3.0, diameter_um=3.0)

@@ -111,6 +111,28 @@ def test_what_is_not_known_is_told(tmp_path: Path, dataset: Path) -> None:
         read(dataset.parent / "hest", platform="visum")
 
 
+def test_what_was_meant_is_guessed(tmp_path: Path, dataset: Path) -> None:
+    (outs,) = dataset.parent.glob("visium/*/outs")
+    for part in (outs / "spatial", next(outs.glob("*.h5"))):
+        with pytest.raises(DataError, match=rf"It is a part of .*{outs.name}, which is from visium: give that\."):
+            recognise(part)
+    with pytest.raises(DataError, match=r"It is a part of .*hest, which is from hest"):
+        recognise(dataset.parent / "hest/wsis")
+    for kept, says in (
+        ("outs/spatial/a.csv", r"It has spatial, but no feature matrix .*copy the whole folder"),
+        ("transcripts.parquet", r"It has transcripts\.parquet, but no experiment\.xenium"),
+        ("st/a.h5ad", "It has st, but no wsis/, as HEST has"),
+    ):
+        folder = tmp_path / kept.replace("/", "_").replace(".", "_")
+        path = folder / kept
+        path.parent.mkdir(parents=True)
+        path.touch()
+        with pytest.raises(DataError, match=says):
+            recognise(folder)
+    with pytest.raises(DataError, match=r"regions = 'bins' will not do: .*'nuclei', or input should be a valid number"):
+        read(dataset.parent / "xenium", platform="xenium", regions="bins")
+
+
 def test_polygons_include_and_exclude(dataset: Path) -> None:
     def square(left: float, top: float, right: float, bottom: float) -> dict[str, Any]:
         ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
@@ -142,6 +164,17 @@ def test_the_keys_of_a_platform_are_its_own(dataset: Path) -> None:
     changed.write_text(text)
     with pytest.raises(DataError, match="sample 'visium': unknown key 'bin_um'"):
         manifest_entries(changed)
+
+
+@pytest.mark.parametrize("platform", ["visium", "visium-hd"])
+def test_the_raw_matrix_can_be_asked_for_everywhere(dataset: Path, platform: str) -> None:
+    text = dataset.read_text().replace(f'platform = "{platform}"\n', f'platform = "{platform}"\nfiltered = false\n')
+    changed = dataset.with_name("raw.toml")
+    changed.write_text(text)
+    with pytest.raises(DataError, match=r"holds no raw_feature_bc_matrix"):
+        read_manifest(changed, [platform])
+    changed.write_text(text.replace("filtered = false", "filtered = true"))
+    assert len(read_manifest(changed, [platform])[0].regions) > 0
 
 
 def test_platforms_train_one_model(dataset: Path, tmp_path: Path) -> None:

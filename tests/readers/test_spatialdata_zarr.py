@@ -194,6 +194,22 @@ def test_labels_make_a_mask_or_polygons(store: Store, sample: Sample, tmp_path: 
     np.testing.assert_allclose(again.regions.centers_um, expected, atol=1e-9)
 
 
+def test_an_image_is_read_in_windows(
+    store: Store, sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = {"global": np.eye(3)}
+    store.image(**here).circles(sample.regions.centers_um / MPP, 20.0, **here)
+    path = store.table(np.arange(len(sample.regions))).write(tmp_path)
+    # As a whole it would take 0.7 MB, its largest chunk 0.2 MB.
+    monkeypatch.setenv("PIXNET_DECODE_LIMIT_GB", "0.0003")
+    again = read_spatialdata(path, mpp=MPP)
+    check_counts(again, sample)
+    assert again.slide.fingerprint() == sample.slide.fingerprint()
+    monkeypatch.setenv("PIXNET_DECODE_LIMIT_GB", "0.0001")
+    with pytest.raises(SlideError, match="smaller chunks"):
+        read_spatialdata(path, mpp=MPP)
+
+
 def test_rows_and_instances_without_a_partner_are_told(store: Store, sample: Sample, tmp_path: Path) -> None:
     n = len(sample.regions)
     store.image(**{"global": np.eye(3)}).circles(sample.regions.centers_um / MPP, 20.0, **{"global": np.eye(3)})
@@ -215,11 +231,13 @@ def test_what_there_are_several_of_is_chosen_by_name(store: Store, sample: Sampl
     region = np.where(np.arange(n) < n // 2, "left", "right")
     instances = np.concatenate([np.arange(n // 2), np.arange(n - n // 2)])
     path = store.table(instances, region, "first").table(instances, region, "second").write(tmp_path)
-    with pytest.raises(DataError, match=r"several tables: 'first', 'second'. Choose one with `table`"):
+    with pytest.raises(DataError, match=r"several tables: 'first', 'second'. Choose one as `table`"):
         read_spatialdata(path, mpp=MPP)
-    with pytest.raises(DataError, match=r"several images: 'a', 'b'\. Choose one with `image`"):
+    with pytest.raises(
+        DataError, match=r"several images: 'a', 'b'\. Choose one as `element` \(--set element=NAME\), `image` of"
+    ):
         read_spatialdata(path, table="first", mpp=MPP)
-    with pytest.raises(DataError, match=r"several regions: 'left', 'right'\. Choose one with `region`"):
+    with pytest.raises(DataError, match=r"several regions: 'left', 'right'\. Choose one as `region`"):
         read_spatialdata(path, table="first", image="a", mpp=MPP)
     with pytest.raises(DataError, match=r"no image 'c'; there is 'a', 'b', 's_hires_image'"):
         read_spatialdata(path, table="first", image="c", mpp=MPP)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.special import pdtr
 
 from pixnet.counts import Counts
 from pixnet.inspection.findings import Finding, Level
 
 _NEAR_EMPTY = 0.05  # of the median depth
-_TELLING_DEPTH = 40.0  # median below which few counts say nothing of a single region
+_BY_CHANCE = 0.1  # of the median depth: what a region might have and still be drawn near-empty
+_HARDLY = 0.01  # regions of a sample that chance may leave so empty
+USUAL_MIN_COUNTS = 500
+"""What training asks of a region where its settings say nothing else."""
 _LARGEST_LOG = 20.0
 _SAME_TOTAL = 0.01
 _MANY_DUPLICATES = 0.005
@@ -36,7 +41,7 @@ def check_raw_counts(matrix: sparse.csr_matrix, genes: Sequence[str], has_layers
     """
     values = np.asarray(matrix.data, np.float64)
     finite = np.isfinite(values)
-    advice = _RAW + (" (`layer` in the manifest names another layer)." if has_layers else ".")
+    advice = _RAW + (". Another layer is taken by `layer` (--set layer=NAME)." if has_layers else ".")
     findings = []
     if not finite.all():
         text = f"{int((~finite).sum())} counts are not numbers (NaN or infinite)."
@@ -69,29 +74,48 @@ def check_sample_counts(counts: Counts) -> list[Finding]:
         f"a region has {median:.0f} counts of {np.median(found):.0f} genes in the median; four in five have between "
         f"{low:.0f} and {high:.0f} counts."
     )
-    value = {"median": median, "low": low, "high": high, "regions": len(depth), "genes": counts.shape[1]}
-    findings = [Finding("info", "depth", text[0].upper() + text[1:], value=value)]
+    kept = int((depth >= USUAL_MIN_COUNTS).sum())
+    value = {"median": median, "low": low, "high": high, "regions": len(depth), "genes": counts.shape[1], "kept": kept}
+    advice = ""
+    if 2 * kept < len(depth):
+        advice = (
+            f"Training keeps {kept} of {len(depth)}, those with {USUAL_MIN_COUNTS} counts or more, unless `min_counts` "
+            "(in the settings, --config) is lower or the regions are larger."
+        )
+    findings = [Finding("info", "depth", text[0].upper() + text[1:], advice, value)]
     empty = int((depth == 0).sum())
-    # Of small bins and cells many are empty by chance.
-    telling = median >= _TELLING_DEPTH
     if empty:
         text = f"{empty} of {len(depth)} regions have no counts at all."
-        advice = "Training leaves them out (`min_counts`)."
-        findings.append(Finding("warning" if telling else "info", "empty", text, advice, {"regions": empty}))
-    few = np.flatnonzero((depth > 0) & (depth < _NEAR_EMPTY * median))
-    if telling and len(few):
+        advice = "Training leaves them out (`min_counts` in the settings, --config)."
+        findings.append(
+            Finding("warning" if _telling(0.0, depth) else "info", "empty", text, advice, {"regions": empty})
+        )
+    few = np.flatnonzero((depth > 0) & (depth < _NEAR_EMPTY * median) & _telling(depth, depth))
+    if len(few):
         first = ", ".join(f"{counts.name(int(row))} ({depth[row]:.0f})" for row in few[:3])
         text = f"{len(few)} of {len(depth)} regions have under {_NEAR_EMPTY:.0%} of the median depth, such as {first}."
-        advice = "Training leaves out regions below `min_counts`."
+        advice = "Training leaves out regions below `min_counts` (in the settings, --config)."
         findings.append(Finding("warning", "near-empty", text, advice, {"regions": len(few)}))
     if not median:
-        advice = "Pool them into larger ones (`bin_um`), or check that counts and positions are of one section."
+        advice = (
+            "Pool bins into larger ones by `bin_um` (--set bin_um=UM), or check that counts and positions are of one "
+            "section."
+        )
         level: Level = "warning" if depth.any() else "error"
         findings.append(Finding(level, "no-depth", "Most regions have no counts.", advice))
     source = counts.notes.get("counts_from", "X")
     if source != "X":
         findings.append(Finding("info", "counts-from", f"The counts are from {source!r}, as X holds none."))
     return findings + _mitochondrial(counts, depth)
+
+
+def _telling(counted: Any, depth: np.ndarray) -> Any:
+    """Say whether so few counts tell something of a region, and are not what small bins and cells have by chance.
+
+    They do if, of as many regions as the sample has with a tenth of its median depth, Poisson noise would leave so few
+    counts to less than one in a hundred samples.
+    """
+    return len(depth) * pdtr(counted, _BY_CHANCE * np.median(depth)) < _HARDLY
 
 
 def findings_of_warnings(messages: Sequence[str]) -> list[Finding]:

@@ -146,7 +146,7 @@ def check_places(layout: Layout, tissue: TissueMask, written: Places | None = No
     every = layout if written is None else replace(layout, xy_um=written)
     share_of_all = share if written is None else float(tissue.holds(written, layout.width_um).mean())
     sure = share_of_all >= _SURELY_ON_TISSUE
-    better = None if sure else _better_orientation(every, tissue, share_of_all, bool(outside))
+    better = None if sure and not outside else _better_orientation(every, tissue, share_of_all, outside)
     if better is not None:
         findings.append(better)
     if outside:
@@ -166,13 +166,14 @@ def check_places(layout: Layout, tissue: TissueMask, written: Places | None = No
     level: Level = "error" if share < _FEW_ON_TISSUE else "warning"
     advice = (
         f"See {better.code}." if better else "Check that image and positions are of one section; draw overlay.png "
-        "(--out) to see. Regions beside the tissue can be left out with `include` or `exclude` (--set exclude=FILE)."
+        "(--out) to see. Regions beside the tissue can be left out with `include` (--set include=FILE) or `exclude` "
+        "(--set exclude=FILE)."
     )  # fmt: skip
     return [*findings, Finding(level, "on-tissue", text, advice, value)]
 
 
-def _better_orientation(layout: Layout, tissue: TissueMask, share: float, outside: bool) -> Finding | None:
-    """Try the other seven symmetries; give the one that puts clearly more regions on tissue."""
+def _better_orientation(layout: Layout, tissue: TissueMask, share: float, outside: int) -> Finding | None:
+    """Try the other seven symmetries; give the one that puts clearly more regions on tissue, or all into the image."""
     shares = {
         name: float(tissue.holds(_turned(layout, *how), layout.width_um).mean()) for name, how in _SYMMETRIES.items()
     }
@@ -180,7 +181,7 @@ def _better_orientation(layout: Layout, tissue: TissueMask, share: float, outsid
     ranked = sorted(shares, key=lambda name: -shares[name])
     best, second = ranked[:2]
     if shares[best] < share + _CLEARLY_MORE or shares[best] < _MOST_ON_TISSUE:
-        return None
+        return _swapped_inside(layout, shares, share, outside)
     told = f"as {best}, {shares[best]:.0%} of the regions lie on tissue; as written, {share:.0%}"
     clear = shares[best] - shares[second] >= _CLEARLY_MORE / 3
     if not clear:
@@ -193,6 +194,21 @@ def _better_orientation(layout: Layout, tissue: TissueMask, share: float, outsid
     return Finding(level, code, f"Read {told}.", advice, value)
 
 
+def _swapped_inside(layout: Layout, shares: Mapping[str, float], share: float, outside: int) -> Finding | None:
+    """Tell that no region lies outside once x and y are swapped, where tissue all over the image says nothing."""
+    name = "x and y swapped"
+    places = _turned(layout, *_SYMMETRIES[name])
+    inside = ((places >= 0) & (places <= [layout.slide.width_um, layout.slide.height_um])).all()
+    if not outside or not inside or shares[name] < max(share, _MOST_ON_TISSUE):
+        return None
+    text = (
+        f"Read as {name}, all regions lie inside the image and {shares[name]:.0%} on tissue; as written, {outside} lie "
+        f"outside and {share:.0%} on tissue."
+    )
+    value = {"best": name, "shares": {"as written": share, **shares}, "clear": False}
+    return Finding("error", "swapped", text, _way_back(_SYMMETRIES[name], layout.options), value)
+
+
 def _way_back(how: tuple[bool, bool, bool], options: Collection[str]) -> str:
     """Say how positions can be brought onto the tissue, by an option if there is one."""
     if "alignment" in options:
@@ -200,7 +216,7 @@ def _way_back(how: tuple[bool, bool, bool], options: Collection[str]) -> str:
     if how == (True, False, False):
         if "swap_xy" in options:
             return "Give `swap_xy` = true (--swap-xy)."
-        return "Exchange the columns of x and y in the positions; this platform has no option `swap_xy`."
+        return "Exchange the columns of x and y in the positions; this platform has no option for that."
     mirrored = sum(how) % 2
     if "image_transform" in options and not mirrored:
         return (

@@ -95,7 +95,7 @@ def inspect(
     given |= options if platform is None else {**options, "platform": platform}
     path = Path(path)
     if mpp is not None and not (np.isfinite(mpp) and mpp > 0):
-        raise DataError(f"{path}: mpp must be a positive number of um per pixel, not {mpp!r}.")
+        raise DataError(f"{path}: `mpp` (--mpp) must be a positive number of um per pixel, not {mpp!r}.")
     trained = None if card is None else TrainedOn.of(card)
     if path.suffix == ".toml":
         entries = chosen_entries(path, manifest_entries(path), samples)

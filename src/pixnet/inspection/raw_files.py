@@ -83,7 +83,7 @@ def raw_files(entry: Entry, was_read: bool = False) -> RawFiles:
     entry
         Where the files are.
     was_read
-        Whether the reader could use them: then a SpatialData store, whose image must be loaded, is left alone.
+        Whether the reader could use them: then a SpatialData store, whose shapes would be read twice, is left alone.
     """
     found = RawFiles(image=entry.image)
     for kind, read in _PLACES.items():
@@ -153,16 +153,20 @@ def _hexagonal_pitch(spots: pd.DataFrame, places: Places) -> float | None:
 
 def _hd_places(entry: VisiumHDEntry, found: RawFiles) -> None:
     from pixnet.readers.tenx_spatial import POSITION_FILES
-    from pixnet.readers.visium_hd_files import bin_folders, full_resolution_image, read_spatial
+    from pixnet.readers.visium_hd_files import DEFAULT_BIN_UM, bin_folders, full_resolution_image, read_spatial
 
     # The largest bins: they lie where the small ones do, and are few.
-    size, folder = max(bin_folders(entry.path).items())
+    sizes = bin_folders(entry.path)
+    size, folder = max(sizes.items())
     found.spatial, _ = read_spatial(folder, size)
     _pictured(found)
     positions = find_file(found.spatial, POSITION_FILES[:1])
     if positions is not None:
         head, found.xy_px = _lattice_places(positions)
-        found.pitch_px, found.pitch_um = pitch(head), size
+        measured = pitch(head)
+        # Told as that of the bins that are asked for.
+        wanted = entry.bin_um or (size if entry.path in sizes.values() or entry.cells else DEFAULT_BIN_UM)
+        found.pitch_px, found.pitch_um = None if measured is None else measured * wanted / size, wanted
     found.image = full_resolution_image(entry.path, folder, entry.image)
 
 
@@ -185,7 +189,7 @@ def _lattice_places(path: Path) -> tuple[Places, Places]:
 
 def _xenium_places(entry: XeniumEntry, found: RawFiles) -> None:
     from pixnet.readers.affine import moved
-    from pixnet.readers.xenium_run import place_run, run_folder
+    from pixnet.readers.xenium_run import he_image, place_run, run_folder
     from pixnet.readers.xenium_tables import parquet_batches
 
     folder = run_folder(entry.path)
@@ -196,6 +200,10 @@ def _xenium_places(entry: XeniumEntry, found: RawFiles) -> None:
         x, y = "x_centroid", "y_centroid"
         batches = [np.column_stack([each[x], each[y]]) for each in parquet_batches(cells, [x, y], [])]
         found.xy_px, found.unit, found.slide = moved(np.concatenate(batches), run.to_slide), "um", run.slide
+    own = he_image(folder)
+    if entry.image is not None and entry.alignment is None and own is not None:
+        # The run's alignment is that of its own image.
+        found.pictures[own.name] = Slide.open(own, mpp=1.0).shape
 
 
 def parts_of(entry: SpatialDataEntry) -> Parts:

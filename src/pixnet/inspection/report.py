@@ -10,7 +10,10 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import EllipseCollection
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError
@@ -20,7 +23,7 @@ from pixnet.sample import Sample
 
 Floats = NDArray[np.float64]
 
-_INK, _FAINT = "#1d2733", "#8a94a0"
+_INK, _FAINT, _BARS, _MARK = "#1d2733", "#8a94a0", "#3b4cc0", "#b4431c"
 _STYLE: Any = {
     "font.size": 9.0,
     "axes.titlelocation": "left",
@@ -35,6 +38,7 @@ _STYLE: Any = {
 }
 _MOST_DRAWN = 20_000
 _PICTURE_PX = 1600
+_WIDE = 500
 
 
 def write_report(inspected: Inspected, folder: str | Path) -> list[Path]:
@@ -102,14 +106,19 @@ def _overlay(name: str, layout: Layout, sample: Sample | None) -> Figure:
     if depth is None:
         dots.set(facecolor="#d1662b", edgecolor="none")
     else:
-        shown = np.log10(np.maximum(depth, 1.0))
+        shown = np.maximum(depth, 1.0)
         dots.set_array(shown)
         # A few empty regions must not take most of the scale.
-        dots.set_clim(*np.quantile(shown, [0.03, 0.97]))
+        least, most = np.quantile(shown, [0.03, 0.97])
+        dots.set_norm(LogNorm(least, max(most, 1.1 * least), clip=True))
         dots.set_cmap("viridis")
-        figure.colorbar(dots, ax=axes, shrink=0.7, label="log10 of the counts of a region")
+        scale = figure.colorbar(dots, ax=axes, shrink=0.7, label="counts of a region")
+        _plain_numbers(scale.ax.yaxis, most / least)
     axes.add_collection(dots)
-    low, high = np.minimum(xy.min(axis=0), 0.0), np.maximum(xy.max(axis=0), (width_um, height_um))
+    axes.add_patch(Rectangle((0, 0), width_um, height_um, fill=False, edgecolor=_FAINT, linewidth=0.8))
+    reach = width / 2
+    low = np.minimum(xy.min(axis=0) - reach, 0.0)
+    high = np.maximum(xy.max(axis=0) + reach, (width_um, height_um))
     axes.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), aspect="equal", xlabel="um", ylabel="um")
     number = len(layout.xy_um) if sample is None else len(sample.regions)
     axes.set_title(f"{name}: {number} regions over {slide.name} ({slide.mpp:.4g} um/px)")
@@ -139,17 +148,32 @@ def _histograms(sample: Sample) -> Figure:
         pages.append(("Mitochondrial share", share, False))
     of_gene = np.asarray(counts.matrix.sum(axis=0), np.float64).ravel()
     pages.append(("Counts of a gene", of_gene, True))
-    figure = Figure(figsize=(8.0, 2.6 * ((len(pages) + 1) // 2)), layout="constrained")
+    figure = Figure(figsize=(8.0, 2.8 * ((len(pages) + 1) // 2)), layout="constrained")
+    figure.suptitle(f"{sample.id}: {len(sample.regions)} regions, {len(sample.genes)} genes", x=0.01, ha="left")
     for index, (title, values, logged) in enumerate(pages):
         axes = figure.add_subplot((len(pages) + 1) // 2, 2, index + 1)
         shown = values[values > 0] if logged else values
         if logged and len(shown):
-            edges = np.geomspace(shown.min() * 0.95, shown.max() * 1.05, 40)
-            axes.hist(shown, bins=list(edges), color="#3b4cc0")
+            # They are whole numbers: edges in between, or few counts would make a comb.
+            edges = np.unique(np.round(np.geomspace(shown.min(), shown.max() + 1, 40))) - 0.5
+            axes.hist(shown, bins=list(edges), color=_BARS)
             axes.set_xscale("log")
+            _plain_numbers(axes.xaxis, edges[-1] / edges[0])
         elif len(shown):
-            axes.hist(shown, bins=40, color="#3b4cc0")
+            axes.hist(shown, bins=40, color=_BARS)
+        if len(values):
+            middle = float(np.median(values))
+            axes.axvline(middle, color=_MARK, linewidth=1.0)
+            axes.set_xlabel(f"median {middle:.0f}" if logged else f"median {middle:.1%}", color=_MARK)
         zeros = int((values == 0).sum()) if logged else 0
         axes.set_title(title + (f" (none in {zeros})" if zeros else ""))
         axes.set_ylabel("genes" if title.endswith("gene") else "regions")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def _plain_numbers(axis: Any, ratio: float) -> None:
+    """Write numbers along a logarithmic axis in full, a few of them: powers of ten over so wide a range, or 1, 2, 5."""
+    axis.set_major_locator(LogLocator(subs=(1.0,) if ratio > _WIDE else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:,.7g}"))
+    axis.set_minor_formatter(NullFormatter())

@@ -92,7 +92,9 @@ def read_anndata(
         If the image cannot be read, or no pixel size is known.
     """
     if image is None:  # a path that a script computes may be None
-        raise DataError(f"{table}: give the full-resolution image; a table's own pictures are scaled down.")
+        raise DataError(
+            f"{table}: give the full-resolution image as `image` (--image); a table's own pictures are scaled down."
+        )
     transform = ImageTransform.of(image_transform)
     with open_table(table) as source:
         name = source.name
@@ -187,7 +189,7 @@ def _pixel_size(
     if stated is not None and positive(mpp) is not None and abs(mpp - stated) > AGREES * stated:
         raise DataError(
             f"{name}: states {stated:.4g} um per pixel (microns_per_pixel), but {mpp:.4g} was given "
-            f"({mpp_source or 'argument'}). Give the mpp of the image that the coordinates refer to."
+            f"({mpp_source or 'argument'}). Give that of the image that the coordinates refer to as `mpp` (--mpp)."
         )
     return mpp, mpp_source
 
@@ -201,7 +203,10 @@ def _regions(
     side_um: float | None,
 ) -> Regions:
     if diameter_um is not None and side_um is not None:
-        raise DataError(f"{name}: diameter_um makes disks and side_um squares; give one of them.")
+        raise DataError(
+            f"{name}: `diameter_um` (--set diameter_um=UM) makes disks and `side_um` (--set side_um=UM) squares; give "
+            "one of them."
+        )
     if diameter_um is None and side_um is None:
         side_um = factors.get("bin_size_um")
         if side_um is None and "spot_diameter_fullres" in factors:
@@ -213,7 +218,10 @@ def _regions(
             return Disks(centres, diameter_um)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
-    raise DataError(f"{name}: does not say how large a region is. Give diameter_um for disks, or side_um for squares.")
+    raise DataError(
+        f"{name}: does not say how large a region is. Give `diameter_um` (--set diameter_um=UM) for disks, or "
+        "`side_um` (--set side_um=UM) for squares."
+    )
 
 
 def placed(

@@ -113,7 +113,10 @@ def read_hest(
         counts = table_counts(source)
         xy, unit, where = coordinates(source, swap_xy)
     if unit != "px":
-        raise DataError(f"{name}: {where} is in um; HEST's positions are pixels. Read it with `read_anndata`.")
+        raise DataError(
+            f"{name}: {where} is in um; HEST's positions are pixels. "
+            'Give `platform` = "anndata" (--set platform=anndata).'
+        )
     files, xy = _onto(files, transform), transform.points(xy)
     slide = _open_slide(files, mpp, mpp_source)
     said = dropped(counts.notes)
@@ -149,7 +152,9 @@ def _find(path: Path, id: str | None, image: Path | None) -> _Files:
     if image is None:
         image = next((beside / (stem + kind) for kind in _IMAGES if (beside / (stem + kind)).is_file()), None)
     if image is None:
-        raise DataError(f"{table}: there is no slide {stem}.tif in {beside}. Download it, or give its path as `image`.")
+        raise DataError(
+            f"{table}: there is no slide {stem}.tif in {beside}. Download it, or give its path as `image` (--image)."
+        )
     metadata = (root / "metadata" if ordered else table.parent) / f"{stem}.json"
     return _Files(id or stem, table, image, _read_metadata(metadata), metadata)
 
@@ -198,7 +203,7 @@ def _open_slide(files: _Files, mpp: float | None, mpp_source: str | None) -> Sli
         if (np.abs(stated - found) > _SIZE_AGREES * stated).any():
             raise DataError(
                 f"{files.image}: is {found[1]} x {found[0]} px, but the positions refer to a slide of {width:.0f} x "
-                f"{height:.0f} px ({files.metadata_path}). Give the full-resolution slide as `image`."
+                f"{height:.0f} px ({files.metadata_path}). Give the full-resolution slide as `image` (--image)."
             )
     return slide
 
@@ -217,7 +222,10 @@ def _regions(
     centres, technology = xy * slide.mpp, files.technology
     if diameter_um is not None:
         if positive(diameter_um) is None:
-            raise DataError(f"{files.table}: diameter_um must be a positive number of um, not {diameter_um!r}.")
+            raise DataError(
+                f"{files.table}: `diameter_um` (--set diameter_um=UM) must be a positive number of um, not "
+                f"{diameter_um!r}."
+            )
         return Disks(centres, diameter_um), "diameter_um"
     cell = files.number("cell_diameter")
     if cell is not None:
@@ -228,7 +236,7 @@ def _regions(
         if squares is None:
             raise DataError(
                 f"{files.table}: its regions do not tile squares, as pooled {technology} does. If they are cells, "
-                "give their diameter_um."
+                "give `diameter_um` (--set diameter_um=UM)."
             )
         usual = stated or (100.0 if technology.startswith("xenium") else None)
         if usual is not None and abs(squares.side_um - usual) > AGREES * usual:
@@ -241,10 +249,16 @@ def _regions(
     diameter = files.number("spot_diameter") or diameter
     if diameter is None:
         raise DataError(
-            f"{files.table}: neither technology nor spot diameter are known ({files.metadata_path}). Give diameter_um."
+            f"{files.table}: neither technology nor spot diameter are known ({_metadata_told(files)}). Give "
+            "`diameter_um` (--set diameter_um=UM)."
         )
     _check_pitch(files, xy, slide, stated or usual_pitch)
     return Disks(centres, diameter), f"spot_diameter ({diameter:g} um)"
+
+
+def _metadata_told(files: _Files) -> str:
+    path = files.metadata_path
+    return f"{path} does not say" if path.is_file() else f"there is no {path}"
 
 
 def _check_pitch(files: _Files, xy: NDArray[np.float64], slide: Slide, pitch_um: float | None) -> None:
@@ -256,6 +270,6 @@ def _check_pitch(files: _Files, xy: NDArray[np.float64], slide: Slide, pitch_um:
     if abs(slide.mpp - measured) > AGREES * measured:
         raise DataError(
             f"{files.table}: spots are {pitch_px:.1f} px apart, which at a pitch of {pitch_um:g} um means "
-            f"{measured:.4g} um per pixel, but {slide.mpp:.4g} was given ({slide.mpp_source}). Give the mpp of the "
-            f"slide, or mend inter_spot_dist in {files.metadata_path}."
+            f"{measured:.4g} um per pixel, but {slide.mpp:.4g} was given ({slide.mpp_source}). Give that of the "
+            f"slide as `mpp` (--mpp), or mend inter_spot_dist in {files.metadata_path}."
         )

@@ -199,10 +199,11 @@ def _join(
             f"(such as {_label(counted[0])} and {_label(next(iter(place_of)))}). {hint}"
         )
     without_position, without_counts = len(counted) - len(rows), len(place_of) - len(rows)
-    if without_position or without_counts:
+    alone = [(without_position, "spots with counts have no position")]
+    alone += [(without_counts, "spots with a position have no counts")]
+    if told := " and ".join(f"{count} {what}" for count, what in alone if count):
         warnings.warn(
-            f"sample {name!r}: {without_position} spots with counts have no position and {without_counts} spots with a "
-            f"position have no counts; they are left out, {len(rows)} remain.",
+            f"sample {name!r}: {told}; they are left out, {len(rows)} remain.",
             PixNetWarning,
             stacklevel=3,
         )
@@ -221,7 +222,7 @@ def _pixel_size(
     if isinstance(pitch_px, str):
         if mpp is not None:
             return mpp, mpp_source or "argument"
-        raise DataError(f"{path}: {pitch_px}, so it gives no pixel size. Check the file, or give `mpp`.")
+        raise DataError(f"{path}: {pitch_px}, so it gives no pixel size. Check the file, or give `mpp` (--mpp).")
     x, y = pitch_px
     if abs(x - y) > _AXES_AGREE * max(x, y):
         raise DataError(
@@ -234,6 +235,7 @@ def _pixel_size(
     if abs(mpp - measured) > AGREES * measured:
         raise DataError(
             f"{path}: a pitch of {pitch_um:g} um means {measured:.4g} um per pixel, but {mpp:.4g} was given "
-            f"({mpp_source or 'argument'}). Give the mpp of the image that the pixels refer to, or the right pitch."
+            f"({mpp_source or 'argument'}). Give that of the image that the pixels refer to as `mpp` (--mpp), "
+            "or the right pitch as `spot_pitch_um` (--set spot_pitch_um=UM)."
         )
     return mpp, mpp_source or "argument"

@@ -151,7 +151,10 @@ def _explained(error: ValidationError, model: type[BaseModel]) -> str:
     """Put the first thing that pydantic found into a sentence."""
     # A misspelt key is also a missing one; the unknown one says more.
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in first["loc"])
+    # Of a value that may be of several kinds, pydantic says what each would need.
+    alike = [found for found in error.errors() if found["loc"][:1] == first["loc"][:1]]
+    several = len(alike) > 1 and len(first["loc"]) > 1 and first["loc"][0] != "sample"
+    key = str(first["loc"][0]) if several else ".".join(str(part) for part in first["loc"])
     keys = list(model.model_fields)
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
@@ -159,4 +162,5 @@ def _explained(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "missing":
         present = "; add a table [[sample]] for each sample." if key == "sample" else "; add it."
         return f"the key {key!r} is missing{present}"
-    return f"{key} = {first['input']!r} will not do: {first['msg'][:1].lower()}{first['msg'][1:]}."
+    reasons = [f"{found['msg'][:1].lower()}{found['msg'][1:]}" for found in (alike if several else [first])]
+    return f"{key} = {first['input']!r} will not do: {', or '.join(dict.fromkeys(reasons))}."

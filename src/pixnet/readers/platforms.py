@@ -87,11 +87,12 @@ class VisiumEntry(Entry):
     """A Space Ranger folder; see `read_visium`."""
 
     path: Path
+    filtered: bool | None = None
 
     def _read(self, common: dict[str, Any]) -> Sample:
         from pixnet.readers.visium import read_visium
 
-        return read_visium(self.path, image=self.image, **common)
+        return read_visium(self.path, image=self.image, filtered=self.filtered, **common)
 
 
 class VisiumHDEntry(Entry):
@@ -100,14 +101,16 @@ class VisiumHDEntry(Entry):
     path: Path
     bin_um: _Length | None = None
     cells: bool = False
+    filtered: bool | None = None
 
     def _read(self, common: dict[str, Any]) -> Sample:
         from pixnet.readers.visium_hd import read_visium_hd
         from pixnet.readers.visium_hd_cells import read_visium_hd_cells
 
+        common |= {"image": self.image, "filtered": self.filtered}
         if self.cells:
-            return read_visium_hd_cells(self.path, image=self.image, **common)
-        return read_visium_hd(self.path, bin_um=self.bin_um, image=self.image, **common)
+            return read_visium_hd_cells(self.path, **common)
+        return read_visium_hd(self.path, bin_um=self.bin_um, **common)
 
 
 class XeniumEntry(Entry):

@@ -11,7 +11,7 @@ from pixnet.readers.platforms import PLATFORMS
 from pixnet.sample import Sample
 from pixnet.slide_formats import SUFFIXES
 
-_MOST_LOOKED_AT = 100
+_MOST_LOOKED_AT, _MOST_ABOVE = 100, 3
 _MATRICES = ("*feature_bc_matrix.h5", "*feature_bc_matrix")
 
 
@@ -89,6 +89,13 @@ def _hint(path: Path) -> str:
     for child in inside:
         if platform := next((name for name, sign in _SIGNS.items() if sign(child)), None):
             return f"In it, {child.name} is from {platform}: give that."
+    for above in path.resolve().parents[:_MOST_ABOVE]:
+        if platform := next((name for name, sign in _SIGNS.items() if sign(above)), None):
+            return f"It is a part of {above}, which is from {platform}: give that."
+    folder = _folder_of(path)
+    for has, lacks in _PARTS:
+        if (folder / has).exists():
+            return f"It has {has}, but {lacks}: copy the whole folder."
     return "Legacy ST has no folder of its own: list its image, counts and spots in a manifest, or call read_legacy_st."
 
 
@@ -143,6 +150,14 @@ def _anndata(path: Path) -> str:
         "it is a zarr store with obs and var" if stored and (path / "obs").exists() and (path / "var").exists() else ""
     )
 
+
+# What is left of a folder that was copied in part, and what it lacks then.
+_PARTS = (
+    ("spatial", "no feature matrix beside it (filtered_feature_bc_matrix.h5), as Visium has"),
+    ("transcripts.parquet", "no experiment.xenium, as Xenium has"),
+    ("cell_feature_matrix.h5", "no experiment.xenium, as Xenium has"),
+    ("st", "no wsis/, as HEST has"),
+)
 
 # The more particular before the more general: an HD folder also has spatial/, a HEST table is also an AnnData.
 _SIGNS: dict[str, Callable[[Path], str]] = {

@@ -20,7 +20,6 @@ import zarr
 from numpy.typing import NDArray
 
 from pixnet import pixel_size
-from pixnet.decode_limit import VARIABLE, decode_limit
 from pixnet.errors import DataError, PixNetError, first_line
 from pixnet.pixel_size import AGREES, positive
 from pixnet.readers.anndata_counts import dropped, table_counts, tell, with_notes
@@ -30,6 +29,7 @@ from pixnet.readers.spatialdata_shapes import from_labels, from_shapes
 from pixnet.regions import Regions
 from pixnet.sample import Sample
 from pixnet.slide import Slide
+from pixnet.slide_zarr import ZarrSource
 
 Matrix = NDArray[np.float64]
 
@@ -168,7 +168,7 @@ class Parts:
             raise DataError(f"{self.path}, {self.region!r}: cannot be read ({first_line(error)}).") from error
 
     def slide(self) -> Slide:
-        """Take the image into memory."""
+        """Open the image; its pixels are read where they are asked for."""
         return _slide(self.path, self.image, self.store.images[self.image], self.mpp, self.mpp_source)
 
 
@@ -226,10 +226,10 @@ def _chosen(path: Path, kind: str, candidates: list[str], wanted: str | None, kn
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
-        key = "element" if kind == "image" else kind  # what a manifest calls it
-        raise DataError(
-            f"{path}: holds several {kind}s: {_listed(candidates)}. Choose one with `{kind}` (--set {key}=NAME)."
-        )
+        # What a manifest calls an element, as its `image` is a file.
+        way = "`element` (--set element=NAME), `image` of `read_spatialdata`" if kind == "image" else ""
+        way = way or f"`{kind}` (--set {kind}=NAME)"
+        raise DataError(f"{path}: holds several {kind}s: {_listed(candidates)}. Choose one as {way}.")
     raise DataError(f"{path}: holds no fitting {kind}; there is {_listed(known)}.")
 
 
@@ -328,28 +328,30 @@ def _pixel_size(
         if positive(mpp) is not None and abs(float(mpp or 0) - size) > AGREES * size:
             raise DataError(
                 f"{path}: image {image!r} has {size:.4g} um per pixel in the coordinate system {system!r}, but "
-                f"{mpp:.4g} was given ({mpp_source or 'argument'}). Give the mpp of that image."
+                f"{mpp:.4g} was given ({mpp_source or 'argument'}). Give that of the image as `mpp` (--mpp)."
             )
     return pixel_size.resolve(f"{path}, image {image!r}", mpp, mpp_source, stated)
 
 
 def _slide(path: Path, name: str, image: Any, mpp: float, origin: str) -> Slide:
-    """Take the finest level of an image into memory."""
+    """Open the finest level of an image."""
     full = _full(image)
     sizes = {str(axis): int(length) for axis, length in full.sizes.items()}
-    if set(sizes) != {"c", "y", "x"} or sizes["c"] not in (3, 4) or full.dtype != np.uint8:
+    if tuple(sizes) != ("c", "y", "x") or sizes["c"] not in (3, 4) or full.dtype != np.uint8:
         raise DataError(f"{path}: image {name!r} holds {full.dtype} pixels of {sizes}; an 8-bit RGB image is needed.")
-    needed = sizes["y"] * sizes["x"] * 3
-    if needed > decode_limit():
-        raise DataError(
-            f"{path}: image {name!r} of {sizes['x']} x {sizes['y']} px takes {needed / 2**30:.1f} GB in memory, over "
-            f"the limit of {decode_limit() / 2**30:g} GB. Read the original slide and the table with `read_anndata`, "
-            f"or raise the limit with the environment variable {VARIABLE}."
-        )
     try:
-        rgb = np.ascontiguousarray(full.isel(c=slice(0, 3)).transpose("y", "x", "c").to_numpy())
-    except Exception as error:  # each codec has its own exceptions for damaged chunks
+        source = ZarrSource(path / "images" / name / _finest(path, name))
+        if source.levels[0][1] != (sizes["y"], sizes["x"]):
+            raise ValueError(f"its array has {source.levels[0][1]} pixels and not {sizes['y'], sizes['x']}")
+    except PixNetError:
+        raise
+    except Exception as error:  # damaged metadata make zarr raise nearly anything
         raise DataError(f"{path}: image {name!r} cannot be read ({first_line(error)}).") from error
-    slide = Slide.from_array(rgb, mpp, name)
-    slide.mpp_source = origin
-    return slide
+    return Slide(source, None, name, mpp, origin)
+
+
+def _finest(path: Path, name: str) -> str:
+    """Give the name of the first of the arrays that an image's metadata (OME-NGFF 0.4 or 0.5) list."""
+    attributes = zarr.open_group(path, path=f"images/{name}", mode="r").attrs.asdict()
+    listed: Any = attributes.get("ome", attributes)
+    return str(listed["multiscales"][0]["datasets"][0]["path"])

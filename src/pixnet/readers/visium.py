@@ -146,7 +146,7 @@ def _find(path: Path, filtered: bool | None) -> _Folder:
                 return _Folder(outs, place, positions, *_matrix(outs, filtered))
     raise DataError(
         f"{path}: holds no tissue_positions.csv or tissue_positions_list.csv, in `spatial/` or beside the matrix. "
-        "Give the folder that Space Ranger wrote, `outs`."
+        "Give the folder that Space Ranger wrote, `outs`, with all that is in it."
     )
 
 
@@ -167,7 +167,10 @@ def _matrix(outs: Path, filtered: bool | None) -> tuple[Path, bool | None]:
 
 
 def _is_hd(path: Path) -> DataError:
-    return DataError(f'{path}: is Visium HD, not Visium. Read it with `read_visium_hd` or platform = "visium-hd".')
+    return DataError(
+        f'{path}: is Visium HD, not Visium. Give `platform` = "visium-hd" (--set platform=visium-hd), in Python also '
+        "`read_visium_hd`."
+    )
 
 
 def _folder_name(outs: Path) -> str:
@@ -204,10 +207,12 @@ def _pixel_size(
             _check_spot(path, drawn, mpp, source)
             return mpp, source, []
         if np.linalg.matrix_rank(array - array.mean(axis=0)) == 2:
-            raise DataError(f"{path}: {pitch}, so it gives no pixel size. Copy the file again, or give `mpp`.")
+            raise DataError(f"{path}: {pitch}, so it gives no pixel size. Copy the file again, or give `mpp` (--mpp).")
         if drawn is None:
             return None, None, []
-        doubt = f"{pitch}, so the pixel size is from the spot diameter and may be 15 % off; better give `mpp`"
+        doubt = (
+            f"{pitch}, so the pixel size is from the spot diameter and may be 15 % off, so better give `mpp` (--mpp)"
+        )
         return _DRAWN_SPOT_UM / drawn, "spot diameter", [doubt]
     x, y = pitch
     if abs(x - y) > _AXES_AGREE * max(x, y):
@@ -219,7 +224,7 @@ def _pixel_size(
     said = []
     if drawn and not _may_be_spot(drawn * measured):
         said = [
-            f"the spots lie {math.sqrt(x * y):.1f} pixels apart but are {drawn:.1f} wide (spot_diameter_fullres); "
+            f"the spots lie {math.sqrt(x * y):.1f} pixels apart but are {drawn:.1f} wide (spot_diameter_fullres), so "
             "positions and scale factors may belong to different images"
         ]
     if mpp is None:
@@ -227,7 +232,7 @@ def _pixel_size(
     if abs(mpp - measured) > AGREES * measured:
         raise DataError(
             f"{path}: a pitch of {PITCH_UM:g} um means {measured:.4g} um per pixel, but {mpp:.4g} was given "
-            f"({source}). Give the mpp of the full-resolution image, or leave it to the pitch."
+            f"({source}). Give that of the full-resolution image as `mpp` (--mpp), or leave it to the pitch."
         )
     return mpp, source, said
 
@@ -237,7 +242,7 @@ def _check_spot(path: Path, drawn: float | None, mpp: float, source: str) -> Non
         raise DataError(
             f"{path}: spots {drawn:.4g} pixels wide (spot_diameter_fullres) mean {SPOT_UM / drawn:.4g} to "
             f"{_DRAWN_SPOT_UM / drawn:.4g} um per pixel, but {mpp:.4g} was given ({source}). "
-            "Give the mpp of the full-resolution image."
+            "Give that of the full-resolution image as `mpp` (--mpp)."
         )
 
 
@@ -264,7 +269,7 @@ def _join(
         if not keep.any():
             raise DataError(
                 f"{files.positions}: no spot with counts is under tissue (in_tissue = 1). Check the file, or take all "
-                "spots with `filtered=False`."
+                "spots by `filtered` = false (--set filtered=false)."
             )
     counted = np.zeros(len(positions), bool)
     counted[place[place >= 0]] = True

@@ -21,6 +21,7 @@ from pixnet.readers.image_transform import GivenTransform, ImageTransform
 from pixnet.readers.tenx_matrix import read_tenx_matrix
 from pixnet.readers.tenx_spatial import POSITION_FILES, check_image_scale
 from pixnet.readers.visium_hd_files import (
+    DEFAULT_BIN_UM,
     MATRICES,
     bin_folders,
     choose_matrix,
@@ -177,9 +178,9 @@ def read_visium_hd(
 def _folder(path: Path, bin_um: float | None) -> tuple[Path, float, int]:
     """Choose the folder to read: give it, its size in um, and how many of its bins make the side of one asked for."""
     if bin_um is not None and not (math.isfinite(bin_um) and bin_um > 0):
-        raise DataError(f"{path}: bin_um must be a positive number of um, not {bin_um!r}.")
+        raise DataError(f"{path}: `bin_um` (--set bin_um=UM) must be a positive number of um, not {bin_um!r}.")
     sizes = bin_folders(path)
-    wanted = bin_um if bin_um is not None else next(iter(sizes)) if path in sizes.values() else 8.0
+    wanted = bin_um if bin_um is not None else next(iter(sizes)) if path in sizes.values() else DEFAULT_BIN_UM
     for size in sorted(sizes, reverse=True):
         factor = round(min(wanted / size, MOST_BINS + 1.0))
         if 1 <= factor <= MOST_BINS and abs(factor * size - wanted) <= 1e-6 * wanted:
@@ -187,7 +188,7 @@ def _folder(path: Path, bin_um: float | None) -> tuple[Path, float, int]:
     there = ", ".join(f"{size:g}" for size in sorted(sizes))
     raise DataError(
         f"{path}: has no bins that make squares of {wanted:g} um; it has bins of {there} um. "
-        "Give `bin_um` as one of these or a multiple."
+        "Give one of these or a multiple as `bin_um` (--set bin_um=UM)."
     )
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
+from array import array
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from pixnet.counts import Counts
 from pixnet.errors import DataError, first_line
 from pixnet.genes import merge_genes
+from pixnet.geojson import Outlines, entries
 from pixnet.readers.affine import Floats
 from pixnet.readers.find_file import find_file
 from pixnet.readers.image_transform import GivenTransform, ImageTransform
@@ -110,17 +110,18 @@ def read_visium_hd_cells(
 
     found = read_tenx_matrix(matrix_path)
     numbers = _cell_numbers(matrix_path, found.barcodes)
-    shapes, without_area = _read_outlines(outlines)
-    rows = np.array([row for row, number in enumerate(numbers) if number in shapes], np.int64)
+    outlined, shapes, without_area = _read_outlines(outlines, lambda points: transform.points(points) * slide.mpp)
+    place = pd.Index(outlined).get_indexer(pd.Index(numbers))
+    rows = np.flatnonzero(place >= 0)
     if not len(rows):
         raise DataError(
-            f"{matrix_path}: none of its {len(numbers)} cells is among the {len(shapes)} of {outlines}. "
+            f"{matrix_path}: none of its {len(numbers)} cells is among the {len(outlined)} of {outlines}. "
             "They may belong to different runs."
         )
     told = others_told(found.others)
     left = {
         "cells have counts but no outline": len(numbers) - len(rows),
-        "cells have an outline but no counts": len(shapes) - len(rows),
+        "cells have an outline but no counts": len(outlined) - len(rows),
         "outlines have no area or repeat a cell": without_area,
     }
     if any(left.values()):
@@ -131,8 +132,11 @@ def read_visium_hd_cells(
         told.append(f"{merged} genes were added to others of the same name")
     tell(name, told, stacklevel=3)
     barcodes = [found.barcodes[row].decode("ascii") for row in rows]
-    pixels = [shapes[numbers[row]] for row in rows]
-    regions = _regions(outlines, pixels, barcodes, lambda points: transform.points(points) * slide.mpp)
+    try:
+        regions = Polygons(shapes[place[rows]], barcodes)
+    except DataError as error:
+        raise DataError(f"{outlines}: {error}") from error
+    del shapes
     table = Counts(matrix[rows], genes, ids, pd.Index(barcodes), pd.DataFrame({"cell_id": numbers[rows]}))
     try:
         return Sample(name, slide, regions, table, donor, "visium-hd")
@@ -170,51 +174,25 @@ def _cell_numbers(path: Path, barcodes: NDArray[np.bytes_]) -> NDArray[np.int64]
     return np.array(numbers, np.int64)
 
 
-def _read_outlines(path: Path) -> tuple[dict[int, Any], int]:
-    """Give the outline of each cell, in pixels, by its number; and how many have no area or come a second time."""
+def _read_outlines(path: Path, to_um: Callable[[Floats], Floats]) -> tuple[NDArray[np.int64], NDArray[np.object_], int]:
+    """Give numbers and outlines, in um, of the cells; and how many have no area or come a second time."""
     import shapely
 
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise DataError(f"{path}: is no GeoJSON ({first_line(error)}). Copy it again.") from error
-    features = content.get("features") if isinstance(content, dict) else None
-    if not isinstance(features, list) or not features:
-        raise DataError(f"{path}: holds no features; an outline for each cell was expected.")
-    shapes: dict[int, Any] = {}
-    left = 0
-    for index, feature in enumerate(features):
-        features[index] = None  # the text's own lists are many times as large as the outlines
+    outlines, numbers = Outlines(), array("q")
+    for index, feature in enumerate(entries(path)):
         try:
             number, geometry = feature["properties"]["cell_id"], feature["geometry"]
             if type(number) is not int or geometry["type"] not in ("Polygon", "MultiPolygon"):
                 raise ValueError(f"it has the cell_id {number!r} and is of the type {geometry['type']!r}"[:120])
-            with np.errstate(invalid="ignore"):
-                shape = shapely.geometry.shape(geometry)
-        except (
-            shapely.errors.ShapelyError,
-            ArithmeticError,
-            LookupError,
-            TypeError,
-            ValueError,
-            AttributeError,
-        ) as error:
+            numbers.append(number)
+            outlines.add(geometry)
+        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: feature {index} is no outline of a cell ({first_line(error)}).") from error
-        if number in shapes or not 0 < shape.area < np.inf:
-            left += 1
-        else:
-            shapes[number] = shape
-    return shapes, left
-
-
-def _regions(path: Path, shapes: list[Any], names: list[str], to_um: Callable[[Floats], Floats]) -> Polygons:
-    """Give the outlines in um."""
-    import shapely
-
-    scaled = shapely.transform(np.array(shapes, dtype=object), to_um)
-    try:
-        return Polygons(list(scaled), names)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    if not numbers:
+        raise DataError(f"{path}: holds no features; an outline for each cell was expected.")
+    shapes = outlines.shapes(to_um)
+    with np.errstate(invalid="ignore"):
+        area = shapely.area(shapes)
+    solid = np.flatnonzero((area > 0) & np.isfinite(area))
+    known, first = np.unique(np.array(numbers, np.int64)[solid], return_index=True)
+    return known, shapes[solid[first]], len(shapes) - len(known)

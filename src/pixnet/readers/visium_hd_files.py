@@ -16,6 +16,7 @@ MATRICES: Mapping[bool, tuple[str, ...]] = {
     True: ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix"),
     False: ("raw_feature_bc_matrix.h5", "raw_feature_bc_matrix"),
 }
+DEFAULT_BIN_UM = 8.0
 _SQUARE = re.compile(r"(?:.*_)?square_(\d+)um")
 _UNTELLING = re.compile(r"outs|binned_outputs|segmented_outputs|(?:.*_)?square_\d+um")
 
@@ -95,7 +96,8 @@ def choose_matrix(folder: Path, names: Mapping[bool, tuple[str, ...]], filtered:
         if found is not None:
             return found, kind
     wanted = names[True if filtered is None else filtered][0]
-    raise DataError(f"{folder}: holds no {wanted}. Copy it there, or change `filtered`.")
+    instead = "" if filtered is None else ", or leave out `filtered` (--set filtered=...)"
+    raise DataError(f"{folder}: holds no {wanted}. Copy it there{instead}.")
 
 
 def pixel_size(
@@ -135,7 +137,7 @@ def pixel_size(
         if value is not None and not abs(size - value) <= AGREES * value:
             raise DataError(
                 f"{spatial}: {what} {value:.4g} um per pixel, but {size:.4g} was given ({source}). "
-                "Give the mpp of the image that the positions refer to."
+                "Give that of the image that the positions refer to as `mpp` (--mpp)."
             )
     return size, source
 

@@ -132,7 +132,8 @@ def _check_wish(regions: str | float | Regions, min_quality: float) -> None:
     known = isinstance(regions, Regions) or regions in ("cells", "nuclei")
     if not known and (isinstance(regions, bool | str) or not (isinstance(regions, int | float) and positive(regions))):
         raise DataError(
-            f"regions = {regions!r} will not do: give 'cells', 'nuclei', the side of squares in um, or regions."
+            f"`regions` (--set regions=...) cannot be {regions!r}: give 'cells', 'nuclei', or the side of squares in "
+            "um."
         )
     if not (isinstance(min_quality, int | float) and math.isfinite(min_quality)):
         raise DataError(f"min_quality must be a number, not {min_quality!r}.")

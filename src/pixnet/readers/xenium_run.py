@@ -87,6 +87,11 @@ def run_folder(path: Path) -> Path:
     raise DataError(f"{path}: is no Xenium run ({found}). Give the folder that the instrument wrote.")
 
 
+def he_image(folder: Path) -> Path | None:
+    """Find the H&E image that lies beside a run."""
+    return find_file(folder, ["he_image.ome.tif", "he_image.ome.tiff"])
+
+
 def place_run(
     folder: Path,
     image: str | Path | None,
@@ -112,7 +117,7 @@ def place_run(
         If the image cannot be read.
     """
     pixel_um = _pixel_um(folder)
-    picture = Path(image) if image is not None else find_file(folder, ["he_image.ome.tif", "he_image.ome.tiff"])
+    picture = Path(image) if image is not None else he_image(folder)
     if picture is None:
         raise DataError(
             f"{folder}: holds no *he_image.ome.tif. Give the H&E image of the section as `image` (--image)."
@@ -130,8 +135,8 @@ def place_run(
     source.release()
     if matrix is None:
         told.append(
-            "there is no *he_imagealignment.csv, so the image is taken to lie exactly on the morphology image; "
-            "if it does not, give the matrix as `alignment` (--set alignment=FILE)"
+            "there is no *he_imagealignment.csv, so the image is taken to lie exactly on the morphology image, "
+            "unless a matrix is given as `alignment` (--set alignment=FILE)"
         )
         given = mpp if mpp is not None or source.found else pixel_um
         slide = Slide.open(picture, given, mpp_source if mpp is not None else "experiment.xenium")
