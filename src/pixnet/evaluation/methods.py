@@ -12,17 +12,34 @@ from numpy.typing import NDArray
 
 from pixnet.config import Config, GenesConfig
 from pixnet.errors import DataError
-from pixnet.evaluation.baselines import MeanBaseline, RidgeBaseline
+from pixnet.evaluation.baselines import (
+    Baseline,
+    ColourRidgeBaseline,
+    HestRidgeBaseline,
+    IstarBaseline,
+    KnnBaseline,
+    MeanBaseline,
+    RidgeBaseline,
+    StNetBaseline,
+)
 from pixnet.evaluation.fingerprints import code_hash
 from pixnet.evaluation.pixnet_method import Progress, fit_pixnet, predict_pixnet
 from pixnet.evaluation.split import Split
 from pixnet.panel import GenePanel
 
-BASELINES: Mapping[str, Callable[[], Any]] = {"ridge": RidgeBaseline, "mean": MeanBaseline}
+BASELINES: Mapping[str, Callable[[], Baseline]] = {
+    "ridge": RidgeBaseline,
+    "mean": MeanBaseline,
+    "colour-ridge": ColourRidgeBaseline,
+    "hest-ridge": HestRidgeBaseline,
+    "knn": KnnBaseline,
+    "st-net": StNetBaseline,
+    "istar": IstarBaseline,
+}
 METHODS = ("pixnet", *BASELINES)
 """What can be evaluated."""
 
-_NOT_RANDOM = ("ridge", "mean")
+_NOT_RANDOM = ("ridge", "mean", "colour-ridge", "hest-ridge", "knn")
 
 
 def check_methods(methods: Sequence[str]) -> list[str]:
