@@ -30,15 +30,13 @@ def run() -> dict[str, float | str]:
         training = TrainingConfig(steps=150, tile_um=120.0, min_counts=_MIN_COUNTS)
         config = Config(genes=GenesConfig(number=100), training=training)
         held_out = [f"{platform}-test" for platform in ("visium", "visium-hd", "xenium")]
-        outcome = evaluate(samples, held_out, folder / "out", methods=["ridge", "pixnet"], config=config)
-        results: dict[str, Any] = json.loads((folder / "out" / "results.json").read_text())
+        results = evaluate(samples, held_out, folder / "out", methods=["ridge", "pixnet"], config=config).results
         figures: dict[str, float | str] = {}
         for sample in held_out:
             for method in ("pixnet", "ridge"):
                 one = results["methods"][method]["per_sample"][sample]
                 figures[f"{sample}: PCC@M of {method}"] = round(one["pcc_m"], 3)
         figures["pixnet, minutes"] = round(results["methods"]["pixnet"]["seconds"] / 60, 1)
-        del outcome
         return figures
 
 

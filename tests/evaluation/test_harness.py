@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from tests.evaluation.made import config, make_sample, with_counts
 
+from pixnet.config import Config
 from pixnet.errors import DataError, PixNetWarning
 from pixnet.evaluation.cells import Cells
 from pixnet.evaluation.folds import make_folds
@@ -19,7 +20,7 @@ from pixnet.evaluation.protocol import Protocol
 
 @pytest.fixture
 def samples():
-    return [make_sample(name, donor) for name, donor in (("A", "p"), ("B", "q"), ("C", "r"))]
+    return [make_sample(name, donor, regions=8) for name, donor in (("A", "p"), ("B", "q"), ("C", "r"))]
 
 
 def freeze(samples, split="loso", methods=("ridge", "mean"), seeds=(0,)):
@@ -41,7 +42,7 @@ def test_the_mean_of_the_training_samples_is_what_the_mean_predicts(tmp_path, sa
     fold = outcome.folds[0].source
     held = HeldOut(samples[:2], fold.held.panel, 50)
     expected = held.observed[held.enough].mean(axis=0)
-    np.testing.assert_allclose(fold.predictions["mean"][0].values, np.tile(expected, (20, 1)), rtol=1e-5)
+    np.testing.assert_allclose(fold.predictions["mean"][0].values, np.tile(expected, (8, 1)), rtol=1e-5)
     assert told == [("cells", 0, 1, ""), ("cells", 0, 1, "mean, C, seed 0"), ("cells", 1, 1, "")]
     assert "no donor is on both sides" in outcome.results["protocol"]["donor_note"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
@@ -103,7 +104,7 @@ def test_blocks_score_each_region_once(tmp_path, samples):
     with pytest.warns(PixNetWarning, match="on both sides of a fold"):
         outcome = run(freeze(samples, "blocks:2:10", ["mean"]), samples, tmp_path / "out")
     table = anndata.read_h5ad(tmp_path / "out" / "predictions.h5ad")
-    assert sorted(table.obs_names) == sorted(f"{s.id}:r{number}" for s in samples for number in range(20))
+    assert sorted(table.obs_names) == sorted(f"{s.id}:r{number}" for s in samples for number in range(8))
     assert outcome.results["methods"]["mean"]["per_sample"].keys() == {"A", "B", "C"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "per_gene.csv",
                                                                    "predictions.h5ad", "scores.csv"}  # fmt: skip
@@ -128,7 +129,7 @@ def imported(path, outcome, method="ridge"):
             rows = fold.source.held.owner == number
             names = [f"{sample.id}:{name}" for name in sample.counts.region_names()]
             frames.append(pd.DataFrame(values[rows], index=names, columns=fold.source.held.panel.names))
-    anndata.AnnData(pd.concat(frames).fillna(0.0)).write_h5ad(path)
+    anndata.AnnData(pd.concat(frames)).write_h5ad(path)  # NaN for genes of other folds
     return path
 
 
@@ -150,3 +151,37 @@ def test_cells_that_another_process_holds_are_left_alone(tmp_path, samples):
     with Cells(tmp_path / "cells").locked(), pytest.raises(DataError, match="another process works on these cells"):
         run(freeze(samples), samples, tmp_path / "out", cells=tmp_path / "cells")
     assert not (tmp_path / "out").exists()
+
+
+TINY = Config.of(
+    {
+        "network": {"encoder": {"name": "test_resnet", "weights": "random", "finest": 4},
+                    "decoder": {"channels": [6, 6, 6], "dsub_steps": 1}},
+        "training": {"steps": 4, "tiles": 2, "views": 1, "tile_um": 64.0, "warmup": 1, "evaluate_every": 2,
+                     "min_counts": 50},
+        "genes": {"number": 4},
+    }
+)  # fmt: skip
+
+
+def test_a_training_that_was_killed_goes_on_to_the_same_predictions(tmp_path, samples):
+    frozen = Protocol.freeze(samples, make_folds(samples, "loso")[:1], ["pixnet"], TINY, seeds=[0])
+    stages = []
+
+    def dies(stage, done, total, words):
+        if stage == "refit":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(frozen, samples, tmp_path / "out", cells=tmp_path / "cells", progress=dies)
+    outcomes = [
+        run(frozen, samples, tmp_path / name, cells=tmp_path / cells, progress=lambda *now: stages.append(now))
+        for name, cells in (("out", "cells"), ("unbroken", "others"))
+    ]
+    first, second = (outcome.folds[0].source.predictions["pixnet"][0].values for outcome in outcomes)
+    np.testing.assert_array_equal(first, second)
+    resumed = [outcome.results["protocol"]["cells"]["pixnet"][0]["resumed"] for outcome in outcomes]
+    assert resumed == [True, False]
+    told = [words for stage, _, _, words in stages if stage == "refit"]
+    assert all(words.startswith("cell 1 of 1: pixnet, A, seed 0") for words in told)
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"model", "fields", "results.json"}

@@ -96,7 +96,8 @@ def test_the_first_method_is_compared_with_each_other_one():
     assert test["difference"] == pytest.approx(good - poor)
     assert test["p_bootstrap"] < 0.05
     assert (test["folds_better"], test["folds"]) == (3, 3)
-    assert main_method(["ridge", "pixnet"]) == "pixnet"
+    names = (["ridge", "pixnet"], ["mean", "ridge", "other"], ["mean"])
+    assert [main_method(each) for each in names] == ["pixnet", "ridge", "mean"]
 
 
 def test_a_score_that_is_missing_in_a_fold_is_missing_on_average():

@@ -35,7 +35,7 @@ def _columns(results: Mapping[str, Any]) -> dict[str, Callable[[Mapping[str, Any
         columns["sd of seeds"] = lambda one: _number(one["sd_over_seeds"]["pcc_m"])
     return columns | {
         "of noise": lambda one: f"{one['noise_share']:.0%}" if math.isfinite(one["noise_share"]) else "-",
-        "variable": lambda one: _number(one["pcc_m_variable"]),
+        "50 variable": lambda one: _number(one["pcc_m_variable"]),
         "Spearman": lambda one: _number(one["spearman_m"]),
         "MSE": lambda one: _number(one["mse"]),
         "MAE": lambda one: _number(one["mae"]),
@@ -85,10 +85,11 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
 
 
 def _number(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    # Adding 0 makes a rounded -0.000 plain zero.
+    return "-" if value is None or not math.isfinite(value) else f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _interval(pair: list[float] | None) -> str:
     if not pair or not all(map(math.isfinite, pair)):
         return "-"
-    return f"{pair[0]:.3f} to {pair[1]:.3f}"
+    return f"{_number(pair[0])} to {_number(pair[1])}"

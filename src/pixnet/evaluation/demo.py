@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from pixnet.config import Config
 from pixnet.errors import DataError
-from pixnet.evaluation import figures
 from pixnet.evaluation.baselines import RidgeBaseline
 from pixnet.evaluation.crops import SIDE_UM
-from pixnet.evaluation.figures import Backdrop
 from pixnet.evaluation.harness import evaluate
 from pixnet.evaluation.metrics import score
-from pixnet.evaluation.report import Picture, Section, Table, number, richest_window, write_report
+from pixnet.evaluation.report import Picture, Section, Table, curves, figures, number, richest_window, write_report
+from pixnet.evaluation.report.canvas import Backdrop, data_uri
 from pixnet.expression import normalise
 from pixnet.field import ExpressionField
 from pixnet.panel import GenePanel
@@ -258,8 +257,8 @@ def _truth_section(truth: dict[str, Any], tissue: VirtualTissue, field: Expressi
     )
     labels = {"pixnet": "pixnet", "ridge": "ridge", "ceiling": "ceiling: what morphology shows"}
     scores = {label: [one["counts"][who] for one in truth["sizes"]] for who, label in labels.items()}
-    lines = figures.draw_sizes([str(one["regions"]) for one in truth["sizes"]], scores, "Expected counts")
-    pictures = [Picture(figures.data_uri(lines), "")]
+    lines = curves.draw_sizes([str(one["regions"]) for one in truth["sizes"]], scores, "Expected counts")
+    pictures = [Picture(data_uri(lines), "")]
     pictures += [_marker_picture(gene, kind, tissue, field, slide) for kind, gene in _markers(tissue, field.gene_names)]
     return Section("Against the noise-free truth", text, [Table(columns, rows, note)], pictures)
 
@@ -308,4 +307,4 @@ def _marker_picture(gene: str, kind: str, tissue: VirtualTissue, field: Expressi
     panels: list[tuple[str, Any]] = [("H&E", Backdrop.read(slide, window, 600))]
     panels += [(name, values.reshape(shape)) for name, values in maps.items()]
     figure = figures.draw_row(panels, window, unit)
-    return Picture(figures.data_uri(figure), caption, f"{gene}, a marker of the cell type {kind}")
+    return Picture(data_uri(figure), caption, f"{gene}, a marker of the cell type {kind}")

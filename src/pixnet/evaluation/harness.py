@@ -145,13 +145,15 @@ def run(
     if record["donors_on_both_sides"]:
         warnings.warn(record["donor_note"], PixNetWarning, stacklevel=2)
     one_each = len(protocol.folds) == len(protocol.seeds) == 1
-    with replacing(Path(out), overwrite) as folder:
-        store = Cells(Path(cells or folder / "cells"), keep=("model", "fields") if one_each else ("model",))
+    keep = ("model", "fields") if one_each else ("model",)
+    kept = Cells(Path(cells), keep) if cells else None
+    # The lock comes first: what another process is about to write at `out` must not be swept away.
+    with kept.locked() if kept else nullcontext(), replacing(Path(out), overwrite) as folder:
+        store = kept or Cells(folder / "cells", keep)
         if cells and features is None and not one_each:
             features = Path(cells) / "features"
         computed = _Computing(protocol, samples, splits, store, device, features, progress)
-        with store.locked() if cells else nullcontext():
-            stored = computed.all()
+        stored = computed.all()
         if one_each and "pixnet" in protocol.methods:
             for name in store.keep:
                 _put(stored["pixnet"][0][protocol.seeds[0]].folder / name, folder / name, moved=not cells)

@@ -84,8 +84,8 @@ def summarise(folds: Sequence[FoldPredictions], protocol: dict[str, Any], seed: 
 
 
 def main_method(methods: Sequence[str]) -> str:
-    """Name the method that the others are compared with, and that maps are drawn for."""
-    return "pixnet" if "pixnet" in methods else methods[0]
+    """Name the method that the others are compared with: pixnet, else the first that looks at the image."""
+    return "pixnet" if "pixnet" in methods else next((name for name in methods if name != "mean"), methods[0])
 
 
 def finite(value: Any) -> Any:

@@ -1,0 +1,139 @@
+"""The report's sections on single slides: regions, genes observed and predicted there, dense maps."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixnet.evaluation.report import figures
+from pixnet.evaluation.report.canvas import Backdrop, Marks, Window, data_uri
+from pixnet.evaluation.report.evaluated import Evaluated
+from pixnet.evaluation.report.parts import Picture, Section
+from pixnet.evaluation.report.windows import richest_window, shrink
+from pixnet.expression import correlation
+from pixnet.field import ExpressionField
+from pixnet.regions import Squares
+
+if TYPE_CHECKING:
+    from pixnet.sample import Sample
+
+SHOWN = 4
+"""How many of the held-out samples are shown."""
+
+_MARKERS = ("ERBB2", "CD74", "COL1A1", "KRT19", "PTPRC", "CD3E", "EPCAM", "MBP", "INS", "ACTB")
+_WINDOW_UM = 400.0
+_OVERVIEW = 700  # most cells along a side of a map of the whole slide
+
+
+def sample_sections(done: Evaluated, name: str, sample: Sample | None) -> list[Section]:
+    """Show a held-out sample.
+
+    Parameters
+    ----------
+    done
+        The evaluation.
+    name
+        Its id.
+    sample
+        The sample, whose slide is shown behind; None: nothing is.
+    """
+    rows = done.rows(name)
+    marks = _marks(done, rows, sample)
+    ground = _ground(marks, sample)
+    kept = np.asarray(done.table.obs["kept"], bool)[rows]
+    sections = []
+    if sample is not None:
+        slide = sample.slide
+        caption = (
+            f"{slide.name}: {slide.width_um / 1000:.2f} \N{MULTIPLICATION SIGN} {slide.height_um / 1000:.2f} mm at "
+            f"{slide.mpp:.3g} µm per pixel (from {slide.mpp_source}); regions of {np.median(marks.size_um):.0f} µm, "
+            "drawn at true size."
+        )
+        picture = Picture(data_uri(figures.draw_slide(ground, marks, kept), "jpeg"), caption)
+        sections.append(Section(f"The slide of {name}", pictures=[picture]))
+    ranked = done.ranked()
+    shown = {"Best": ranked[0], "Median": ranked[len(ranked) // 2], "Worst": ranked[-1]}
+    pictures: list[Picture] = []
+    for label, gene in shown.items():
+        pictures += _at_regions(done, label, int(gene), rows[kept], marks.take(kept), ground)
+    text = [
+        f"Genes by their correlation under {done.main}: the best, median and worst of the {len(ranked)} that vary"
+        + (" and are predicted in all folds" if len(done.folds) > 1 else "")
+        + ". Observed and predicted share one colour scale; a prediction of an uncertain value stays near the mean, so "
+        "its map is paler. The dashed line is equality. r: over the regions of this sample."
+    ]
+    sections.append(Section(f"Observed and predicted at the measured regions of {name}", text, pictures=pictures))
+    field = done.folder / "fields" / name
+    if field.is_dir():
+        names = {str(done.table.var_names[gene]): f"{label} gene" for label, gene in list(shown.items())[:2]}
+        sections.append(_dense(done, ExpressionField.open(field), name, sample, marks, names))
+    return sections
+
+
+def _at_regions(
+    done: Evaluated, label: str, gene: int, rows: NDArray[np.intp], marks: Marks, ground: Backdrop
+) -> list[Picture]:
+    observed = np.asarray(done.table.X[:, gene], np.float64)[rows]
+    there = np.isfinite(observed)  # in some folds the gene may not have been predicted
+    if not there.any():
+        return []
+    observed, marks, rows = observed[there], marks.take(there), rows[there]
+    predicted = {name: done.predicted(name)[rows, gene] for name in done.guessing}
+    r = {name: float(correlation(observed[:, None], values[:, None])[0]) for name, values in predicted.items()}
+    figure = figures.draw_gene_at_regions(ground, marks, observed, predicted, r, done.main)
+    return [Picture(data_uri(figure), "", f"{label} gene: {done.table.var_names[gene]}")]
+
+
+def _dense(
+    done: Evaluated, dense: ExpressionField, name: str, sample: Sample | None, marks: Marks, wanted: dict[str, str]
+) -> Section:
+    names = [str(gene) for gene in done.table.var_names]
+    marker = next((gene for gene in _MARKERS if gene in names and gene not in wanted), None)
+    if marker:
+        wanted[marker] = "A known marker"
+    rate, pitch = dense.head.kind == "rate", dense.grid.pitch_um
+    facts = dense.attributes.lattice  # the grid reaches a little beyond the slide
+    unit = "expected counts per 100 µm²" if rate else "log(1 + counts per 10,000)"
+    pictures = []
+    for gene, label in wanted.items():
+        values = dense.gene(gene).to_numpy() * (100.0 if rate else 1.0)
+        values = values[: math.ceil(facts.height_um / pitch), : math.ceil(facts.width_um / pitch)]
+        window = richest_window(values, pitch, _WINDOW_UM, _box(marks))
+        left, top, width, height = window
+        rows, cols = (slice(round(a / pitch), round((a + b) / pitch)) for a, b in ((top, height), (left, width)))
+        size = (0.0, 0.0, values.shape[1] * pitch, values.shape[0] * pitch)
+        whole = Backdrop.read(sample.slide, size, 700) if sample else Backdrop(None, size)
+        near = Backdrop.read(sample.slide, window, 700) if sample else Backdrop(None, window)
+        figure = figures.draw_dense(whole, shrink(values, _OVERVIEW), near, values[rows, cols], pitch, unit, marks)
+        pictures.append(Picture(data_uri(figure, "jpeg", 120), "", f"{label}: {gene}"))
+    text = [
+        f"What the field holds everywhere, at its pitch of {pitch:g} µm, from the image alone. The blue box marks the "
+        f"window below, where the outlines show the measured regions. Unit: {unit}."
+    ]
+    return Section(f"The dense map of {name}", text, pictures=pictures)
+
+
+def _box(marks: Marks) -> Window:
+    """Give the window that holds all centres."""
+    (left, top), (right, bottom) = marks.centers_um.min(axis=0), marks.centers_um.max(axis=0)
+    return float(left), float(top), float(right - left), float(bottom - top)
+
+
+def _marks(done: Evaluated, rows: NDArray[np.intp], sample: Sample | None) -> Marks:
+    obs = done.table.obs.iloc[rows]
+    centers = obs[["x_um", "y_um"]].to_numpy(np.float64)
+    if sample is not None and isinstance(sample.regions, Squares):
+        return Marks(centers, np.full(len(rows), math.sqrt(sample.regions.areas_um2[0])), square=True)
+    return Marks(centers, obs["size_um"].to_numpy(np.float64))
+
+
+def _ground(marks: Marks, sample: Sample | None) -> Backdrop:
+    if sample is not None:
+        return Backdrop.read(sample.slide)
+    low, high = (marks.centers_um + side * marks.size_um[:, None] for side in (-1, 1))
+    low, high = low.min(axis=0), high.max(axis=0)
+    (left, top), (width, height) = low.tolist(), (high - low).tolist()
+    return Backdrop(None, (left, top, width, height))

@@ -1,0 +1,78 @@
+"""What a report is made of: sections with paragraphs, tables and pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+DASH = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with its caption, as an address that holds the image itself."""
+
+    uri: str
+    caption: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its columns' names, its rows, a note below it, the row to emphasise, how many columns hold words."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    emphasis: int | None = None
+    words: int = 1
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: paragraphs, tables, pictures, then text as it is; folded away until it is asked for."""
+
+    title: str
+    text: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    warnings: Sequence[str] = ()
+    code: str = ""
+    folded: bool = False
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Give a number for a table; a dash where there is none."""
+    if not isinstance(value, int | float | np.number) or not math.isfinite(value):
+        return DASH
+    # Adding 0 makes a rounded -0.000 plain zero.
+    return f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def interval(pair: Any) -> str:
+    """Give an interval for a table; a dash where there is none."""
+    if not pair or any(end is None for end in pair):
+        return DASH
+    return f"{number(pair[0])} to {number(pair[1])}"
+
+
+def percent(value: Any) -> str:
+    """Give a share for a table; a dash where there is none."""
+    return f"{number(100 * value, 0)} %" if number(value) != DASH else DASH
+
+
+def duration(seconds: Any) -> str:
+    """Give a time for a table; a dash where there is none."""
+    if number(seconds) == DASH:
+        return DASH
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def memory(megabytes: Any) -> str:
+    """Give an amount of memory for a table; a dash where there is none."""
+    return f"{megabytes / 1000:.2f} GB" if number(megabytes) != DASH else DASH

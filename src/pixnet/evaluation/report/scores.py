@@ -1,0 +1,156 @@
+"""The report's section on how good the methods are: tables with intervals, and what each gene can and does reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pixnet.evaluation.report import curves
+from pixnet.evaluation.report.canvas import data_uri
+from pixnet.evaluation.report.evaluated import Evaluated
+from pixnet.evaluation.report.parts import (
+    DASH,
+    Picture,
+    Section,
+    Table,
+    duration,
+    interval,
+    memory,
+    number,
+    percent,
+)
+
+Cell = Callable[[dict[str, Any]], str]
+
+
+def scores_section(done: Evaluated) -> Section:
+    """Give all scores: over everything, then by fold, seed and sample."""
+    tables = [_correlations(done), _errors(done), *_paired(done), *_by_fold(done), *_by_seed(done), *_by_sample(done)]
+    per_gene = {name: done.correlations(name) for name in done.guessing}
+    noise = np.asarray(done.table.var["noise_estimate"], np.float64)
+    pictures = [
+        Picture(data_uri(curves.draw_genes(per_gene, noise)), "Correlation of each gene, sorted."),
+        Picture(
+            data_uri(curves.draw_against_noise(per_gene, noise)),
+            "Each gene's correlation over its noise estimate. On the dashed line a prediction explains all that these "
+            "noisy counts let it.",
+        ),
+    ]
+    return Section("How good it is", tables=tables, pictures=pictures)
+
+
+def _correlations(done: Evaluated) -> Table:
+    methods = done.results["methods"]
+    columns: dict[str, Cell] = {
+        "PCC@M": lambda one: number(one["pcc_m"]),
+        "95 % over blocks": lambda one: interval(one.get("interval_blocks")),
+    }
+    if any(one.get("interval_donors") for one in methods.values()):
+        columns["95 % over donors"] = lambda one: interval(one.get("interval_donors"))
+    if any(len(one.get("seeds", [])) > 1 for one in methods.values()):
+        columns["sd over seeds"] = lambda one: number(one["sd_over_seeds"]["pcc_m"])
+    columns |= {
+        "PCC@S": lambda one: number(one["pcc_s"]),
+        "PCC@F": lambda one: number(one["pcc_f"]),
+        "share of the noise estimate": lambda one: percent(one.get("noise_share")),
+    }
+    rows = [[name, *(cell(one) for cell in columns.values())] for name, one in methods.items()]
+    estimate = done.results["noise_estimate"]
+    between = [DASH] * (len(columns) - 4)
+    attainable = [number(estimate["pcc_m"]), *between, number(estimate["pcc_s"]), number(estimate["pcc_f"])]
+    rows.append(["noise estimate", *attainable, "100 %"])
+    note = (
+        "PCC@M, PCC@S and PCC@F: mean, median and first quartile over genes of the Pearson correlation over regions, "
+        "averaged over folds and seeds. 95 %: interval of PCC@M when spatial blocks of regions"
+        + (", or donors and then their blocks," if "95 % over donors" in columns else "")
+        + " are redrawn. Noise estimate: the correlation that a perfect prediction would have with these noisy "
+        "counts, estimated by splitting them; it is no bound."
+    )
+    constant = max(int(one["n_constant_observed"]) for one in methods.values())
+    if constant:
+        note += f" {constant} genes that do not vary in a fold have no correlation there and are in no average of it."
+    return Table(["method", *columns], rows, note, done.methods.index(done.main))
+
+
+def _errors(done: Evaluated) -> Table:
+    columns: dict[str, Cell] = {
+        "50 most variable": lambda one: number(one.get("pcc_m_variable")),
+        "Spearman": lambda one: number(one.get("spearman_m")),
+        "all regions": lambda one: number(one.get("unfiltered", {}).get("pcc_m")),
+        "MSE": lambda one: number(one["mse"]),
+        "MAE": lambda one: number(one["mae"]),
+        "Moran's I of the error": lambda one: number(one.get("moran_residual")),
+        "time": lambda one: duration(one.get("seconds")),
+        "peak memory": lambda one: memory(one.get("peak_rss_mb")),
+    }
+    rows = [[name, *(cell(one) for cell in columns.values())] for name, one in done.results["methods"].items()]
+    note = (
+        "50 most variable: PCC@M of the genes that vary most in the training samples. Spearman: mean rank correlation. "
+        "All regions: PCC@M with those of few counts included. MSE and MAE: over all values. Moran's I of the error: 0 "
+        "where neighbouring regions are wrong independently, 1 where they are wrong alike. Time: of one training and "
+        "prediction."
+    )
+    return Table(["method", *columns], rows, note, done.methods.index(done.main))
+
+
+def _paired(done: Evaluated) -> list[Table]:
+    paired = done.results.get("paired")
+    if not paired:
+        return []
+    many = any(test["p_wilcoxon"] is not None for test in paired["against"].values())
+    rows = []
+    for name, test in paired["against"].items():
+        ratio = number(test["ratio"], 2)
+        cells = [name, ratio, number(test["difference"]), interval(test["interval"]), _p(test["p_bootstrap"])]
+        cells.append(f"{test['folds_better']} of {test['folds']}")
+        rows.append(cells + ([_p(test["p_sign"]), _p(test["p_wilcoxon"])] if many else []))
+    columns = [f"{paired['method']} against", "ratio", "difference", "95 %", "p", "folds better"]
+    note = (
+        "Ratio and difference of PCC@M. Interval and p (two-sided): over redrawn spatial blocks, both methods on the "
+        "same draws."
+    )
+    if many:
+        columns += ["p, signs of folds", "p, Wilcoxon over folds"]
+    return [Table(columns, rows, note)]
+
+
+def _p(value: Any) -> str:
+    return "< 0.002" if isinstance(value, float) and value < 0.002 else number(value)
+
+
+def _by_fold(done: Evaluated) -> list[Table]:
+    if len(done.folds) < 2:
+        return []
+    rows = []
+    for fold in done.folds:
+        scores = [number(fold["methods"][name]["pcc_m"]) for name in done.methods]
+        rows.append([fold["name"], str(fold["n_regions"]), *scores, number(fold["noise_estimate"]["pcc_m"])])
+    return [Table(["fold", "regions", *done.methods, "noise estimate"], rows, title="PCC@M by fold")]
+
+
+def _by_seed(done: Evaluated) -> list[Table]:
+    methods = {name: one for name, one in done.results["methods"].items() if len(one.get("seeds", [])) > 1}
+    if not methods:
+        return []
+    seeds = [str(seed) for seed in next(iter(methods.values()))["seeds"]]
+    rows = [[seed, *(number(one["per_seed"][seed]["pcc_m"]) for one in methods.values())] for seed in seeds]
+    rows.append(["mean", *(number(one["pcc_m"]) for one in methods.values())])
+    rows.append(["sd", *(number(one["sd_over_seeds"]["pcc_m"]) for one in methods.values())])
+    note = "Methods that are not random have one seed." if len(methods) < len(done.methods) else ""
+    return [Table(["seed", *methods], rows, note, title="PCC@M by seed")]
+
+
+def _by_sample(done: Evaluated) -> list[Table]:
+    """Give PCC@M of each held-out sample, unless each is a fold of its own."""
+    if len(done.ids) < 2 or [[name] for name in done.ids] == [fold["test"] for fold in done.folds]:
+        return []
+    rows = []
+    for sample in done.ids:
+        found = (done.results["methods"][name]["per_sample"].get(sample, {}) for name in done.methods)
+        rows.append([sample, *(number(one.get("pcc_m", math.nan)) for one in found)])
+    blocks = any(fold.get("blocks") for fold in done.protocol.get("folds", []))
+    note = "Mean over the blocks of the sample." if blocks else ""
+    return [Table(["sample", *done.methods], rows, note, title="PCC@M by held-out sample")]
