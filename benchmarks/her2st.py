@@ -1,4 +1,4 @@
-"""The tables of Her2ST from an evaluation that is done: `python -m benchmarks.her2st PROTOCOL --cells DIR --out DIR`."""
+"""The tables of Her2ST, of an evaluation that is done: `python -m benchmarks.her2st PROTOCOL --cells DIR --out DIR`."""
 
 from __future__ import annotations
 

@@ -50,6 +50,7 @@ def test_every_method_is_scored_on_both_sides_at_all_sizes(results: dict[str, An
         for method in row["methods"].values():
             assert -1 <= method["pcc_m"] <= 1
     assert len(results["genes"]) == 6
+    assert results["cells"]["colour-ridge"][0]["chosen"]["penalty"] > 0
     assert {name: len(found) for name, found in results["cells"].items()} == {
         "pixnet": 2, "colour-ridge": 1, "mean": 1, "pixnet:mean-head": 2, "ceiling": 1
     }  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,3 +41,10 @@ def ask_baseline(baseline: Baseline, slide: Slide, sets: Mapping[str, Regions]) 
     if of_regions is not None:
         return {f"{name}|log": of_regions(slide, regions) for name, regions in sets.items()}
     return {f"{name}|log": baseline.predict(slide, points) for name, points in asked_points(sets).items()}
+
+
+def choices(baseline: Baseline) -> dict[str, Any]:
+    """Give the numbers and words that a fitted baseline tells of itself, such as a penalty that it chose."""
+    facts = {name: value for name, value in vars(baseline).items() if not name.startswith("_")}
+    plain = {name: value for name, value in facts.items() if isinstance(value, bool | int | float | str)}
+    return {name: value for name, value in plain.items() if not isinstance(value, float) or math.isfinite(value)}

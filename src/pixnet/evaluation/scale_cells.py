@@ -14,7 +14,7 @@ from pixnet.evaluation.cells import Arrays, Cell, Cells, Stored
 from pixnet.evaluation.fingerprints import code_hash, environment
 from pixnet.evaluation.methods import BASELINES, check_methods, method_code, method_settings, seeds_of
 from pixnet.evaluation.pixnet_method import Progress, fit_pixnet
-from pixnet.evaluation.scale_baselines import ask_baseline
+from pixnet.evaluation.scale_baselines import ask_baseline, choices
 from pixnet.evaluation.scale_field import ask_field
 from pixnet.evaluation.scale_scores import CEILING, AskedSlide, scale_scores
 from pixnet.evaluation.scale_targets import REDRAWS, Targets, target_arrays
@@ -227,7 +227,7 @@ class _Run:
             tell("predict", number, len(self.asked), slide_name(tissue))
             found = ask_baseline(baseline, tissue.slide, sets)
             arrays |= {f"{slide_name(tissue)}|{key}": table for key, table in found.items()}
-        return arrays, {}
+        return arrays, choices(baseline)
 
     def _compute_pixnet(
         self, config: Config, seed: int, genes: tuple[str, ...], work: Path, tell: Progress
