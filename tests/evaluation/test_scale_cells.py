@@ -12,7 +12,8 @@ import pytest
 from pixnet.config import Config
 from pixnet.errors import DataError
 from pixnet.evaluation import scale_cells
-from pixnet.evaluation.scale_cells import run_scales
+from pixnet.evaluation.scale_cells import SIDES, run_scales
+from pixnet.evaluation.scale_curves import curves_of
 from pixnet.evaluation.scale_tables import headline, scales_page, write_scales
 from pixnet.evaluation.scales import ScaleSettings
 
@@ -98,9 +99,19 @@ def test_tables_tell_scores_ratios_and_shares(tmp_path: Path, results: dict[str,
     ]
     for part in parts:
         assert part in text
+    pictures = {path.name for path in tmp_path.glob("*.png")}
+    sides, kinds = ("training-slides", "other-donors"), ("counts", "log")
+    assert pictures == {f"breast-100um-{side}-{kind}.png" for side in sides for kind in kinds}
     stored = json.loads((tmp_path / "breast-100um.json").read_text())
     assert stored["settings"]["frozen_digest"]
     assert "breast-100um, other donors: 2-µm square" in headline(results)
+
+
+def test_curves_are_of_what_matters(results: dict[str, Any]) -> None:
+    rows = [row for row in results["scores"] if (row["side"], row["target"], row["kind"]) == (SIDES[0], "truth", "log")]
+    lines = curves_of(rows)
+    assert list(lines) == ["pixnet", "pixnet:mean-head", "best crop method", "ceiling"]
+    assert lines["best crop method"] == [row["methods"]["colour-ridge"]["pcc_m"] for row in rows]
 
 
 def test_unknown_methods_and_no_seeds_are_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pixnet.evaluation.results import finite
+from pixnet.evaluation.scale_curves import draw_scales
 from pixnet.evaluation.scale_scores import CEILING, is_crop_method
 
 _TARGETS = {"truth": "noise-free truth", "measured": "counts"}
@@ -16,12 +17,13 @@ _MAIN = "pixnet"
 
 
 def write_scales(results: dict[str, Any], folder: Path) -> Path:
-    """Write `NAME.json` and `NAME.md`, and give the latter."""
+    """Write `NAME.json`, `NAME.md` and pictures beside them, and give the page."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(finite(results), indent=1, allow_nan=False)
     (folder / f"{results['name']}.json").write_text(text + "\n", encoding="utf-8")
     page = folder / f"{results['name']}.md"
     page.write_text(scales_page(results), encoding="utf-8")
+    draw_scales(results, folder)
     return page
 
 
