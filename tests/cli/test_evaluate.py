@@ -203,7 +203,7 @@ def test_many_folds_are_kept_in_cells_and_told(data, run, tmp_path):
     again = run(*arguments, "--overwrite")
     assert again.status == 0, again.err
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").rglob("cell.json")} == kept
-    assert "3 folds (A, B, C), 1 seeds; mean over both" in again.out
+    assert "3 folds (A, B, C), 1 seed; mean over both" in again.out
 
 
 def test_a_protocol_whose_inputs_changed_names_hash_and_sample(copied, run, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from tests.evaluation.made import GENES, config, make_sample, with_counts
 
 from pixnet.errors import DataError, PixNetWarning
-from pixnet.evaluation import protocol as module
+from pixnet.evaluation import split as module
 from pixnet.evaluation.folds import hold_out, make_folds
 from pixnet.evaluation.protocol import Protocol, side_hashes
 from pixnet.expression import normalise
@@ -154,19 +154,6 @@ def test_a_cell_depends_on_all_but_the_counts_of_the_test(samples):
     changed = keys([with_counts(samples[0], one_more), *samples[1:]], blocks=True)
     # The region whose count changed is in one block's test, and in the training of the other.
     assert sum(changed[name] == key for name, key in blocks.items()) == 2
-
-
-def test_what_was_done_is_told(samples):
-    record = freeze(samples).record(samples)
-    assert "no donor is on both sides of a fold" in record["donor_note"]
-    assert len(record["folds"]) == 3
-    assert "train" not in record
-    one = Protocol.freeze(samples, hold_out(samples, ["C"]), ["mean"], config())
-    record = one.record(samples)
-    assert (record["train"], record["test"]) == (["A", "B"], ["C"])
-    blocks = freeze(samples, "blocks:2:10").record(samples)
-    assert blocks["donors_on_both_sides"] == ["p", "q", "r"]
-    json.dumps(record)
 
 
 def test_what_cannot_be_frozen(samples):

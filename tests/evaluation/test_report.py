@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.evaluation.made import config, fold_of, held_out, make_sample
 
 from pixnet.config import Config
 from pixnet.errors import DataError
-from pixnet.evaluation.harness import evaluate
+from pixnet.evaluation.folds import make_folds
+from pixnet.evaluation.harness import evaluate, run
+from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.report import Section, Table, number, richest_window, shrink, write_report
 from pixnet.evaluation.report.canvas import Backdrop, Marks
+from pixnet.evaluation.results import summarise
 from pixnet.sample import Sample
 from pixnet.slide import Slide
 from pixnet.virtual import VirtualTissue, spots
@@ -28,7 +32,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Samp
         VirtualTissue.generate("breast", seed, donor, 400.0, 300.0).measure(spots(400.0, 300.0, 100.0, 100.0), 0)
         for seed, donor in ((1, 5), (2, 6))
     ]
-    config = Config.of(
+    settings = Config.of(
         {
             "training": {"steps": 4, "tiles": 2, "views": 1, "min_counts": 10, "evaluate_every": 2},
             "genes": {"number": 6},
@@ -36,7 +40,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Samp
         }
     )
     out = tmp_path_factory.mktemp("evaluation") / "out"
-    evaluate(samples, [samples[1].id], out, config=config)
+    evaluate(samples, [samples[1].id], out, config=settings)
     return out, samples[1:]
 
 
@@ -85,6 +89,60 @@ def test_report_warns_when_a_donor_is_on_both_sides(evaluated: tuple[Path, list[
     assert '<p class="warning">Donor P7 is on both sides.</p>' in html
     assert "Observed and predicted" in html
     assert len(IMAGE.findall(html)) == 5
+
+
+def test_many_folds_are_told_one_by_one(tmp_path: Path) -> None:
+    samples = [make_sample(name, name.lower()) for name in "ABCDE"]
+    frozen = Protocol.freeze(samples, make_folds(samples, "loso"), ["mean"], config(), split="loso")
+    outcome = run(frozen, samples, tmp_path)
+    html = write_report(tmp_path, samples).read_text(encoding="utf-8")
+    assert "<h1>Mean on 5 samples</h1>" in html
+    assert "each section held out in turn; 5 folds, seed 0" in html
+    assert "Also held out, but not drawn here: E; predictions.h5ad holds" in html
+    for fold in outcome.results["folds"]:
+        row = re.search(rf'<td class="words">{fold["name"]}</td><td>20</td><td>(.*?)</td>', html)
+        assert row
+        assert row[1].startswith(number(fold["methods"]["mean"]["pcc_m"]))
+    folded = html[html.index("<details>") : html.index("</details>")]
+    for sample in samples:
+        facts = outcome.results["protocol"]["data"][sample.id]
+        for kind in ("slide_sha256", "counts_sha256", "positions_sha256"):
+            assert facts[kind] in folded
+            assert f'<td class="words">{facts[kind][:16]}</td>' in folded
+    for cell in outcome.results["protocol"]["cells"]["mean"]:
+        assert cell["key"][:16] in folded
+    assert outcome.results["protocol"]["methods"]["mean"]["code_sha256"] in folded
+    assert folded.count("&#34;seed&#34;: 0") == 2  # the protocol's, and the configuration's
+
+
+def test_seeds_and_samples_have_tables_of_their_own(tmp_path: Path) -> None:
+    held = held_out("AB")
+    rng = np.random.default_rng(0)
+    tables = {seed: held.observed + rng.normal(size=held.observed.shape) for seed in (4, 9)}
+    outcome = summarise([fold_of(held, {"net": tables, "flat": np.zeros_like(held.observed)})], {}, 0)
+    outcome.write(tmp_path)
+    html = write_report(tmp_path).read_text(encoding="utf-8")
+    net = outcome.results["methods"]["net"]
+    seeds = html[html.index("PCC@M by seed") : html.index("PCC@M by held-out sample")]
+    for seed in ("4", "9"):
+        assert f'<td class="words">{seed}</td><td>{number(net["per_seed"][seed]["pcc_m"])} (' in seeds
+    assert f'<td class="words">sd</td><td>{number(net["sd_over_seeds"]["pcc_m"])}</td>' in seeds
+    samples = html[html.index("PCC@M by held-out sample") :]
+    for name, scores in net["per_sample"].items():
+        assert f'<td class="words">{name}</td><td>{number(scores["pcc_m"])}</td><td>0.000</td>' in samples
+
+
+def test_a_gene_that_does_not_vary_is_told_of(tmp_path: Path) -> None:
+    held = held_out("A")
+    held.observed[:, 1] = 1.0
+    noisy = held.observed + np.random.default_rng(0).normal(size=held.observed.shape)
+    summarise([fold_of(held, {"net": noisy})], {}, 0).write(tmp_path)
+    html = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "Genes that do not vary in a fold (1) have no correlation there" in html
+    held.observed[:] = 1.0
+    summarise([fold_of(held, {"net": noisy})], {}, 0).write(tmp_path)
+    html = write_report(tmp_path).read_text(encoding="utf-8")
+    assert '<td class="words">net</td><td>\N{EN DASH}</td>' in html
 
 
 def test_report_of_a_folder_without_evaluation_says_what_is_missing(tmp_path: Path) -> None:

@@ -83,6 +83,12 @@ def test_scores_are_averaged_over_folds_and_seeds():
     low, high = good["interval_blocks"]
     assert low < good["pcc_m"] < high
     assert [fold["name"] for fold in results["folds"]] == ["A", "B", "C"]
+    parts = [fold["methods"]["good"] for fold in results["folds"]] + list(good["per_seed"].values())
+    assert len(parts) == 5
+    for one in parts:
+        low, high = one["interval_blocks"]
+        assert low < one["pcc_m"] < high
+    assert "interval_blocks" not in poor["per_seed"]["0"]
     assert np.mean([fold["methods"]["good"]["pcc_m"] for fold in results["folds"]]) == pytest.approx(good["pcc_m"])
 
 

@@ -69,7 +69,8 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
         done = f"Trained on {', '.join(protocol['train'])}; scored on {', '.join(protocol['test'])}"
     else:
         listed = f" ({', '.join(folds)})" if len(folds) <= _FEW else ""
-        done = f"{len(folds)} folds{listed}, {len(protocol['seeds'])} seeds; mean over both"
+        seeds = "1 seed" if len(protocol["seeds"]) == 1 else f"{len(protocol['seeds'])} seeds"
+        done = f"{len(folds)} folds{listed}, {seeds}; mean over both"
     genes = one["n_genes"] if isinstance(one["n_genes"], int) else f"{one['n_genes']:.0f}"
     notes = [
         f"{done}: {one['n_regions']} regions, {genes} genes. {results['excluded_regions']} regions are left out "
@@ -78,8 +79,8 @@ def _notes(results: Mapping[str, Any]) -> list[str]:
     if one["n_constant_observed"]:
         where = " in all folds together" if len(folds) > 1 else ""
         notes.append(
-            f"{one['n_constant_observed']} genes{where} do not vary where they were measured: they have no correlation "
-            "(empty in the table by gene) and are in no average of it."
+            f"Genes that do not vary where they were measured: {one['n_constant_observed']}{where}. They have no "
+            "correlation (empty in per_gene.csv) and are in no average of it."
         )
     return notes
 

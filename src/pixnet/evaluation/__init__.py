@@ -1,3 +1,3 @@
-"""Evaluation: metrics, baselines, protocol, report, demo."""
+"""Evaluation: protocols and their cells, methods, scores, report, demo."""
 
 from __future__ import annotations

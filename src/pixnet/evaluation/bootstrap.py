@@ -20,6 +20,9 @@ from pixnet.evaluation.blocks import block_of
 
 Floats = NDArray[np.float64]
 
+SUMMARIES = ("pcc_f", "pcc_s", "pcc_m")
+"""Scores that are redrawn: first quartile, median and mean over genes of the correlation."""
+
 RESAMPLES = 1000
 FEWEST_BLOCKS, MOST_BLOCKS = 8, 64
 _FEWEST_DONORS = 3
@@ -60,8 +63,8 @@ def number_of_blocks(regions: int) -> int:
 
 def redrawn_scores(
     folds: Sequence[Scored], over_donors: bool = False, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, Floats]:
-    """Give PCC@M in redrawn data: the mean over folds and seeds of the mean correlation over genes.
+) -> dict[str, dict[str, Floats]]:
+    """Give PCC@F, PCC@S and PCC@M in redrawn data, means over folds and seeds.
 
     Parameters
     ----------
@@ -77,7 +80,7 @@ def redrawn_scores(
     Returns
     -------
     dict
-        By method, (resamples,); NaN where no gene varied in a fold.
+        By method, then `SUMMARIES` by name, (resamples,); NaN where no gene varied in a fold.
     """
     rng = np.random.default_rng(seed)
     sums = [_FoldSums.of(fold) for fold in folds]
@@ -89,7 +92,7 @@ def redrawn_scores(
         if over_donors:
             drawn = rng.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=count).astype(np.float64)
         times = dict(zip(names, drawn.T, strict=True))
-        total, weights = {method: np.zeros(count) for method in chosen}, np.zeros(count)
+        total, weights = {method: np.zeros((len(SUMMARIES), count)) for method in chosen}, np.zeros(count)
         for fold in sums:
             draw, weight = fold.draw(rng, times, count)
             weights += weight
@@ -98,7 +101,8 @@ def redrawn_scores(
                 total[method][(weight > 0) & np.isnan(score)] = np.nan
         for method, part in chosen.items():
             part.append(total[method] / weights)
-    return {method: np.concatenate(part) for method, part in chosen.items()}
+    redrawn = {method: np.concatenate(part, axis=1) for method, part in chosen.items()}
+    return {method: dict(zip(SUMMARIES, table, strict=True)) for method, table in redrawn.items()}
 
 
 def interval(scores: Floats) -> tuple[float, float]:
@@ -110,7 +114,9 @@ def interval(scores: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def intervals(folds: Sequence[Scored], seed: int = 0) -> tuple[dict[str, Floats], dict[str, Floats] | None]:
+def intervals(
+    folds: Sequence[Scored], seed: int = 0
+) -> tuple[dict[str, dict[str, Floats]], dict[str, dict[str, Floats]] | None]:
     """Give the scores redrawn over blocks, and over donors where there are three or more."""
     donors = {donor for fold in folds for donor in fold.donors}
     known = None not in donors and len(donors) >= _FEWEST_DONORS
@@ -205,7 +211,7 @@ class _FoldSums:
         return drawn, weight
 
     def scores(self, draw: Floats) -> dict[str, Floats]:
-        """Give each method's mean correlation over genes for each draw, averaged over seeds."""
+        """Give each method's `SUMMARIES` for each draw, (3, draws), averaged over seeds."""
         size = np.maximum(draw @ self.count, 1.0)[:, None]
         mean, squares = (draw @ part / size for part in self.truth)
         variance = squares - mean**2
@@ -219,11 +225,24 @@ class _FoldSums:
                 norm = np.sqrt(np.maximum(variance * variance_p, 0.0))
                 both = varies & (variance_p > floor) & (norm > 0)
                 r = np.divide(products - mean * mean_p, norm, out=np.zeros_like(norm), where=both)
-                genes = varies.sum(axis=1)
-                mean_r = (r * varies).sum(axis=1) / np.maximum(genes, 1)
-                parts.append(np.where(genes > 0, mean_r, np.nan))
+                parts.append(_summaries(r, varies))
             result[method] = np.mean(parts, axis=0)
         return result
+
+
+def _summaries(r: Floats, varies: NDArray[np.bool_]) -> Floats:
+    """Give first quartile, median and mean of each row over the genes that vary, (3, draws)."""
+    genes = varies.sum(axis=1)
+    last = np.maximum(genes - 1, 0)
+    ordered = np.sort(np.where(varies, r, np.inf), axis=1)  # those that do not vary come last
+    rows, result = np.arange(len(r)), np.empty((3, len(r)))
+    for place, share in enumerate((0.25, 0.5)):
+        below = np.floor(share * last).astype(np.int64)
+        low, high = ordered[rows, below], ordered[rows, np.minimum(below + 1, last)]
+        with np.errstate(invalid="ignore"):
+            result[place] = low + (share * last - below) * (high - low)
+    result[2] = np.where(varies, r, 0.0).sum(axis=1) / np.maximum(genes, 1)
+    return np.where(genes > 0, result, np.nan)
 
 
 def _centred(table: NDArray[np.floating]) -> Floats:

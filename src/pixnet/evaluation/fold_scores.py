@@ -102,11 +102,13 @@ class FoldScores:
         varies = np.ptp(held.observed[kept], axis=0) > 0
         return cls(source, kept, int((~finite).sum()), noise, _quartiles(noise.per_gene[varies]), methods)
 
-    def scored(self) -> Scored:
-        """Give what can be redrawn for intervals."""
+    def scored(self, seed: int | None = None) -> Scored:
+        """Give what can be redrawn for intervals: all seeds, or one seed of the methods that have it."""
         held, kept = self.source.held, self.kept
         predicted = {
-            name: [one.values[kept] for one in of_seed.values()] for name, of_seed in self.source.predictions.items()
+            name: [one.values[kept] for number, one in of_seed.items() if seed in (None, number)]
+            for name, of_seed in self.source.predictions.items()
+            if seed is None or seed in of_seed
         }
         donors = [sample.donor for sample in held.samples]
         return Scored(held.observed[kept], predicted, held.centers_um[kept], held.owner[kept], donors)

@@ -24,6 +24,7 @@ from pixnet.evaluation.methods import run_method, seeds_of
 from pixnet.evaluation.out_folder import replacing
 from pixnet.evaluation.pixnet_method import Progress
 from pixnet.evaluation.protocol import Protocol, side_hashes
+from pixnet.evaluation.record import record_of
 from pixnet.evaluation.results import Outcome, summarise
 from pixnet.evaluation.split import Split
 from pixnet.genes import join_genes
@@ -141,7 +142,7 @@ def run(
     splits = [fold.split(samples) for fold in protocol.folds]
     held = [_held_out(protocol, fold, split) for fold, split in zip(protocol.folds, splits, strict=True)]
     others = {name: [table.values_for(one) for one in held] for name, table in imports.items()}
-    record = protocol.record(samples)
+    record = record_of(protocol, samples)
     if record["donors_on_both_sides"]:
         warnings.warn(record["donor_note"], PixNetWarning, stacklevel=2)
     one_each = len(protocol.folds) == len(protocol.seeds) == 1

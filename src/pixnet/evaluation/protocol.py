@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import pixnet
@@ -18,13 +17,9 @@ from pixnet.evaluation.cells import Cell
 from pixnet.evaluation.fingerprints import environment, sample_hashes
 from pixnet.evaluation.folds import Fold
 from pixnet.evaluation.methods import check_methods, method_code, method_settings
-from pixnet.evaluation.split import Split, common_panel, donor_words, samples_by_id
-from pixnet.expression import enough_counts, normalise
-from pixnet.panel import GenePanel, panel_counts
+from pixnet.evaluation.split import Split, common_panel, most_variable, samples_by_id
+from pixnet.expression import enough_counts
 from pixnet.sample import Sample
-
-VARIABLE = 50
-"""How many of the most variable genes have a score of their own, as in HEST-bench."""
 
 _HASHES = {"slide_sha256": "slide", "counts_sha256": "counts", "positions_sha256": "positions"}
 
@@ -256,37 +251,6 @@ class Protocol(_Frozen):
         }
         return Cell(method, fold.name, seed, depends_on)
 
-    def record(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """Say what was done, so that it can be judged and done again."""
-        splits = [fold.split(samples) for fold in self.folds]
-        shared = sorted({donor for split in splits for donor in split.shared_donors})
-        one = len(self.folds) == 1
-        union = list(dict.fromkeys(gene for fold in self.folds for gene in fold.genes))
-        sides = {"train": list(self.folds[0].train), "test": list(self.folds[0].test)} if one else {}
-        return {
-            "pixnet_version": pixnet.__version__,
-            "split": self.split,
-            "manifests": list(self.manifests),
-            **sides,
-            "folds": [fold.model_dump(mode="json", exclude_none=True) for fold in self.folds],
-            "donors": {name: facts.donor for name, facts in self.samples.items()},
-            "donors_on_both_sides": shared,
-            "donor_note": donor_words(splits[0]) if one else _all_donor_words(shared, splits),
-            "gene_rule": self.gene_rule,
-            "genes": union,
-            "min_counts": self.min_counts,
-            "seed": self.seeds[0],
-            "seeds": list(self.seeds),
-            "methods": {name: facts.model_dump(mode="json") for name, facts in self.methods.items()},
-            "values": "log1p of counts per 10,000 over all genes",
-            "noise_note": "noise_share is the mean correlation over the mean noise estimate, same genes and regions; "
-            "the estimate assumes Poisson noise and is no bound",
-            "memory_note": "peak_rss_mb is the most memory that the whole process held while the method ran",
-            "data": {name: facts.model_dump(mode="json", exclude={"donor"}) for name, facts in self.samples.items()},
-            "environment": environment(),
-            "config": self.config.model_dump(mode="json"),
-        }
-
 
 def side_hashes(samples: Sequence[Sample], splits: Sequence[Split]) -> list[dict[str, dict[str, str]]]:
     """Hash, for each split, the part of each sample that is on either side, as `Protocol.cell` takes it."""
@@ -311,21 +275,8 @@ def _with_genes(fold: Fold, split: Split, config: Config) -> Fold:
             f"{config.training.min_counts} counts or more; at least 2 are needed. Lower --min-counts."
         )
     return fold.model_copy(
-        update={"genes": panel.names, "variable": _most_variable(split, panel, config.training.min_counts)}
+        update={"genes": panel.names, "variable": most_variable(split, panel, config.training.min_counts)}
     )
-
-
-def _most_variable(split: Split, panel: GenePanel, min_counts: int) -> tuple[str, ...]:
-    """Name the panel's genes whose log-normalised values vary most over the training regions, at most 50 of them."""
-    parts = []
-    for sample in split.train:
-        if set(panel.names) <= set(sample.genes):
-            enough = enough_counts(sample, min_counts)
-            parts.append(normalise(panel_counts(sample, panel)[enough], sample.depth[enough]))
-    if not parts or not sum(map(len, parts)):
-        return ()
-    variance = np.concatenate(parts).var(axis=0, dtype=np.float64)
-    return tuple(panel.names[gene] for gene in np.argsort(-variance, kind="stable")[:VARIABLE])
 
 
 def _facts(sample: Sample) -> SampleFacts:
@@ -337,11 +288,3 @@ def _facts(sample: Sample) -> SampleFacts:
         mpp_source=sample.slide.mpp_source,
         **sample_hashes(sample),
     )
-
-
-def _all_donor_words(shared: list[str], splits: Sequence[Split]) -> str:
-    if shared:
-        return f"donor {', '.join(shared)} is on both sides of a fold, so the scores say nothing about new donors."
-    if any(sample.donor is None for sample in (*splits[0].train, *splits[0].test)):
-        return "the donors of some samples are not known, so the scores may say nothing about new donors."
-    return "no donor is on both sides of a fold."

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pixnet.evaluation.bootstrap import interval, intervals, paired_test
+from pixnet.evaluation.bootstrap import interval, intervals, paired_test, redrawn_scores
 from pixnet.evaluation.fold_scores import SUMMARIES, FoldScores
 from pixnet.evaluation.held_out import Floats, FoldPredictions
 from pixnet.evaluation.metrics import Score, bootstrap_interval
@@ -68,16 +68,22 @@ def summarise(folds: Sequence[FoldPredictions], protocol: dict[str, Any], seed: 
     methods = {}
     for name in names:
         methods[name] = _method(name, scored, attainable["pcc_m"], seed)
-        methods[name]["interval_blocks"] = list(interval(over_blocks[name]))
-        methods[name]["interval_donors"] = None if over_donors is None else list(interval(over_donors[name]))
+        methods[name]["interval_blocks"] = list(interval(over_blocks[name]["pcc_m"]))
+        methods[name]["interval_donors"] = None if over_donors is None else list(interval(over_donors[name]["pcc_m"]))
+        methods[name]["intervals"] = {
+            kind: {key: list(interval(scores)) for key, scores in redrawn[name].items()}
+            for kind, redrawn in (("blocks", over_blocks), ("donors", over_donors))
+            if redrawn is not None
+        }
+    _put_seed_intervals(methods, scored, seed)
     excluded = sum(int((~fold.kept).sum()) for fold in scored)
     results = {
         "protocol": {**protocol, "regions_without_prediction": sum(fold.without for fold in scored)},
         "methods": methods,
         "noise_estimate": {**attainable, "genes_without_signal": sum(fold.noise.negative for fold in scored)},
-        "paired": _paired(scored, methods, over_blocks),
+        "paired": _paired(scored, methods, {name: redrawn["pcc_m"] for name, redrawn in over_blocks.items()}),
         "excluded_regions": excluded,
-        "folds": [_fold(fold) for fold in scored],
+        "folds": [_fold(fold, over_blocks if len(scored) == 1 else None, seed) for fold in scored],
         "per_gene": PER_GENE,
     }
     return Outcome(scored, results)
@@ -137,7 +143,17 @@ def _by_seed(folds: list[FoldScores], name: str, key: str) -> Floats:
     return np.array([[fold.methods[name][number].summary[key] for fold in folds] for number in seeds])
 
 
-def _fold(fold: FoldScores) -> dict[str, Any]:
+def _put_seed_intervals(methods: dict[str, dict[str, Any]], folds: list[FoldScores], seed: int) -> None:
+    """Add to the scores of each seed the interval over blocks, where a method has several."""
+    for number in {number for one in methods.values() if len(one["seeds"]) > 1 for number in one["seeds"]}:
+        redrawn = redrawn_scores([fold.scored(number) for fold in folds], seed=seed)
+        for name, scores in redrawn.items():
+            if len(methods[name]["seeds"]) > 1:
+                methods[name]["per_seed"][str(number)]["interval_blocks"] = list(interval(scores["pcc_m"]))
+
+
+def _fold(fold: FoldScores, redrawn: dict[str, dict[str, Floats]] | None, seed: int) -> dict[str, Any]:
+    redrawn = redrawn or redrawn_scores([fold.scored()], seed=seed)
     return {
         "name": fold.source.fold.name,
         "test": list(fold.source.fold.test),
@@ -145,7 +161,13 @@ def _fold(fold: FoldScores) -> dict[str, Any]:
         "excluded_regions": int((~fold.kept).sum()),
         "n_variable": len(fold.source.fold.variable),
         "noise_estimate": fold.attainable,
-        "methods": {name: {key: fold.mean(name, key) for key in SUMMARIES} for name in fold.methods},
+        "methods": {
+            name: {
+                **{key: fold.mean(name, key) for key in SUMMARIES},
+                "interval_blocks": list(interval(redrawn[name]["pcc_m"])),
+            }
+            for name in fold.methods
+        },
     }
 
 

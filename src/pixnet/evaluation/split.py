@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from pixnet.config import GenesConfig
 from pixnet.errors import DataError
-from pixnet.panel import GenePanel, choose_panel
+from pixnet.expression import enough_counts, normalise
+from pixnet.panel import GenePanel, choose_panel, panel_counts
 from pixnet.readers.manifest import manifest_entries
 from pixnet.readers.platforms import Entry
 from pixnet.sample import Sample
+
+VARIABLE = 50
+"""How many of the most variable genes have a score of their own, as in HEST-bench."""
 
 
 @dataclass(frozen=True)
@@ -134,14 +140,31 @@ def common_panel(split: Split, genes: GenesConfig, min_counts: int) -> GenePanel
         asked += genes.number - len(names)
 
 
+def most_variable(split: Split, panel: GenePanel, min_counts: int) -> tuple[str, ...]:
+    """Name the panel's genes whose log-normalised values vary most over the training regions, at most 50 of them."""
+    parts = []
+    for sample in split.train:
+        if set(panel.names) <= set(sample.genes):
+            enough = enough_counts(sample, min_counts)
+            parts.append(normalise(panel_counts(sample, panel)[enough], sample.depth[enough]))
+    if not parts or not sum(map(len, parts)):
+        return ()
+    variance = np.concatenate(parts).var(axis=0, dtype=np.float64)
+    return tuple(panel.names[gene] for gene in np.argsort(-variance, kind="stable")[:VARIABLE])
+
+
+def named_donors(donors: Sequence[str]) -> str:
+    """Begin a sentence on one or several donors."""
+    return f"donor {donors[0]} is" if len(donors) == 1 else f"donors {', '.join(donors)} are"
+
+
 def donor_words(split: Split) -> str:
     """Say, in a sentence, whether donors are on both sides."""
     shared = split.shared_donors
     sides = f"training {', '.join(s.id for s in split.train)}; test {', '.join(s.id for s in split.test)}"
     if shared:
         return (
-            f"donor {', '.join(shared)} is on both sides of the split ({sides}), so the scores say nothing about new "
-            "donors."
+            f"{named_donors(shared)} on both sides of the split ({sides}), so the scores say nothing about new donors."
         )
     if any(sample.donor is None for sample in (*split.train, *split.test)):
         return f"the donors of some samples are not known ({sides}), so the scores may say nothing about new donors."

@@ -42,7 +42,7 @@ def sample_sections(done: Evaluated, name: str, sample: Sample | None) -> list[S
     """
     rows = done.rows(name)
     marks = _marks(done, rows, sample)
-    ground = _ground(marks, sample)
+    around = _around(marks, sample)
     kept = np.asarray(done.table.obs["kept"], bool)[rows]
     sections = []
     if sample is not None:
@@ -52,13 +52,13 @@ def sample_sections(done: Evaluated, name: str, sample: Sample | None) -> list[S
             f"{slide.mpp:.3g} µm per pixel (from {slide.mpp_source}); regions of {np.median(marks.size_um):.0f} µm, "
             "drawn at true size."
         )
-        picture = Picture(data_uri(figures.draw_slide(ground, marks, kept), "jpeg"), caption)
+        picture = Picture(data_uri(figures.draw_slide(Backdrop.read(slide), marks, kept), "jpeg"), caption)
         sections.append(Section(f"The slide of {name}", pictures=[picture]))
     ranked = done.ranked()
     shown = {"Best": ranked[0], "Median": ranked[len(ranked) // 2], "Worst": ranked[-1]}
     pictures: list[Picture] = []
     for label, gene in shown.items():
-        pictures += _at_regions(done, label, int(gene), rows[kept], marks.take(kept), ground)
+        pictures += _at_regions(done, label, int(gene), rows[kept], marks.take(kept), around)
     text = [
         f"Genes by their correlation under {done.main}: the best, median and worst of the {len(ranked)} that vary"
         + (" and are predicted in all folds" if len(done.folds) > 1 else "")
@@ -130,10 +130,10 @@ def _marks(done: Evaluated, rows: NDArray[np.intp], sample: Sample | None) -> Ma
     return Marks(centers, obs["size_um"].to_numpy(np.float64))
 
 
-def _ground(marks: Marks, sample: Sample | None) -> Backdrop:
-    if sample is not None:
-        return Backdrop.read(sample.slide)
+def _around(marks: Marks, sample: Sample | None) -> Backdrop:
+    """Give what lies around the regions, so that they are as large as can be; without a sample, an empty ground."""
     low, high = (marks.centers_um + side * marks.size_um[:, None] for side in (-1, 1))
     low, high = low.min(axis=0), high.max(axis=0)
     (left, top), (width, height) = low.tolist(), (high - low).tolist()
-    return Backdrop(None, (left, top, width, height))
+    window = (left, top, width, height)
+    return Backdrop(None, window) if sample is None else Backdrop.read(sample.slide, window)

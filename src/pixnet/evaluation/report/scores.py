@@ -28,7 +28,8 @@ Cell = Callable[[dict[str, Any]], str]
 
 def scores_section(done: Evaluated) -> Section:
     """Give all scores: over everything, then by fold, seed and sample."""
-    tables = [_correlations(done), _errors(done), *_paired(done), *_by_fold(done), *_by_seed(done), *_by_sample(done)]
+    tables = [_means(done), _other_correlations(done), _errors(done), *_paired(done)]
+    tables += [*_by_fold(done), *_by_seed(done), *_by_sample(done)]
     per_gene = {name: done.correlations(name) for name in done.guessing}
     noise = np.asarray(done.table.var["noise_estimate"], np.float64)
     pictures = [
@@ -42,7 +43,8 @@ def scores_section(done: Evaluated) -> Section:
     return Section("How good it is", tables=tables, pictures=pictures)
 
 
-def _correlations(done: Evaluated) -> Table:
+def _means(done: Evaluated) -> Table:
+    """Give the mean correlation with its intervals, and what share it is of the noise estimate."""
     methods = done.results["methods"]
     columns: dict[str, Cell] = {
         "PCC@M": lambda one: number(one["pcc_m"]),
@@ -52,48 +54,69 @@ def _correlations(done: Evaluated) -> Table:
         columns["95 % over donors"] = lambda one: interval(one.get("interval_donors"))
     if any(len(one.get("seeds", [])) > 1 for one in methods.values()):
         columns["sd over seeds"] = lambda one: number(one["sd_over_seeds"]["pcc_m"])
-    columns |= {
-        "PCC@S": lambda one: number(one["pcc_s"]),
-        "PCC@F": lambda one: number(one["pcc_f"]),
-        "share of the noise estimate": lambda one: percent(one.get("noise_share")),
-    }
-    rows = [[name, *(cell(one) for cell in columns.values())] for name, one in methods.items()]
-    estimate = done.results["noise_estimate"]
-    between = [DASH] * (len(columns) - 4)
-    attainable = [number(estimate["pcc_m"]), *between, number(estimate["pcc_s"]), number(estimate["pcc_f"])]
-    rows.append(["noise estimate", *attainable, "100 %"])
+    columns["share of the noise estimate"] = lambda one: percent(one.get("noise_share"))
+    rows = _rows(done, columns)
+    rows.append(["noise estimate", number(done.results["noise_estimate"]["pcc_m"]), *[DASH] * (len(columns) - 2)])
+    rows[-1].append("100 %")
     note = (
-        "PCC@M, PCC@S and PCC@F: mean, median and first quartile over genes of the Pearson correlation over regions, "
-        "averaged over folds and seeds. 95 %: interval of PCC@M when spatial blocks of regions"
-        + (", or donors and then their blocks," if "95 % over donors" in columns else "")
-        + " are redrawn. Noise estimate: the correlation that a perfect prediction would have with these noisy "
-        "counts, estimated by splitting them; it is no bound."
+        "PCC@M: mean over genes of the Pearson correlation over regions, averaged over folds and seeds. 95 %: interval "
+        "when spatial blocks of regions are redrawn"
+        + (", or donors first and then their blocks" if "95 % over donors" in columns else "")
+        + ". Noise estimate: the correlation that a perfect prediction would have with these noisy counts, estimated "
+        "by splitting them; it is no bound."
     )
     constant = max(int(one["n_constant_observed"]) for one in methods.values())
     if constant:
-        note += f" {constant} genes that do not vary in a fold have no correlation there and are in no average of it."
+        note += f" Genes that do not vary in a fold ({constant}) have no correlation there and are in no average of it."
+    return Table(["method", *columns], rows, note, done.methods.index(done.main))
+
+
+def _other_correlations(done: Evaluated) -> Table:
+    columns: dict[str, Cell] = {
+        "PCC@S (95 %)": lambda one: _with(one["pcc_s"], _over_blocks(one, "pcc_s")),
+        "PCC@F (95 %)": lambda one: _with(one["pcc_f"], _over_blocks(one, "pcc_f")),
+        "50 most variable": lambda one: number(one.get("pcc_m_variable")),
+        "Spearman": lambda one: number(one.get("spearman_m")),
+        "all regions": lambda one: number(one.get("unfiltered", {}).get("pcc_m")),
+    }
+    rows = _rows(done, columns)
+    estimate = done.results["noise_estimate"]
+    rows.append(["noise estimate", number(estimate["pcc_s"]), number(estimate["pcc_f"]), *[DASH] * 3])
+    note = (
+        "PCC@S and PCC@F: median and first quartile over genes, with the interval over blocks. 50 most variable: PCC@M "
+        "of the genes that vary most in the training samples. Spearman: mean rank correlation. All regions: PCC@M with "
+        "those of few counts included."
+    )
     return Table(["method", *columns], rows, note, done.methods.index(done.main))
 
 
 def _errors(done: Evaluated) -> Table:
     columns: dict[str, Cell] = {
-        "50 most variable": lambda one: number(one.get("pcc_m_variable")),
-        "Spearman": lambda one: number(one.get("spearman_m")),
-        "all regions": lambda one: number(one.get("unfiltered", {}).get("pcc_m")),
         "MSE": lambda one: number(one["mse"]),
         "MAE": lambda one: number(one["mae"]),
         "Moran's I of the error": lambda one: number(one.get("moran_residual")),
         "time": lambda one: duration(one.get("seconds")),
         "peak memory": lambda one: memory(one.get("peak_rss_mb")),
     }
-    rows = [[name, *(cell(one) for cell in columns.values())] for name, one in done.results["methods"].items()]
     note = (
-        "50 most variable: PCC@M of the genes that vary most in the training samples. Spearman: mean rank correlation. "
-        "All regions: PCC@M with those of few counts included. MSE and MAE: over all values. Moran's I of the error: 0 "
-        "where neighbouring regions are wrong independently, 1 where they are wrong alike. Time: of one training and "
-        "prediction."
+        "MSE and MAE: over all values. Moran's I of the error: 0 where neighbouring regions are wrong independently, 1 "
+        "where they are wrong alike. Time: of one training and prediction."
     )
-    return Table(["method", *columns], rows, note, done.methods.index(done.main))
+    return Table(["method", *columns], _rows(done, columns), note, done.methods.index(done.main))
+
+
+def _rows(done: Evaluated, columns: dict[str, Cell]) -> list[list[str]]:
+    return [[name, *(cell(one) for cell in columns.values())] for name, one in done.results["methods"].items()]
+
+
+def _over_blocks(one: dict[str, Any], key: str) -> Any:
+    return one.get("intervals", {}).get("blocks", {}).get(key)
+
+
+def _with(value: Any, ends: Any) -> str:
+    """Give a score and, in brackets, its interval."""
+    found = interval(ends)
+    return number(value) + (f" ({found})" if found != DASH else "")
 
 
 def _paired(done: Evaluated) -> list[Table]:
@@ -126,9 +149,15 @@ def _by_fold(done: Evaluated) -> list[Table]:
         return []
     rows = []
     for fold in done.folds:
-        scores = [number(fold["methods"][name]["pcc_m"]) for name in done.methods]
+        scores = [_with(one["pcc_m"], one.get("interval_blocks")) for one in map(fold["methods"].get, done.methods)]
         rows.append([fold["name"], str(fold["n_regions"]), *scores, number(fold["noise_estimate"]["pcc_m"])])
-    return [Table(["fold", "regions", *done.methods, "noise estimate"], rows, title="PCC@M by fold")]
+    return [
+        Table(
+            ["fold", "regions", *done.methods, "noise estimate"],
+            rows,
+            title="PCC@M by fold, with the interval over blocks",
+        )
+    ]
 
 
 def _by_seed(done: Evaluated) -> list[Table]:
@@ -136,11 +165,14 @@ def _by_seed(done: Evaluated) -> list[Table]:
     if not methods:
         return []
     seeds = [str(seed) for seed in next(iter(methods.values()))["seeds"]]
-    rows = [[seed, *(number(one["per_seed"][seed]["pcc_m"]) for one in methods.values())] for seed in seeds]
+    rows = []
+    for seed in seeds:
+        found = [one["per_seed"][seed] for one in methods.values()]
+        rows.append([seed, *(_with(one["pcc_m"], one.get("interval_blocks")) for one in found)])
     rows.append(["mean", *(number(one["pcc_m"]) for one in methods.values())])
     rows.append(["sd", *(number(one["sd_over_seeds"]["pcc_m"]) for one in methods.values())])
     note = "Methods that are not random have one seed." if len(methods) < len(done.methods) else ""
-    return [Table(["seed", *methods], rows, note, title="PCC@M by seed")]
+    return [Table(["seed", *methods], rows, note, title="PCC@M by seed, with the interval over blocks")]
 
 
 def _by_sample(done: Evaluated) -> list[Table]:

@@ -54,10 +54,8 @@ def write_report(folder: Path, samples: Sequence[Sample] | None = None, extra: S
     for name in done.ids[:SHOWN]:
         sections += sample_sections(done, name, known.get(name))
     if len(done.ids) > SHOWN:
-        more = (
-            f"The other {len(done.ids) - SHOWN} held-out samples ({', '.join(done.ids[SHOWN:])}) are not drawn here; "
-        )
-        sections.append(Section("Other samples", [more + "predictions.h5ad holds what was predicted for them."]))
+        others = f"Also held out, but not drawn here: {', '.join(done.ids[SHOWN:])}; "
+        sections.append(Section("Other samples", [others + "predictions.h5ad holds what was predicted for them."]))
     sections += [*_training(done), *extra, record_section(done)]
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True)
     html = environment.get_template("report.html.j2").render(
