@@ -91,7 +91,7 @@ def merged_scores(
         found = [score(one.truth, one.predicted[method][0]) for one in folds]
         methods[method] = {
             "pcc_m": float(np.mean([one["pcc_m"] for one in found])),
-            "interval": list(interval(redrawn[method])),
+            "interval": list(interval(redrawn[method]["pcc_m"])),
             "mse": float(np.mean([one["mse"] for one in found])),
         }
     return {"by": by, "seed": seed, "regions": [len(one.truth) for one in folds], "methods": methods}

@@ -97,7 +97,7 @@ def _scored(slide: AskedSlide, name: str, target: str, kind: str) -> Scored:
 
 
 def _scores(slides: Sequence[Scored], seed: int) -> dict[str, Any]:
-    redrawn = redrawn_scores(slides, seed=seed)
+    redrawn = {method: scores["pcc_m"] for method, scores in redrawn_scores(slides, seed=seed).items()}
     points: dict[str, Floats] = {  # (slides, seeds)
         method: np.array([[score(one.truth, table)["pcc_m"] for table in one.predicted[method]] for one in slides])
         for method in slides[0].predicted

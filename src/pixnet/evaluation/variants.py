@@ -144,7 +144,7 @@ def compared(outcomes: Mapping[str, Outcome], configs: Mapping[str, Config], see
     DataError
         If they were not scored on the same regions.
     """
-    redrawn = redrawn_scores(_together(outcomes), seed=seed)
+    redrawn = {name: scores["pcc_m"] for name, scores in redrawn_scores(_together(outcomes), seed=seed).items()}
     of_folds = {
         name: np.array([fold.mean(_METHOD, "pcc_m") for fold in outcome.folds]) for name, outcome in outcomes.items()
     }

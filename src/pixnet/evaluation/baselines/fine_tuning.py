@@ -35,6 +35,10 @@ class CropNetwork(nn.Module):
         values: Tensor = self.head(self.encoder(image))
         return values
 
+    def train(self, mode: bool = True) -> CropNetwork:
+        """Leave the batch normalisation on its stored statistics: few crops a batch make poor ones."""
+        return super().train(False)
+
 
 class FineTuning:
     """The training of a `CropNetwork`, epoch by epoch.
@@ -60,7 +64,7 @@ class FineTuning:
         batch: int,
     ) -> None:
         self.crops, self.values = crops, torch.from_numpy(values.astype(np.float32))
-        self.network = CropNetwork(values.mean(axis=0))
+        self.network = CropNetwork(values.mean(axis=0)).train()
         self.epochs = 0
         self._seed, self._batch = seed, batch
         self._optimiser = torch.optim.AdamW(self.network.parameters(), lr=learning_rate)
@@ -69,7 +73,6 @@ class FineTuning:
         """Show every crop once, each turned and mirrored at random, to squared error."""
         rng = np.random.default_rng((self._seed, self.epochs))  # of the epoch's number alone
         order, turns = rng.permutation(len(self.crops)), rng.integers(8, size=len(self.crops))
-        self.network.train()
         for start in range(0, len(order), self._batch):
             rows = order[start : start + self._batch]
             shown = [symmetry(_image(self.crops[row][None]), int(turns[row])) for row in rows]
@@ -82,7 +85,6 @@ class FineTuning:
 
 def predicted(network: CropNetwork, crops: NDArray[np.uint8], symmetries: int = 8) -> NDArray[np.float32]:
     """Predict (n, g) from crops, averaged over that many of the eight symmetries of the square; 1 is the crop as is."""
-    network.eval()
     parts = [np.empty((0, network.head.out_features), np.float32)]
     with torch.inference_mode():
         for start in range(0, len(crops), _AT_ONCE):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pixnet.errors import ModelError
 from pixnet.evaluation.baselines.training_rows import training_rows
-from pixnet.evaluation.crops import pooled_features
+from pixnet.evaluation.crops import UM_PER_PX, pooled_features
 
 if TYPE_CHECKING:
     from pixnet.panel import GenePanel
@@ -36,9 +36,15 @@ class HestRidgeBaseline:
     components have mean zero over the training regions, so a fit without intercept is the same as one to centred
     values, but what it predicts has no level. The benchmark reports correlations alone, which the level does not
     touch; errors need it.
+
+    Parameters
+    ----------
+    um_per_px
+        Resolution at which crops are read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, um_per_px: float = UM_PER_PX) -> None:
+        self.um_per_px = um_per_px
         self._pipeline: Any = None
         self._level: NDArray[np.float64] = np.zeros(0)
 
@@ -56,7 +62,7 @@ class HestRidgeBaseline:
         from sklearn.preprocessing import StandardScaler
 
         rows = training_rows(samples, panel, min_counts, "hest-ridge")
-        features = rows.described(pooled_features)
+        features = rows.described(lambda slide, points: pooled_features(slide, points, um_per_px=self.um_per_px))
         components = min(COMPONENTS, len(features), features.shape[1])
         penalty = 100.0 / (components * rows.values.shape[1])
         self._pipeline = make_pipeline(
@@ -77,7 +83,7 @@ class HestRidgeBaseline:
         """
         if self._pipeline is None:
             raise ModelError("HestRidgeBaseline: call fit before predict.")
-        features = pooled_features(slide, centers_um)
+        features = pooled_features(slide, centers_um, um_per_px=self.um_per_px)
         if not len(features):
             return np.empty((0, len(self._level)), np.float32)
         return np.asarray(self._pipeline.predict(features) + self._level, np.float32)

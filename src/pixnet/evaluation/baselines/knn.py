@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 from pixnet.errors import ModelError
 from pixnet.evaluation.baselines.inner_folds import inner_scores
@@ -24,6 +25,8 @@ NEIGHBOURS = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200)
 
 SPACES = ("standardised", "whitened-16", "whitened-64")
 """Spaces in which the cosine is taken: all features, or that many principal components, each of variance one."""
+
+_AT_ONCE = 4096  # points whose neighbours are looked for together
 
 
 class KnnBaseline:
@@ -92,7 +95,9 @@ class KnnBaseline:
         if self._retrieval is None or self.k is None:
             raise ModelError("KnnBaseline: call fit before predict.")
         features = crop_features(slide, centers_um, um_per_px=self.um_per_px)
-        return next(self._retrieval.averages(features, [self.k])).astype(np.float32)
+        starts = range(0, max(1, len(features)), _AT_ONCE)
+        parts = [next(self._retrieval.averages(features[start : start + _AT_ONCE], [self.k])) for start in starts]
+        return np.concatenate(parts).astype(np.float32)
 
 
 class _Retrieval:
@@ -118,7 +123,11 @@ class _Retrieval:
         # Of two regions that are equally near, the one that comes first: whatever the machine, the same result.
         nearest = np.argsort(-(self._unit(features) @ self._units.T), axis=1, kind="stable")
         for k in numbers:
-            yield self._values[nearest[:, :k]].mean(axis=1)
+            chosen = nearest[:, :k]
+            entries = np.full(chosen.size, 1.0 / max(1, chosen.shape[1]))
+            first = np.arange(len(chosen) + 1) * chosen.shape[1]
+            shares = sparse.csr_array((entries, chosen.ravel(), first), shape=(len(chosen), len(self._values)))
+            yield np.asarray(shares @ self._values, np.float64)
 
 
 def _whitening(x: NDArray[np.float64], components: int) -> NDArray[np.float64]:

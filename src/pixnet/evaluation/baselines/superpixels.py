@@ -24,7 +24,7 @@ GROUPS = (16, 24, 40, 112, 320, 18)
 
 _UM_PER_PX = 1.0
 _SIDE = 8  # pixels of a super-pixel
-_CORE, _HALO = 512, 192
+_CORE, _HALO = 1024, 192
 
 Piece = tuple[NDArray[np.int64], "sparse.csr_array[np.float64]", NDArray[np.float32]]
 

@@ -1,0 +1,98 @@
+"""What holds for every baseline alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pixnet.config import Config
+from pixnet.counts import Counts
+from pixnet.errors import DataError, ModelError
+from pixnet.evaluation import methods
+from pixnet.evaluation.metrics import score
+from pixnet.evaluation.split import Split
+from pixnet.panel import GenePanel
+from pixnet.sample import Sample
+
+
+@pytest.fixture(scope="module")
+def samples(board):
+    return [board(seed, side=4) for seed in (1, 2, 3)]
+
+
+def test_all_are_registered(small):
+    assert sorted(methods.BASELINES) == sorted(small)
+    assert ("pixnet", *methods.BASELINES) == methods.METHODS
+    random = [name for name in methods.BASELINES if len(methods.seeds_of(name, [0, 1])) > 1]
+    assert random == ["st-net", "istar"]
+    for name in methods.BASELINES:
+        assert methods.check_methods([name]) == [name]
+        assert len(methods.method_code(name)) == 64
+
+
+def test_held_out_counts_change_nothing_and_the_same_seed_repeats(
+    name, small, samples, board, panel, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(methods.BASELINES, name, small[name])
+    test = board(9, side=3)
+    other = np.random.default_rng(0).poisson(9.0, test.counts.matrix.shape).astype(np.float32)
+    changed = Sample(test.id, test.slide, test.regions, Counts(other, test.genes))
+    results = []
+    for held_out in (test, changed):
+        results.append(methods.run_method(name, Split(samples[:2], [held_out]), panel, Config(), tmp_path))
+    (first,), chosen = results[0]
+    (second,), chosen_again = results[1]
+    np.testing.assert_array_equal(first, second)
+    assert chosen == chosen_again
+    assert first.shape == (9, 3)
+    assert first.dtype == np.float32
+
+
+def test_learns_what_colour_tells(name, small, samples, board, panel, observed):
+    test = board(9, side=5)
+    truth, places = observed(test), (test.slide, test.regions.centers_um)
+    result = score(truth, small[name]().fit(samples, panel).predict(*places))
+    mean = score(truth, small["mean"]().fit(samples, panel).predict(*places))
+    if name == "mean":
+        assert result["pcc_m"] == 0
+        return
+    assert result["per_gene"][:2].min() > 0.4
+    if name != "hest-ridge":  # its penalty is next to none, whatever that costs
+        assert result["mse"] < mean["mse"]
+
+
+def test_a_single_sample_is_enough(name, small, samples, panel):
+    test = samples[1]
+    predicted = small[name]().fit(samples[:1], panel).predict(test.slide, test.regions.centers_um[:3])
+    assert predicted.shape == (3, 3)
+    assert np.isfinite(predicted).all()
+
+
+def test_poor_regions_are_left_out_of_training(name, small, samples, panel):
+    first = samples[0]
+    matrix = first.counts.matrix.toarray()
+    matrix[:4] = [3, 0, 0, 0]  # all RED, at three counts
+    spoilt = Sample(first.id, first.slide, first.regions, Counts(matrix, first.genes))
+    clean = first.take(np.arange(4, 16))
+    points = samples[1].regions.centers_um[:5]
+    expected = small[name]().fit([clean], panel).predict(samples[1].slide, points)
+    found = small[name]().fit([spoilt], panel).predict(samples[1].slide, points)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_what_cannot_be(name, small, samples, panel):
+    slide = samples[0].slide
+    with pytest.raises(ModelError, match="call fit"):
+        small[name]().predict(slide, [[0.0, 0.0]])
+    with pytest.raises(DataError, match="lower min_counts"):
+        small[name]().fit(samples, panel, min_counts=10**7)
+    with pytest.raises(DataError, match="GREEN"):
+        small[name]().fit(samples, GenePanel(("RED", "GREEN"), "list"))
+    if name != "mean":
+        with pytest.raises(DataError, match=rf"{name} needs 8"):
+            small[name]().fit([samples[0].take([0, 1, 2])], panel)
+
+
+def test_no_points_give_no_rows(name, small, samples, panel):
+    model = small[name]().fit([samples[0].take(np.arange(12))], panel)
+    assert model.predict(samples[1].slide, np.empty((0, 2))).shape == (0, 3)

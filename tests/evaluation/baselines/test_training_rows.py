@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import numpy as np
+
+from pixnet.evaluation.baselines.training_rows import training_rows
+
+
+def test_sample_after_sample(samples, panel, observed):
+    parts = [samples[0].take([3, 1]), samples[1].take(np.arange(10))]
+    rows = training_rows(parts, panel, 500, "this test")
+    np.testing.assert_array_equal(rows.owner, [0] * 2 + [1] * 10)
+    np.testing.assert_allclose(rows.values, np.concatenate([observed(s) for s in parts]))
+    np.testing.assert_array_equal(rows.centers_um, np.concatenate([s.regions.centers_um for s in parts]))
+    seen = rows.described(lambda slide, points: np.column_stack([points, np.full(len(points), slide.name)]))
+    np.testing.assert_array_equal(seen[:, 2], [samples[0].slide.name] * 2 + [samples[1].slide.name] * 10)
