@@ -10,7 +10,7 @@ from pixnet.cli.progress import Progress
 from pixnet.config import Config
 from pixnet.errors import DataError, PixNetError
 from pixnet.evaluation.methods import METHODS
-from pixnet.evaluation.scale_cells import run_scales
+from pixnet.evaluation.scale_run import run_scales
 from pixnet.evaluation.scale_tables import headline, write_scales
 from pixnet.evaluation.scales import ScaleSettings
 from pixnet.evaluation.variants import read_variants

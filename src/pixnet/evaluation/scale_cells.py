@@ -1,4 +1,4 @@
-"""Fitting every method at one region size and asking it for all of them, cell by cell, from where one left off."""
+"""The cells across scales: each method, fitted at one region size and asked for all of them; targets and ceilings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import Any
 from pixnet.config import Config, GenesConfig
 from pixnet.errors import DataError
 from pixnet.evaluation.cells import Arrays, Cell, Cells, Stored
-from pixnet.evaluation.fingerprints import code_hash, environment
-from pixnet.evaluation.methods import BASELINES, check_methods, method_code, method_settings, seeds_of
+from pixnet.evaluation.fingerprints import code_hash
+from pixnet.evaluation.methods import BASELINES, method_code, method_settings, seeds_of
 from pixnet.evaluation.pixnet_method import Progress, fit_pixnet
 from pixnet.evaluation.scale_baselines import ask_baseline, choices
 from pixnet.evaluation.scale_field import ask_field
-from pixnet.evaluation.scale_scores import CEILING, AskedSlide, scale_scores
-from pixnet.evaluation.scale_targets import REDRAWS, Targets, target_arrays
+from pixnet.evaluation.scale_targets import target_arrays
 from pixnet.evaluation.scales import ScaleSettings, asked_regions, draw, slide_name, training_sample
 from pixnet.panel import GenePanel, choose_panel
 from pixnet.regions import Regions
@@ -28,61 +27,27 @@ SIDES = ("training slides", "other donors")
 _ASKED = {"pixnet": "pixnet.evaluation.scale_field", "baseline": "pixnet.evaluation.scale_baselines"}
 
 
-def run_scales(
-    settings: ScaleSettings,
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    cells: str | Path,
-    *,
-    config: Config | None = None,
-    variants: Mapping[str, Config] | None = None,
-    redraws: int = REDRAWS,
-    device: str = "auto",
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Train methods at one region size and score them at all sizes; see `docs/scales.md`.
+class ScaleCells:
+    """Computes the cells that are not there yet.
 
     Parameters
     ----------
     settings
         What is trained on and asked for.
-    methods
-        Of `pixnet.evaluation.methods.METHODS`.
+    configs
+        By method, or by `pixnet:NAME` of a variant, the settings of pixnet.
     seeds
         Each method that is random is trained once with each.
-    cells
-        Folder of the cells. What is done there is not done again.
-    config
-        Network and training of pixnet.
-    variants
-        Other configurations of pixnet, scored beside it as `pixnet:NAME`.
-    redraws
-        See `target_arrays`.
-    device
-        Of pixnet.
-    progress
-        Told how far things are.
-
-    Returns
-    -------
-    dict
-        `settings`, `genes`, `scores` (see `scale_scores`), `cells` (key, cost and choices of each) and `environment`.
+    store
+        Where they are kept.
+    redraws, device, progress
+        See `pixnet.evaluation.scale_run.run_scales`.
 
     Raises
     ------
     DataError
-        If a method is unknown, none is named, or another process works on the same cells.
+        If no seed is named.
     """
-    known = check_methods(methods)
-    configs = {name: config or Config() for name in known}
-    configs |= {f"pixnet:{name}": variant for name, variant in (variants or {}).items()}
-    run = _Run(settings, configs, list(dict.fromkeys(seeds)), Cells(Path(cells)), redraws, device, progress)
-    with run.store.locked():
-        return run.results()
-
-
-class _Run:
-    """Computes the cells that are not there yet, and scores them all."""
 
     def __init__(
         self,
@@ -125,37 +90,13 @@ class _Run:
         slides = [tissue for side in SIDES for tissue in self.tissues[side]]
         return [(tissue, asked_regions(tissue, self.settings.places, self.settings.seed)) for tissue in slides]
 
-    def results(self) -> dict[str, Any]:
-        """Compute what is missing, and score."""
-        targets = self.store.get(self._targets_cell(), self._compute_targets)
-        genes = tuple(targets.facts["chosen"]["genes"])
-        stored = self._all(genes)
-        self.progress("scores", 0, 1, self.settings.name)
-        scores = scale_scores(self._slides(targets, stored), self.settings.seed)
-        self.progress("scores", 1, 1, self.settings.name)
-        every = {CEILING: {self.settings.seed: targets}, **stored}
-        facts = ("key", "seed", "chosen", "seconds", "peak_rss_mb", "resumed", "environment")
-        return {
-            "name": self.settings.name,
-            "settings": {**self.settings.facts(), "min_counts": self.settings.min_counts, "redraws": self.redraws},
-            "genes": list(genes),
-            "seeds": list(self.seeds),
-            "methods": {name: method_settings(_kind(name), config) for name, config in self.configs.items()},
-            "scores": scores,
-            "cells": {
-                name: [{fact: one.facts[fact] for fact in facts} for one in by_seed.values()]
-                for name, by_seed in every.items()
-            },
-            "environment": environment(),
-        }
-
-    def _all(self, genes: tuple[str, ...]) -> dict[str, dict[int, Stored]]:
+    def predictions(self, genes: tuple[str, ...]) -> dict[str, dict[int, Stored]]:
         """Give every method's cells, by seed; the first seed of all methods first."""
         cells = [
             (name, self._cell(name, seed, genes))
             for seed in self.seeds
             for name in self.configs
-            if seed in seeds_of(_kind(name), self.seeds)
+            if seed in seeds_of(method_of(name), self.seeds)
         ]
         stored: dict[str, dict[int, Stored]] = {name: {} for name in self.configs}
         done = sum(self.store.has(cell) for _, cell in cells)
@@ -170,19 +111,9 @@ class _Run:
             self.progress("cells", done, len(cells), title)
         return stored
 
-    def _slides(self, targets: Stored, stored: Mapping[str, Mapping[int, Stored]]) -> list[AskedSlide]:
-        pairs = dict(zip(SIDES, (self.settings.training, self.settings.test), strict=True))
-        slides = []
-        for side, seeds in pairs.items():
-            for number, donor in seeds:
-                name = f"{self.settings.preset}-{number}"
-                predictions = {
-                    method: [_of_slide(one.arrays, name) for one in by_seed.values()]
-                    for method, by_seed in stored.items()
-                }
-                own = Targets(_of_slide(targets.arrays, name))
-                slides.append(AskedSlide(name, side, f"donor {donor}", own, predictions))
-        return slides
+    def targets(self) -> Stored:
+        """Give targets and best predictions; `chosen` in its facts names the genes."""
+        return self.store.get(self._targets_cell(), self._compute_targets)
 
     def _targets_cell(self) -> Cell:
         code = [*self.code, code_hash("pixnet.evaluation.scale_targets"), code_hash("pixnet.panel")]
@@ -191,7 +122,7 @@ class _Run:
 
     def _cell(self, name: str, seed: int, genes: tuple[str, ...]) -> Cell:
         # Variants are told apart by their settings alone: one that equals another shares its cell.
-        method = _kind(name)
+        method = method_of(name)
         asked = _ASKED["pixnet" if method == "pixnet" else "baseline"]
         depends_on = {
             "scales": self.settings.facts(),
@@ -218,7 +149,7 @@ class _Run:
         def tell(stage: str, done: int, total: int, words: str) -> None:
             self.progress(stage, done, total, ", ".join(part for part in (title, words) if part))
 
-        if _kind(name) == "pixnet":
+        if method_of(name) == "pixnet":
             return self._compute_pixnet(self.configs[name], seed, genes, work, tell)
         baseline = BASELINES[name]()
         baseline.fit(self.samples, GenePanel(genes, "list"), self.settings.min_counts, seed)
@@ -248,11 +179,6 @@ class _Run:
         return arrays, {"steps": model.card["steps"]}
 
 
-def _kind(name: str) -> str:
+def method_of(name: str) -> str:
     """Give the method that a name stands for: that of a variant is pixnet."""
     return name.partition(":")[0]
-
-
-def _of_slide(arrays: Arrays, name: str) -> Arrays:
-    """Give the arrays of one slide, without its name."""
-    return {key.removeprefix(f"{name}|"): table for key, table in arrays.items() if key.startswith(f"{name}|")}

@@ -12,8 +12,9 @@ import pytest
 from pixnet.config import Config
 from pixnet.errors import DataError
 from pixnet.evaluation import scale_cells
-from pixnet.evaluation.scale_cells import SIDES, run_scales
+from pixnet.evaluation.scale_cells import SIDES
 from pixnet.evaluation.scale_curves import curves_of
+from pixnet.evaluation.scale_run import run_scales
 from pixnet.evaluation.scale_tables import headline, scales_page, write_scales
 from pixnet.evaluation.scales import ScaleSettings
 
