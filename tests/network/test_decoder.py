@@ -54,11 +54,12 @@ def test_widths_must_be_as_many_as_levels() -> None:
 
 
 @pytest.mark.parametrize("dsub", [0, 1, 5])
-@pytest.mark.parametrize("attention", ["channel", "local"])
+@pytest.mark.parametrize("fusion", ["channel", "local", "plain", "residual", "vit"])
 def test_a_crop_on_any_cell_is_decoded_as_the_whole_is(
-    make_network: Callable[..., Network], attention: str, dsub: int
+    make_network: Callable[..., Network], fusion: str, dsub: int
 ) -> None:
-    network = make_network(attention=attention, dsub=dsub, settled=False)
+    kinds = {"attention": fusion} if fusion in ("channel", "local") else {"fusion": fusion}
+    network = make_network(**kinds, dsub=dsub, settled=False)
     with torch.inference_mode():
         shapes = [level.shape[1] for level in network.pyramid(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))]
     levels = [random(1, c, 1536 // s, 1536 // s, seed=s) for c, s in zip(shapes, network.strides, strict=True)]

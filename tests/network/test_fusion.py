@@ -1,4 +1,4 @@
-"""The separable attention fusion block, against the paper's equations written out pixel by pixel."""
+"""Fusion: SAFB against the paper's equations written out pixel by pixel, and what it is compared with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pixnet.network.config import DecoderConfig
 from pixnet.network.fusion import SAFB, ChannelNorm
+from pixnet.network.fusion_kinds import TransformerFusion, fusion_reach, make_fusion
 
 
 def reference(block: SAFB, feature: Tensor, upsampled: Tensor) -> Tensor:
@@ -98,3 +100,57 @@ def test_how_far_each_reading_looks(attention: str, reach: int) -> None:
     rows, cols = torch.nonzero(changed, as_tuple=True)
     assert int((cols - 4).abs().max()) == min(reach, 4)
     assert int((rows - 4).abs().max()) == (1 if attention == "row" else reach)
+
+
+def test_safb_is_the_fusion_by_default() -> None:
+    assert isinstance(make_fusion(5, 4, DecoderConfig()), SAFB)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"fusion": "safb", "attention": "channel"},
+        {"fusion": "safb", "attention": "local"},
+        {"fusion": "plain"},
+        {"fusion": "residual"},
+        {"fusion": "vit"},
+    ],
+)
+def test_a_fusion_looks_as_far_as_it_says_and_no_further(config: dict[str, str]) -> None:
+    settings = DecoderConfig(**config)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    block = make_fusion(6, 4, settings).eval()
+    for value in block.parameters():
+        torch.nn.init.normal_(value, std=0.5)
+    inputs = torch.randn(2, 6, 13, 13), torch.randn(2, 4, 13, 13)
+    for which, reach in enumerate(fusion_reach(settings)):
+        marked = list(inputs)
+        marked[which] = marked[which].clone()
+        marked[which][:, :, 6, 6] += 3.0
+        with torch.no_grad():
+            changed = (block(*inputs) - block(*marked)).abs().sum((0, 1)) > 0
+        rows, cols = torch.nonzero(changed, as_tuple=True)
+        assert int(torch.maximum((rows - 6).abs(), (cols - 6).abs()).max()) == reach
+
+
+def test_the_transformer_attends_to_each_cells_neighbours() -> None:
+    torch.manual_seed(0)
+    block = TransformerFusion(6, 32).double().eval()
+    assert block.heads == 2
+    torch.nn.init.normal_(block.place)
+    x = torch.randn(1, 32, 6, 7).double()
+    with torch.no_grad():
+        found = block._attend(x)
+        q, k, v = block.qkv(x).chunk(3, 1)
+        k, v = (F.pad(part, (2, 2, 2, 2)) for part in (k, v))
+        for row, col in ((0, 0), (3, 4), (5, 6)):
+            for head in range(2):
+                part = slice(16 * head, 16 * head + 16)
+                keys = k[0, part, row : row + 5, col : col + 5].flatten(1)
+                values = v[0, part, row : row + 5, col : col + 5].flatten(1)
+                weight = torch.softmax(q[0, part, row, col] @ keys / 4.0 + block.place[head], 0)
+                assert torch.allclose(found[0, part, row, col], values @ weight, atol=1e-9)
+
+
+def test_heads_divide_the_channels() -> None:
+    assert [TransformerFusion(3, channels).heads for channels in (3, 8, 48, 50)] == [1, 1, 3, 2]

@@ -51,6 +51,20 @@ def test_the_papers_loss(training_config: Any, kind: str) -> None:
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["squared", "poisson", "negative-binomial"])
+def test_the_first_term_has_a_weight(training_config: Any, loss: str) -> None:
+    batch, head = make_batch(), Head("rate", 3, 5)
+    predicted = guess(batch)
+    none, half, whole = (
+        Objective(training_config(loss=loss, loss_weight=weight), 2, 5)(predicted, batch, head).item()
+        for weight in (0.0, 0.5, 1.0)
+    )
+    assert half == pytest.approx((none + whole) / 2, rel=1e-5)
+    only = Objective(training_config(loss=loss, loss_weight=0.0, pcc_weight=0.0), 2, 5)(predicted, batch, head)
+    values = log_normalised(predicted, head, batch.measured)
+    assert none - only.item() == pytest.approx(0.5 * float(pearson_loss(values, batch.values)), rel=1e-5)
+
+
 @pytest.mark.parametrize("loss", ["poisson", "negative-binomial"])
 def test_count_losses_need_counts(training_config: Any, loss: str) -> None:
     batch = make_batch()

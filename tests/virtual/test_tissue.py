@@ -149,3 +149,19 @@ def test_bad_measurements_are_named(tissue):
         tissue.measure(regions, 0, capture=0.1, counts_per_um2=1.0)
     with pytest.raises(DataError, match="VG999"):
         tissue.truth_map("VG999", 8.0)
+
+
+def test_areas_and_rates_make_the_truth(tissue):
+    regions = Disks([[90.0, 80.0], [120.0, 100.0]], [55.0, 20.0])
+    areas = tissue.areas(regions)
+    assert np.allclose(areas.sum(axis=1), regions.areas_um2)
+    assert np.array_equal(areas @ tissue.rates, tissue.truth(regions))
+    assert np.array_equal(areas @ tissue.visible_rates, tissue.visible(regions))
+
+
+def test_diffused_areas_spread_over_more_owners_and_lose_nothing(tissue):
+    regions = Squares(0.0, 0.0, 8.0, [10, 12], [10, 9])
+    plain, diffused = tissue.areas(regions), tissue.areas(regions, 3.0)
+    assert np.allclose(diffused.sum(axis=1), plain.sum(axis=1))
+    assert (np.diff(diffused.indptr) >= np.diff(plain.indptr)).all()
+    assert diffused.nnz > plain.nnz

@@ -58,6 +58,9 @@ class DecoderConfig(BaseModel):
         Width of each level, finest first; the first is the number of latent channels.
     dsub_steps
         How many of the deepest steps up use depth-to-space; the others are bilinear.
+    fusion
+        How a level's feature and what comes up from below become one map: `"safb"` (the paper's), or, to compare it
+        with, `"plain"` convolutions, a `"residual"` block or a `"vit"` (transformer) block.
     attention
         Reading of the attention in SAFB: `"channel"` (element-wise, per pixel over channels), `"local"` (each
         pixel over its 3 x 3 neighbours) or `"row"` (along each image row; depends on the tile, kept for the record).
@@ -71,6 +74,7 @@ class DecoderConfig(BaseModel):
 
     channels: tuple[PositiveInt, ...] = (32, 32, 48, 64)
     dsub_steps: int = Field(1, ge=0)
+    fusion: Literal["safb", "plain", "residual", "vit"] = "safb"
     attention: Literal["channel", "local", "row"] = "channel"
     skips: bool = True
     dropout: float = Field(0.4, ge=0.0, lt=1.0)

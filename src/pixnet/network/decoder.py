@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pixnet.errors import ModelError
 from pixnet.grid import Box
-from pixnet.network.fusion import SAFB
+from pixnet.network.fusion_kinds import make_fusion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,14 +125,14 @@ class BilinearUp(nn.Sequential):
 
 
 class Decoder(nn.Module):
-    """Go up the pyramid: at each level, upsample what lies below and fuse it with the encoder's feature (SAFB).
+    """Go up the pyramid: at each level, upsample what lies below and fuse it with the encoder's feature.
 
     Parameters
     ----------
     encoder_channels
         Channels of F_1 .. F_L, finest first.
     config
-        Widths, split between DSUB and bilinear steps, reading of the attention.
+        Widths, split between DSUB and bilinear steps, fusion, reading of the attention.
 
     Raises
     ------
@@ -160,7 +160,7 @@ class Decoder(nn.Module):
             (DSUB if number < config.dsub_steps else BilinearUp)(widths[level + 1], widths[level])
             for number, level in enumerate(steps)
         )
-        self.fuse = nn.ModuleList(SAFB(encoder_channels[level], widths[level], config.attention) for level in steps)
+        self.fuse = nn.ModuleList(make_fusion(encoder_channels[level], widths[level], config) for level in steps)
 
     @torch.no_grad()
     def learn_scale(self, batches: Sequence[Sequence[Crop]], wants: Sequence[Sequence[Box]]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pixnet.grid import Box, round_up
 from pixnet.network.decoder import Crop, Decoder
 from pixnet.network.encoders import make_encoder
+from pixnet.network.fusion_kinds import fusion_reach
 from pixnet.network.heads import Head
 from pixnet.network.receptive import receptive_radius
 from pixnet.network.stripwise import stripwise
@@ -60,8 +61,7 @@ class Network(nn.Module):
         self.decoder = Decoder(self.channels, config.decoder)
         self.head = Head(config.head, config.decoder.channels[0], outputs)
         self.stride = math.lcm(self.strides[-1], self.encoder.phase)
-        # The local reading of the attention looks one cell further.
-        self._local = int(config.decoder.attention == "local")
+        self._reach = fusion_reach(config.decoder)
         self.decoder_margin = self._decoder_margin()
         # A window that reaches over a tile's edge touches at most half a window of the tile.
         self.encoder_halo = self.encoder.window or receptive_radius(self.encoder)
@@ -80,12 +80,12 @@ class Network(nn.Module):
 
         Working upwards the decoder computes no more than these, so the dear fine levels see hardly any halo.
         """
-        # `right` is where the decoder's map must be right. The encoder's feature is needed one cell further for the
-        # depthwise 3x3 that it enters through, and the local attention looks one more cell around itself.
+        # `right` is where the decoder's map must be right. What enters its fusion is needed as much further as the
+        # fusion looks.
         right, boxes = want, []
         for _ in self.strides:
-            boxes.append(right.grown(1 + self._local))
-            fine = right.grown(self._local)
+            boxes.append(right.grown(self._reach.feature))
+            fine = right.grown(self._reach.upsampled)
             # Half the height, and one more for a box that starts on an odd cell: all tiles of a batch are alike.
             height, width = (side // 2 + 1 + 2 * _STEP_MARGIN for side in (fine.height, fine.width))
             right = Box(fine.row // 2 - _STEP_MARGIN, fine.col // 2 - _STEP_MARGIN, height, width)
@@ -136,7 +136,9 @@ class Network(nn.Module):
         want = Box(core.row // finest, core.col // finest, core.height // finest, core.width // finest)
         levels = self.pyramid(image)
         # The row reading of the attention sees whole rows: of the tile, if nothing else bounds them.
-        part = max(want.height, want.width) if self.config.decoder.attention == "row" else _PART
+        decoder = self.config.decoder
+        rows = decoder.fusion == "safb" and decoder.attention == "row"
+        part = max(want.height, want.width) if rows else _PART
         latent = levels[0].new_empty((1, self.config.decoder.channels[0], want.height, want.width))
         for row in range(0, want.height, part):
             for col in range(0, want.width, part):

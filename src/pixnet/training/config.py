@@ -24,6 +24,8 @@ class TrainingConfig(BaseModel):
     counts
         What the count likelihoods expect: `"share"` of the region's measured total, or `"capture"`: the integral
         times a factor learned for each sample.
+    loss_weight
+        Weight of the first term. 0 trains on the correlation alone, which leaves the genes' levels to chance.
     pcc_weight
         Weight of the correlation term (the paper's lambda).
     lr, weight_decay
@@ -59,6 +61,7 @@ class TrainingConfig(BaseModel):
     tile_um: float = Field(104.0, gt=0.0)
     loss: Literal["squared", "poisson", "negative-binomial"] = "squared"
     counts: Literal["share", "capture"] = "share"
+    loss_weight: float = Field(1.0, ge=0.0)
     pcc_weight: float = Field(0.5, ge=0.0)
     lr: float = Field(8e-3, gt=0.0)
     weight_decay: float = Field(1e-4, ge=0.0)

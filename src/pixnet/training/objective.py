@@ -13,7 +13,7 @@ from pixnet.training.config import TrainingConfig
 
 
 class Objective(nn.Module):
-    """First term plus lambda times the correlation term.
+    """First term, with its weight, plus lambda times the correlation term.
 
     The head `rate` predicts counts. Its log-normalised values come from the predicted share of the predicted total.
     Under `counts = "share"` the first term does not see how many counts a region has in all, so a third, small term
@@ -47,29 +47,29 @@ class Objective(nn.Module):
         head
             Says what `predicted` means.
         """
-        config = self.config
+        config, first = self.config, self.config.loss_weight
         genes = batch.measured[:, : batch.values.shape[1]]
         values = log_normalised(predicted, head, batch.measured)
         correlation = config.pcc_weight * pearson_loss(values, batch.values, genes)
         if head.kind != "rate":
             if config.loss != "squared":
                 raise ModelError(f"loss {config.loss!r} needs counts; set head = 'rate', or loss = 'squared'.")
-            return squared_loss(values, batch.values, genes) + correlation
+            return first * squared_loss(values, batch.values, genes) + correlation
 
         total = (predicted * batch.measured).sum(dim=1)
         # Captures are relative to each other: their mean is held at one, since the head carries the common depth.
         log_capture = (self.log_capture - self.log_capture.mean())[batch.sample]
         depth = 0.1 * (torch.log(total + 1.0) + log_capture - torch.log(batch.total + 1.0)).square().mean()
         if config.loss == "squared":
-            return squared_loss(values, batch.values, genes) + correlation + depth
+            return first * squared_loss(values, batch.values, genes) + correlation + depth
         if config.counts == "share":
             expected = batch.total.unsqueeze(1) * predicted / total.unsqueeze(1)
         else:
             expected, depth = predicted * log_capture.exp().unsqueeze(1), torch.zeros_like(depth)
         if config.loss == "poisson":
-            return poisson_loss(expected, batch.counts, batch.measured) + correlation + depth
+            return first * poisson_loss(expected, batch.counts, batch.measured) + correlation + depth
         dispersion = self.log_dispersion.exp()
-        return negative_binomial_loss(expected, batch.counts, dispersion, batch.measured) + correlation + depth
+        return first * negative_binomial_loss(expected, batch.counts, dispersion, batch.measured) + correlation + depth
 
 
 def log_normalised(predicted: Tensor, head: Head, measured: Tensor) -> Tensor:

@@ -53,6 +53,9 @@ class VirtualTissue:
         The cells.
     layout : Layout
         The zones.
+    rates, visible_rates : (1 + cells, genes) float64
+        Expected counts per um^2 of each owner at capture 1: what lies outside of cells, then the cells; and their
+        expectation given what the picture shows.
     """
 
     def __init__(
@@ -82,8 +85,8 @@ class VirtualTissue:
         visible = visible_log_rates(preset, profiles, cells, donor_seed)
         hidden = hidden_log_rates(preset, profiles, cells, hidden_seed)
         # Row 0 is what lies outside of cells; the ambient level is everywhere.
-        self._visible = np.vstack([np.zeros(len(self.genes)), np.exp(visible)]) + self._ambient
-        self._rates = np.vstack([np.zeros(len(self.genes)), np.exp(visible + hidden)]) + self._ambient
+        self.visible_rates = np.vstack([np.zeros(len(self.genes)), np.exp(visible)]) + self._ambient
+        self.rates = np.vstack([np.zeros(len(self.genes)), np.exp(visible + hidden)]) + self._ambient
 
     @classmethod
     def generate(
@@ -159,7 +162,7 @@ class VirtualTissue:
         -------
         (n, genes) float64
         """
-        return np.asarray(self._areas(regions) @ self._rates)
+        return np.asarray(self.areas(regions) @ self.rates)
 
     def visible(self, regions: Regions) -> Array:
         """Give the expectation of `truth` given every cell's type, outline, niche and donor.
@@ -176,7 +179,7 @@ class VirtualTissue:
         -------
         (n, genes) float64
         """
-        return np.asarray(self._areas(regions) @ self._visible)
+        return np.asarray(self.areas(regions) @ self.visible_rates)
 
     def truth_map(self, gene: str, pitch_um: float) -> Array:
         """Give a gene's expected counts per um^2, at capture 1, on a grid of squares.
@@ -200,8 +203,8 @@ class VirtualTissue:
         if gene not in self.genes:
             raise DataError(f"the virtual tissue has no gene '{gene}'; its genes are VG001 to {self.genes[-1]}")
         _, _, right, bottom = self.grid.bounds_um
-        areas = self._areas(Squares.tiling(0.0, 0.0, right, bottom, pitch_um))
-        density = areas @ self._rates[:, self.genes.index(gene)] / areas.sum(axis=1)
+        areas = self.areas(Squares.tiling(0.0, 0.0, right, bottom, pitch_um))
+        density = areas @ self.rates[:, self.genes.index(gene)] / areas.sum(axis=1)
         columns = math.ceil(right / pitch_um - 1e-9)
         return np.asarray(density).reshape(-1, columns)
 
@@ -252,23 +255,38 @@ class VirtualTissue:
         rng = stream("counts", self.seed, self.donor_seed, seed)
         drawn = settings.capture * math.exp(settings.capture_sd * rng.standard_normal())
         if counts_per_um2 is not None:
-            owned = np.bincount(self.labels.ravel(), minlength=len(self._rates))
-            capture = counts_per_um2 * self.labels.size / float(owned @ self._rates.sum(axis=1))
+            owned = np.bincount(self.labels.ravel(), minlength=len(self.rates))
+            capture = counts_per_um2 * self.labels.size / float(owned @ self.rates.sum(axis=1))
         elif capture is None:
             capture = drawn
         spread = settings.diffusion_um if diffusion_um is None else diffusion_um
-        areas = diffused_areas(regions, self.grid, self.labels, len(self._rates), spread)
-        expected = capture * np.asarray(areas @ self._rates)
+        areas = self.areas(regions, spread)
+        expected = capture * np.asarray(areas @ self.rates)
         counts = sparse.csr_matrix(rng.poisson(expected).astype(np.float32))
         table = Counts(counts, pd.Index(self.genes), notes={"capture": capture, "diffusion_um": spread})
         name = f"{self.slide.name}-{seed}"
         donor = f"{self.preset.name}-donor-{self.donor_seed}"
         return Sample(name, self.slide, regions, table, donor=donor, platform="virtual")
 
-    def _areas(self, regions: Regions) -> sparse.csr_array:
-        """Give the area, in um^2, that each region takes of each cell, (n, 1 + cells)."""
+    def areas(self, regions: Regions, diffusion_um: float = 0.0) -> sparse.csr_array:
+        """Give the area, in um^2, that each region takes of each owner.
+
+        Parameters
+        ----------
+        regions
+            Any regions.
+        diffusion_um
+            Standard deviation of a lateral diffusion; the areas are those that end up in the region.
+
+        Returns
+        -------
+        (n, 1 + cells)
+            In the order of `rates`, so that `areas @ rates` are expected counts.
+        """
+        if diffusion_um:
+            return diffused_areas(regions, self.grid, self.labels, len(self.rates), diffusion_um)
         size = self.labels.size
         owner = sparse.csr_array(
-            (np.ones(size), self.labels.ravel(), np.arange(size + 1)), shape=(size, len(self._rates))
+            (np.ones(size), self.labels.ravel(), np.arange(size + 1)), shape=(size, len(self.rates))
         )
         return sparse.csr_array(regions.coverage(self.grid) @ owner)

@@ -1,0 +1,153 @@
+"""An evaluation scored again on merged regions, from its own cells: nothing is trained anew."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixnet.errors import DataError
+from pixnet.evaluation.bootstrap import Scored, interval, redrawn_scores
+from pixnet.evaluation.cells import Arrays, Cell, Cells, Stored
+from pixnet.evaluation.fingerprints import code_hash
+from pixnet.evaluation.folds import Fold
+from pixnet.evaluation.merging import (
+    Members,
+    merged_centers,
+    merged_field,
+    merged_logs,
+    merged_members,
+    merged_observed,
+)
+from pixnet.evaluation.metrics import score
+from pixnet.evaluation.pixnet_method import Progress
+from pixnet.evaluation.protocol import Protocol, side_hashes
+from pixnet.evaluation.split import Split
+from pixnet.expression import enough_counts
+from pixnet.model import PixNet
+from pixnet.panel import GenePanel
+from pixnet.sample import Sample
+
+
+def merged_scores(
+    protocol: Protocol,
+    samples: Sequence[Sample],
+    cells: str | Path,
+    by: int = 2,
+    *,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score every method of an evaluation on blocks of `by` x `by` neighbouring regions, with its first seed.
+
+    Only regions with enough counts are merged, for every method alike.
+
+    Parameters
+    ----------
+    protocol
+        That of the evaluation.
+    samples
+        Its samples, their genes joined.
+    cells
+        Folder of its cells, all done.
+    by
+        Regions on a side of a block.
+    device, progress
+        Of pixnet, whose model reads the held-out slides again.
+
+    Returns
+    -------
+    dict
+        `by`, `seed`, `regions` (of each fold) and `methods`: `pcc_m`, its `interval` and `mse` of each.
+
+    Raises
+    ------
+    DataError
+        If a cell is not done, or a sample cannot be merged.
+    """
+    splits = [fold.split(samples) for fold in protocol.folds]
+    hashes, store, seed = side_hashes(samples, splits), Cells(Path(cells)), protocol.seeds[0]
+    folds = []
+    for index, (fold, split) in enumerate(zip(protocol.folds, splits, strict=True)):
+        if progress is not None:
+            progress("merged", index, len(splits), fold.name)
+        members = [merged_members(one, by, enough_counts(one, protocol.min_counts)) for one in split.test]
+        predicted = {}
+        for method in protocol.methods:
+            cell = protocol.cell(method, fold, seed, hashes[index])
+            if not store.has(cell):
+                raise DataError(f"{cells}: the cell {cell.title!r} is not done; run the evaluation first.")
+            predicted[method] = [_merged(store, cell, split, members, by, device)]
+        folds.append(_scored(fold, split, members, predicted))
+    if progress is not None:
+        progress("merged", len(splits), len(splits), "")
+    redrawn = redrawn_scores(folds)
+    methods = {}
+    for method in protocol.methods:
+        found = [score(one.truth, one.predicted[method][0]) for one in folds]
+        methods[method] = {
+            "pcc_m": float(np.mean([one["pcc_m"] for one in found])),
+            "interval": list(interval(redrawn[method]["pcc_m"])),
+            "mse": float(np.mean([one["mse"] for one in found])),
+        }
+    return {"by": by, "seed": seed, "regions": [len(one.truth) for one in folds], "methods": methods}
+
+
+def merged_table(found: dict[str, Any]) -> str:
+    """Give the scores as Markdown."""
+    lines = [
+        f"# Merged regions: blocks of {found['by']} x {found['by']}",
+        "",
+        f"{sum(found['regions'])} merged regions in {len(found['regions'])} folds, seed {found['seed']}.",
+        "",
+        "| method | PCC@M | MSE |",
+        "|---|---|---|",
+    ]
+    for name, row in found["methods"].items():
+        low, high = row["interval"]
+        lines.append(f"| {name} | {row['pcc_m']:.3f} [{low:.3f}, {high:.3f}] | {row['mse']:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _scored(
+    fold: Fold, split: Split, members: list[Members], predicted: dict[str, list[NDArray[np.float32]]]
+) -> Scored:
+    panel = GenePanel(fold.genes, "list")
+    pairs = list(zip(split.test, members, strict=True))
+    truth = np.concatenate([merged_observed(sample, panel, rows) for sample, rows in pairs])
+    centers = np.concatenate([merged_centers(sample.regions, rows) for sample, rows in pairs])
+    owner = np.repeat(np.arange(len(members)), [len(rows) for rows in members])
+    return Scored(truth, predicted, centers, owner, [sample.donor for sample in split.test])
+
+
+def _merged(
+    store: Cells, cell: Cell, split: Split, members: list[Members], by: int, device: str
+) -> NDArray[np.float32]:
+    """Give what a method predicts for merged regions, all samples of the fold one after the other."""
+    stored = store.read(cell)
+    pairs = list(zip(split.test, members, strict=True))
+    if cell.method != "pixnet":
+        return np.concatenate([merged_logs(stored.arrays[sample.id], rows) for sample, rows in pairs])
+    code = code_hash("pixnet.evaluation.merging")
+    again = Cell("pixnet-merged", cell.fold, cell.seed, {"of": cell.key, "by": by, "code": code})
+
+    def compute(work: Path) -> tuple[Arrays, dict[str, Any]]:
+        return _read_again(stored, pairs, work, device), {}
+
+    arrays = store.get(again, compute).arrays
+    return np.concatenate([arrays[sample.id] for sample in split.test])
+
+
+def _read_again(stored: Stored, pairs: list[tuple[Sample, Members]], work: Path, device: str) -> Arrays:
+    model, arrays = PixNet.load(stored.folder / "model"), {}
+    likelihood = model.config.training.loss != "squared"
+    for sample, rows in pairs:
+        place = work / "fields" / sample.id
+        shutil.rmtree(place, ignore_errors=True)  # of a sitting that was killed
+        field = model.predict(sample.slide, place, tissue_mask=False, device=device)
+        arrays[sample.id] = merged_field(field, sample.regions, rows, likelihood)
+    return arrays

@@ -1,0 +1,58 @@
+"""How a field is asked for regions of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixnet.evaluation.pixnet_method import log_values
+from pixnet.field import ExpressionField
+from pixnet.regions import Regions
+
+
+def ask_field(
+    field: ExpressionField, sets: Mapping[str, Regions], likelihood: bool = False
+) -> dict[str, NDArray[np.float32]]:
+    """Give what a field predicts for regions, all of the panel's genes.
+
+    Parameters
+    ----------
+    field
+        The field.
+    sets
+        From `asked_regions`.
+    likelihood
+        Whether the model was fitted to counts by their likelihood; see `pixnet.evaluation.pixnet_method.log_values`.
+
+    Returns
+    -------
+    dict
+        (n, g) by `NAME|log`, log-normalised; by `NAME|counts`, expected counts, of a `rate` head; and by
+        `NAME|measured-log`, where what a log-normalised measurement is expected to be is something else.
+    """
+    arrays = {}
+    for name, regions in sets.items():
+        counts, arrays[f"{name}|log"] = counts_and_logs(field, regions)
+        if field.head.kind == "rate":
+            arrays[f"{name}|counts"] = counts
+            if likelihood:
+                arrays[f"{name}|measured-log"] = log_values(field, regions, likelihood=True)
+    return arrays
+
+
+def counts_and_logs(
+    field: ExpressionField, regions: Regions, genes: Sequence[str] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Give expected counts and log-normalised values, (n, g) each.
+
+    A head other than `rate` knows shares only, as a baseline does; times the area they stand for counts.
+    """
+    table = field.query(regions, genes)
+    values = np.asarray(table.X, np.float32)
+    if field.head.kind == "rate":
+        return values, np.asarray(table.layers["log1p"], np.float32)
+    areas = regions.areas_um2[:, None]
+    logs = np.asarray(values / areas if field.head.kind == "sum" else values, np.float32)
+    return np.asarray(np.expm1(logs.astype(np.float64)) * areas, np.float32), logs

@@ -1,0 +1,152 @@
+"""What the regions of a virtual slide truly express, what would be measured there, and the best that can be predicted.
+
+The best predictor knows every cell's type, outline, niche and donor, and nothing of what the picture does not show.
+Of expected counts it is `VirtualTissue.visible`. Of a log-normalised value it is the expectation of the *logarithm*,
+which is below the logarithm of the expectation: here, the mean over redraws of everything hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from pixnet.expression import log_expectation, normalise
+from pixnet.regions import Regions
+from pixnet.virtual.tissue import VirtualTissue
+
+Arrays = dict[str, NDArray[np.float32]]
+Floats = NDArray[np.float64]
+
+TRUTH, MEASURED = "truth", "measured"
+TARGETS = (TRUTH, MEASURED)
+"""Noise-free expected counts; and what an assay counts, with its capture, diffusion and noise."""
+
+KINDS = ("counts", "log")
+"""Counts of the region; and log(1 + counts per 10,000 of all its counts)."""
+
+REDRAWS = 32
+_HIDDEN_SEED = 700_000  # far from any slide's own
+
+
+def target_arrays(
+    tissue: VirtualTissue, sets: Mapping[str, Regions], genes: Sequence[str], seed: int, redraws: int = REDRAWS
+) -> Arrays:
+    """Give targets and best predictions for the regions asked for on a slide.
+
+    Parameters
+    ----------
+    tissue
+        The slide.
+    sets
+        From `asked_regions`.
+    genes
+        The panel.
+    seed
+        Of what is measured; all sizes are measured with the same capture.
+    redraws
+        How often the hidden part is drawn anew for the expected logarithm.
+
+    Returns
+    -------
+    dict
+        By `NAME|WHAT`: `truth` and `measured` (n, g) counts, `truth-total` and `measured-total` (n,) over all genes;
+        `best-truth`, `best-truth-log`, `best-measured`, `best-measured-log` (n, g); `centers` (n, 2), `areas` (n,).
+    """
+    columns = np.array([tissue.genes.index(gene) for gene in genes])
+    areas: dict[str, tuple[sparse.csr_array, sparse.csr_array]] = {}
+    found: dict[str, Floats] = {}
+    capture = 1.0
+    for name, regions in sets.items():
+        measured = tissue.measure(regions, seed)
+        capture = float(measured.counts.notes["capture"])
+        owned, diffused = tissue.areas(regions), tissue.areas(regions, measured.counts.notes["diffusion_um"])
+        areas[name] = owned, diffused
+        truth = np.asarray(owned @ tissue.rates)
+        found |= {
+            f"{name}|truth": truth[:, columns],
+            f"{name}|truth-total": truth.sum(axis=1),
+            f"{name}|measured": measured.counts.matrix.toarray()[:, columns],
+            f"{name}|measured-total": measured.depth,
+            f"{name}|best-truth": (owned @ tissue.visible_rates)[:, columns],
+            f"{name}|best-measured": capture * (diffused @ tissue.visible_rates)[:, columns],
+            f"{name}|centers": regions.centers_um,
+            f"{name}|areas": regions.areas_um2,
+        }
+    found |= _expected_logs(tissue, areas, columns, capture, redraws)
+    return {key: np.asarray(table, np.float32) for key, table in found.items()}
+
+
+def _expected_logs(
+    tissue: VirtualTissue,
+    areas: Mapping[str, tuple[sparse.csr_array, sparse.csr_array]],
+    columns: NDArray[np.int64],
+    capture: float,
+    redraws: int,
+) -> dict[str, Floats]:
+    """Average the log-normalised truth, and the expected log-normalised measurement, over redraws of what is hidden."""
+    sums: dict[str, Floats] = {}
+    for number in range(redraws):
+        rates = tissue.redrawn(_HIDDEN_SEED + number).rates
+        for name, (owned, diffused) in areas.items():
+            truth, expected = np.asarray(owned @ rates), capture * np.asarray(diffused @ rates)
+            total = expected.sum(axis=1)
+            share = expected[:, columns] / np.maximum(total, 1e-12)[:, None]
+            for key, table in (
+                (f"{name}|best-truth-log", normalise(truth, truth.sum(axis=1))[:, columns].astype(np.float64)),
+                # Over Poisson counts at the expected total: the total's own noise adds next to nothing.
+                (f"{name}|best-measured-log", log_expectation(share, total)),
+            ):
+                sums[key] = sums.get(key, 0.0) + table / redraws
+    return sums
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The targets of one slide, read from the arrays of `target_arrays`."""
+
+    arrays: Mapping[str, NDArray[np.float32]]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the regions' sizes."""
+        return [key.removesuffix("|areas") for key in self.arrays if key.endswith("|areas")]
+
+    def observed(self, name: str, target: str, kind: str) -> NDArray[np.float32]:
+        """Give a target, (n, g)."""
+        counts = self.arrays[f"{name}|{target}"]
+        return counts if kind == "counts" else normalise(counts, self.arrays[f"{name}|{target}-total"])
+
+    def best(self, name: str, target: str, kind: str) -> NDArray[np.float32]:
+        """Give what the best possible predictor says of it, (n, g)."""
+        return self.arrays[f"{name}|best-{target}" + ("-log" if kind == "log" else "")]
+
+    def centers_um(self, name: str) -> Floats:
+        """Give the regions' centres, (n, 2)."""
+        return self.arrays[f"{name}|centers"].astype(np.float64)
+
+    def predicted(
+        self, arrays: Mapping[str, NDArray[np.float32]], name: str, points: str, target: str, kind: str
+    ) -> NDArray[np.float32]:
+        """Give what a method says of a target, (n, g).
+
+        Parameters
+        ----------
+        arrays
+            From `ask_field` or `ask_baseline`.
+        name, points
+            Name of the regions' size, and of the points they are centred on.
+        target, kind
+            Which target. Where a method knows shares only, they stand for counts when multiplied by the area, which
+            is known of any region.
+        """
+        stem = name if f"{name}|log" in arrays else points
+        logs = arrays[f"{stem}|log"]
+        if kind == "counts":
+            counts = arrays.get(f"{stem}|counts")
+            areas = self.arrays[f"{name}|areas"][:, None]
+            return np.asarray(np.expm1(logs.astype(np.float64)) * areas, np.float32) if counts is None else counts
+        return arrays.get(f"{stem}|measured-log", logs) if target == MEASURED else logs

@@ -1,0 +1,192 @@
+"""Across scales: which virtual slides are trained on, at what region size, and which regions are then asked for.
+
+A method is trained at one region size and, as it is, asked for regions of six sizes: on the slides that it was trained
+on, and on those of other donors. So the change of scale is seen by itself, with no change of platform, and beside it
+the change of donor. See `docs/scales.md`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixnet.errors import DataError
+from pixnet.regions import Disks, LabelMask, Regions, Squares
+from pixnet.sample import Sample
+from pixnet.virtual.arrays import spots
+from pixnet.virtual.frozen import TEST_SEEDS, VIRTUAL_VERSION, frozen_digest
+from pixnet.virtual.tissue import VirtualTissue
+
+Floats = NDArray[np.float64]
+
+TRAINING_SEEDS = ((11, 21), (12, 22), (13, 23), (14, 24))
+"""Slide and donor of what is trained on; none of them is a test seed."""
+
+CELL = "whole cell"
+PLACES, CELLS = "places", "cells"
+"""The two sets of points: one for all regions that are centred on the same places, one for whole cells."""
+
+MARGIN_UM = 56.0
+"""Least distance from a place to the slide's edge: half of a baseline's crop."""
+
+_LATTICE_UM = 16
+_MOST_SQUARES = 600  # of a training slide
+_LARGEST_SQUARE_UM = 40.0  # up to here a training region is a bin, beyond it a spot
+_LEAST_DENSITY = 500.0 / (math.pi * 50.0**2)  # 500 counts in a spot of 100 um
+
+
+@dataclass(frozen=True)
+class ScaleSettings:
+    """What is trained on and asked for.
+
+    Parameters
+    ----------
+    preset
+        Which virtual tissue.
+    sizes_um
+        Size of the training regions: the diameter of spots, or the side of bins up to 40 um. Of several, the training
+        slides take turns.
+    training, test
+        Slide and donor seed of each slide. No donor may be on both sides.
+    side_um
+        Side of all slides.
+    places
+        Most regions of each size on each slide.
+    genes
+        How many genes, of highest mean in the training regions.
+    seed
+        Of the places, and of what is measured.
+    """
+
+    preset: str
+    sizes_um: tuple[float, ...]
+    training: tuple[tuple[int, int], ...] = TRAINING_SEEDS
+    test: tuple[tuple[int, int], ...] = ()
+    side_um: float = 1200.0
+    places: int = 800
+    genes: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.preset not in TEST_SEEDS:
+            raise DataError(f"there is no virtual tissue {self.preset!r}; choose of {', '.join(TEST_SEEDS)}.")
+        if not self.sizes_um or not all(1.0 <= size <= 200.0 for size in self.sizes_um):
+            raise DataError(f"training regions of {self.sizes_um} um will not do; give sizes from 1 to 200 um.")
+        if not self.test:
+            object.__setattr__(self, "test", TEST_SEEDS[self.preset])
+        shared = {donor for _, donor in self.training} & {donor for _, donor in self.test}
+        if shared:
+            raise DataError(f"donor {min(shared)} is among training and test slides; leave it out of one of them.")
+
+    @property
+    def name(self) -> str:
+        """What to call it, such as `breast-100um`, or `breast-100+55um`."""
+        return f"{self.preset}-{'+'.join(f'{size:g}' for size in self.sizes_um)}um"
+
+    @property
+    def min_counts(self) -> int:
+        """Fewest counts of a training region: 500 for a spot of 100 um, and in proportion for the smallest size."""
+        return max(1, int(_LEAST_DENSITY * min(_area(size) for size in self.sizes_um)))
+
+    def facts(self) -> dict[str, Any]:
+        """Give all that the slides, their counts and the regions asked for depend on, beside the code."""
+        return {**dataclasses.asdict(self), "virtual_version": VIRTUAL_VERSION, "frozen_digest": frozen_digest()}
+
+
+def draw(settings: ScaleSettings, slide: tuple[int, int]) -> VirtualTissue:
+    """Draw one of the slides, given by its two seeds."""
+    return VirtualTissue.generate(settings.preset, *slide, settings.side_um, settings.side_um)
+
+
+def training_sample(settings: ScaleSettings, tissue: VirtualTissue, number: int) -> Sample:
+    """Measure a training slide, the `number`th, as an assay of its region size would."""
+    size, side = settings.sizes_um[number % len(settings.sizes_um)], settings.side_um
+    if size > _LARGEST_SQUARE_UM:
+        # Visium has 55 um at 100 um; larger spots lie as close as they can with a gap between them.
+        visium = size <= 90.0
+        regions: Regions = spots(side, side, size, max(100.0, size + 10.0), hexagonal=visium)
+    else:
+        regions = Squares.tiling(0.0, 0.0, side - side % size, side - side % size, size)
+        inside = _inside(regions.centers_um, tissue)
+        regions = regions.take(_some(np.flatnonzero(inside), _MOST_SQUARES, settings.seed))
+    return dataclasses.replace(tissue.measure(regions, settings.seed), id=slide_name(tissue))
+
+
+def slide_name(tissue: VirtualTissue) -> str:
+    """Name a slide by its seed."""
+    return f"{tissue.preset.name}-{tissue.seed}"
+
+
+def asked_regions(tissue: VirtualTissue, places: int, seed: int = 0) -> dict[str, Regions]:
+    """Give the regions that are asked for on a slide, by the name of their size.
+
+    Squares of 2, 8 and 16 um and disks of 55 and 100 um lie at the same random places on tissue; whole cells, as the
+    section shows them, are drawn at random by themselves. All keep 56 um away from the edge.
+
+    Parameters
+    ----------
+    tissue
+        The slide.
+    places
+        How many of each; fewer if there is no room.
+    seed
+        Of the choice.
+
+    Raises
+    ------
+    DataError
+        If the slide has no room for two places and two cells.
+    """
+    height, width = tissue.labels.shape
+    # Places lie at 1 + 16 k um: then the squares of each size around them are of one lattice, and none is drawn twice.
+    rows, cols = (np.arange(max(0, int((side - MARGIN_UM - 1) // _LATTICE_UM) + 1)) for side in (height, width))
+    row, col = (index.ravel() for index in np.meshgrid(rows, cols, indexing="ij"))
+    centers = 1.0 + _LATTICE_UM * np.stack([col, row], axis=1).astype(np.float64)
+    is_open = np.array([zone.open for zone in tissue.preset.zones])
+    zone = tissue.layout.zone[1 + _LATTICE_UM * row, 1 + _LATTICE_UM * col]
+    usable = np.flatnonzero(_inside(centers, tissue) & ~is_open[zone])
+    cells = LabelMask(tissue.labels, 0.0, 0.0, tissue.grid.pitch_um)
+    whole = np.flatnonzero(_inside(cells.centers_um, tissue))
+    if min(len(usable), len(whole)) < 2:
+        raise DataError(f"a slide of {width} x {height} um has no room for places to compare at; make it larger.")
+    chosen = _some(usable, places, seed)
+    row, col, centers = row[chosen], col[chosen], centers[chosen]
+    sets: dict[str, Regions] = {}
+    for side in (2, 8, 16):
+        per = _LATTICE_UM // side
+        sets[f"{side}-µm square"] = Squares(1.0 - side / 2, 1.0 - side / 2, side, row * per, col * per)
+    for diameter in (55, 100):
+        sets[f"{diameter}-µm disk"] = Disks(centers, diameter)
+    sets[CELL] = cells.take(_some(whole, places, seed))
+    return sets
+
+
+def points_of(name: str) -> str:
+    """Tell at which of the two sets of points the regions of a name lie."""
+    return CELLS if name == CELL else PLACES
+
+
+def asked_points(sets: Mapping[str, Regions]) -> dict[str, Floats]:
+    """Give the two sets of points, (n, 2) each, that the regions are centred on."""
+    return {points_of(name): regions.centers_um for name, regions in sets.items()}
+
+
+def _inside(points: Floats, tissue: VirtualTissue) -> NDArray[np.bool_]:
+    """Tell which points keep the margin."""
+    height, width = tissue.labels.shape
+    return np.asarray(((points >= MARGIN_UM) & (points <= np.array([width, height]) - MARGIN_UM)).all(axis=1))
+
+
+def _some(usable: NDArray[np.int64], number: int, seed: int) -> NDArray[np.int64]:
+    """Choose at most so many at random, in their order."""
+    return np.sort(np.random.default_rng(seed).permutation(usable)[:number])
+
+
+def _area(size_um: float) -> float:
+    return size_um**2 if size_um <= _LARGEST_SQUARE_UM else math.pi * size_um**2 / 4.0

@@ -1,0 +1,122 @@
+"""The benchmark across scales from end to end, with everything tiny."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pixnet.config import Config
+from pixnet.errors import DataError
+from pixnet.evaluation import scale_cells
+from pixnet.evaluation.scale_cells import SIDES
+from pixnet.evaluation.scale_curves import curves_of
+from pixnet.evaluation.scale_run import run_scales
+from pixnet.evaluation.scale_tables import headline, scales_page, write_scales
+from pixnet.evaluation.scales import ScaleSettings
+
+SETTINGS = ScaleSettings(
+    "breast", (100.0,), training=((3, 7), (5, 6)), test=((4, 8),), side_um=400.0, places=25, genes=6
+)
+TRAINING = {"steps": 3, "tiles": 2, "views": 1, "validation": "none"}
+NETWORK = {
+    "mpp": 2.0,
+    "surroundings_um": [],
+    "encoder": {"name": "test_resnet", "weights": "random"},
+    "decoder": {"channels": [4, 4, 4, 4]},
+}
+CONFIG = Config.of({"network": NETWORK, "training": TRAINING})
+VARIANTS = {"mean-head": Config.of({"network": {**NETWORK, "head": "mean"}, "training": TRAINING})}
+METHODS = ("pixnet", "colour-ridge", "mean")
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cells")
+
+
+@pytest.fixture(scope="module")
+def results(cells: Path) -> dict[str, Any]:
+    return run_scales(SETTINGS, METHODS, [0, 1], cells, config=CONFIG, variants=VARIANTS, redraws=2)
+
+
+def test_every_method_is_scored_on_both_sides_at_all_sizes(results: dict[str, Any]) -> None:
+    assert len(results["scores"]) == 2 * 2 * 2 * 6
+    for row in results["scores"]:
+        assert set(row["methods"]) == {*METHODS, "pixnet:mean-head", "ceiling"}
+        assert row["best_crop"] == "colour-ridge"
+        assert len(row["places"]) == (2 if row["side"] == "training slides" else 1)
+        for method in row["methods"].values():
+            assert -1 <= method["pcc_m"] <= 1
+    assert len(results["genes"]) == 6
+    assert results["cells"]["colour-ridge"][0]["chosen"]["penalty"] > 0
+    assert {name: len(found) for name, found in results["cells"].items()} == {
+        "pixnet": 2, "colour-ridge": 1, "mean": 1, "pixnet:mean-head": 2, "ceiling": 1
+    }  # fmt: skip
+
+
+def test_what_is_done_is_not_done_again(cells: Path, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn(*_: object) -> None:
+        raise AssertionError("a slide was drawn")
+
+    monkeypatch.setattr(scale_cells, "draw", drawn)
+    again = run_scales(SETTINGS, METHODS, [0, 1], cells, config=CONFIG, variants=VARIANTS, redraws=2)
+    assert json.dumps(again["scores"]) == json.dumps(results["scores"])
+    assert again["cells"] == results["cells"]
+
+
+def test_a_cell_computed_again_is_equal(tmp_path: Path, results: dict[str, Any]) -> None:
+    again = run_scales(SETTINGS, ["pixnet"], [1], tmp_path, config=CONFIG, redraws=2)
+    assert again["cells"]["pixnet"][0]["key"] == results["cells"]["pixnet"][1]["key"]
+    one = run_scales(SETTINGS, ["pixnet"], [1], tmp_path, config=CONFIG, redraws=2)["scores"]
+    assert json.dumps(one) == json.dumps(again["scores"])
+
+
+def test_predictions_are_of_the_same_places_whatever_the_method(cells: Path, results: dict[str, Any]) -> None:
+    shapes: dict[str, set[int]] = {}
+    for path in cells.glob("*/*/cell.json"):
+        facts = json.loads(path.read_text())
+        with np.load(path.with_name("predictions.npz")) as stored:
+            for number, name in enumerate(facts["arrays"]):
+                if name.endswith("|log"):
+                    slide, where, _ = name.split("|")
+                    shapes.setdefault(slide, set()).add(stored[str(number)].shape[1])
+                    assert stored[str(number)].shape[0] == 25, (slide, where)
+    assert shapes == {"breast-3": {6}, "breast-5": {6}, "breast-4": {6}}
+
+
+def test_tables_tell_scores_ratios_and_shares(tmp_path: Path, results: dict[str, Any]) -> None:
+    page = write_scales(results, tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert page.name == "breast-100um.md"
+    assert text == scales_page(results)
+    parts = [
+        "Other donors: expected counts per region, against noise-free truth",
+        *(f"| {name} |" for name in (*METHODS, "pixnet:mean-head", "ceiling", "pixnet, over the best crop method")),
+        "| pixnet:mean-head, share of the ceiling |",
+    ]
+    for part in parts:
+        assert part in text
+    pictures = {path.name for path in tmp_path.glob("*.png")}
+    sides, kinds = ("training-slides", "other-donors"), ("counts", "log")
+    assert pictures == {f"breast-100um-{side}-{kind}.png" for side in sides for kind in kinds}
+    stored = json.loads((tmp_path / "breast-100um.json").read_text())
+    assert stored["settings"]["frozen_digest"]
+    assert "breast-100um, other donors: 2-µm square" in headline(results)
+
+
+def test_curves_are_of_what_matters(results: dict[str, Any]) -> None:
+    rows = [row for row in results["scores"] if (row["side"], row["target"], row["kind"]) == (SIDES[0], "truth", "log")]
+    lines = curves_of(rows)
+    assert list(lines) == ["pixnet", "pixnet:mean-head", "best crop method", "ceiling"]
+    assert lines["best crop method"] == [row["methods"]["colour-ridge"]["pcc_m"] for row in rows]
+
+
+def test_unknown_methods_and_no_seeds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="method 'magic' is not known"):
+        run_scales(SETTINGS, ["magic"], [0], tmp_path)
+    with pytest.raises(DataError, match="no seed"):
+        run_scales(SETTINGS, ["mean"], [], tmp_path)
