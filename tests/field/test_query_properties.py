@@ -185,7 +185,7 @@ def test_a_query_is_what_shapely_and_numpy_find_in_the_array(
     box = shapely.box(centre.x, centre.y, centre.x + diameter, centre.y + diameter)
     regions: dict[str, tuple[Regions, shapely.Polygon]] = {
         "polygon": (Polygons([shape]), shape),
-        "disk": (Disks([[centre.x, centre.y]], diameter), centre.buffer(diameter / 2, quad_segs=512)),
+        "disk": (Disks([[centre.x, centre.y]], diameter), centre.buffer(diameter / 2, quad_segs=2048)),
         "square": (Squares(centre.x, centre.y, diameter, [0], [0]), box),
     }
     ours, outline = regions[kind]

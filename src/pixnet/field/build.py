@@ -22,7 +22,15 @@ from pixnet.field.pipeline import WriteBehind, read_ahead
 from pixnet.field.scaling import Outgrown, Scale
 from pixnet.field.store import FORMAT_VERSION, Attributes, LatticeFacts, Level, SlideFacts
 from pixnet.field.unfinished import Facts, Unfinished, claimed, partial_folder
-from pixnet.field.writing import create_arrays, data_files, finish, open_levels, write_coarser_levels
+from pixnet.field.writing import (
+    Block,
+    create_arrays,
+    data_files,
+    finish,
+    open_levels,
+    write_block,
+    write_coarser_levels,
+)
 from pixnet.grid import Box, Lattice, round_up
 from pixnet.slide import Slide
 
@@ -126,7 +134,7 @@ def build_field(
         builder = _Builder(slide, lattice, finest, latent, head, core, np.dtype(dtype), background, unfinished)
         scale = builder.run(workers, progress or (lambda *_: None))
         levels = open_levels(unfinished.store)
-        write_coarser_levels(levels)
+        write_coarser_levels(levels, builder.block)
         failed = sum(line["failed"] for line in unfinished.log)
         attributes = Attributes(
             pixnet_version=pixnet.__version__,
@@ -203,15 +211,15 @@ class _Builder:
     def _run(self, workers: int, progress: Callable[[int, int], None]) -> tuple[float, ...]:
         log = self.unfinished.log
         scale = Scale(self.dtype, log[-1]["exponent"])
-        finest = open_levels(self.unfinished.store)[0]
+        levels = open_levels(self.unfinished.store)
         done = {line["block"] for line in log}
         missing = [number for number in range(len(self.boxes)) if number not in done]
         count, total = sum(self.with_tissue[number] for number in done if number is not None), sum(self.with_tissue)
         progress(count, total)
         with WriteBehind() as write:
             for number, read in read_ahead(missing, self._read, workers):
-                values = self._values(number, read) if read is not None and read.valid.any() else None
-                write(self._write, number, read, values, finest, scale)
+                # No name is given to what comes out: it is to be gone when it is written.
+                write(self._write, number, read, self._values(number, read), levels, scale)
                 if read is not None:
                     count += 1
                     progress(count, total)
@@ -231,8 +239,10 @@ class _Builder:
         valid = _valid_share(mask, halo, self.finest) * self.background.tissue(*self._cells(box))
         return _Read(rgb, valid, self.slide.no_data_reads_here - before)
 
-    def _values(self, number: int, read: _Read) -> NDArray[np.float32]:
-        """Compute the latent values of a block, zero where there is no data or no tissue."""
+    def _values(self, number: int, read: _Read | None) -> NDArray[np.float32] | None:
+        """Compute the latent values of a block, zero where there is no data or no tissue; None where that is all."""
+        if read is None or not read.valid.any():
+            return None
         box = self.boxes[number]
         values = np.asarray(self.latent(read.rgb), np.float32)
         shape = (self.head.channels, *read.valid.shape)
@@ -244,20 +254,22 @@ class _Builder:
                 f"x = {box.col * self.lattice.mpp:.0f} um, y = {box.row * self.lattice.mpp:.0f} um. "
                 "Its training may have diverged."
             )
-        return np.where(read.valid > 0, values, np.float32(0))
+        if not read.valid.all():
+            values = np.where(read.valid > 0, values, np.float32(0))
+        return values
 
     def _write(
-        self, number: int, read: _Read | None, values: NDArray[np.float32] | None, level: Level, scale: Scale
+        self, number: int, read: _Read | None, values: NDArray[np.float32] | None, levels: list[Level], scale: Scale
     ) -> None:
         row, col, height, width = self._cells(self.boxes[number])
-        window = slice(row, row + height), slice(col, col + width)
-        if values is not None and read is not None:
-            level.latent[(slice(None), *window)] = scale.pack(values)
-            level.valid[window] = read.valid.astype(np.float16)
-        background = self.background.share(row, col, height, width)
-        if background.any():
-            level.background[window] = background.astype(np.float16)
-        holds_data = values is not None or bool(background.any())
+        background = self.background.share(row, col, height, width).astype(np.float16)
+        if values is None or read is None:
+            block = Block(None, np.zeros((height, width), np.float16), background)
+        else:
+            block = Block(scale.pack(values), read.valid.astype(np.float16), background)
+        del values
+        write_block(levels, row, col, block, self.block)
+        holds_data = block.latent is not None or bool(background.any())
         self._note(number, scale.exponent, failed=read.failed if read else 0, holds_data=holds_data)
 
     def _note(self, block: int | None, exponent: list[int | None], failed: int = 0, holds_data: bool = False) -> None:

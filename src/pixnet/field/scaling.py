@@ -61,5 +61,8 @@ class Scale:
                 self.exponent[channel] = exponent
             elif exponent > known + _ROOM:
                 raise Outgrown([*self.exponent[:channel], exponent, *self.exponent[channel + 1 :]])
-        factors = np.array(self.factors, np.float32)
-        return (latent / factors[:, None, None]).astype(self._dtype)
+        packed = np.empty(latent.shape, self._dtype)
+        for target, values, factor in zip(packed, latent, self.factors, strict=True):
+            # One channel at a time stays in the processor's cache, and the whole is never held twice as float32.
+            target[:] = values * np.float32(1.0 / factor)
+        return packed

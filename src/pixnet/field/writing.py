@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
@@ -16,10 +17,27 @@ from pixnet.field.ngff import multiscales
 from pixnet.field.store import KEY, Attributes, Level, level_grid
 from pixnet.grid import Grid
 
+_SHARD = 512  # longest side of a file, in cells: what is written at once is held several times over
 _CHUNK = 128  # longest side of a chunk, in cells; a chunk holds all channels, for a gene and a region need them all
 _CHUNK_BYTES = 4 << 20  # chunks of many channels get shorter sides
 _COARSEST = 256  # cells: the longest side of the coarsest level, at most
 _EDGES = ("y", "x")
+
+
+class Block(NamedTuple):
+    """A block of a level as it is stored.
+
+    Attributes
+    ----------
+    latent
+        (C, h, w); None where no cell holds data.
+    valid, background
+        (h, w) float16, shares of each cell.
+    """
+
+    latent: NDArray[Any] | None
+    valid: NDArray[np.float16]
+    background: NDArray[np.float16]
 
 
 def create_arrays(path: Path, grid: Grid, block: int, head: LinearHead, dtype: np.dtype[Any]) -> None:
@@ -32,7 +50,7 @@ def create_arrays(path: Path, grid: Grid, block: int, head: LinearHead, dtype: n
     grid
         The finest cells.
     block
-        Side of a block in cells. A block is a file of its own (a shard), so it can be written once and for all.
+        Side of a block in cells. It is written once and for all, as files of its own (shards).
     head, dtype
         The head, and how the latent map is stored.
     """
@@ -41,8 +59,7 @@ def create_arrays(path: Path, grid: Grid, block: int, head: LinearHead, dtype: n
     _array(group, "b", head.b.shape, np.float32, head.b.shape, None, ("gene",))[:] = head.b
     for level in range(count_levels(grid)):
         shape = level_grid(grid, level).shape
-        # A coarser block is made from what fits one block's memory: half its side.
-        side = block if level == 0 or block % 2 else block // 2
+        side = _divisor(block >> min(level, _levels_of_block(block) - 1), _SHARD)
         chunk = _chunk_side(side, head.channels, dtype)
         for name in Level._fields:
             if name == "latent":
@@ -67,28 +84,77 @@ def count_levels(grid: Grid) -> int:
     return level + 1
 
 
-def write_coarser_levels(levels: list[Level]) -> None:
-    """Fill all levels but the finest, each from the one before, a block at a time.
+def write_block(levels: list[Level], row: int, col: int, block: Block, side: int) -> None:
+    """Write a block of the finest level at a row and column of cells, and what becomes of it in coarser levels.
+
+    Blocks are `side` cells wide but at the edge. How many levels follow from a block alone, `_levels_of_block` says.
+    """
+    _put(levels[0], row, col, block)
+    for number in range(1, min(_levels_of_block(side), len(levels))):
+        block = _coarser(block)
+        _put(levels[number], row >> number, col >> number, block)
+
+
+def write_coarser_levels(levels: list[Level], side: int) -> None:
+    """Fill the levels that `write_block` has left, each from the one before, a file at a time.
 
     D is averaged by valid area, so the integral over a coarse cell is that over the cells it is made of.
     """
-    for finer, coarser in itertools.pairwise(levels):
-        side = (coarser.latent.shards or coarser.latent.chunks)[1]
-        height, width = coarser.valid.shape
-        for row in range(0, height, side):
-            for col in range(0, width, side):
-                window = slice(row, min(row + side, height)), slice(col, min(col + side, width))
-                within = tuple(slice(2 * part.start, 2 * part.stop) for part in window)
-                valid, background = (
-                    _even(np.asarray(array[within]).astype(np.float32)) for array in (finer.valid, finer.background)
-                )
-                coarser.background[window] = _quarters(background) / 4
-                weight = _quarters(valid)
-                coarser.valid[window] = weight / 4
-                if weight.any():
-                    sums = _quarters(_even(np.asarray(finer.latent[(slice(None), *within)]).astype(np.float32)) * valid)
-                    means = np.divide(sums, weight, out=np.zeros_like(sums), where=weight > 0)
-                    coarser.latent[(slice(None), *window)] = means.astype(coarser.latent.dtype)
+    for finer, coarser in itertools.pairwise(levels[_levels_of_block(side) - 1 :]):
+        shard = _shard(coarser)
+        for row, col in _files(coarser, coarser.valid.shape):
+            within = slice(2 * row, 2 * (row + shard)), slice(2 * col, 2 * (col + shard))
+            valid, background = np.asarray(finer.valid[within]), np.asarray(finer.background[within])
+            latent = np.asarray(finer.latent[(slice(None), *within)]) if valid.any() else None
+            _put(coarser, row, col, _coarser(Block(latent, valid, background)))
+
+
+def _levels_of_block(side: int) -> int:
+    """Give how many levels hold whole files made of one block: those in which it can be halved and is not small."""
+    levels = 1
+    while side % 2 == 0 and side // 2 >= _CHUNK:
+        side, levels = side // 2, levels + 1
+    return levels
+
+
+def _shard(level: Level) -> int:
+    """Give the side of what lies in one file."""
+    return int((level.latent.shards or level.latent.chunks)[1])
+
+
+def _files(level: Level, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Give the first row and column of each file over some cells of a level, from those of a file on."""
+    height, width = shape
+    return itertools.product(range(0, height, _shard(level)), range(0, width, _shard(level)))
+
+
+def _put(level: Level, row: int, col: int, block: Block) -> None:
+    """Write what there is of a block, file by file; what is zero all over is in no file."""
+    side = _shard(level)
+    for top, left in _files(level, block.valid.shape):
+        part = slice(top, top + side), slice(left, left + side)
+        valid, background = block.valid[part], block.background[part]
+        height, width = valid.shape
+        window = slice(row + top, row + top + height), slice(col + left, col + left + width)
+        if block.latent is not None and valid.any():
+            level.latent[(slice(None), *window)] = block.latent[(slice(None), *part)]
+            level.valid[window] = valid
+        if background.any():
+            level.background[window] = background
+
+
+def _coarser(block: Block) -> Block:
+    """Average squares of four cells, the latent values by their valid shares."""
+    valid, background = (_even(part.astype(np.float32)) for part in (block.valid, block.background))
+    weight = _quarters(valid)
+    coarser = Block(None, (weight / 4).astype(np.float16), (_quarters(background) / 4).astype(np.float16))
+    if block.latent is None or not weight.any():
+        return coarser
+    means = np.zeros((len(block.latent), *weight.shape), block.latent.dtype)
+    for channel, values in enumerate(block.latent):
+        sums = _quarters(_even(values.astype(np.float32)) * valid)
+        means[channel] = np.divide(sums, weight, out=np.zeros_like(sums), where=weight > 0)
+    return coarser._replace(latent=means)
 
 
 def data_files(path: Path) -> dict[str, int]:
@@ -127,6 +193,11 @@ def _chunk_side(block: int, channels: int, dtype: np.dtype[Any]) -> int:
     sides = [side for side in range(1, min(_CHUNK, block) + 1) if block % side == 0]
     small = [side for side in sides if side <= 32 or channels * side**2 * dtype.itemsize <= _CHUNK_BYTES]
     return small[-1]
+
+
+def _divisor(number: int, most: int) -> int:
+    """Give the largest divisor up to `most`."""
+    return next(divisor for divisor in range(min(number, most), 0, -1) if number % divisor == 0)
 
 
 def _even(values: NDArray[np.float32]) -> NDArray[np.float32]:
