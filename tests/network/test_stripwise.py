@@ -44,6 +44,25 @@ def test_strips_change_nothing(name, size):
             assert float((one - two).abs().max()) <= 1e-5 * float(one.abs().max())
 
 
+@pytest.mark.parametrize("size", [(64, 64), (96, 2048), (2048, 64)])
+def test_the_first_block_begins_at_the_image(size):
+    fast = stripwise(settled("tf_efficientnet_lite0"))
+    begun = [module for module in fast.modules() if isinstance(module, Stripwise) and module.before]
+    assert len(begun) == 1
+    bytes_ = image(*size)
+    assert fast.standardise(bytes_) is bytes_
+    assert fast(bytes_)[0].dtype == torch.float32
+
+
+def test_where_the_pixels_are_a_level_the_stem_stays():
+    encoder = settled("tf_efficientnet_lite0", finest=1)
+    fast = stripwise(encoder)
+    assert blocks(fast) >= 10
+    with torch.inference_mode():
+        for one, two in zip(encoder(image(64, 64)), fast(image(64, 64)), strict=True):
+            assert float((one - two).abs().max()) <= 1e-5 * float(one.abs().max())
+
+
 @pytest.mark.parametrize("name", ["resnet10t", "convnext_atto"])
 def test_other_encoders_stay_as_they_are(name):
     finest = 4 if "convnext" in name else 2

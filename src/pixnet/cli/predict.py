@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixnet.cli.options import Device, DeviceOption, OverwriteOption
+from pixnet.cli.process import share_freed_memory
 from pixnet.cli.progress import Progress, clock_time
 from pixnet.errors import PixNetWarning
 
@@ -35,6 +36,7 @@ def predict(
 
     The field grows in FIELD.partial and takes its place when it is complete. Kill it at any time: --resume goes on.
     """
+    share_freed_memory()
     from pixnet.slide import Slide
 
     image = Slide.open(slide, mpp)

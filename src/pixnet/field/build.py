@@ -218,8 +218,10 @@ class _Builder:
         progress(count, total)
         with WriteBehind() as write:
             for number, read in read_ahead(missing, self._read, workers):
-                # No name is given to what comes out: it is to be gone when it is written.
-                write(self._write, number, read, self._values(number, read), levels, scale)
+                # No name is given to a block: it is to be gone as soon as it is written. Waiting to be written,
+                # float16 takes half the memory, so it is packed here.
+                failed = read.failed if read else 0
+                write(self._write, number, self._block(number, read, scale), failed, list(scale.exponent), levels)
                 if read is not None:
                     count += 1
                     progress(count, total)
@@ -239,10 +241,16 @@ class _Builder:
         valid = _valid_share(mask, halo, self.finest) * self.background.tissue(*self._cells(box))
         return _Read(rgb, valid, self.slide.no_data_reads_here - before)
 
-    def _values(self, number: int, read: _Read | None) -> NDArray[np.float32] | None:
-        """Compute the latent values of a block, zero where there is no data or no tissue; None where that is all."""
+    def _block(self, number: int, read: _Read | None, scale: Scale) -> Block:
+        """Compute a block as it is stored."""
+        row, col, height, width = self._cells(self.boxes[number])
+        background = self.background.share(row, col, height, width).astype(np.float16)
         if read is None or not read.valid.any():
-            return None
+            return Block(None, np.zeros((height, width), np.float16), background)
+        return Block(scale.pack(self._values(number, read)), read.valid.astype(np.float16), background)
+
+    def _values(self, number: int, read: _Read) -> NDArray[np.float32]:
+        """Compute the latent values of a block, zero where there is no data or no tissue."""
         box = self.boxes[number]
         values = np.asarray(self.latent(read.rgb), np.float32)
         shape = (self.head.channels, *read.valid.shape)
@@ -258,19 +266,11 @@ class _Builder:
             values = np.where(read.valid > 0, values, np.float32(0))
         return values
 
-    def _write(
-        self, number: int, read: _Read | None, values: NDArray[np.float32] | None, levels: list[Level], scale: Scale
-    ) -> None:
-        row, col, height, width = self._cells(self.boxes[number])
-        background = self.background.share(row, col, height, width).astype(np.float16)
-        if values is None or read is None:
-            block = Block(None, np.zeros((height, width), np.float16), background)
-        else:
-            block = Block(scale.pack(values), read.valid.astype(np.float16), background)
-        del values
+    def _write(self, number: int, block: Block, failed: int, exponent: list[int | None], levels: list[Level]) -> None:
+        row, col, *_ = self._cells(self.boxes[number])
         write_block(levels, row, col, block, self.block)
-        holds_data = block.latent is not None or bool(background.any())
-        self._note(number, scale.exponent, failed=read.failed if read else 0, holds_data=holds_data)
+        holds_data = block.latent is not None or bool(block.background.any())
+        self._note(number, exponent, failed=failed, holds_data=holds_data)
 
     def _note(self, block: int | None, exponent: list[int | None], failed: int = 0, holds_data: bool = False) -> None:
         self.unfinished.note(

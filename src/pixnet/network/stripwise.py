@@ -2,7 +2,8 @@
 
 Such a block widens its input to several times its channels, filters each channel, and narrows the result. On a large
 tile the widened map is by far the largest array of the whole network, and reading and writing it takes longer than the
-arithmetic. A strip of a few rows at a time never leaves the processor's cache.
+arithmetic. A strip of a few rows at a time never leaves the processor's cache. The first block goes together with the
+stem before it, whose map is as large, and with the bytes becoming numbers.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pixnet.network.encoders import Encoder
 
 _CELLS = 1 << 15  # input cells of a strip
@@ -39,7 +42,55 @@ def stripwise(encoder: Encoder) -> Encoder:
     for name, block in blocks:
         parent, _, leaf = name.rpartition(".")
         setattr(result.get_submodule(parent), leaf, Stripwise(block))
+    _join_stem(result)
     return result if _alike(encoder, result) else copy.deepcopy(encoder).eval()
+
+
+def _join_stem(encoder: Encoder) -> None:
+    """Let the first block of an EfficientNet begin at the image."""
+    net: Any = getattr(encoder.model, "model", None)
+    first = next(iter(net.blocks[0]), None) if hasattr(net, "conv_stem") and hasattr(net, "blocks") else None
+    if not isinstance(first, Stripwise) or first.adds_input or getattr(encoder, "has_pixels", False):
+        return
+    standardise = encoder.standardise
+    # timm goes through stem, norm and blocks in turn; what is joined stands in the place of the first.
+    first.before = Stem(standardise, net.conv_stem, net.bn1)
+    net.conv_stem, net.bn1, net.blocks[0][0] = first, nn.Identity(), nn.Identity()
+    encoder.__dict__["standardise"] = _as_it_is
+
+
+def _as_it_is(image: Tensor) -> Tensor:
+    return image
+
+
+class Stem:
+    """The first convolution, which reads an image of bytes.
+
+    Parameters
+    ----------
+    standardise
+        Makes numbers of bytes.
+    conv, norm
+        The convolution and its batch normalisation.
+    """
+
+    def __init__(self, standardise: Callable[[Tensor], Tensor], conv: nn.Conv2d, norm: Any) -> None:
+        self.standardise, self.folded = standardise, _Folded(conv, norm)
+
+    def shape(self, image: Tensor) -> tuple[int, int]:
+        """Give the height and width of the map."""
+        height, width = (_padding(self.folded.conv, side)[0] for side in image.shape[-2:])
+        return height, width
+
+    def rows(self, image: Tensor, start: int, end: int) -> Tensor:
+        """Give some rows of the map."""
+        conv, height = self.folded.conv, image.shape[-2]
+        kernel, step, top = conv.kernel_size[0], conv.stride[0], _padding(conv, height)[1]
+        _, left, right = _padding(conv, image.shape[-1])
+        first, last = start * step - top, (end - 1) * step + kernel - top
+        strip = self.standardise(image[:, :, max(first, 0) : min(last, height)])
+        folded: Tensor = self.folded(F.pad(strip, (left, right, max(-first, 0), max(last - height, 0))))
+        return folded
 
 
 class Stripwise(nn.Module):
@@ -49,7 +100,14 @@ class Stripwise(nn.Module):
     ----------
     block
         A `DepthwiseSeparableConv` or an `InvertedResidual` of timm, in evaluation mode.
+
+    Attributes
+    ----------
+    before
+        What makes the block's input of an image, if that is not the input.
     """
+
+    before: Stem | None = None
 
     def __init__(self, block: Any) -> None:
         super().__init__()
@@ -67,16 +125,17 @@ class Stripwise(nn.Module):
         """Give the block's output (N, C', H', W') for (N, C, H, W)."""
         conv = self.filter.conv
         kernel, step = conv.kernel_size[0], conv.stride[0]
-        height, width = x.shape[-2:]
+        height, width = self.before.shape(x) if self.before else x.shape[-2:]
         rows, top, _ = _padding(conv, height)
         cols, left, right = _padding(conv, width)
-        out = x.new_empty((len(x), self.narrow.conv.out_channels, rows, cols))
+        out = x.new_empty((len(x), self.narrow.conv.out_channels, rows, cols), dtype=conv.weight.dtype)
         out = out.contiguous(memory_format=torch.channels_last)
         at_once = max(1, _CELLS // (cols * step))
         for start in range(0, rows, at_once):
             end = min(start + at_once, rows)
             first, last = start * step - top, (end - 1) * step + kernel - top
-            strip = self.widen(x[:, :, max(first, 0) : min(last, height)])
+            some = max(first, 0), min(last, height)
+            strip = self.widen(self.before.rows(x, *some) if self.before else x[:, :, slice(*some)])
             strip = F.pad(strip, (left, right, max(-first, 0), max(last - height, 0)))
             out[:, :, start:end] = self.narrow(self.filter(strip))
         return out.add_(x) if self.adds_input else out
