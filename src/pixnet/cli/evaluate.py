@@ -45,7 +45,13 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="Repeat exactly what is frozen there; needs no manifest.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the results.")] = None,
-    methods: Annotated[str | None, typer.Option(metavar="A,B", help="By default pixnet,ridge,mean.")] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Of pixnet, ridge, mean, colour-ridge, hest-ridge, knn, st-net and istar; the first three by default.",
+        ),
+    ] = None,
     imports: Annotated[
         list[str] | None, typer.Option("--import", metavar="NAME=FILE.h5ad", help="Score another tool's predictions.")
     ] = None,
