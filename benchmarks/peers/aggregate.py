@@ -43,13 +43,11 @@ def exactextract(path: str, kind: str, disks: str, ours: str, channels: str) -> 
 
     maps = np.load(path)
     _, height, width = maps.shape
-    # It knows maps only whose y runs up.
+    # Its y runs up: the first row of a map lies at the top.
     up = shapely.transform(_shapes(kind, int(disks), maps), lambda points: points * [1, -1] + [0, height])
     frame = geopandas.GeoDataFrame(geometry=up, crs="EPSG:3857")  # it asks for some place on Earth
     bands: list[Any] = [
-        NumPyRasterSource(
-            np.ascontiguousarray(maps[band, ::-1]), 0, 0, width, height, name=f"c{band}", srs_wkt=frame.crs.to_wkt()
-        )
+        NumPyRasterSource(maps[band], 0, 0, width, height, name=f"c{band}", srs_wkt=frame.crs.to_wkt())
         for band in range(int(channels))
     ]
     start = time.perf_counter()
