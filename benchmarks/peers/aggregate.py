@@ -67,7 +67,7 @@ def _shapes(kind: str, disks: int, maps: Any) -> Any:
 
 def _difference(theirs: Any, ours: str) -> float:
     mean = np.load(ours)
-    return float(np.median(np.abs(theirs - mean)) / np.abs(mean).mean())
+    return float(np.nanmedian(np.abs(theirs - mean)) / np.nanmean(np.abs(mean)))  # the last bins reach off the slide
 
 
 if __name__ == "__main__":
