@@ -137,6 +137,22 @@ def test_a_torn_line_of_the_log_costs_its_block(build: Build, tmp_path: Path) ->
     assert contents(build(out=out, resume=True).path) == contents(build().path)
 
 
+def test_a_file_that_was_being_written_is_swept_away(build: Build, tmp_path: Path) -> None:
+    out = tmp_path / "field"
+    with pytest.raises(Stop):
+        build(latent=stopping(5), out=out)
+    (tmp_path / "field.partial" / "store" / "latent" / "0" / "c" / "0.5f3a.partial").write_bytes(b"torn")
+    assert contents(build(out=out, resume=True).path) == contents(build().path)
+
+
+def test_killed_before_the_first_line_of_the_log_it_begins_anew(build: Build, tmp_path: Path) -> None:
+    out = tmp_path / "field"
+    with pytest.raises(Stop):
+        build(latent=stopping(5), out=out)
+    (tmp_path / "field.partial" / "log.jsonl").write_bytes(b'{"block"')
+    assert contents(build(out=out, resume=True).path) == contents(build().path)
+
+
 def test_a_scale_that_was_outgrown_stays_so(build: Build, tmp_path: Path) -> None:
     def growing(rgb: np.ndarray) -> np.ndarray:
         # The further down the picture's noise lies, the larger: told from the pixels, as a network would.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_SMALLEST = -126  # of the exponents
 _ROOM = 15  # powers of two by which a later block may exceed the channel's first one; float16 ends below 2^16
 
 
@@ -54,13 +55,17 @@ class Scale:
         if self._dtype != np.float16:
             return latent.astype(self._dtype, copy=False)
         peak = np.maximum(latent.max(axis=(1, 2)), -latent.min(axis=(1, 2)))
+        grown = list(self.exponent)
         for channel in np.flatnonzero(peak):
-            exponent = int(np.frexp(peak[channel])[1])  # peak < 2^exponent
+            # peak < 2^exponent; the reciprocal of a still smaller power of two is no float32.
+            exponent = max(int(np.frexp(peak[channel])[1]), _SMALLEST)
             known = self.exponent[channel]
             if known is None:
-                self.exponent[channel] = exponent
+                self.exponent[channel] = grown[channel] = exponent
             elif exponent > known + _ROOM:
-                raise Outgrown([*self.exponent[:channel], exponent, *self.exponent[channel + 1 :]])
+                grown[channel] = exponent
+        if grown != self.exponent:
+            raise Outgrown(grown)
         packed = np.empty(latent.shape, self._dtype)
         for target, values, factor in zip(packed, latent, self.factors, strict=True):
             # One channel at a time stays in the processor's cache, and the whole is never held twice as float32.

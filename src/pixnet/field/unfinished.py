@@ -43,6 +43,7 @@ class Unfinished:
         self._begun, self._log = folder / "begun.json", folder / "log.jsonl"
         self.begun = self._begun.is_file()
         self.log = self._read_log() if self.begun else []
+        self.begun = bool(self.log)  # the first line tells of the beginning; killed before it, nothing is there yet
 
     def begin(self) -> None:
         """Say that the store's arrays stand and blocks may follow."""
@@ -126,6 +127,8 @@ def claimed(out: Path, facts: Facts, *, resume: bool, overwrite: bool) -> Iterat
             unfinished = Unfinished(out, folder, facts)
             if unfinished.begun and (resume or not overwrite):
                 _check_same(folder, facts, resume)
+                for torn in unfinished.store.rglob("*.partial"):
+                    torn.unlink()  # a file that was being written when the process was killed
             else:
                 unfinished.clear()
             try:

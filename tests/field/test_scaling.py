@@ -1,0 +1,28 @@
+"""Latent values as float16: nothing is lost, however small or large."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pixnet.field.scaling import Outgrown, Scale
+
+
+@pytest.mark.parametrize("size", [1e-44, 1e-39, 1e-30, 1.0, 3e38])
+def test_values_of_any_size_come_back(size: float) -> None:
+    values = np.array([0.0, 0.25, 1.0], np.float32).reshape(1, 1, 3) * np.float32(size)
+    scale = Scale(np.dtype(np.float16), [None])
+    packed = scale.pack(values)
+    assert np.isfinite(packed).all()
+    back = packed.astype(np.float64) * scale.factors[0]
+    # Half a step of float16, or the smallest part of the factor that it knows.
+    np.testing.assert_allclose(back, values, rtol=2**-11, atol=2.0**-25 * scale.factors[0])
+
+
+def test_all_channels_that_outgrow_their_scale_are_told_at_once() -> None:
+    scale = Scale(np.dtype(np.float16), [0, 0, 0])
+    values = np.array([1e9, 0.5, 1e6], np.float32).reshape(3, 1, 1)
+    with pytest.raises(Outgrown) as told:
+        scale.pack(values)
+    assert told.value.exponent == [30, 0, 20]
+    assert np.isfinite(Scale(np.dtype(np.float16), told.value.exponent).pack(values)).all()
