@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import anndata
 import numpy as np
@@ -16,6 +17,7 @@ from pixnet.evaluation.harness import evaluate, run
 from pixnet.evaluation.held_out import HeldOut
 from pixnet.evaluation.imported import Imported
 from pixnet.evaluation.protocol import Protocol
+from pixnet.field import ExpressionField
 
 
 @pytest.fixture
@@ -185,3 +187,15 @@ def test_a_training_that_was_killed_goes_on_to_the_same_predictions(tmp_path, sa
     told = [words for stage, _, _, words in stages if stage == "refit"]
     assert all(words.startswith("cell 1 of 1: pixnet, A, seed 0") for words in told)
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"model", "fields", "results.json"}
+
+
+def test_a_cell_that_has_no_field_any_more_gets_one(tmp_path, samples):
+    frozen = Protocol.freeze(samples, make_folds(samples, "loso")[:1], ["pixnet"], TINY, seeds=[0])
+    first = run(frozen, samples, tmp_path / "one", cells=tmp_path / "cells")
+    (cell,) = (tmp_path / "cells" / "pixnet").iterdir()
+    shutil.rmtree(cell / "fields")  # as of a run of many folds
+    run(frozen, samples, tmp_path / "two", cells=tmp_path / "cells")
+    found = ExpressionField.open(tmp_path / "two" / "fields" / "A").query(samples[0].regions)
+    known = ExpressionField.open(tmp_path / "one" / "fields" / "A").query(samples[0].regions)
+    np.testing.assert_array_equal(found.X, known.X)
+    assert first.results["methods"]["pixnet"]["n_regions"] > 0

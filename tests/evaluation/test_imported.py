@@ -62,6 +62,16 @@ def test_genes_are_found_by_their_ids(tmp_path):
     np.testing.assert_array_equal(written(table, tmp_path).values_for(held), table.X)
 
 
+@pytest.mark.parametrize("nothing", ["", np.nan, None])
+def test_a_gene_without_an_id_stands_for_no_other(tmp_path, nothing):
+    held = held_out("A")  # the sample knows no ids
+    table = table_of(held)
+    table.var_names = [*table.var_names[:-1], "BAR"]
+    table.var["gene_ids"] = [*(f"ENSG{number}" for number in range(table.n_vars - 1)), nothing]
+    with pytest.raises(DataError, match="lacks 1 of 3 genes: G2"):
+        written(table, tmp_path).values_for(held)
+
+
 def test_regions_of_few_counts_may_be_missing(tmp_path):
     held = held_out("A", min_counts=int(np.median(held_out("A").total)))
     table = table_of(held)

@@ -121,6 +121,15 @@ def test_changed_inputs_are_told_by_hash_and_sample(samples):
         frozen.check([samples[0], samples[2]])
 
 
+def test_settings_that_were_edited_in_one_place_are_refused(samples, tmp_path):
+    path = freeze(samples).write(tmp_path / "protocol.json")
+    content = json.loads(path.read_text())
+    content["min_counts"] += 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="twice, and not alike"):
+        Protocol.read(path).check(samples)
+
+
 def test_changed_code_is_warned_of(samples):
     frozen = freeze(samples)
     frozen.check(samples)

@@ -22,12 +22,13 @@ from pixnet.evaluation.held_out import FoldPredictions, HeldOut, Prediction
 from pixnet.evaluation.imported import Imported
 from pixnet.evaluation.methods import run_method, seeds_of
 from pixnet.evaluation.out_folder import replacing
-from pixnet.evaluation.pixnet_method import Progress
+from pixnet.evaluation.pixnet_method import Progress, predict_pixnet
 from pixnet.evaluation.protocol import Protocol, side_hashes
 from pixnet.evaluation.record import record_of
 from pixnet.evaluation.results import Outcome, summarise
 from pixnet.evaluation.split import Split
 from pixnet.genes import join_genes
+from pixnet.model import PixNet
 from pixnet.panel import GenePanel
 from pixnet.sample import Sample
 
@@ -156,8 +157,13 @@ def run(
         computed = _Computing(protocol, samples, splits, store, device, features, progress)
         stored = computed.all()
         if one_each and "pixnet" in protocol.methods:
-            for name in store.keep:
-                _put(stored["pixnet"][0][protocol.seeds[0]].folder / name, folder / name, moved=not cells)
+            left = stored["pixnet"][0][protocol.seeds[0]].folder
+            _put(left / "model", folder / "model", moved=not cells)
+            if (left / "fields").is_dir():
+                _put(left / "fields", folder / "fields", moved=not cells)
+            else:  # the cell of a run with many of them, which keeps no fields
+                model = PixNet.load(folder / "model")
+                predict_pixnet(model, splits[0].test, folder / "fields", device, progress)
         predictions = []
         for index, (fold, one) in enumerate(zip(protocol.folds, held, strict=True)):
             by_method = {name: _predictions(of_fold[index], one) for name, of_fold in stored.items()}

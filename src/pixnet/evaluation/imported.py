@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from pixnet.evaluation.held_out import HeldOut
 
+_NO_ID = ("", "nan", "None")  # what stands where a gene has no Ensembl id
+
 
 class Imported:
     """A table of predictions.
@@ -124,10 +126,10 @@ class Imported:
         place = {str(name): column for column, name in enumerate(self.table.var_names)}
         if "gene_ids" in self.table.var:
             ids = self.table.var["gene_ids"].astype(str)
-            place |= {without_version(gene): column for column, gene in enumerate(ids)}
+            place |= {without_version(gene): column for column, gene in enumerate(ids) if gene not in _NO_ID}
         known = held.samples[0].counts
         id_of = {} if known.gene_ids is None else dict(zip(known.genes, known.gene_ids, strict=True))
-        columns = [place.get(name, place.get(str(id_of.get(name, "")), -1)) for name in held.panel.names]
+        columns = [place.get(name, place.get(str(id_of.get(name)), -1)) for name in held.panel.names]
         missing = [name for name, column in zip(held.panel.names, columns, strict=True) if column < 0]
         if missing:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

@@ -22,7 +22,7 @@ from pixnet.evaluation.baselines import (
     RidgeBaseline,
     StNetBaseline,
 )
-from pixnet.evaluation.fingerprints import code_hash
+from pixnet.evaluation.fingerprints import code_hash, digest
 from pixnet.evaluation.pixnet_method import Progress, fit_pixnet, predict_pixnet
 from pixnet.evaluation.split import Split
 from pixnet.panel import GenePanel
@@ -71,8 +71,9 @@ def method_settings(method: str, config: Config) -> dict[str, Any]:
 
 
 def method_code(method: str) -> str:
-    """Hash the code that a method's result depends on."""
-    return code_hash("pixnet.evaluation.pixnet_method" if method == "pixnet" else _module(method))
+    """Hash the code that a method's result depends on, that which reads pixels included."""
+    own = "pixnet.evaluation.pixnet_method" if method == "pixnet" else _module(method)
+    return digest([code_hash(own), code_hash("pixnet.slide")])  # baselines are given a slide and import none
 
 
 def run_method(

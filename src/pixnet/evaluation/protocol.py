@@ -193,6 +193,12 @@ class Protocol(_Frozen):
         PixNetWarning
             If the code of a method is not the same. Its cells are then computed anew.
         """
+        for name in check_methods(list(self.methods)):
+            same = self.methods[name].settings == method_settings(name, self.config)
+            if not same or self.min_counts != self.config.training.min_counts:
+                raise DataError(
+                    f"the protocol tells the settings of {name} twice, and not alike: it was edited. Freeze a new one."
+                )
         by_id = samples_by_id(samples)
         missing = [name for name in self.samples if name not in by_id]
         if missing:
