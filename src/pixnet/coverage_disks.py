@@ -51,8 +51,10 @@ def disk_integrals(centers_um: Floats, radii_um: Floats, grid: Grid, values: Flo
     ndarray
         (n, k), in units of the map times um^2.
     """
-    integrator = RunIntegrator(len(radii_um), grid, values)
-    _add_disks(integrator, centers_um, radii_um)
+    # Mirrored along the diagonal a disk stays a disk, and the maps lie as the integrator wants them.
+    mirrored = Grid(grid.y_um, grid.x_um, grid.pitch_um, grid.width, grid.height)
+    integrator = RunIntegrator(len(radii_um), mirrored, values)
+    _add_disks(integrator, centers_um[:, ::-1], radii_um)
     return integrator.integral
 
 

@@ -222,6 +222,7 @@ def test_parts_make_up_the_table(fields: Fields, kind: str, monkeypatch: pytest.
     # Smaller pieces of work than any real one, at every step.
     monkeypatch.setattr("pixnet.field.query._REGIONS", 70)
     monkeypatch.setattr("pixnet.field.integral._VALUES", 30)
+    monkeypatch.setattr("pixnet.field.integral._ROWS", 1)
     parts = list(fields[kind].query_parts(regions, ["GNAS", "ACTB"]))
     assert len(parts) == 4 * 9 + 3  # 300 regions in groups of 70, each 8 at a time
     assert [part.rows.start for part in parts[1:]] == [part.rows.stop for part in parts[:-1]]

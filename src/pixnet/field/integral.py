@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,8 @@ from pixnet.grid import Box
 from pixnet.regions import Regions
 
 _ENTRIES = 1 << 22  # areas of a coverage matrix held at once
-_VALUES = 1 << 21  # values that the head gives at once
+_VALUES = 1 << 18  # values that the head gives at once: little enough that memory is used again, not asked for anew
+_ROWS = 64  # regions that it does so for at the least
 _THREADS = min(os.cpu_count() or 1, 8)
 PER_10K = 1e4
 
@@ -47,7 +49,7 @@ class Integrals(NamedTuple):
 def integrate(store: FieldStore, regions: Regions) -> Integrals:
     """Integrate the latent field over regions, in float64, block by block.
 
-    Blocks are worked on in as many threads as there are processors, and added up in their own order: neither changes
+    Blocks are read ahead in as many threads as there are processors, and added up in their own order: neither changes
     a bit of the result.
 
     Parameters
@@ -66,21 +68,23 @@ def integrate(store: FieldStore, regions: Regions) -> Integrals:
         for axis, start, n_cells in ((0, grid.x_um, grid.width), (1, grid.y_um, grid.height))
     ]
 
-    def work(block: tuple[NDArray[np.int64], Box, list[slice]]) -> Floats:
-        chosen, window, parts = block
-        cells = _cells(store, window)
+    for (chosen, window, parts), cells in read_ahead(_blocks(store, *touched), partial(_cells, store), _THREADS):
         part_grid = grid.crop(window.row, window.col, window.height, window.width)
-        return np.concatenate([regions.take(chosen[part]).integrate(part_grid, cells) for part in parts])
-
-    for (chosen, *_), found in read_ahead(_blocks(store, *touched), work, _THREADS):
-        sums[chosen] += found
+        for part in parts:
+            sums[chosen[part]] += regions.take(chosen[part]).integrate(part_grid, cells)
     return Integrals(sums[:, :channels] * store.scale, sums[:, channels], sums[:, channels + 1])
 
 
-def _blocks(
-    store: FieldStore, across: tuple[Ints, Ints], down: tuple[Ints, Ints]
-) -> Iterator[tuple[NDArray[np.int64], Box, list[slice]]]:
-    """Give the blocks that regions touch: which regions, the cells they need, and which regions to do at once."""
+class _Block(NamedTuple):
+    """Regions that touch a block, the cells they need of it, and which of the regions to do at once."""
+
+    chosen: Ints
+    window: Box
+    parts: list[slice]
+
+
+def _blocks(store: FieldStore, across: tuple[Ints, Ints], down: tuple[Ints, Ints]) -> Iterator[_Block]:
+    """Give the blocks that regions touch."""
     (left, right), (top, bottom) = across, down
     for box in store.blocks():
         meets_x = (left < box.col + box.width) & (right > np.maximum(left, box.col))
@@ -92,7 +96,7 @@ def _blocks(
         y0, y1 = top[chosen].clip(min=box.row), bottom[chosen].clip(max=box.row + box.height)
         row, col = int(y0.min()), int(x0.min())
         window = Box(row, col, int(y1.max()) - row, int(x1.max()) - col)
-        yield chosen, window, list(batches((x1 - x0) * (y1 - y0), _ENTRIES))
+        yield _Block(chosen, window, list(batches((x1 - x0) * (y1 - y0), _ENTRIES)))
 
 
 def _touched(bounds: Floats, start_um: float, pitch_um: float, n_cells: int) -> tuple[Ints, Ints]:
@@ -102,16 +106,21 @@ def _touched(bounds: Floats, start_um: float, pitch_um: float, n_cells: int) -> 
     return first, end
 
 
-def _cells(store: FieldStore, window: Box) -> Floats:
-    """Give, for each cell, valid share * stored latent values, the valid share and the background's: (h, w, C + 2)."""
+def _cells(store: FieldStore, block: _Block) -> Floats:
+    """Give, for each cell, valid share * stored latent values, the valid share and the background's: (h, w, C + 2).
+
+    Few and large steps, each of them outside the interpreter's lock: meanwhile others are integrated.
+    """
+    window = block.window
     latent, valid = store.read(window)
     channels = len(latent)
     cells = np.empty((window.height, window.width, channels + 2))
+    turned = np.ascontiguousarray(latent.reshape(channels, -1).T)  # before it is converted: two bytes a value
+    cells[..., :channels] = turned.reshape(window.height, window.width, channels)
+    if not (valid == 1).all():
+        cells[..., :channels] *= valid[..., None]
     cells[..., channels] = valid
     cells[..., channels + 1] = store.read_background(window)
-    for row in range(window.height):
-        # A row at a time stays in the cache while it is turned.
-        cells[row, :, :channels] = (latent[:, row].astype(np.float32) * valid[row]).T
     return cells
 
 
@@ -149,10 +158,11 @@ def expression(
         if head.kind == "mean":
             latent, area = np.where(area[:, None] > 0, latent / area[:, None], np.nan), np.ones_like(area)
     # A power of two, so that what is written in chunks of rows is written a whole chunk at a time.
-    at_once = 1 << max(_VALUES // max(1, len(columns)), 1).bit_length() - 1
+    at_once = max(1 << max(_VALUES // max(1, len(columns)), 1).bit_length() - 1, _ROWS)
+    latent, weight = np.column_stack([latent, area]), np.vstack([weight, baseline])
     for start in range(0, max(len(area), 1), at_once):
         rows = slice(start, min(start + at_once, len(area)))
-        values = (latent[rows] @ weight + area[rows, None] * baseline).astype(np.float32)
+        values = (latent[rows] @ weight).astype(np.float32)
         log1p = None
         if head.kind == "rate":
             log1p = values * per_10k[rows, None]
