@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pixnet.errors import DataError
 from pixnet.evaluation.bootstrap import Scored, interval, redrawn_scores
 from pixnet.evaluation.cells import Arrays, Cell, Cells, Stored
-from pixnet.evaluation.fingerprints import code_hash
 from pixnet.evaluation.folds import Fold
 from pixnet.evaluation.merging import (
     Members,
@@ -28,6 +27,7 @@ from pixnet.evaluation.pixnet_method import Progress
 from pixnet.evaluation.protocol import Protocol, side_hashes
 from pixnet.evaluation.split import Split
 from pixnet.expression import enough_counts
+from pixnet.hashes import code_hash
 from pixnet.model import PixNet
 from pixnet.panel import GenePanel
 from pixnet.sample import Sample
