@@ -58,8 +58,8 @@ class KeptFeatures:
     """The pyramids of whole views, computed once around their regions and kept on disk as float16.
 
     A folder for each view, named by the hash of all that its features depend on: the slide's bytes, the encoder's
-    weights, the lattice, the view, the code that computes them. Each level is a plain `.npy` array (rows, columns, channels), sparse where no
-    region is near.
+    weights, the lattice, the view, and the code that computes them. Each level is a plain `.npy` array (rows, columns,
+    channels), sparse where no region is near.
 
     Parameters
     ----------

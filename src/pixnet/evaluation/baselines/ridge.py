@@ -25,8 +25,8 @@ class RidgeBaseline:
     The features (see `crop_features`) are standardised and each group of them, one for every stage of the default
     encoder and one for colour, is given the same weight. Means of whole samples are taken off both sides, so that
     the fit is to what differs within a sample. One penalty for all genes is the one of the highest mean correlation
-    (PCC@M), averaged over folds that each leave one training sample out, or a quarter of the tissue where there is a
-    single sample. Then all training samples are fitted with it.
+    (PCC@M), averaged over the folds of `inner_folds`, which each leave one donor out where there are several. Then
+    all training samples are fitted with it.
 
     Features were chosen on Her2ST C2 to C5 (250 genes), each held out in turn, by that score inside training:
     pooled 1280 channels 0.249, means of five stages 0.290, both 0.272; with colour 0.266, 0.295, 0.279; colour 0.268;

@@ -37,12 +37,15 @@ class TrainingRows:
         (n, g) log-normalised values.
     owner
         (n,) index of the sample of each region.
+    donors
+        Of each sample.
     """
 
     slides: list[Slide]
     regions: list[Regions]
     values: NDArray[np.float64]
     owner: NDArray[np.int64]
+    donors: list[str | None]
 
     @property
     def centers_um(self) -> NDArray[np.float64]:
@@ -99,4 +102,5 @@ def training_rows(
             f"{len(owner)} regions of {len(samples)} training samples have {min_counts} counts or more; {method} needs "
             f"{fewest}. Give more samples, or lower min_counts."
         )
-    return TrainingRows([sample.slide for sample in samples], regions, np.concatenate(values), owner)
+    slides, donors = [sample.slide for sample in samples], [sample.donor for sample in samples]
+    return TrainingRows(slides, regions, np.concatenate(values), owner, donors)
