@@ -52,7 +52,15 @@ class RidgeBaseline:
         self.validation_scores: dict[float, float] = {}
         self._ridge: EigenRidge | None = None
 
-    def fit(self, samples: Sequence[Sample], panel: GenePanel, min_counts: int = 500, seed: int = 0) -> Self:
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        panel: GenePanel,
+        min_counts: int = 500,
+        seed: int = 0,
+        *,
+        density: bool = False,
+    ) -> Self:
         """Tune the penalty inside the training samples, then fit all of them; nothing is random, `seed` is not used.
 
         Parameters
@@ -63,13 +71,15 @@ class RidgeBaseline:
             Genes to predict.
         min_counts
             Regions with fewer counts over all genes are left out.
+        density
+            See `Baseline.fit`.
 
         Raises
         ------
         DataError
             If fewer than 8 regions have enough counts, or a sample lacks a gene of the panel.
         """
-        rows = training_rows(samples, panel, min_counts, "ridge")
+        rows = training_rows(samples, panel, min_counts, "ridge", density=density)
         features = rows.described(lambda slide, points: crop_features(slide, points, um_per_px=self.um_per_px))
         self.validation_scores = penalty_scores(features, rows, BLOCKS)
         self.penalty = max(self.validation_scores, key=lambda penalty: self.validation_scores[penalty])

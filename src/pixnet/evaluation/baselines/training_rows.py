@@ -34,7 +34,7 @@ class TrainingRows:
     slides, regions
         Of each sample; the regions are those with enough counts.
     values
-        (n, g) log-normalised values.
+        (n, g) log-normalised values; (n, g + 1) with the density.
     owner
         (n,) index of the sample of each region.
     donors
@@ -73,7 +73,12 @@ class TrainingRows:
 
 
 def training_rows(
-    samples: Sequence[Sample], panel: GenePanel, min_counts: int, method: str, fewest: int = FEWEST
+    samples: Sequence[Sample],
+    panel: GenePanel,
+    min_counts: int,
+    method: str,
+    fewest: int = FEWEST,
+    density: bool = False,
 ) -> TrainingRows:
     """Gather the regions of at least `min_counts` counts.
 
@@ -85,6 +90,8 @@ def training_rows(
         Who asks, for the message.
     fewest
         How many regions that takes.
+    density
+        As in `Baseline.fit`.
 
     Raises
     ------
@@ -94,8 +101,12 @@ def training_rows(
     values, regions = [], []
     for sample in samples:
         enough = enough_counts(sample, min_counts)
-        values.append(normalise(panel_counts(sample, panel)[enough], sample.depth[enough]).astype(np.float64))
+        total = sample.depth[enough]
         regions.append(sample.regions.take(enough))
+        columns = [normalise(panel_counts(sample, panel)[enough], total)]
+        if density:
+            columns.append(normalise(total[:, None], regions[-1].areas_um2))
+        values.append(np.hstack(columns).astype(np.float64))
     owner = np.repeat(np.arange(len(samples)), [len(table) for table in values])
     if len(owner) < fewest:
         raise DataError(
