@@ -28,10 +28,11 @@ def main() -> None:
     (options.out / "table.md").write_text(table, encoding="utf-8")
     print(table)
     protocol = Protocol.read(options.protocol)
-    with Progress() as progress, warnings.catch_warnings():
+    with warnings.catch_warnings():  # of what is odd in the files, which the evaluation told
         warnings.simplefilter("ignore")
         entries = {entry.id: entry for entry in listed_entries(protocol.manifests)}
         samples = join_genes([entries[name].read() for name in protocol.samples])
+    with Progress() as progress:
         found = merged_scores(protocol, samples, options.cells, progress=progress)
     text = json.dumps(finite(found), indent=1, allow_nan=False)
     (options.out / "merged.json").write_text(text + "\n", encoding="utf-8")

@@ -128,4 +128,27 @@ class Sample:
         )
 
 
+def donor_groups(donors: Sequence[str | None]) -> NDArray[np.int64]:
+    """Group training samples into those that are left out together when something is chosen by folds inside them.
+
+    What is left out must be as strange as a test slide. So all samples of one donor are a group where there are two
+    donors or more, a sample of unknown donor counting as a donor of its own; else each sample is a group.
+
+    Parameters
+    ----------
+    donors
+        The donor of each sample.
+
+    Returns
+    -------
+    array
+        (samples,) numbers from 0, in the order of first appearance.
+    """
+    names = [(number,) if donor is None else donor for number, donor in enumerate(donors)]
+    known = list(dict.fromkeys(names))
+    if len(known) < 2:
+        return np.arange(len(names))
+    return np.array([known.index(name) for name in names], np.int64)
+
+
 _CHUNK = 1 << 20

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from tests.evaluation.made import GENES, make_sample
+from tests.evaluation.made import GENES, make_sample, with_counts
 
 from pixnet.config import Config
 from pixnet.counts import Counts
@@ -106,6 +107,33 @@ def test_an_evaluation_is_scored_again_from_its_cells(tmp_path: Path, head: str)
     assert found["methods"]["mean"]["pcc_m"] == 0.0
     assert merged_scores(protocol, samples, tmp_path / "cells") == found
     assert "| pixnet |" in merged_table(found)
+
+
+def test_other_blocks_are_read_from_the_field_anew(tmp_path: Path) -> None:
+    samples = [array_sample(name) for name in "AB"]
+    protocol = Protocol.freeze(samples, make_folds(samples, "loso"), ["pixnet"], _config("rate"))
+    run(protocol, samples, tmp_path / "out", cells=tmp_path / "cells")
+    shutil.copytree(tmp_path / "cells", tmp_path / "fresh")
+    merged_scores(protocol, samples, tmp_path / "cells")
+    # The same regions at mirrored places of the array: the protocol and its cells do not change, the blocks do.
+    mirrored = [
+        dataclasses.replace(one, counts=dataclasses.replace(one.counts, obs=-one.counts.obs)) for one in samples
+    ]
+    assert not np.array_equal(merged_members(mirrored[0], 2), merged_members(samples[0], 2))
+    found = merged_scores(protocol, mirrored, tmp_path / "cells")
+    assert found == merged_scores(protocol, mirrored, tmp_path / "fresh")
+
+
+def test_samples_that_are_not_those_of_the_protocol_are_refused(tmp_path: Path) -> None:
+    samples = [array_sample(name) for name in "AB"]
+    protocol = Protocol.freeze(samples, make_folds(samples, "loso"), ["mean"], _config("rate"))
+    run(protocol, samples, tmp_path / "out", cells=tmp_path / "cells")
+
+    def one_more(values: np.ndarray) -> None:
+        values[3, 2] += 1
+
+    with pytest.raises(DataError, match="inputs have changed since the protocol was frozen: counts of 'B'"):
+        merged_scores(protocol, [samples[0], with_counts(samples[1], one_more)], tmp_path / "cells")
 
 
 @pytest.mark.parametrize("head", ["rate", "mean", "sum"])

@@ -12,11 +12,10 @@ import pytest
 from pixnet.config import Config
 from pixnet.errors import DataError
 from pixnet.evaluation import scale_cells
-from pixnet.evaluation.scale_cells import SIDES
 from pixnet.evaluation.scale_curves import curves_of
 from pixnet.evaluation.scale_run import run_scales
 from pixnet.evaluation.scale_tables import headline, scales_page, write_scales
-from pixnet.evaluation.scales import ScaleSettings
+from pixnet.evaluation.scales import SIDES, ScaleSettings
 
 SETTINGS = ScaleSettings(
     "breast", (100.0,), training=((3, 7), (5, 6)), test=((4, 8),), side_um=400.0, places=25, genes=6
@@ -51,6 +50,8 @@ def test_every_method_is_scored_on_both_sides_at_all_sizes(results: dict[str, An
         assert len(row["places"]) == (2 if row["side"] == "training slides" else 1)
         for method in row["methods"].values():
             assert -1 <= method["pcc_m"] <= 1
+            # The ceiling is no bound where a method has seen counts.
+            assert (method["share"] is None) == (row["side"] == "training slides")
     assert len(results["genes"]) == 6
     assert results["cells"]["colour-ridge"][0]["chosen"]["penalty"] > 0
     assert {name: len(found) for name, found in results["cells"].items()} == {
@@ -77,6 +78,7 @@ def test_a_cell_computed_again_is_equal(tmp_path: Path, results: dict[str, Any])
 
 def test_predictions_are_of_the_same_places_whatever_the_method(cells: Path, results: dict[str, Any]) -> None:
     shapes: dict[str, set[int]] = {}
+    densities: set[str] = set()
     for path in cells.glob("*/*/cell.json"):
         facts = json.loads(path.read_text())
         with np.load(path.with_name("predictions.npz")) as stored:
@@ -85,7 +87,11 @@ def test_predictions_are_of_the_same_places_whatever_the_method(cells: Path, res
                     slide, where, _ = name.split("|")
                     shapes.setdefault(slide, set()).add(stored[str(number)].shape[1])
                     assert stored[str(number)].shape[0] == 25, (slide, where)
+                if name.endswith("|density"):
+                    assert stored[str(number)].shape == (25,)
+                    densities.add(facts["method"])
     assert shapes == {"breast-3": {6}, "breast-5": {6}, "breast-4": {6}}
+    assert densities == {"colour-ridge", "mean"}
 
 
 def test_tables_tell_scores_ratios_and_shares(tmp_path: Path, results: dict[str, Any]) -> None:
@@ -100,6 +106,9 @@ def test_tables_tell_scores_ratios_and_shares(tmp_path: Path, results: dict[str,
     ]
     for part in parts:
         assert part in text
+    trained, other = text.split("## Other donors", 1)
+    assert "share of the ceiling" not in trained
+    assert other.count("| pixnet, share of the ceiling |") == 4
     pictures = {path.name for path in tmp_path.glob("*.png")}
     sides, kinds = ("training-slides", "other-donors"), ("counts", "log")
     assert pictures == {f"breast-100um-{side}-{kind}.png" for side in sides for kind in kinds}

@@ -9,7 +9,7 @@ import pytest
 
 from pixnet.evaluation.metrics import score
 from pixnet.evaluation.scale_scores import CEILING, AskedSlide, is_crop_method, scale_scores
-from pixnet.evaluation.scale_targets import Targets, target_arrays
+from pixnet.evaluation.scale_targets import Targets, expected_counts, target_arrays
 from pixnet.evaluation.scales import CELL, asked_regions
 from pixnet.expression import normalise
 from pixnet.virtual import VirtualTissue
@@ -73,12 +73,19 @@ def _predictions(targets: Targets) -> dict[str, list[dict[str, Any]]]:
             best = targets.best(name, "truth", kind)
             field[f"{name}|{kind}"] = best
             noisy[f"{name}|{kind}"] = best + rng.normal(0, best.std(axis=0), best.shape).astype(np.float32)
+    disk, cells = (targets.best(name, "truth", "log") for name in ("100-µm disk", CELL))
     crop = {
-        "places|log": targets.best("100-µm disk", "truth", "log"),
-        "cells|log": np.ones_like(targets.best(CELL, "truth", "log")),
+        "places|log": disk,
+        "places|density": _density(targets, "100-µm disk"),
+        "cells|log": np.ones_like(cells),
+        "cells|density": np.ones(len(cells), np.float32),
     }
     worse = {key: rng.normal(1, 0.1, table.shape).astype(np.float32) for key, table in crop.items()}
     return {"pixnet": [field, noisy], "ridge": [crop], "knn": [worse]}
+
+
+def _density(targets: Targets, name: str) -> np.ndarray:
+    return np.log1p(1e4 * targets.arrays[f"{name}|truth-total"] / targets.arrays[f"{name}|areas"])
 
 
 @pytest.fixture(scope="module")
@@ -129,14 +136,19 @@ def test_the_ratio_is_to_the_best_crop_method_there(rows: list[dict[str, Any]]) 
     assert found["ridge"]["ratio"] == {"value": 1.0, "interval": [1.0, 1.0]}
 
 
-def test_a_share_stands_for_counts_when_multiplied_by_the_area(
+def test_counts_are_share_times_density_times_area(
     rows: list[dict[str, Any]], slides: list[tuple[VirtualTissue, Targets]]
 ) -> None:
     _, targets = slides[0]
-    same_everywhere = {"cells|log": np.ones_like(targets.best(CELL, "truth", "log"))}
-    counts = targets.predicted(same_everywhere, CELL, "cells", "truth", "counts")
-    assert np.allclose(counts, np.expm1(1.0) * targets.arrays[f"{CELL}|areas"][:, None])
-    # Larger cells hold more: even a constant share correlates with their counts, and with their shares it does not.
+    # Whoever knows shares and density knows the counts.
+    for name, points in (("100-µm disk", "places"), (CELL, "cells")):
+        known = {f"{points}|log": targets.observed(name, "truth", "log"), f"{points}|density": _density(targets, name)}
+        counts = targets.predicted(known, name, points, "truth", "counts")
+        assert np.allclose(counts, targets.observed(name, "truth", "counts"), rtol=1e-3, atol=1e-6)
+    # A regression that falls below zero twice means no counts, not many.
+    below = expected_counts(np.full((1, 1), -1.0, np.float32), np.full(1, -1.0, np.float32), np.ones(1, np.float32))
+    assert below == 0
+    # Larger cells hold more: a constant share and density correlates with their counts, and not with their shares.
     assert _row(rows, CELL, "truth", "counts")["methods"]["ridge"]["pcc_m"] > 0.1
     assert _row(rows, CELL, "truth", "log")["methods"]["ridge"]["pcc_m"] == 0.0
 

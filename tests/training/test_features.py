@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from pixnet import hashes
 from pixnet.grid import Box, Lattice
 from pixnet.network.decoder import Crop
 from pixnet.network.network import Network
@@ -180,6 +183,56 @@ def test_whatever_features_depend_on_gives_them_a_place_of_their_own(
     found += [keys(network, View(targets[0].sample, half))]
     assert len(set(found)) == len(found)
     assert keys(network, first[0]) == found[0]
+
+
+@pytest.fixture
+def changed_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Let hashes see a copy of the package, some of whose files can be changed."""
+
+    def forget() -> None:
+        hashes.code_hash.cache_clear()
+        hashes._read.cache_clear()
+
+    def change(name: str) -> None:
+        with (root / name).open("a") as file:
+            file.write("CHANGED = True\n")
+        forget()
+
+    root = tmp_path / "changed"
+    shutil.copytree(hashes._ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(hashes, "_ROOT", root)
+    forget()
+    yield change
+    forget()
+
+
+def test_features_made_by_other_code_are_made_anew(
+    network: Network, targets: list[Targets], tmp_path: Path, changed_code: Callable[[str], None]
+) -> None:
+    view = views_of(network, targets[0].sample)[0]
+    kept = KeptFeatures(network, tmp_path / "features", 72)
+    kept.prepare(view)
+    assert len(computed(tmp_path / "features")) == 1
+    changed_code("training/loop.py")  # no part of it
+    kept.prepare(view)
+    assert len(computed(tmp_path / "features")) == 1
+    changed_code("network/encoders.py")
+    kept.prepare(view)
+    assert len(computed(tmp_path / "features")) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resample.py", "slide_tiff.py", "slide_zarr.py", "network/receptive.py", "network/stripwise.py",
+     "network/surroundings.py", "training/views.py", "training/features.py"],
+)  # fmt: skip
+def test_all_code_that_features_are_computed_by_counts(
+    network: Network, targets: list[Targets], tmp_path: Path, changed_code: Callable[[str], None], name: str
+) -> None:
+    view, kept = views_of(network, targets[0].sample)[0], KeptFeatures(network, tmp_path, 72)
+    before = kept._key(view)
+    changed_code(name)
+    assert kept._key(view) != before
 
 
 def test_blocks_of_a_vit_have_a_place_of_their_own(targets: list[Targets], tmp_path: Path, network_config: Any) -> None:

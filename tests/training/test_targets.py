@@ -79,6 +79,30 @@ def test_a_sample_is_held_out_whole(targets: list[Targets]) -> None:
     assert len(held) == 3  # the seed decides
 
 
+def test_a_donor_is_held_out_with_all_samples(targets: list[Targets]) -> None:
+    def of(*donors: str | None) -> list[Targets]:
+        return [
+            dataclasses.replace(target, sample=dataclasses.replace(target.sample, donor=donor))
+            for target, donor in zip(targets, donors, strict=True)
+        ]
+
+    def held(parts: list[Targets]) -> set[tuple[str, ...]]:
+        found = set()
+        for seed in range(12):
+            training, validation = split(parts, "sample", seed)
+            assert training
+            assert {t.sample.id for t in training} | {t.sample.id for t in validation} == set(ids)
+            assert not {t.sample.id for t in training} & {t.sample.id for t in validation}
+            found.add(tuple(t.sample.id for t in validation))
+        return found
+
+    ids = [target.sample.id for target in targets]
+    assert held(of("P", "Q", "P")) == {(ids[0], ids[2]), (ids[1],)}
+    assert held(of("P", None, "P")) == {(ids[0], ids[2]), (ids[1],)}
+    for alone in (of("P", "P", "P"), of(None, None, None)):
+        assert held(alone) == {(one,) for one in ids}
+
+
 def test_a_block_is_a_quarter_on_one_side(targets: list[Targets]) -> None:
     for seed in range(6):
         training, validation = split(targets[:2], "block", seed)

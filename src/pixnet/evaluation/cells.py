@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from pixnet.errors import DataError
 from pixnet.evaluation.cost import Cost
-from pixnet.evaluation.fingerprints import digest, environment
+from pixnet.evaluation.fingerprints import environment
+from pixnet.hashes import digest
 
 FORMAT = 1
 _FACTS, _ARRAYS = "cell.json", "predictions.npz"

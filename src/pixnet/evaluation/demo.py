@@ -105,7 +105,8 @@ def run_demo(out: Path, progress: Progress, size: DemoSize | None = None) -> Pat
     training = [sample for sample in samples if sample.id != TEST_ID]
     field = ExpressionField.open(folder / "fields" / TEST_ID)
     progress("truth", 0, 2, "ridge")
-    ridge = RidgeBaseline().fit(training, GenePanel(field.gene_names, "list"), size.config.training.min_counts)
+    panel, min_counts = GenePanel(field.gene_names, "list"), size.config.training.min_counts
+    ridge = RidgeBaseline().fit(training, panel, min_counts, density=True)
     progress("truth", 1, 2, "pixnet and ridge against the truth")
     truth = compare_with_truth(tissue, field, ridge, test.slide, size.bins)
     (Path(out) / "truth.json").write_text(json.dumps(finite(truth), indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -40,7 +40,7 @@ def compare_with_truth(
     field
         PixNet's prediction.
     ridge
-        Fitted to the same genes, in the field's order.
+        Fitted to the same genes, in the field's order, with the density.
     slide
         The picture that both were predicted from.
     places
@@ -94,12 +94,13 @@ def truth_section(truth: dict[str, Any], tissue: VirtualTissue, field: Expressio
         "and in as many whole cells, and compared with the truth: mean over "
         f"{truth['genes']} genes of the Pearson correlation over places.",
     ]
-    shares = "Ridge predicts" if field.head.kind == "rate" else "Ridge and this PixNet predict"
+    rate = field.head.kind == "rate"
+    shares = "" if rate else " This PixNet predicts shares only, which stand for counts when multiplied by the area."
     note = (
         "Counts: expected counts in the region; log: log(1 + counts per 10,000). Ridge sees the 112-µm crop centred "
-        f"on each place. {shares} shares only, which stand for counts when multiplied by the area. Ceiling: the best "
-        "prediction by someone who knows every cell's type, outline, niche and donor, as the best reader of the "
-        "picture could: the expected counts, and the expected logarithm."
+        "on each place, and learns the density of all counts beside the shares: its counts are share x density x area."
+        f"{shares} Ceiling: the best prediction by someone who knows every cell's type, outline, niche and donor, as "
+        "the best reader of the picture could: the expected counts, and the expected logarithm."
     )
     labels = {"pixnet": "pixnet", "ridge": "ridge", "ceiling": "ceiling: what morphology shows"}
     scores = {label: [one["counts"][who] for one in truth["sizes"]] for who, label in labels.items()}

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pixnet.errors import DataError
 from pixnet.evaluation.bootstrap import Scored, interval, redrawn_scores
 from pixnet.evaluation.cells import Arrays, Cell, Cells, Stored
-from pixnet.evaluation.fingerprints import code_hash
 from pixnet.evaluation.folds import Fold
 from pixnet.evaluation.merging import (
     Members,
@@ -28,6 +27,7 @@ from pixnet.evaluation.pixnet_method import Progress
 from pixnet.evaluation.protocol import Protocol, side_hashes
 from pixnet.evaluation.split import Split
 from pixnet.expression import enough_counts
+from pixnet.hashes import code_hash, digest
 from pixnet.model import PixNet
 from pixnet.panel import GenePanel
 from pixnet.sample import Sample
@@ -67,8 +67,14 @@ def merged_scores(
     Raises
     ------
     DataError
-        If a cell is not done, or a sample cannot be merged.
+        If samples are not those of the protocol, a cell is not done, or a sample cannot be merged.
+
+    Warns
+    -----
+    PixNetWarning
+        See `Protocol.check`.
     """
+    protocol.check(samples)
     splits = [fold.split(samples) for fold in protocol.folds]
     hashes, store, seed = side_hashes(samples, splits), Cells(Path(cells)), protocol.seeds[0]
     folds = []
@@ -81,7 +87,7 @@ def merged_scores(
             cell = protocol.cell(method, fold, seed, hashes[index])
             if not store.has(cell):
                 raise DataError(f"{cells}: the cell {cell.title!r} is not done; run the evaluation first.")
-            predicted[method] = [_merged(store, cell, split, members, by, device)]
+            predicted[method] = [_merged(store, cell, split, members, device)]
         folds.append(_scored(fold, split, members, predicted))
     if progress is not None:
         progress("merged", len(splits), len(splits), "")
@@ -124,16 +130,16 @@ def _scored(
     return Scored(truth, predicted, centers, owner, [sample.donor for sample in split.test])
 
 
-def _merged(
-    store: Cells, cell: Cell, split: Split, members: list[Members], by: int, device: str
-) -> NDArray[np.float32]:
+def _merged(store: Cells, cell: Cell, split: Split, members: list[Members], device: str) -> NDArray[np.float32]:
     """Give what a method predicts for merged regions, all samples of the fold one after the other."""
     stored = store.read(cell)
     pairs = list(zip(split.test, members, strict=True))
     if cell.method != "pixnet":
         return np.concatenate([merged_logs(stored.arrays[sample.id], rows) for sample, rows in pairs])
-    code = code_hash("pixnet.evaluation.merging")
-    again = Cell("pixnet-merged", cell.fold, cell.seed, {"of": cell.key, "by": by, "code": code})
+    # Which regions are merged hangs on their counts and places in the array; the cell's own key knows neither.
+    merged = digest([rows.tolist() for rows in members])
+    depends_on = {"of": cell.key, "members": merged, "code": code_hash("pixnet.evaluation.merging")}
+    again = Cell("pixnet-merged", cell.fold, cell.seed, depends_on)
 
     def compute(work: Path) -> tuple[Arrays, dict[str, Any]]:
         return _read_again(stored, pairs, work, device), {}

@@ -22,9 +22,9 @@ from pixnet.evaluation.baselines import (
     RidgeBaseline,
     StNetBaseline,
 )
-from pixnet.evaluation.fingerprints import code_hash, digest
 from pixnet.evaluation.pixnet_method import Progress, fit_pixnet, predict_pixnet
 from pixnet.evaluation.split import Split
+from pixnet.hashes import code_hash, digest
 from pixnet.panel import GenePanel
 
 BASELINES: Mapping[str, Callable[[], Baseline]] = {
@@ -73,7 +73,8 @@ def method_settings(method: str, config: Config) -> dict[str, Any]:
 def method_code(method: str) -> str:
     """Hash the code that a method's result depends on, that which reads pixels included."""
     own = "pixnet.evaluation.pixnet_method" if method == "pixnet" else _module(method)
-    return digest([code_hash(own), code_hash("pixnet.slide")])  # baselines are given a slide and import none
+    # Baselines are given a slide and import none.
+    return digest([code_hash(module) for module in (own, "pixnet.slide", "pixnet.slide_zarr")])
 
 
 def run_method(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def ask_baseline(baseline: Baseline, slide: Slide, sets: Mapping[str, Regions]) -> dict[str, NDArray[np.float32]]:
-    """Give the log-normalised values that a fitted baseline predicts.
+    """Give the log-normalised values and the density that a fitted baseline predicts.
 
     A method that can predict regions is asked for them. A crop method predicts each region, however small, from the
     crop round its centre: one prediction for all sizes at a place.
@@ -26,7 +26,7 @@ def ask_baseline(baseline: Baseline, slide: Slide, sets: Mapping[str, Regions]) 
     Parameters
     ----------
     baseline
-        Fitted.
+        Fitted with `density`.
     slide
         The picture.
     sets
@@ -35,12 +35,16 @@ def ask_baseline(baseline: Baseline, slide: Slide, sets: Mapping[str, Regions]) 
     Returns
     -------
     dict
-        (n, g) by `NAME|log`, where the name is that of the regions or of their points.
+        By `NAME|log`, (n, g) log-normalised values, and by `NAME|density`, (n,) log(1 + counts per 10,000 um^2), where
+        the name is that of the regions or of their points. `expected_counts` makes counts of the two.
     """
     of_regions = getattr(baseline, "predict_regions", None)
     if of_regions is not None:
-        return {f"{name}|log": of_regions(slide, regions) for name, regions in sets.items()}
-    return {f"{name}|log": baseline.predict(slide, points) for name, points in asked_points(sets).items()}
+        tables = {name: of_regions(slide, regions) for name, regions in sets.items()}
+    else:
+        tables = {name: baseline.predict(slide, points) for name, points in asked_points(sets).items()}
+    arrays = {f"{name}|log": table[:, :-1] for name, table in tables.items()}
+    return arrays | {f"{name}|density": table[:, -1] for name, table in tables.items()}
 
 
 def choices(baseline: Baseline) -> dict[str, Any]:

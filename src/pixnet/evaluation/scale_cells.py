@@ -11,19 +11,18 @@ from typing import Any
 from pixnet.config import Config, GenesConfig
 from pixnet.errors import DataError
 from pixnet.evaluation.cells import Arrays, Cell, Cells, Stored
-from pixnet.evaluation.fingerprints import code_hash
 from pixnet.evaluation.methods import BASELINES, method_code, method_settings, seeds_of
 from pixnet.evaluation.pixnet_method import Progress, fit_pixnet
 from pixnet.evaluation.scale_baselines import ask_baseline, choices
 from pixnet.evaluation.scale_field import ask_field
 from pixnet.evaluation.scale_targets import target_arrays
-from pixnet.evaluation.scales import ScaleSettings, asked_regions, draw, slide_name, training_sample
+from pixnet.evaluation.scales import SIDES, ScaleSettings, asked_regions, draw, slide_name, training_sample
+from pixnet.hashes import code_hash
 from pixnet.panel import GenePanel, choose_panel
 from pixnet.regions import Regions
 from pixnet.sample import Sample
 from pixnet.virtual.tissue import VirtualTissue
 
-SIDES = ("training slides", "other donors")
 _ASKED = {"pixnet": "pixnet.evaluation.scale_field", "baseline": "pixnet.evaluation.scale_baselines"}
 
 
@@ -152,7 +151,7 @@ class ScaleCells:
         if method_of(name) == "pixnet":
             return self._compute_pixnet(self.configs[name], seed, genes, work, tell)
         baseline = BASELINES[name]()
-        baseline.fit(self.samples, GenePanel(genes, "list"), self.settings.min_counts, seed)
+        baseline.fit(self.samples, GenePanel(genes, "list"), self.settings.min_counts, seed, density=True)
         arrays: Arrays = {}
         for number, (tissue, sets) in enumerate(self.asked):
             tell("predict", number, len(self.asked), slide_name(tissue))

@@ -29,16 +29,14 @@ def ask_field(
     Returns
     -------
     dict
-        (n, g) by `NAME|log`, log-normalised; by `NAME|counts`, expected counts, of a `rate` head; and by
-        `NAME|measured-log`, where what a log-normalised measurement is expected to be is something else.
+        (n, g) by `NAME|log`, log-normalised; by `NAME|counts`, expected counts; and by `NAME|measured-log`, where what
+        a log-normalised measurement is expected to be is something else.
     """
     arrays = {}
     for name, regions in sets.items():
-        counts, arrays[f"{name}|log"] = counts_and_logs(field, regions)
-        if field.head.kind == "rate":
-            arrays[f"{name}|counts"] = counts
-            if likelihood:
-                arrays[f"{name}|measured-log"] = log_values(field, regions, likelihood=True)
+        arrays[f"{name}|counts"], arrays[f"{name}|log"] = counts_and_logs(field, regions)
+        if field.head.kind == "rate" and likelihood:
+            arrays[f"{name}|measured-log"] = log_values(field, regions, likelihood=True)
     return arrays
 
 
@@ -47,7 +45,7 @@ def counts_and_logs(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Give expected counts and log-normalised values, (n, g) each.
 
-    A head other than `rate` knows shares only, as a baseline does; times the area they stand for counts.
+    A head other than `rate` knows shares only; times the area they stand for counts.
     """
     table = field.query(regions, genes)
     values = np.asarray(table.X, np.float32)

@@ -11,10 +11,10 @@ from pixnet.evaluation.cells import Arrays, Cells, Stored
 from pixnet.evaluation.fingerprints import environment
 from pixnet.evaluation.methods import check_methods, method_settings
 from pixnet.evaluation.pixnet_method import Progress
-from pixnet.evaluation.scale_cells import SIDES, ScaleCells, method_of
+from pixnet.evaluation.scale_cells import ScaleCells, method_of
 from pixnet.evaluation.scale_scores import CEILING, AskedSlide, scale_scores
 from pixnet.evaluation.scale_targets import REDRAWS, Targets
-from pixnet.evaluation.scales import ScaleSettings
+from pixnet.evaluation.scales import SIDES, ScaleSettings
 
 _FACTS = ("key", "seed", "chosen", "seconds", "peak_rss_mb", "resumed", "environment")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pixnet.evaluation.bootstrap import Scored, interval, redrawn_scores
 from pixnet.evaluation.metrics import score
 from pixnet.evaluation.scale_targets import KINDS, TARGETS, Targets
-from pixnet.evaluation.scales import points_of
+from pixnet.evaluation.scales import SIDES, points_of
 
 Floats = NDArray[np.float64]
 CEILING = "ceiling"
@@ -64,7 +64,8 @@ def scale_scores(slides: Sequence[AskedSlide], seed: int = 0) -> list[dict[str, 
         Of each combination `side`, `regions`, `target`, `kind`: `best_crop`, the crop method that does best there, and
         `methods`: for each, and for the ceiling, `pcc_m` with its `interval` (95 %, blocks of each slide redrawn),
         `sd_over_seeds`, `share` of the ceiling and `ratio` to the best crop method, with intervals from the same
-        draws, and `per_slide`.
+        draws, and `per_slide`. On slides that were trained on there is no share: what the picture does not show was
+        seen there in the counts, so the ceiling is no bound.
     """
     rows = []
     for side in dict.fromkeys(slide.side for slide in slides):
@@ -72,7 +73,8 @@ def scale_scores(slides: Sequence[AskedSlide], seed: int = 0) -> list[dict[str, 
         for target in TARGETS:
             for kind in KINDS:
                 for name in group[0].targets.names:
-                    found = _scores([_scored(slide, name, target, kind) for slide in group], seed)
+                    scored = [_scored(slide, name, target, kind) for slide in group]
+                    found = _scores(scored, seed, with_share=side != SIDES[0])
                     places = [len(slide.targets.centers_um(name)) for slide in group]
                     rows.append(
                         {"side": side, "regions": name, "target": target, "kind": kind, "places": places, **found}
@@ -96,7 +98,7 @@ def _scored(slide: AskedSlide, name: str, target: str, kind: str) -> Scored:
     return Scored(observed, predicted, centers, np.zeros(len(centers), np.int64), [slide.donor])
 
 
-def _scores(slides: Sequence[Scored], seed: int) -> dict[str, Any]:
+def _scores(slides: Sequence[Scored], seed: int, with_share: bool) -> dict[str, Any]:
     redrawn = {method: scores["pcc_m"] for method, scores in redrawn_scores(slides, seed=seed).items()}
     points: dict[str, Floats] = {  # (slides, seeds)
         method: np.array([[score(one.truth, table)["pcc_m"] for table in one.predicted[method]] for one in slides])
@@ -112,7 +114,7 @@ def _scores(slides: Sequence[Scored], seed: int) -> dict[str, Any]:
             "pcc_m": mean[method],
             "interval": list(interval(redrawn[method])),
             "sd_over_seeds": float(of_seed.std(ddof=1)) if len(of_seed) > 1 else math.nan,
-            "share": _over(mean, redrawn, method, CEILING),
+            "share": _over(mean, redrawn, method, CEILING) if with_share else None,
             "ratio": None if best is None else _over(mean, redrawn, method, best),
             "per_slide": found.mean(axis=1).tolist(),
         }

@@ -10,6 +10,7 @@ from typing import Any
 from pixnet.evaluation.results import finite
 from pixnet.evaluation.scale_curves import draw_scales
 from pixnet.evaluation.scale_scores import CEILING, is_crop_method
+from pixnet.evaluation.scales import SIDES
 
 _TARGETS = {"truth": "noise-free truth", "measured": "counts"}
 _KINDS = {"counts": "expected counts per region", "log": "log(1 + counts per 10,000)"}
@@ -53,7 +54,8 @@ def scales_page(results: dict[str, Any]) -> str:
 def scales_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Give the lines of a table: methods down, sizes of regions across.
 
-    Below the scores stand, of pixnet and its variants, the ratio to the best crop method and the share of the ceiling.
+    Below the scores stand, of pixnet and its variants, the ratio to the best crop method and, but for slides that were
+    trained on, the share of the ceiling.
     """
     names = list(rows[0]["methods"])
     lines = ["| method | " + " | ".join(row["regions"] for row in rows) + " |", "|---" * (1 + len(rows)) + "|"]
@@ -70,8 +72,9 @@ def scales_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def headline(results: dict[str, Any], side: str = "other donors") -> str:
-    """Give one line: pixnet's scores against the truth as expected counts, smallest regions first."""
+def headline(results: dict[str, Any]) -> str:
+    """Give one line: pixnet's scores on other donors against the truth as expected counts, smallest regions first."""
+    side = SIDES[1]
     words = []
     for row in results["scores"]:
         if (row["side"], row["target"], row["kind"]) == (side, "truth", "counts") and _MAIN in row["methods"]:

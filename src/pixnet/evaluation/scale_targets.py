@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pixnet.expression import log_expectation, normalise
+from pixnet.expression import SCALE, log_expectation, normalise
 from pixnet.regions import Regions
 from pixnet.virtual.tissue import VirtualTissue
 
@@ -140,13 +140,32 @@ class Targets:
         name, points
             Name of the regions' size, and of the points they are centred on.
         target, kind
-            Which target. Where a method knows shares only, they stand for counts when multiplied by the area, which
-            is known of any region.
+            Which target.
         """
         stem = name if f"{name}|log" in arrays else points
         logs = arrays[f"{stem}|log"]
         if kind == "counts":
             counts = arrays.get(f"{stem}|counts")
-            areas = self.arrays[f"{name}|areas"][:, None]
-            return np.asarray(np.expm1(logs.astype(np.float64)) * areas, np.float32) if counts is None else counts
+            areas = self.arrays[f"{name}|areas"]
+            return expected_counts(logs, arrays[f"{stem}|density"], areas) if counts is None else counts
         return arrays.get(f"{stem}|measured-log", logs) if target == MEASURED else logs
+
+
+def expected_counts(
+    logs: NDArray[np.float32], density: NDArray[np.float32], areas: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Give a region's expected counts: share x density x area.
+
+    Parameters
+    ----------
+    logs
+        (n, g) log(1 + counts per 10,000 of the region).
+    density
+        (n,) log(1 + counts over all genes per 10,000 um^2).
+    areas
+        (n,) um^2.
+    """
+    share = np.expm1(logs.astype(np.float64)) / SCALE
+    # A regression may go below zero, and two values below zero would make counts above it.
+    per_um2 = np.maximum(np.expm1(density.astype(np.float64)), 0.0) / SCALE
+    return np.asarray(share * (per_um2 * areas)[:, None], np.float32)

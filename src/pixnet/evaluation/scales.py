@@ -28,6 +28,9 @@ Floats = NDArray[np.float64]
 TRAINING_SEEDS = ((11, 21), (12, 22), (13, 23), (14, 24))
 """Slide and donor of what is trained on; none of them is a test seed."""
 
+SIDES = ("training slides", "other donors")
+"""The two groups of slides that are asked for."""
+
 CELL = "whole cell"
 PLACES, CELLS = "places", "cells"
 """The two sets of points: one for all regions that are centred on the same places, one for whole cells."""

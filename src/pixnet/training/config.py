@@ -42,8 +42,9 @@ class TrainingConfig(BaseModel):
     min_counts
         Regions with fewer counts in all are left out.
     validation
-        `"sample"`: hold out a whole training sample, `"block"`: a quarter of each as one spatial block, `"auto"`:
-        a sample where there are three or more, `"none"`: train for all steps.
+        `"sample"`: hold out the training samples of a donor, or one sample where all are of one donor; `"block"`: a
+        quarter of each as one spatial block; `"auto"`: `"sample"` where there are three samples or more; `"none"`:
+        train for all steps.
     evaluate_every
         Steps between looks at the validation part.
     patience

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pixnet.grid import Box, round_up
+from pixnet.hashes import code_hash, digest
 from pixnet.network.decoder import Crop
 from pixnet.network.stripwise import stripwise
 from pixnet.network.weights import weights_hash
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _CORE = 1536  # pixels of a tile while features are computed
 _NEAR = 64  # pixels to which the place of a region is rounded when it is asked what lies near
 _STRIP = 64  # rows of the deepest level averaged at a time
+# What features are computed by, with all that these import. Slides and the network come as arguments.
+_CODE = ("pixnet.slide", "pixnet.slide_zarr", "pixnet.network.network", "pixnet.training.features")
 
 
 class LiveEncoder:
@@ -55,8 +58,8 @@ class KeptFeatures:
     """The pyramids of whole views, computed once around their regions and kept on disk as float16.
 
     A folder for each view, named by the hash of all that its features depend on: the slide's bytes, the encoder's
-    weights, the lattice, the view. Each level is a plain `.npy` array (rows, columns, channels), sparse where no
-    region is near.
+    weights, the lattice, the view, and the code that computes them. Each level is a plain `.npy` array (rows, columns,
+    channels), sparse where no region is near.
 
     Parameters
     ----------
@@ -115,9 +118,10 @@ class KeptFeatures:
             "surroundings": network.surroundings.widths,
             "reach": self.reach,
             "view": [repr(view.symmetry), view.stain],
+            "code": [code_hash(module) for module in _CODE],
             "regions": hashlib.sha256(view.sample.regions.bounds_um.tobytes()).hexdigest(),
         }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+        return digest(facts)[:32]
 
     def _compute(self, view: View, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

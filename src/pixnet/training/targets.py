@@ -13,6 +13,7 @@ from pixnet.errors import DataError
 from pixnet.expression import SCALE, normalise
 from pixnet.panel import GenePanel, measured_counts
 from pixnet.regions import Regions
+from pixnet.sample import donor_groups
 
 if TYPE_CHECKING:
     from pixnet.sample import Sample
@@ -140,8 +141,9 @@ def split(targets: list[Targets], how: str, seed: int) -> tuple[list[Targets], l
     targets
         One for each training sample.
     how
-        `"sample"`: one whole sample, drawn by the seed. `"block"`: in every sample the quarter of the regions that
-        lies furthest towards one side, the side drawn by the seed. `"auto"`: `"sample"` from three samples on.
+        `"sample"`: all samples of one donor, or one sample where all are of one donor, drawn by the seed; see
+        `donor_groups`. `"block"`: in every sample the quarter of the regions that lies furthest towards one side, the
+        side drawn by the seed. `"auto"`: `"sample"` from three samples on.
         `"none"`: nothing to validate on.
     seed
         Seed of the draw.
@@ -156,8 +158,10 @@ def split(targets: list[Targets], how: str, seed: int) -> tuple[list[Targets], l
     if how == "none":
         return targets, []
     if how == "sample" and len(targets) > 1:
-        held = int(rng.integers(len(targets)))
-        return [t for i, t in enumerate(targets) if i != held], [targets[held]]
+        groups = donor_groups([target.sample.donor for target in targets])
+        held = groups == rng.integers(groups.max() + 1)
+        parts = [[t for t, out in zip(targets, held, strict=True) if out == side] for side in (False, True)]
+        return parts[0], parts[1]
     training, validation = [], []
     for target in targets:
         if len(target) < 4:

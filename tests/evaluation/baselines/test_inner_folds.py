@@ -8,12 +8,18 @@ from pixnet.regions import Disks
 from pixnet.slide import Slide
 
 
-def make_rows(*numbers, seed=0):
+def make_rows(*numbers, donors=None, seed=0):
     rng = np.random.default_rng(seed)
     slide = Slide.from_array(np.zeros((9, 9, 3), np.uint8), 100.0)
     regions = [Disks(rng.random((n, 2)), 1.0) for n in numbers]
     owner = np.repeat(np.arange(len(numbers)), numbers)
-    return TrainingRows([slide] * len(numbers), regions, rng.normal(size=(sum(numbers), 3)), owner)
+    return TrainingRows(
+        [slide] * len(numbers),
+        regions,
+        rng.normal(size=(sum(numbers), 3)),
+        owner,
+        list(donors or [None] * len(numbers)),
+    )
 
 
 def test_quarters_are_of_equal_number_and_in_one_piece():
@@ -25,9 +31,16 @@ def test_quarters_are_of_equal_number_and_in_one_piece():
         assert centres[block == left, 1].max() < centres[block == left + 1, 1].min()
 
 
+def test_folds_are_donors():
+    rows = make_rows(3, 2, 4, 1, donors=["P", "Q", "P", None])
+    np.testing.assert_array_equal(inner_folds(rows), [0] * 3 + [1] * 2 + [0] * 4 + [2])
+    # A donor none of whose regions has enough counts is none: what is left is of one, and samples are the folds.
+    np.testing.assert_array_equal(inner_folds(make_rows(3, 0, 5, donors=["P", "Q", "P"])), [0] * 3 + [1] * 5)
+
+
 def test_folds_are_samples_or_quarters():
-    rows = make_rows(3, 0, 5)
-    np.testing.assert_array_equal(inner_folds(rows), [0] * 3 + [2] * 5)
+    for donors in ("PPP", None):
+        np.testing.assert_array_equal(inner_folds(make_rows(3, 0, 5, donors=donors)), [0] * 3 + [1] * 5)
     assert len(np.unique(inner_folds(make_rows(12)))) == 4
     assert len(np.unique(inner_folds(make_rows(0, 12)))) == 4
 

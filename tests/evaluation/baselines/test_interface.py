@@ -61,6 +61,32 @@ def test_learns_what_colour_tells(name, small, samples, board, panel, observed):
         assert result["mse"] < mean["mse"]
 
 
+def test_the_density_is_learned_beside_the_genes(name, small, panel, board):
+    # Redder squares hold more counts of all genes: only the density tells.
+    samples = [_denser_where_red(board(seed, side=6)) for seed in (1, 2, 3)]
+    test = _denser_where_red(board(9, side=5))
+    places = test.slide, test.regions.centers_um
+    found = small[name]().fit(samples, panel, density=True).predict(*places)
+    assert found.shape == (25, 4)
+    truth = np.log1p(1e4 * test.depth / test.regions.areas_um2)
+    assert abs(found[:, 3].mean() - truth.mean()) < 0.3
+    if name == "mean":
+        assert np.ptp(found[:, 3]) == 0
+    else:
+        assert np.corrcoef(found[:, 3], truth)[0, 1] > 0.4
+    if name in ("mean", "colour-ridge", "ridge", "knn"):  # genes apart from one choice for all columns
+        alone = small[name]().fit(samples, panel).predict(*places)
+        assert alone.shape == (25, 3)
+        assert np.corrcoef(found[:, :3].ravel(), alone.ravel())[0, 1] > 0.99
+
+
+def _denser_where_red(sample):
+    counts = sample.counts.matrix.toarray()
+    red = counts[:, 0] / counts.sum(axis=1)
+    times = 1 + np.round(5 * red / red.max())
+    return Sample(sample.id, sample.slide, sample.regions, Counts(counts * times[:, None], sample.genes))
+
+
 def test_a_single_sample_is_enough(name, small, samples, panel):
     test = samples[1]
     predicted = small[name]().fit(samples[:1], panel).predict(test.slide, test.regions.centers_um[:3])

@@ -40,7 +40,15 @@ class ColourRidgeBaseline:
         self.validation_scores: dict[float, float] = {}
         self._ridge: EigenRidge | None = None
 
-    def fit(self, samples: Sequence[Sample], panel: GenePanel, min_counts: int = 500, seed: int = 0) -> Self:
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        panel: GenePanel,
+        min_counts: int = 500,
+        seed: int = 0,
+        *,
+        density: bool = False,
+    ) -> Self:
         """Tune the penalty inside the training samples, then fit all of them; nothing is random, `seed` is not used.
 
         Raises
@@ -48,7 +56,7 @@ class ColourRidgeBaseline:
         DataError
             If fewer than 8 regions have enough counts, or a sample lacks a gene of the panel.
         """
-        rows = training_rows(samples, panel, min_counts, "colour-ridge")
+        rows = training_rows(samples, panel, min_counts, "colour-ridge", density=density)
         features = rows.described(colour_features)
         self.validation_scores = penalty_scores(features, rows, _GROUPS)
         self.penalty = max(self.validation_scores, key=lambda penalty: self.validation_scores[penalty])

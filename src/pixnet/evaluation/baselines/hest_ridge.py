@@ -48,7 +48,15 @@ class HestRidgeBaseline:
         self._pipeline: Any = None
         self._level: NDArray[np.float64] = np.zeros(0)
 
-    def fit(self, samples: Sequence[Sample], panel: GenePanel, min_counts: int = 500, seed: int = 0) -> Self:
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        panel: GenePanel,
+        min_counts: int = 500,
+        seed: int = 0,
+        *,
+        density: bool = False,
+    ) -> Self:
         """Fit all training samples; `seed` is not used, since the recipe has one of its own.
 
         Raises
@@ -61,7 +69,7 @@ class HestRidgeBaseline:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        rows = training_rows(samples, panel, min_counts, "hest-ridge")
+        rows = training_rows(samples, panel, min_counts, "hest-ridge", density=density)
         features = rows.described(lambda slide, points: pooled_features(slide, points, um_per_px=self.um_per_px))
         components = min(COMPONENTS, len(features), features.shape[1])
         penalty = 100.0 / (components * rows.values.shape[1])

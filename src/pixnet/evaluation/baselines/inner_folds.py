@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.expression import correlation
+from pixnet.sample import donor_groups
 
 if TYPE_CHECKING:
     from pixnet.evaluation.baselines.training_rows import TrainingRows
@@ -17,8 +18,15 @@ Mask = NDArray[np.bool_]
 
 
 def inner_folds(rows: TrainingRows) -> NDArray[np.int64]:
-    """Give the fold of each training region, (n,): its sample, or a quarter of the tissue where there is but one."""
-    return rows.owner if len(np.unique(rows.owner)) > 1 else quarters(rows.centers_um)
+    """Give the fold of each training region, (n,).
+
+    It is the region's donor; its sample, where all are of one donor; a quarter of the tissue, where there is but one
+    sample. See `donor_groups`.
+    """
+    present, number = np.unique(rows.owner, return_inverse=True)
+    if len(present) < 2:
+        return quarters(rows.centers_um)
+    return donor_groups([rows.donors[sample] for sample in present])[number]
 
 
 def inner_scores(rows: TrainingRows, guesses: Callable[[Mask], Iterable[NDArray[np.floating]]]) -> NDArray[np.float64]:

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 class Baseline(Protocol):
     """A method that learns from measured samples and predicts at points of any slide."""
 
-    def fit(self, samples: Sequence[Sample], panel: GenePanel, min_counts: int = 500, seed: int = 0) -> Self:
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        panel: GenePanel,
+        min_counts: int = 500,
+        seed: int = 0,
+        *,
+        density: bool = False,
+    ) -> Self:
         """Learn from training samples, and choose all that is to be chosen by folds inside them.
 
         Parameters
@@ -30,6 +38,9 @@ class Baseline(Protocol):
             Regions with fewer counts over all genes are left out.
         seed
             Of whatever is random.
+        density
+            Whether one column more is learned, like a gene and with the genes, and predicted as the last one:
+            log(1 + counts over all genes per 10,000 um^2). Shares do not tell how much is there; this does.
 
         Raises
         ------
@@ -51,7 +62,7 @@ class Baseline(Protocol):
         Returns
         -------
         array
-            (n, g) float32 log-normalised values, log(1 + counts per 10,000 of the region).
+            (n, g) float32 log-normalised values, log(1 + counts per 10,000 of the region); (n, g + 1) with the density.
 
         Raises
         ------

@@ -79,7 +79,15 @@ class IstarBaseline:
         self._standardise: Standardiser | None = None
         self._range = (np.zeros(0), np.ones(0))
 
-    def fit(self, samples: Sequence[Sample], panel: GenePanel, min_counts: int = 500, seed: int = 0) -> Self:
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        panel: GenePanel,
+        min_counts: int = 500,
+        seed: int = 0,
+        *,
+        density: bool = False,
+    ) -> Self:
         """Choose the number of epochs inside the training samples, then train on all of them, several times anew.
 
         The same seed and number of threads give the same networks.
@@ -89,7 +97,7 @@ class IstarBaseline:
         DataError
             If fewer than 8 regions have enough counts, or a sample lacks a gene of the panel.
         """
-        rows = training_rows(samples, panel, min_counts, "istar")
+        rows = training_rows(samples, panel, min_counts, "istar", density=density)
         features, weights = _superpixels(rows)
         areas = np.concatenate([regions.areas_um2 for regions in rows.regions])
         self.diameter_um = float(np.median(np.sqrt(4.0 * areas / np.pi)))

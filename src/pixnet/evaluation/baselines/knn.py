@@ -62,7 +62,15 @@ class KnnBaseline:
         self.validation_scores: dict[tuple[str, int], float] = {}
         self._retrieval: _Retrieval | None = None
 
-    def fit(self, samples: Sequence[Sample], panel: GenePanel, min_counts: int = 500, seed: int = 0) -> Self:
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        panel: GenePanel,
+        min_counts: int = 500,
+        seed: int = 0,
+        *,
+        density: bool = False,
+    ) -> Self:
         """Choose space and k inside the training samples; nothing is random, `seed` is not used.
 
         Raises
@@ -70,7 +78,7 @@ class KnnBaseline:
         DataError
             If fewer than 8 regions have enough counts, or a sample lacks a gene of the panel.
         """
-        rows = training_rows(samples, panel, min_counts, "knn")
+        rows = training_rows(samples, panel, min_counts, "knn", density=density)
         features = rows.described(lambda slide, points: crop_features(slide, points, um_per_px=self.um_per_px))
         choices = [(space, k) for space in SPACES for k in self.neighbours]
 

@@ -23,7 +23,15 @@ class MeanBaseline:
     def __init__(self) -> None:
         self._mean: NDArray[np.float64] | None = None
 
-    def fit(self, samples: Sequence[Sample], panel: GenePanel, min_counts: int = 500, seed: int = 0) -> Self:
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        panel: GenePanel,
+        min_counts: int = 500,
+        seed: int = 0,
+        *,
+        density: bool = False,
+    ) -> Self:
         """Average the log-normalised values over all regions of at least `min_counts` counts; `seed` is not used.
 
         Raises
@@ -31,7 +39,9 @@ class MeanBaseline:
         DataError
             If no region has that many counts, or a sample lacks a gene of the panel.
         """
-        self._mean = training_rows(samples, panel, min_counts, "the mean", fewest=1).values.mean(axis=0)
+        self._mean = training_rows(samples, panel, min_counts, "the mean", density=density, fewest=1).values.mean(
+            axis=0
+        )
         return self
 
     def predict(self, slide: Slide, centers_um: ArrayLike) -> NDArray[np.float32]:

@@ -25,8 +25,8 @@ class RidgeBaseline:
     The features (see `crop_features`) are standardised and each group of them, one for every stage of the default
     encoder and one for colour, is given the same weight. Means of whole samples are taken off both sides, so that
     the fit is to what differs within a sample. One penalty for all genes is the one of the highest mean correlation
-    (PCC@M), averaged over folds that each leave one training sample out, or a quarter of the tissue where there is a
-    single sample. Then all training samples are fitted with it.
+    (PCC@M), averaged over the folds of `inner_folds`, which each leave one donor out where there are several. Then
+    all training samples are fitted with it.
 
     Features were chosen on Her2ST C2 to C5 (250 genes), each held out in turn, by that score inside training:
     pooled 1280 channels 0.249, means of five stages 0.290, both 0.272; with colour 0.266, 0.295, 0.279; colour 0.268;
@@ -52,7 +52,15 @@ class RidgeBaseline:
         self.validation_scores: dict[float, float] = {}
         self._ridge: EigenRidge | None = None
 
-    def fit(self, samples: Sequence[Sample], panel: GenePanel, min_counts: int = 500, seed: int = 0) -> Self:
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        panel: GenePanel,
+        min_counts: int = 500,
+        seed: int = 0,
+        *,
+        density: bool = False,
+    ) -> Self:
         """Tune the penalty inside the training samples, then fit all of them; nothing is random, `seed` is not used.
 
         Parameters
@@ -63,13 +71,15 @@ class RidgeBaseline:
             Genes to predict.
         min_counts
             Regions with fewer counts over all genes are left out.
+        density
+            See `Baseline.fit`.
 
         Raises
         ------
         DataError
             If fewer than 8 regions have enough counts, or a sample lacks a gene of the panel.
         """
-        rows = training_rows(samples, panel, min_counts, "ridge")
+        rows = training_rows(samples, panel, min_counts, "ridge", density=density)
         features = rows.described(lambda slide, points: crop_features(slide, points, um_per_px=self.um_per_px))
         self.validation_scores = penalty_scores(features, rows, BLOCKS)
         self.penalty = max(self.validation_scores, key=lambda penalty: self.validation_scores[penalty])

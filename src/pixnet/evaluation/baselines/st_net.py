@@ -66,7 +66,15 @@ class StNetBaseline:
         self.validation_scores: dict[int, float] = {}
         self._network: CropNetwork | None = None
 
-    def fit(self, samples: Sequence[Sample], panel: GenePanel, min_counts: int = 500, seed: int = 0) -> Self:
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        panel: GenePanel,
+        min_counts: int = 500,
+        seed: int = 0,
+        *,
+        density: bool = False,
+    ) -> Self:
         """Choose the number of epochs inside the training samples, then train on all of them.
 
         The same seed and number of threads give the same network.
@@ -78,7 +86,7 @@ class StNetBaseline:
         """
         from pixnet.evaluation.baselines.fine_tuning import FineTuning, predicted
 
-        rows = training_rows(samples, panel, min_counts, "st-net")
+        rows = training_rows(samples, panel, min_counts, "st-net", density=density)
         crops = rows.described(lambda slide, points: read_crops(slide, points, self.um_per_px))
 
         def guesses(left_out: NDArray[np.bool_]) -> Iterator[NDArray[np.float32]]:

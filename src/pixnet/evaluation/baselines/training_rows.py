@@ -34,15 +34,18 @@ class TrainingRows:
     slides, regions
         Of each sample; the regions are those with enough counts.
     values
-        (n, g) log-normalised values.
+        (n, g) log-normalised values; (n, g + 1) with the density.
     owner
         (n,) index of the sample of each region.
+    donors
+        Of each sample.
     """
 
     slides: list[Slide]
     regions: list[Regions]
     values: NDArray[np.float64]
     owner: NDArray[np.int64]
+    donors: list[str | None]
 
     @property
     def centers_um(self) -> NDArray[np.float64]:
@@ -70,7 +73,12 @@ class TrainingRows:
 
 
 def training_rows(
-    samples: Sequence[Sample], panel: GenePanel, min_counts: int, method: str, fewest: int = FEWEST
+    samples: Sequence[Sample],
+    panel: GenePanel,
+    min_counts: int,
+    method: str,
+    fewest: int = FEWEST,
+    density: bool = False,
 ) -> TrainingRows:
     """Gather the regions of at least `min_counts` counts.
 
@@ -82,6 +90,8 @@ def training_rows(
         Who asks, for the message.
     fewest
         How many regions that takes.
+    density
+        As in `Baseline.fit`.
 
     Raises
     ------
@@ -91,12 +101,17 @@ def training_rows(
     values, regions = [], []
     for sample in samples:
         enough = enough_counts(sample, min_counts)
-        values.append(normalise(panel_counts(sample, panel)[enough], sample.depth[enough]).astype(np.float64))
+        total = sample.depth[enough]
         regions.append(sample.regions.take(enough))
+        columns = [normalise(panel_counts(sample, panel)[enough], total)]
+        if density:
+            columns.append(normalise(total[:, None], regions[-1].areas_um2))
+        values.append(np.hstack(columns).astype(np.float64))
     owner = np.repeat(np.arange(len(samples)), [len(table) for table in values])
     if len(owner) < fewest:
         raise DataError(
             f"{len(owner)} regions of {len(samples)} training samples have {min_counts} counts or more; {method} needs "
             f"{fewest}. Give more samples, or lower min_counts."
         )
-    return TrainingRows([sample.slide for sample in samples], regions, np.concatenate(values), owner)
+    slides, donors = [sample.slide for sample in samples], [sample.donor for sample in samples]
+    return TrainingRows(slides, regions, np.concatenate(values), owner, donors)
