@@ -37,7 +37,8 @@ def run(quick: bool = False) -> Figures:
     model = PixNet(Config.of({"training": training, "genes": {"number": 100}})).fit(measured)
     tissue = VirtualTissue.generate("breast", *TEST_SEEDS["breast"][0], side, side)
     with tempfile.TemporaryDirectory() as folder:
-        field = model.predict(tissue.slide, Path(folder) / "field")
+        # Without the mask: all cells count, also those that lie alone on the glass.
+        field = model.predict(tissue.slide, Path(folder) / "field", tissue_mask=False)
         nuclei = draw_transcripts(tissue).nuclei
         present = set(np.unique(tissue.labels) - 1)  # label 0 is nobody's
         inside = {c: shape for c, shape in nuclei.items() if c in present and _is_inside(shape, side)}
