@@ -26,6 +26,7 @@ from pixnet.evaluation.merging import (
 from pixnet.evaluation.metrics import score
 from pixnet.evaluation.pixnet_method import Progress
 from pixnet.evaluation.protocol import Protocol, side_hashes
+from pixnet.evaluation.spent import tell_spent
 from pixnet.evaluation.split import Split
 from pixnet.expression import enough_counts
 from pixnet.model import PixNet
@@ -136,6 +137,7 @@ def _merged(
     again = Cell("pixnet-merged", cell.fold, cell.seed, {"of": cell.key, "by": by, "code": code})
 
     def compute(work: Path) -> tuple[Arrays, dict[str, Any]]:
+        tell_spent(work, device)
         return _read_again(stored, pairs, work, device), {}
 
     arrays = store.get(again, compute).arrays
