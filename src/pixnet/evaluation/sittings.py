@@ -30,7 +30,7 @@ class Sittings:
         return Cost(note, {"threads": torch.get_num_threads()})
 
     def facts(self) -> dict[str, Any]:
-        """Give `seconds` (their sum), `peak_rss_mb` (the highest), `threads` (of the last), `resumed` and `sittings`."""
+        """Give `seconds` (their sum), `peak_rss_mb` (the highest), `threads` (of the last), `resumed`, `sittings`."""
         each = [json.loads(path.read_text(encoding="utf-8")) for path in self._notes()]
         return {
             "seconds": sum(one["seconds"] for one in each),
