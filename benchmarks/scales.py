@@ -10,8 +10,9 @@ from pixnet.cli.progress import Progress
 from pixnet.config import Config
 from pixnet.errors import DataError, PixNetError
 from pixnet.evaluation.methods import METHODS
+from pixnet.evaluation.scale_report import write_scales
 from pixnet.evaluation.scale_run import run_scales
-from pixnet.evaluation.scale_tables import headline, write_scales
+from pixnet.evaluation.scale_tables import headline
 from pixnet.evaluation.scales import ScaleSettings
 from pixnet.evaluation.variants import read_variants
 
@@ -53,7 +54,7 @@ def main() -> None:
                 device=options.device, progress=progress,
             )  # fmt: skip
             page = write_scales(results, options.out)
-            print(headline(results), f"Tables: {page}", sep="\n", flush=True)
+            print(headline(results), f"Report: {page}", sep="\n", flush=True)
         progress("benchmark", len(asked), len(asked), "")
 
 

@@ -23,7 +23,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its columns' names, its rows, a note below it, the row to emphasise, how many columns hold words."""
+    """A table: its columns' names, its rows, a note below it, the row to emphasise, how many columns hold words.
+
+    A cell may have several lines.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
