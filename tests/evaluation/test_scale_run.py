@@ -14,6 +14,7 @@ from pixnet.config import Config
 from pixnet.errors import DataError
 from pixnet.evaluation import scale_cells
 from pixnet.evaluation.report import number
+from pixnet.evaluation.scale_accuracy import at_training, scales_accuracy_page
 from pixnet.evaluation.scale_cells import SIDES
 from pixnet.evaluation.scale_curves import draw_group
 from pixnet.evaluation.scale_report import write_scales
@@ -123,6 +124,25 @@ def test_the_page_holds_every_table_and_curve_and_needs_no_other_file(tmp_path: 
     cells = results["cells"]["pixnet"]
     cold = [cell["seconds"] + cell["features"]["found"] for cell in cells]
     assert f'<td class="words">pixnet</td><td>{np.mean(cold):.0f} s</td>' in costs
+
+
+def test_one_file_tells_the_accuracy_of_all(results: dict[str, Any]) -> None:
+    page = scales_accuracy_page([results, results], "make it")
+    assert page.count("# Virtual breast, trained on regions of 100 µm\n") == 2
+    assert "with `make it`" in page
+    assert "threads" in page
+    rows = [row for row in results["scores"] if (row["side"], row["target"], row["kind"]) == (SIDES[1], "truth", "log")]
+    row = at_training(rows, SETTINGS.sizes_um)
+    assert row["regions"] == "100-µm disk"
+    assert at_training(rows, (10.0,))["regions"] == "8-µm square"
+    one = row["methods"]["colour-ridge"]
+    figures = f"{number(one['pcc_s'])} | {number(one['pcc_f'])} | {number(one['mse'])} |"
+    assert re.search(rf"\| colour-ridge \| {re.escape(number(one['pcc_m']))} .* \| {re.escape(figures)}", page)
+    paired = row["paired"]
+    assert set(paired["against"]) == {"colour-ridge", "mean"}
+    difference = row["methods"]["pixnet"]["pcc_m"] - one["pcc_m"]
+    assert paired["against"]["colour-ridge"]["difference"] == pytest.approx(difference)
+    assert page.count("## pixnet against the others, 100-µm disk") == 2
 
 
 def test_curves_are_of_all_methods_with_their_intervals(results: dict[str, Any]) -> None:

@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pixnet.evaluation.report.costs import distinct
 from pixnet.evaluation.report.markdown import markdown_table
-from pixnet.evaluation.report.parts import DASH, Table, duration, memory, number
+from pixnet.evaluation.report.parts import DASH, Table, distinct, duration, memory, number
 from pixnet.evaluation.scale_scores import CEILING, is_crop_method
 
 TARGETS = {"truth": "noise-free truth", "measured": "counts"}

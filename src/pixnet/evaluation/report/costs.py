@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 from pixnet.evaluation.report.evaluated import Evaluated
-from pixnet.evaluation.report.parts import DASH, Table, duration, memory
+from pixnet.evaluation.report.parts import Table, distinct, duration, memory
 
 
 def costs_table(done: Evaluated) -> Table:
@@ -24,8 +21,3 @@ def costs_table(done: Evaluated) -> Table:
         "were found ready, since another fold, seed or run had made them. Spent here: the rest."
     )
     return Table(columns, rows, note, done.methods.index(done.main), title="What it costs")
-
-
-def distinct(values: Iterable[Any]) -> str:
-    """Give the different ones among some values in words; a dash where there is none."""
-    return " or ".join(dict.fromkeys(str(value) for value in values if value is not None)) or DASH

@@ -19,6 +19,7 @@ from pixnet.evaluation.report.parts import (
     Table,
     interval,
     number,
+    p_value,
     percent,
 )
 
@@ -124,9 +125,9 @@ def _paired(done: Evaluated) -> list[Table]:
     rows = []
     for name, test in paired["against"].items():
         ratio = number(test["ratio"], 2)
-        cells = [name, ratio, number(test["difference"]), interval(test["interval"]), _p(test["p_bootstrap"])]
+        cells = [name, ratio, number(test["difference"]), interval(test["interval"]), p_value(test["p_bootstrap"])]
         cells.append(f"{test['folds_better']} of {test['folds']}")
-        rows.append(cells + ([_p(test["p_sign"]), _p(test["p_wilcoxon"])] if many else []))
+        rows.append(cells + ([p_value(test["p_sign"]), p_value(test["p_wilcoxon"])] if many else []))
     columns = [f"{paired['method']} against", "ratio", "difference", "95 %", "p", "folds better"]
     note = (
         "Ratio and difference of PCC@M. Interval and p (two-sided): over redrawn spatial blocks, both methods on the "
@@ -135,10 +136,6 @@ def _paired(done: Evaluated) -> list[Table]:
     if many:
         columns += ["p, signs of folds", "p, Wilcoxon over folds"]
     return [Table(columns, rows, note)]
-
-
-def _p(value: Any) -> str:
-    return "< 0.002" if isinstance(value, float) and value < 0.002 else number(value)
 
 
 def _by_fold(done: Evaluated) -> list[Table]:
