@@ -30,6 +30,7 @@ def accuracy_page(done: Evaluated, title: str, command: str, others: Sequence[Ta
     protocol, results = done.protocol, done.results
     cells = [cell for of_method in protocol.get("cells", {}).values() for cell in of_method]
     tables = [_scores(results, done.methods.index(done.main)), *comparison(results.get("paired"), results["methods"])]
+    donors = str(protocol.get("donor_note", ""))
     lines = [
         f"# {title}",
         "",
@@ -37,7 +38,7 @@ def accuracy_page(done: Evaluated, title: str, command: str, others: Sequence[Ta
         "",
         f"{len(done.folds)} folds ({', '.join(fold['name'] for fold in done.folds)}), seeds "
         f"{', '.join(map(str, protocol.get('seeds', [])))}; "
-        f"{sum(fold['n_regions'] for fold in done.folds)} regions scored. {protocol.get('donor_note', '')}",
+        f"{sum(fold['n_regions'] for fold in done.folds)} regions scored. {donors[:1].upper()}{donors[1:]}",
     ]
     for table in (*tables, *others, costs_table(done)):
         lines += ["", *titled(table)]
