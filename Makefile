@@ -13,6 +13,8 @@ METHODS ?= pixnet,mean,colour-ridge,ridge,hest-ridge,knn,st-net,istar
 SEEDS ?= 0,1,2,3,4
 VIRTUAL_SEEDS ?= 0
 VIRTUAL_OPTIONS ?=
+# What was typed, for the tables.
+TYPED = $(strip make $@ $(MAKEOVERRIDES))
 
 .PHONY: setup demo test lint bench benchmark-her2st benchmark-virtual freeze-her2st clean
 
@@ -44,7 +46,8 @@ bench: setup $(PEERS)/.complete
 benchmark-her2st: setup
 	@if [ -f $(HER2ST) ]; then \
 	  $(BIN)/pixnet evaluate --protocol $(HER2ST_PROTOCOL) --cells $(CELLS) --out out/benchmark-her2st --overwrite && \
-	  $(BIN)/python -m benchmarks.her2st $(HER2ST_PROTOCOL) --cells $(CELLS) --out out/benchmark-her2st; \
+	  $(BIN)/python -m benchmarks.her2st $(HER2ST_PROTOCOL) --cells $(CELLS) --out out/benchmark-her2st \
+	    --command '$(TYPED)'; \
 	else echo "benchmark-her2st: skipped, for there is no $(HER2ST)"; fi
 
 # Anew after a change of settings, methods or seeds: folds, genes and hashes of Her2ST.
@@ -54,7 +57,8 @@ freeze-her2st: setup
 
 benchmark-virtual: setup
 	$(BIN)/python -m benchmarks.scales --presets breast,colon,cortex --sizes 100,55 --methods $(METHODS) \
-	  --seeds $(VIRTUAL_SEEDS) --cells $(CELLS) --out out/benchmark-virtual $(VIRTUAL_OPTIONS)
+	  --seeds $(VIRTUAL_SEEDS) --cells $(CELLS) --out out/benchmark-virtual --command '$(TYPED)' \
+	  $(VIRTUAL_OPTIONS)
 
 # The peers keep to the lock file but for what they themselves hold back.
 $(PEERS)/.complete: pyproject.toml constraints.txt

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 
 from benchmarks.ablations import VARIANTS
@@ -10,8 +12,10 @@ from pixnet.cli.progress import Progress
 from pixnet.config import Config
 from pixnet.errors import DataError, PixNetError
 from pixnet.evaluation.methods import METHODS
+from pixnet.evaluation.scale_accuracy import scales_accuracy_page
+from pixnet.evaluation.scale_report import write_scales
 from pixnet.evaluation.scale_run import run_scales
-from pixnet.evaluation.scale_tables import headline, write_scales
+from pixnet.evaluation.scale_tables import headline
 from pixnet.evaluation.scales import ScaleSettings
 from pixnet.evaluation.variants import read_variants
 
@@ -34,7 +38,9 @@ def main() -> None:
     parser.add_argument("--places", type=int, default=800, help="regions of each size on each slide")
     parser.add_argument("--genes", type=int, default=100)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--command", help="to be named in the tables, in place of this one")
     options = parser.parse_args()
+    command = options.command or shlex.join(["python", "-m", "benchmarks.scales", *sys.argv[1:]])
     base = Config.read(options.config)
     variants = read_variants(options.variants, base, options.only.split(",")) if options.only else {}
     seeds = [int(seed) for seed in options.seeds.split(",")]
@@ -45,6 +51,7 @@ def main() -> None:
         for sizes in options.sizes.split(",")
         for preset in options.presets.split(",")
     ]  # fmt: skip
+    every = []
     with Progress() as progress:
         for number, settings in enumerate(asked):
             progress("benchmark", number, len(asked), settings.name)
@@ -52,8 +59,10 @@ def main() -> None:
                 settings, options.methods.split(","), seeds, options.cells, config=base, variants=variants,
                 device=options.device, progress=progress,
             )  # fmt: skip
+            every.append(results)
             page = write_scales(results, options.out)
-            print(headline(results), f"Tables: {page}", sep="\n", flush=True)
+            (options.out / "accuracy.md").write_text(scales_accuracy_page(every, command), encoding="utf-8")
+            print(headline(results), f"Report: {page}", sep="\n", flush=True)
         progress("benchmark", len(asked), len(asked), "")
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
 import multiprocessing
+import time
 
 import numpy as np
 import pytest
+import torch
 
 from pixnet.errors import DataError
 from pixnet.evaluation.cells import Cell, Cells
@@ -61,6 +64,55 @@ def test_a_computation_that_broke_off_is_gone_on_with(tmp_path):
     stored = store.get(cell(), counting(calls))
     assert calls[0] == calls[1]
     assert stored.facts["resumed"] is True
+
+
+def test_a_cell_costs_what_all_its_sittings_cost(tmp_path):
+    def resting(fail):
+        def compute(_):
+            time.sleep(0.2)
+            if fail:
+                raise ZeroDivisionError
+            return VALUES, {}
+
+        return compute
+
+    store = Cells(tmp_path)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            store.get(cell(), resting(fail=True))
+    facts = store.get(cell(), resting(fail=False)).facts
+    sittings = facts["sittings"]
+    assert len(sittings) == 3
+    assert all(one["seconds"] >= 0.2 for one in sittings)
+    assert facts["seconds"] == pytest.approx(sum(one["seconds"] for one in sittings))
+    assert facts["peak_rss_mb"] == max(one["peak_rss_mb"] for one in sittings)
+    assert facts["threads"] == torch.get_num_threads()
+    assert (facts["device"], facts["features"]) == ("cpu", {"made": 0.0, "found": 0.0})
+    assert "core" in facts["machine"]
+    assert {path.name for path in store.path(cell()).iterdir()} == {"cell.json", "predictions.npz"}
+
+
+def _sit_for_ever(folder):
+    def compute(_):
+        time.sleep(600)
+
+    Cells(folder).get(cell(), compute)
+
+
+def test_a_sitting_that_is_killed_counts(tmp_path):
+    process = multiprocessing.get_context("spawn").Process(target=_sit_for_ever, args=(tmp_path,))
+    process.start()
+    noted, deadline = 0.0, time.monotonic() + 120
+    while noted == 0 and time.monotonic() < deadline:
+        time.sleep(0.05)
+        for note in tmp_path.glob("work/*/sittings/0.json"):
+            noted = json.loads(note.read_text())["seconds"]
+    process.kill()
+    process.join()
+    facts = Cells(tmp_path).get(cell(), counting([])).facts
+    assert noted > 0
+    assert facts["seconds"] >= noted
+    assert len(facts["sittings"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from tests.evaluation.made import config, make_sample, with_counts
 
 from pixnet.config import Config
@@ -187,6 +188,41 @@ def test_a_training_that_was_killed_goes_on_to_the_same_predictions(tmp_path, sa
     told = [words for stage, _, _, words in stages if stage == "refit"]
     assert all(words.startswith("cell 1 of 1: pixnet, A, seed 0") for words in told)
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"model", "fields", "results.json"}
+
+
+def test_features_that_are_found_ready_are_counted_for_whoever_finds_them(tmp_path, samples):
+    """Every slide is trained on in two of three folds, so the first makes two views and the others find theirs."""
+    frozen = Protocol.freeze(samples, make_folds(samples, "loso"), ["pixnet"], TINY, split="loso", seeds=[0])
+    outcome = run(frozen, samples, tmp_path / "out", cells=tmp_path / "cells", device="cpu")
+    views = [json.loads(path.read_text())["seconds"] for path in (tmp_path / "cells").glob("features/*/complete.json")]
+    cells = outcome.results["protocol"]["cells"]["pixnet"]
+    made, found = ([cell["features"][key] for cell in cells] for key in ("made", "found"))
+    assert len(views) == 3
+    assert min(views) > 0
+    assert sum(made) == pytest.approx(sum(views))
+    assert sum(found) == pytest.approx(sum(views))
+    assert found[0] == made[2] == 0
+    assert all(cell["seconds"] > cell["features"]["made"] for cell in cells)
+    scores = outcome.results["methods"]["pixnet"]
+    assert scores["seconds_shared"] == pytest.approx(np.mean(found))
+    assert scores["seconds_cold"] == pytest.approx(scores["seconds"] + scores["seconds_shared"])
+    assert {(cell["device"], cell["threads"]) for cell in cells} == {("cpu", torch.get_num_threads())}
+
+
+def test_features_that_an_earlier_sitting_made_are_the_cells_own(tmp_path, samples):
+    frozen = Protocol.freeze(samples, make_folds(samples, "loso")[:1], ["pixnet"], TINY, seeds=[0])
+
+    def dies(stage, done, total, words):
+        if stage == "search":
+            raise KeyboardInterrupt
+
+    shared = {"cells": tmp_path / "cells", "features": tmp_path / "features"}
+    with pytest.raises(KeyboardInterrupt):
+        run(frozen, samples, tmp_path / "out", progress=dies, **shared)
+    (cell,) = run(frozen, samples, tmp_path / "out", **shared).results["protocol"]["cells"]["pixnet"]
+    assert len(cell["sittings"]) == 2
+    assert cell["features"]["made"] > 0
+    assert cell["features"]["found"] == 0
 
 
 def test_a_cell_that_has_no_field_any_more_gets_one(tmp_path, samples):

@@ -20,6 +20,7 @@ from pixnet.evaluation.harness import run
 from pixnet.evaluation.merged_scores import merged_scores, merged_table
 from pixnet.evaluation.merging import merged_centers, merged_field, merged_logs, merged_members, merged_observed
 from pixnet.evaluation.protocol import Protocol
+from pixnet.evaluation.report import number
 from pixnet.expression import normalise
 from pixnet.field import ExpressionField
 from pixnet.panel import GenePanel
@@ -106,7 +107,9 @@ def test_an_evaluation_is_scored_again_from_its_cells(tmp_path: Path, head: str)
     assert set(found["methods"]) == {"pixnet", "mean"}
     assert found["methods"]["mean"]["pcc_m"] == 0.0
     assert merged_scores(protocol, samples, tmp_path / "cells") == found
-    assert "| pixnet |" in merged_table(found)
+    table = merged_table(found)
+    assert [row[0] for row in table.rows] == list(found["methods"])
+    assert table.rows[0][2] == number(found["methods"]["pixnet"]["mse"])
 
 
 def test_other_blocks_are_read_from_the_field_anew(tmp_path: Path) -> None:

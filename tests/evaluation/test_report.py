@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from pixnet.config import Config
 from pixnet.errors import DataError
 from pixnet.evaluation.folds import make_folds
 from pixnet.evaluation.harness import evaluate, run
+from pixnet.evaluation.held_out import Prediction
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.report import Section, Table, number, richest_window, shrink, write_report
 from pixnet.evaluation.report.canvas import Backdrop, Marks
@@ -113,6 +115,19 @@ def test_many_folds_are_told_one_by_one(tmp_path: Path) -> None:
         assert cell["key"][:16] in folded
     assert outcome.results["protocol"]["methods"]["mean"]["code_sha256"] in folded
     assert folded.count("&#34;seed&#34;: 0") == 2  # the protocol's, and the configuration's
+
+
+def test_what_was_shared_is_told_beside_what_was_spent(tmp_path: Path) -> None:
+    held = held_out("AB")
+    fold = fold_of(held, {"net": held.observed, "flat": np.zeros_like(held.observed)})
+    shared = Prediction(fold.predictions["net"][0].values, 30.0, 2000.0, 60.0)
+    fold = replace(fold, predictions={**fold.predictions, "net": {0: shared}})
+    cells = {"net": [{"key": "k", "fold": "fold", "seed": 0, "device": "cpu", "threads": 3}]}
+    summarise([fold], {"cells": cells}, 0).write(tmp_path)
+    html = write_report(tmp_path).read_text(encoding="utf-8")
+    costs = html[html.index("What it costs") :]
+    cells_of = [f"<td>{text}</td>" for text in ("90 s", "60 s", "30 s", "2.00 GB", "cpu", "3")]
+    assert f'<td class="words">net</td>{"".join(cells_of)}' in costs
 
 
 def test_seeds_and_samples_have_tables_of_their_own(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 from pixnet.config import Config
 from pixnet.errors import DataError
 from pixnet.evaluation import scale_cells
-from pixnet.evaluation.scale_curves import curves_of
+from pixnet.evaluation.report import number
+from pixnet.evaluation.scale_accuracy import at_training, scales_accuracy_page
+from pixnet.evaluation.scale_curves import draw_group
+from pixnet.evaluation.scale_report import write_scales
 from pixnet.evaluation.scale_run import run_scales
-from pixnet.evaluation.scale_tables import headline, scales_page, write_scales
+from pixnet.evaluation.scale_tables import groups_of, headline, scales_page
 from pixnet.evaluation.scales import SIDES, ScaleSettings
 
 SETTINGS = ScaleSettings(
@@ -96,8 +100,8 @@ def test_predictions_are_of_the_same_places_whatever_the_method(cells: Path, res
 
 def test_tables_tell_scores_ratios_and_shares(tmp_path: Path, results: dict[str, Any]) -> None:
     page = write_scales(results, tmp_path)
-    text = page.read_text(encoding="utf-8")
-    assert page.name == "breast-100um.md"
+    assert page.name == "breast-100um.html"
+    text = (tmp_path / "breast-100um.md").read_text(encoding="utf-8")
     assert text == scales_page(results)
     parts = [
         "Other donors: expected counts per region, against noise-free truth",
@@ -117,11 +121,54 @@ def test_tables_tell_scores_ratios_and_shares(tmp_path: Path, results: dict[str,
     assert "breast-100um, other donors: 2-µm square" in headline(results)
 
 
-def test_curves_are_of_what_matters(results: dict[str, Any]) -> None:
-    rows = [row for row in results["scores"] if (row["side"], row["target"], row["kind"]) == (SIDES[0], "truth", "log")]
-    lines = curves_of(rows)
-    assert list(lines) == ["pixnet", "pixnet:mean-head", "best crop method", "ceiling"]
-    assert lines["best crop method"] == [row["methods"]["colour-ridge"]["pcc_m"] for row in rows]
+def test_the_page_holds_every_table_and_curve_and_needs_no_other_file(tmp_path: Path, results: dict[str, Any]) -> None:
+    html = write_scales(results, tmp_path).read_text(encoding="utf-8")
+    assert html.count('src="data:image/png;base64,') == len(groups_of(results)) == 8
+    assert not re.search(r"(src|href)=\"(?!data:)", html)
+    for method in (*METHODS, "pixnet:mean-head", "ceiling"):
+        assert html.count(f'<td class="words">{method}</td>') >= 8
+    low, high = results["scores"][0]["methods"]["pixnet"]["interval"]
+    assert f"[{number(low)}, {number(high)}]" in html
+    costs = html[html.index("What it costs") :]
+    cells = results["cells"]["pixnet"]
+    cold = [cell["seconds"] + cell["features"]["found"] for cell in cells]
+    assert f'<td class="words">pixnet</td><td>{np.mean(cold):.0f} s</td>' in costs
+
+
+def test_one_file_tells_the_accuracy_of_all(results: dict[str, Any]) -> None:
+    page = scales_accuracy_page([results, results], "make it")
+    assert page.count("# Virtual breast, trained on regions of 100 µm\n") == 2
+    assert "with `make it`" in page
+    assert "threads" in page
+    rows = [row for row in results["scores"] if (row["side"], row["target"], row["kind"]) == (SIDES[1], "truth", "log")]
+    row = at_training(rows, SETTINGS.sizes_um)
+    assert row["regions"] == "100-µm disk"
+    assert at_training(rows, (10.0,))["regions"] == "8-µm square"
+    one = row["methods"]["colour-ridge"]
+    figures = f"{number(one['pcc_s'])} | {number(one['pcc_f'])} | {number(one['mse'])} |"
+    assert re.search(rf"\| colour-ridge \| {re.escape(number(one['pcc_m']))} .* \| {re.escape(figures)}", page)
+    paired = row["paired"]
+    assert set(paired["against"]) == {"colour-ridge", "mean"}
+    difference = row["methods"]["pixnet"]["pcc_m"] - one["pcc_m"]
+    assert paired["against"]["colour-ridge"]["difference"] == pytest.approx(difference)
+    assert page.count("## pixnet against the others, 100-µm disk") == 2
+
+
+def test_curves_are_of_all_methods_with_their_intervals(results: dict[str, Any]) -> None:
+    rows = groups_of(results)[SIDES[0], "truth", "log"]
+    (axes,) = draw_group(results, rows).axes
+    lines = {line.get_label(): line for line in axes.lines if not str(line.get_label()).startswith("_")}
+    assert list(lines) == ["pixnet", "colour-ridge", "mean", "pixnet:mean-head", "ceiling"]
+    sized = [row for row in rows if row["regions"] != "whole cell"]
+    for name, line in lines.items():
+        np.testing.assert_allclose(line.get_ydata(), [row["methods"][name]["pcc_m"] for row in sized])
+    sizes = np.array([2.0, 8.0, 16.0, 55.0, 100.0])
+    assert np.abs(np.asarray(lines["ceiling"].get_xdata()) / sizes - 1).max() < 0.1
+    ends = [segment[:, 1].tolist() for bars in axes.collections for segment in bars.get_segments()]
+    assert sorted(ends) == sorted(list(one["interval"]) for row in rows for one in row["methods"].values())
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == sorted(legend, key=lambda name: -float(lines[name].get_ydata()[-1]))
+    assert len({(line.get_color(), line.get_marker()) for line in lines.values()}) == len(lines)
 
 
 def test_unknown_methods_and_no_seeds_are_refused(tmp_path: Path) -> None:

@@ -81,6 +81,37 @@ def test_what_more_a_block_does_is_noticed():
     assert not blocks(stripwise(encoder))
 
 
+class LessItsMean(torch.nn.Module):
+    """What comes of it hangs on the whole map, or on a strip's rows where it is given a strip."""
+
+    def forward(self, x):
+        return x - x.mean(dim=(2, 3), keepdim=True)
+
+
+def test_what_differs_only_between_strips_is_noticed():
+    encoder = settled("tf_efficientnet_lite0")
+    last = [module for module in encoder.modules() if type(module).__name__ == "InvertedResidual"][-1]
+    last.bn2.act = LessItsMean()
+    assert not blocks(stripwise(encoder))
+
+
+def test_strips_are_tried_low_and_computed_high():
+    fast = stripwise(settled("tf_efficientnet_lite0"))
+    assert {module.cells for module in fast.modules() if isinstance(module, Stripwise)} == {1 << 15}
+
+
+def test_a_stem_that_does_more_keeps_the_other_strips():
+    encoder = settled("tf_efficientnet_lite0")
+    norm = encoder.model.model.bn1
+    norm.forward = lambda x, old=norm.forward: 2 * old(x)
+    fast = stripwise(encoder)
+    assert blocks(fast) == blocks(stripwise(settled("tf_efficientnet_lite0")))
+    assert not any(module.before for module in fast.modules() if isinstance(module, Stripwise))
+    with torch.inference_mode():
+        for one, two in zip(encoder(image(96, 160)), fast(image(96, 160)), strict=True):
+            assert float((one - two).abs().max()) <= 1e-5 * float(one.abs().max())
+
+
 def test_parts_of_the_decoder_have_no_seams():
     encoder = EncoderConfig(weights="random")
     network = Network(NetworkConfig(encoder=encoder, surroundings_um=()), 3).eval()

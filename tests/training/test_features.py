@@ -159,9 +159,11 @@ def test_features_are_computed_once_for_all_runs(
     network: Network, targets: list[Targets], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = views_of(network, targets[0].sample)[0]
-    KeptFeatures(network, tmp_path, 72).prepare(view)
+    first = KeptFeatures(network, tmp_path, 72).prepare(view)
     monkeypatch.setattr(View, "read", lambda *_: pytest.fail("read again"))
-    KeptFeatures(network, tmp_path, 72).prepare(view)
+    second = KeptFeatures(network, tmp_path, 72).prepare(view)
+    assert (first.made, second.made) == (True, False)
+    assert first.seconds == second.seconds > 0
     again = views_of(network, targets[0].sample)[0]
     KeptFeatures(network, tmp_path, 72).prepare(again)
 

@@ -40,7 +40,7 @@ def _columns(results: Mapping[str, Any]) -> dict[str, Callable[[Mapping[str, Any
         "MSE": lambda one: _number(one["mse"]),
         "MAE": lambda one: _number(one["mae"]),
         "unfiltered": lambda one: _number(one["unfiltered"]["pcc_m"]),
-        "seconds": lambda one: _number(one["seconds"], 0),
+        "seconds": lambda one: _number(one["seconds_cold"], 0),
         "MB": lambda one: _number(one["peak_rss_mb"], 0),
     }
 

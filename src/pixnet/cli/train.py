@@ -25,6 +25,7 @@ from pixnet.cli.options import (
 from pixnet.cli.process import keep_freed_memory
 from pixnet.cli.progress import Progress
 from pixnet.errors import ModelError, PixNetError, PixNetWarning
+from pixnet.training.feature_costs import COSTS
 
 
 def train(
@@ -92,7 +93,7 @@ def _check_work(work: Path, resume: bool) -> bool:
         if resume:
             warnings.warn(f"{work}: there is no run to go on with; training starts anew.", PixNetWarning, stacklevel=2)
         return True
-    ours = {"run", "features", "metrics.csv"}
+    ours = {"run", "features", "metrics.csv", COSTS}
     if not work.is_dir() or any(p.name not in ours and p.suffix not in (".ckpt", ".part") for p in work.iterdir()):
         raise ModelError(f"{work}: is in the way of the checkpoints and no work folder of pixnet; move it away.")
     return False

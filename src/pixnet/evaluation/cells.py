@@ -18,12 +18,14 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError
-from pixnet.evaluation.cost import Cost
-from pixnet.evaluation.fingerprints import environment
+from pixnet.evaluation.fingerprints import environment, machine
+from pixnet.evaluation.sittings import Sittings
+from pixnet.evaluation.spent import told_spent
 from pixnet.hashes import digest
 
 FORMAT = 1
-_FACTS, _ARRAYS = "cell.json", "predictions.npz"
+_FACTS, _ARRAYS, _SITTINGS = "cell.json", "predictions.npz", "sittings"
+_NOT_TOLD = ("method", "arrays", "depends_on")
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -66,7 +68,9 @@ class Stored:
     arrays
         Predictions by name.
     facts
-        What was chosen in training, time and memory, and the versions that it was computed with.
+        What was chosen in training, what it cost and on what it ran, and the versions that it was computed with.
+        `seconds` is the sum over all `sittings`, work that a kill made necessary twice included. `features`: seconds
+        that its kept image features took, those it `made` (part of `seconds`) and those it `found` ready (not part).
     folder
         Where it lies; what else the method left behind is there too.
     """
@@ -74,6 +78,10 @@ class Stored:
     arrays: Arrays
     facts: dict[str, Any]
     folder: Path
+
+    def told(self) -> dict[str, Any]:
+        """Give the facts that results tell."""
+        return {name: fact for name, fact in self.facts.items() if name not in _NOT_TOLD}
 
 
 Compute = Callable[[Path], tuple[Arrays, dict[str, Any]]]
@@ -158,10 +166,11 @@ class Cells:
 
     def _store(self, cell: Cell, compute: Compute) -> None:
         work = self.folder / "work" / cell.key[:12]
-        resumed = work.is_dir()
         work.mkdir(parents=True, exist_ok=True)
-        with Cost() as cost:
+        sittings = Sittings(work / _SITTINGS)
+        with sittings.sit():
             arrays, chosen = compute(work)
+        costs = {**sittings.facts(), **told_spent(work)}
         for left in work.iterdir():
             if left.name not in self.keep:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
@@ -172,9 +181,8 @@ class Cells:
             "seed": cell.seed,
             "arrays": list(arrays),
             "chosen": chosen,
-            "seconds": cost.seconds,
-            "peak_rss_mb": cost.peak_rss_mb,
-            "resumed": resumed,
+            **costs,
+            "machine": machine(),
             "environment": environment(),
             "depends_on": dict(cell.depends_on),
         }

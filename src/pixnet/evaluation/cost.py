@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
+
+_EVERY = 20  # looks between two notes, so about a second
 
 
 class Cost:
@@ -15,13 +20,24 @@ class Cost:
 
     Where the system's own mark of the highest memory rose meanwhile, that is exact and is taken instead. Elsewhere
     than on Linux it is the peak since the process began.
+
+    Parameters
+    ----------
+    note
+        JSON file that holds the cost so far, written anew every second: what is left of one that was killed.
+    facts
+        What stands there beside it.
     """
 
     seconds = 0.0
     peak_rss_mb = 0.0
 
+    def __init__(self, note: Path | None = None, facts: Mapping[str, Any] | None = None) -> None:
+        self._note, self._facts = note, dict(facts or {})
+
     def __enter__(self) -> Self:
         self._start, self._before, self._peak = time.monotonic(), _highest_mb(), _held_mb()
+        self._write(0.0, self._peak)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -33,10 +49,22 @@ class Cost:
         highest = _highest_mb()
         self.seconds = time.monotonic() - self._start
         self.peak_rss_mb = highest if highest > self._before else max(self._peak, _held_mb())
+        self._write(self.seconds, self.peak_rss_mb)
 
     def _watch(self) -> None:
+        looks = 0
         while not self._done.wait(0.05):
             self._peak = max(self._peak, _held_mb())
+            looks += 1
+            if looks % _EVERY == 0:
+                self._write(time.monotonic() - self._start, self._peak)
+
+    def _write(self, seconds: float, peak_rss_mb: float) -> None:
+        if self._note is None:
+            return
+        partial = self._note.with_suffix(".part")
+        partial.write_text(json.dumps({"seconds": seconds, "peak_rss_mb": peak_rss_mb, **self._facts}))
+        os.replace(partial, self._note)
 
 
 def _held_mb() -> float:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pixnet.evaluation.report import Picture, Section, Table, curves, figures, number, richest_window
+from pixnet.evaluation.report import Picture, Section, Table, figures, number, richest_window
 from pixnet.evaluation.report.canvas import Backdrop, data_uri
+from pixnet.evaluation.report.size_curves import draw_sizes
 from pixnet.evaluation.scale_baselines import ask_baseline
 from pixnet.evaluation.scale_field import ask_field, counts_and_logs
 from pixnet.evaluation.scale_scores import AskedSlide, scale_scores
@@ -104,7 +105,7 @@ def truth_section(truth: dict[str, Any], tissue: VirtualTissue, field: Expressio
     )
     labels = {"pixnet": "pixnet", "ridge": "ridge", "ceiling": "ceiling: what morphology shows"}
     scores = {label: [one["counts"][who] for one in truth["sizes"]] for who, label in labels.items()}
-    lines = curves.draw_sizes([str(one["regions"]) for one in truth["sizes"]], scores, "Expected counts")
+    lines = draw_sizes([str(one["regions"]) for one in truth["sizes"]], scores, "Expected counts")
     pictures = [Picture(data_uri(lines), "")]
     pictures += [_marker_picture(gene, kind, tissue, field, slide) for kind, gene in _markers(tissue, field.gene_names)]
     return Section("Against the noise-free truth", text, [Table(columns, rows, note)], pictures)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
+from functools import cache
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 
@@ -44,3 +47,16 @@ def environment() -> dict[str, str]:
     """Name the versions that figures may hang on in their last digits."""
     libraries = {name: metadata.version(name) for name in _LIBRARIES}
     return {"pixnet": pixnet.__version__, "python": platform.python_version(), **libraries}
+
+
+@cache
+def machine() -> str:
+    """Name the processor, and how many of its cores may be used."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    name = named[0] if named else platform.processor() or platform.machine()
+    return f"{name}, {cores} cores, {platform.system()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import warnings
@@ -173,7 +174,7 @@ def run(
             predictions.append(FoldPredictions(fold, one, by_method))
         record["imports"] = {name: table.facts for name, table in imports.items()}
         record["cells"] = {
-            name: [_cell_facts(one) for of_fold in folds for one in of_fold.values()] for name, folds in stored.items()
+            name: [one.told() for of_fold in folds for one in of_fold.values()] for name, folds in stored.items()
         }
         outcome = summarise(predictions, record, protocol.seeds[0])
         outcome.write(folder)
@@ -244,13 +245,12 @@ def _predictions(of_seed: dict[int, Stored], held: HeldOut) -> dict[int, Predict
     result = {}
     for seed, stored in of_seed.items():
         values: NDArray[np.float32] = np.concatenate([stored.arrays[sample.id] for sample in held.samples])
-        result[seed] = Prediction(values, stored.facts["seconds"], stored.facts["peak_rss_mb"])
+        facts = stored.facts
+        # A cell that was kept before sittings were noted knows what its last one cost, and no features.
+        seconds = math.nan if facts["resumed"] and "sittings" not in facts else facts["seconds"]
+        found = facts.get("features", {}).get("found", 0.0)
+        result[seed] = Prediction(values, seconds, facts["peak_rss_mb"], math.nan if found is None else found)
     return result
-
-
-def _cell_facts(stored: Stored) -> dict[str, Any]:
-    names = ("key", "fold", "seed", "chosen", "seconds", "peak_rss_mb", "resumed", "environment")
-    return {name: stored.facts[name] for name in names}
 
 
 def _put(source: Path, target: Path, moved: bool) -> None:

@@ -28,14 +28,17 @@ class Prediction:
     values
         (n, g) log-normalised expression, NaN where there is no prediction.
     seconds
-        Time of training and prediction; NaN: not known.
+        Time of training and prediction, all sittings; NaN: not known.
     peak_rss_mb
         Most memory that the process held meanwhile, in MB of 10^6 bytes.
+    shared_seconds
+        Time that was spent elsewhere on image features which it found ready; NaN: not known.
     """
 
     values: NDArray[np.float32]
     seconds: float
     peak_rss_mb: float
+    shared_seconds: float = 0.0
 
 
 class HeldOut:

@@ -25,6 +25,9 @@ from pixnet.evaluation.merging import (
 from pixnet.evaluation.metrics import score
 from pixnet.evaluation.pixnet_method import Progress
 from pixnet.evaluation.protocol import Protocol, side_hashes
+from pixnet.evaluation.report.parts import Table, number
+from pixnet.evaluation.report.parts import interval as interval_words
+from pixnet.evaluation.spent import tell_spent
 from pixnet.evaluation.split import Split
 from pixnet.expression import enough_counts
 from pixnet.hashes import code_hash, digest
@@ -103,20 +106,18 @@ def merged_scores(
     return {"by": by, "seed": seed, "regions": [len(one.truth) for one in folds], "methods": methods}
 
 
-def merged_table(found: dict[str, Any]) -> str:
-    """Give the scores as Markdown."""
-    lines = [
-        f"# Merged regions: blocks of {found['by']} x {found['by']}",
-        "",
-        f"{sum(found['regions'])} merged regions in {len(found['regions'])} folds, seed {found['seed']}.",
-        "",
-        "| method | PCC@M | MSE |",
-        "|---|---|---|",
+def merged_table(found: dict[str, Any]) -> Table:
+    """Give the scores as a table."""
+    rows = [
+        [name, f"{number(row['pcc_m'])} ({interval_words(row['interval'])})", number(row["mse"])]
+        for name, row in found["methods"].items()
     ]
-    for name, row in found["methods"].items():
-        low, high = row["interval"]
-        lines.append(f"| {name} | {row['pcc_m']:.3f} [{low:.3f}, {high:.3f}] | {row['mse']:.3f} |")
-    return "\n".join(lines) + "\n"
+    note = (
+        f"{sum(found['regions'])} merged regions in {len(found['regions'])} folds, seed {found['seed']}, with 95 % "
+        "intervals over redrawn blocks."
+    )
+    title = f"Merged regions: blocks of {found['by']} x {found['by']}"
+    return Table(["method", "PCC@M (95 %)", "MSE"], rows, note, title=title)
 
 
 def _scored(
@@ -142,6 +143,7 @@ def _merged(store: Cells, cell: Cell, split: Split, members: list[Members], devi
     again = Cell("pixnet-merged", cell.fold, cell.seed, depends_on)
 
     def compute(work: Path) -> tuple[Arrays, dict[str, Any]]:
+        tell_spent(work, device)
         return _read_again(stored, pairs, work, device), {}
 
     arrays = store.get(again, compute).arrays

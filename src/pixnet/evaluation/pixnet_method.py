@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.config import Config
+from pixnet.evaluation.spent import tell_spent
 from pixnet.expression import log_expectation
 from pixnet.field import ExpressionField
 from pixnet.model import PixNet
 from pixnet.regions import Regions
 from pixnet.sample import Sample
+from pixnet.training.feature_costs import COSTS, total_costs
 
 Progress = Callable[[str, int, int, str], None]
 
@@ -28,6 +30,8 @@ def fit_pixnet(
     progress: Progress | None = None,
 ) -> PixNet:
     """Train a model and save it to `folder / "model"`; a training that was broken off there goes on.
+
+    What it used is told in the folder (see `pixnet.evaluation.spent`).
 
     Parameters
     ----------
@@ -48,6 +52,8 @@ def fit_pixnet(
     work = folder / f"training-{torch.get_num_threads()}"
     model = PixNet(config)
     model.fit(train, work=work, features=features, device=device, resume=True, progress=progress)
+    # Features that an earlier sitting made are its own, though that sitting had other threads.
+    tell_spent(folder, device, total_costs(sorted(folder.glob(f"training-*/{COSTS}"))))
     model.save(folder / "model")
     shutil.copy(work / "metrics.csv", folder / "model" / "metrics.csv")
     for unfinished in folder.glob("training-*"):

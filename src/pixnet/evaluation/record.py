@@ -43,6 +43,8 @@ def record_of(protocol: Protocol, samples: Sequence[Sample]) -> dict[str, Any]:
         "noise_note": "noise_share is the mean correlation over the mean noise estimate, same genes and regions; "
         "the estimate assumes Poisson noise and is no bound",
         "memory_note": "peak_rss_mb is the most memory that the whole process held while the method ran",
+        "time_note": "seconds is what was spent on a fold with one seed, all sittings; seconds_shared what others had "
+        "spent on image features that it found ready; seconds_cold both together",
         "data": {name: facts.model_dump(mode="json", exclude={"donor"}) for name, facts in protocol.samples.items()},
         "environment": environment(),
         "config": protocol.config.model_dump(mode="json"),

@@ -119,6 +119,8 @@ def _method(name: str, folds: list[FoldScores], attainable: float, seed: int) ->
         "n_constant_predicted": sum(one.score["n_constant_predicted"] for one in first),
         **{key: float(table[key].mean()) for key in ("spearman_m", "pcc_m_variable", "moran_residual")},
         "seconds": float(np.mean([cost.seconds for cost in costs])),
+        "seconds_shared": float(np.mean([cost.shared_seconds for cost in costs])),
+        "seconds_cold": float(np.mean([cost.seconds + cost.shared_seconds for cost in costs])),
         "peak_rss_mb": float(np.max([cost.peak_rss_mb for cost in costs])),
         "noise_share": pcc_m / attainable if attainable > 0 else math.nan,
         "unfiltered": _averaged([one.unfiltered for one in every], len(seeds)),

@@ -16,8 +16,6 @@ from pixnet.evaluation.scale_scores import CEILING, AskedSlide, scale_scores
 from pixnet.evaluation.scale_targets import REDRAWS, Targets
 from pixnet.evaluation.scales import SIDES, ScaleSettings
 
-_FACTS = ("key", "seed", "chosen", "seconds", "peak_rss_mb", "resumed", "environment")
-
 
 def run_scales(
     settings: ScaleSettings,
@@ -85,10 +83,7 @@ def run_scales(
         "seeds": list(computed.seeds),
         "methods": {name: method_settings(method_of(name), one) for name, one in configs.items()},
         "scores": scores,
-        "cells": {
-            name: [{fact: one.facts[fact] for fact in _FACTS} for one in by_seed.values()]
-            for name, by_seed in every.items()
-        },
+        "cells": {name: [one.told() for one in by_seed.values()] for name, by_seed in every.items()},
         "environment": environment(),
     }
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixnet.evaluation.bootstrap import Scored, interval, redrawn_scores
-from pixnet.evaluation.metrics import score
+from pixnet.evaluation.bootstrap import Scored, interval, paired_test, redrawn_scores
+from pixnet.evaluation.metrics import Score, score
 from pixnet.evaluation.scale_targets import KINDS, TARGETS, Targets
 from pixnet.evaluation.scales import SIDES, points_of
 
@@ -63,9 +63,10 @@ def scale_scores(slides: Sequence[AskedSlide], seed: int = 0) -> list[dict[str, 
     list of dict
         Of each combination `side`, `regions`, `target`, `kind`: `best_crop`, the crop method that does best there, and
         `methods`: for each, and for the ceiling, `pcc_m` with its `interval` (95 %, blocks of each slide redrawn),
-        `sd_over_seeds`, `share` of the ceiling and `ratio` to the best crop method, with intervals from the same
-        draws, and `per_slide`. On slides that were trained on there is no share: what the picture does not show was
-        seen there in the counts, so the ceiling is no bound.
+        `pcc_s`, `pcc_f`, `mse`, `sd_over_seeds`, `share` of the ceiling and `ratio` to the best crop method, with
+        intervals from the same draws, and `per_slide`. On slides that were trained on there is no share: what the
+        picture does not show was seen there in the counts, so the ceiling is no bound. `paired` tests pixnet against
+        each other method, as `pixnet.evaluation.results` does.
     """
     rows = []
     for side in dict.fromkeys(slide.side for slide in slides):
@@ -100,10 +101,11 @@ def _scored(slide: AskedSlide, name: str, target: str, kind: str) -> Scored:
 
 def _scores(slides: Sequence[Scored], seed: int, with_share: bool) -> dict[str, Any]:
     redrawn = {method: scores["pcc_m"] for method, scores in redrawn_scores(slides, seed=seed).items()}
-    points: dict[str, Floats] = {  # (slides, seeds)
-        method: np.array([[score(one.truth, table)["pcc_m"] for table in one.predicted[method]] for one in slides])
+    scored = {
+        method: [[score(one.truth, table) for table in one.predicted[method]] for one in slides]
         for method in slides[0].predicted
     }
+    points = {method: _column(found, "pcc_m") for method, found in scored.items()}
     mean = {method: float(found.mean()) for method, found in points.items()}
     crops = [method for method in mean if is_crop_method(method)]
     best = max(crops, key=lambda method: mean[method]) if crops else None
@@ -113,12 +115,32 @@ def _scores(slides: Sequence[Scored], seed: int, with_share: bool) -> dict[str, 
         methods[method] = {
             "pcc_m": mean[method],
             "interval": list(interval(redrawn[method])),
+            **{key: float(_column(scored[method], key).mean()) for key in ("pcc_s", "pcc_f", "mse")},
             "sd_over_seeds": float(of_seed.std(ddof=1)) if len(of_seed) > 1 else math.nan,
             "share": _over(mean, redrawn, method, CEILING) if with_share else None,
             "ratio": None if best is None else _over(mean, redrawn, method, best),
             "per_slide": found.mean(axis=1).tolist(),
         }
-    return {"best_crop": best, "methods": methods}
+    return {"best_crop": best, "methods": methods, "paired": _paired(points, redrawn)}
+
+
+def _column(scored: Sequence[Sequence[Score]], key: Literal["pcc_m", "pcc_s", "pcc_f", "mse"]) -> Floats:
+    """Give one of the scores, (slides, seeds)."""
+    return np.array([[one[key] for one in of_slide] for of_slide in scored])
+
+
+def _paired(points: Mapping[str, Floats], redrawn: Mapping[str, Floats]) -> dict[str, Any] | None:
+    """Compare pixnet with each method that it is not, and that is not the ceiling; slides stand for folds."""
+    if "pixnet" not in points:
+        return None
+    main, against = points["pixnet"], {}
+    for name, found in points.items():
+        if name.partition(":")[0] not in ("pixnet", CEILING):
+            of_slides = main.mean(axis=1) - found.mean(axis=1)
+            ratio = float(main.mean() / found.mean()) if found.mean() > 0 else math.nan
+            test = paired_test(float(of_slides.mean()), redrawn["pixnet"] - redrawn[name], of_slides)
+            against[name] = {"ratio": ratio, **test}
+    return {"method": "pixnet", "against": against}
 
 
 def _over(mean: Mapping[str, float], redrawn: Mapping[str, Floats], above: str, below: str) -> dict[str, Any]:

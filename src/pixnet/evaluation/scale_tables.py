@@ -1,75 +1,100 @@
-"""The scores across scales as tables to read, and as a file."""
+"""The scores across scales as tables to read."""
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from pixnet.evaluation.results import finite
-from pixnet.evaluation.scale_curves import draw_scales
+from pixnet.evaluation.report.markdown import markdown_table
+from pixnet.evaluation.report.parts import DASH, Table, distinct, duration, memory, number
 from pixnet.evaluation.scale_scores import CEILING, is_crop_method
 from pixnet.evaluation.scales import SIDES
 
-_TARGETS = {"truth": "noise-free truth", "measured": "counts"}
-_KINDS = {"counts": "expected counts per region", "log": "log(1 + counts per 10,000)"}
+TARGETS = {"truth": "noise-free truth", "measured": "counts"}
+KINDS = {"counts": "expected counts per region", "log": "log(1 + counts per 10,000)"}
 _MAIN = "pixnet"
 
+Group = tuple[str, str, str]
+"""Side, target and kind."""
 
-def write_scales(results: dict[str, Any], folder: Path) -> Path:
-    """Write `NAME.json`, `NAME.md` and pictures beside them, and give the page."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(finite(results), indent=1, allow_nan=False)
-    (folder / f"{results['name']}.json").write_text(text + "\n", encoding="utf-8")
-    page = folder / f"{results['name']}.md"
-    page.write_text(scales_page(results), encoding="utf-8")
-    draw_scales(results, folder)
-    return page
+
+def groups_of(results: dict[str, Any]) -> dict[Group, list[dict[str, Any]]]:
+    """Give the scores by side, target and kind; of each, a row for every size."""
+    groups: dict[Group, list[dict[str, Any]]] = {}
+    for row in results["scores"]:
+        groups.setdefault((row["side"], row["target"], row["kind"]), []).append(row)
+    return groups
+
+
+def title_of(results: dict[str, Any]) -> str:
+    """Say what was trained on."""
+    sizes = " and ".join(f"{size:g}" for size in results["settings"]["sizes_um"])
+    return f"Virtual {results['settings']['preset']}, trained on regions of {sizes} µm"
+
+
+def group_title(group: Group) -> str:
+    """Say what was scored, where and against what."""
+    side, target, kind = group
+    return f"{side.capitalize()}: {KINDS[kind]}, against {TARGETS[target]}"
+
+
+def lead_of(results: dict[str, Any]) -> str:
+    """Say how much there is of everything, and what the score is."""
+    settings = results["settings"]
+    return (
+        f"Virtual tissue {settings['virtual_version']}; {len(settings['training'])} training slides and "
+        f"{len(settings['test'])} of other donors, {settings['side_um']:g} µm a side; {len(results['genes'])} genes; "
+        f"seeds {', '.join(map(str, results['seeds']))}. PCC@M with 95 % intervals over redrawn blocks of each slide."
+    )
 
 
 def scales_page(results: dict[str, Any]) -> str:
     """Give everything that was scored, as Markdown."""
-    settings = results["settings"]
-    sizes = " and ".join(f"{size:g}" for size in settings["sizes_um"])
-    lines = [
-        f"# Virtual {settings['preset']}, trained on regions of {sizes} µm",
-        "",
-        f"Virtual tissue {settings['virtual_version']}; {len(settings['training'])} training slides and "
-        f"{len(settings['test'])} of other donors, {settings['side_um']:g} µm a side; {len(results['genes'])} genes; "
-        f"seeds {', '.join(map(str, results['seeds']))}. PCC@M with 95 % intervals over redrawn blocks of each slide.",
-    ]
-    rows = results["scores"]
-    for side, target, kind in dict.fromkeys((row["side"], row["target"], row["kind"]) for row in rows):
-        chosen = [row for row in rows if (row["side"], row["target"], row["kind"]) == (side, target, kind)]
-        lines += ["", f"## {side.capitalize()}: {_KINDS[kind]}, against {_TARGETS[target]}", "", *scales_table(chosen)]
-    costs = {name: cells for name, cells in results["cells"].items() if name != CEILING}
-    lines += ["", "## Cost of one cell", "", "| method | minutes | peak memory, GB |", "|---|---|---|"]
-    for name, cells in costs.items():
-        minutes = sum(cell["seconds"] for cell in cells) / len(cells) / 60
-        lines.append(f"| {name} | {minutes:.1f} | {max(cell['peak_rss_mb'] for cell in cells) / 1e3:.1f} |")
+    lines = [f"# {title_of(results)}", "", lead_of(results)]
+    for group, rows in groups_of(results).items():
+        lines += ["", f"## {group_title(group)}", "", *markdown_table(scales_table(rows))]
+    costs = costs_table(results)
+    lines += ["", "## Cost of one cell", "", *markdown_table(costs), "", costs.note]
     return "\n".join(lines) + "\n"
 
 
-def scales_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Give the lines of a table: methods down, sizes of regions across.
+def scales_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Give a table of one group: methods down, sizes of regions across.
 
     Below the scores stand, of pixnet and its variants, the ratio to the best crop method and, but for slides that were
     trained on, the share of the ceiling.
     """
     names = list(rows[0]["methods"])
-    lines = ["| method | " + " | ".join(row["regions"] for row in rows) + " |", "|---" * (1 + len(rows)) + "|"]
-    lines += [_line(name, [_score(row["methods"][name]) for row in rows]) for name in names]
+    found = [[name, *(_score(row["methods"][name]) for row in rows)] for name in names]
     for name in names:
         if name.partition(":")[0] != _MAIN:
             continue
         for title, key in (("over the best crop method", "ratio"), ("share of the ceiling", "share")):
-            found = [row["methods"][name][key] for row in rows]
-            if None not in found:
-                lines.append(_line(f"{name}, {title}", [_quotient(one) for one in found]))
+            quotients = [row["methods"][name][key] for row in rows]
+            if None not in quotients:
+                found.append([f"{name}, {title}", *(_quotient(one) for one in quotients)])
     if any(is_crop_method(name) for name in names):
-        lines.append(_line("the best crop method", [row["best_crop"] for row in rows]))
-    return lines
+        found.append(["the best crop method", *(row["best_crop"] for row in rows)])
+    return Table(["method", *(row["regions"] for row in rows)], found)
+
+
+def costs_table(results: dict[str, Any]) -> Table:
+    """Give what one training and all predictions cost, with image features that are made for it alone."""
+    rows = []
+    for name, cells in results["cells"].items():
+        if name == CEILING:
+            continue
+        own = sum(cell["seconds"] for cell in cells) / len(cells)
+        found = [cell.get("features", {}).get("found", 0.0) for cell in cells]
+        shared = math.nan if None in found else sum(found) / len(found)
+        costs = [duration(own + shared), duration(shared), memory(max(cell["peak_rss_mb"] for cell in cells))]
+        rows.append([name, *costs, *(distinct(cell.get(key) for cell in cells) for key in ("device", "threads"))])
+    note = (
+        "Mean over seeds: one training and the predictions for all slides, its image features made from cold. Of it "
+        "shared: making features that were found ready, since another seed or run had made them."
+    )
+    return Table(["method", "time", "of it shared", "peak memory", "device", "threads"], rows, note)
 
 
 def headline(results: dict[str, Any]) -> str:
@@ -84,15 +109,14 @@ def headline(results: dict[str, Any]) -> str:
     return f"{results['name']}, {side}: " + ("; ".join(words) or "pixnet was not asked for")
 
 
-def _line(name: str, cells: Sequence[str]) -> str:
-    return f"| {name} | " + " | ".join(cells) + " |"
-
-
 def _score(method: dict[str, Any]) -> str:
-    low, high = method["interval"]
-    return f"{method['pcc_m']:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{number(method['pcc_m'])}\n{_between(method['interval'], 3)}"
 
 
 def _quotient(found: dict[str, Any]) -> str:
-    low, high = found["interval"]
-    return f"{found['value']:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{number(found['value'], 2)}\n{_between(found['interval'], 2)}"
+
+
+def _between(pair: Sequence[Any], digits: int) -> str:
+    low, high = (number(end, digits) for end in pair)
+    return DASH if DASH in (low, high) else f"[{low}, {high}]"

@@ -116,9 +116,10 @@ def _score_rows(folds: Sequence[FoldScores]) -> tuple[list[str], list[list[Any]]
                 values = [one.summary[key] for key in SUMMARIES]
                 size = [one.score["n_regions"], one.score["n_genes"], one.score["n_constant_observed"]]
                 share = one.summary["pcc_m"] / fold.attainable["pcc_m"] if fold.attainable["pcc_m"] > 0 else math.nan
-                rows.append([name, fold.source.fold.name, seed, *values, share, *size, cost.seconds, cost.peak_rss_mb])
+                costs = [cost.seconds, cost.shared_seconds, cost.peak_rss_mb]
+                rows.append([name, fold.source.fold.name, seed, *values, share, *size, *costs])
     head = ["method", "fold", "seed", *SUMMARIES, "noise_share", "n_regions", "n_genes", "n_constant_observed"]
-    return [*head, "seconds", "peak_rss_mb"], rows
+    return [*head, "seconds", "seconds_shared", "peak_rss_mb"], rows
 
 
 def _write_csv(path: Path, head: list[str], rows: list[list[Any]]) -> None:

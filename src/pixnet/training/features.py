@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from pixnet.hashes import code_hash, digest
 from pixnet.network.decoder import Crop
 from pixnet.network.stripwise import stripwise
 from pixnet.network.weights import weights_hash
+from pixnet.training.feature_costs import Prepared
 from pixnet.training.views import View
 
 if TYPE_CHECKING:
@@ -82,12 +84,16 @@ class KeptFeatures:
         self._encoder = stripwise(network.encoder) if network.head.scale.device.type == "cpu" else network.encoder
         self._maps: dict[View, list[NDArray[np.float16]]] = {}
 
-    def prepare(self, view: View) -> None:
-        """Compute the features of a view, if no run has kept them yet."""
-        folder = self.folder / self._key(view)
+    def prepare(self, view: View) -> Prepared:
+        """Compute the features of a view, if no run has kept them yet, and tell what they took to make."""
+        key = self._key(view)
+        folder, made = self.folder / key, False
         if not (folder / "complete.json").exists():
             self._compute(view, folder)
+            made = True
         self._maps[view] = [np.load(folder / f"{stride}.npy", mmap_mode="r") for stride in self.network.strides]
+        facts = json.loads((folder / "complete.json").read_text(encoding="utf-8"))
+        return Prepared(key, facts.get("seconds"), made)
 
     def crops(self, views: Sequence[View], wants: Sequence[Box]) -> list[Crop]:
         """Give the pyramid of a batch of tiles, each level on the cells that the decoder needs."""
@@ -124,6 +130,7 @@ class KeptFeatures:
         return digest(facts)[:32]
 
     def _compute(self, view: View, folder: Path) -> None:
+        start = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         shape = tuple(side + 2 * self.margin for side in view.shape)
 
@@ -141,7 +148,8 @@ class KeptFeatures:
         (folder / "gathered.part").unlink()
         # Written last and renamed into place, so that an interrupted computation is never taken for a whole one.
         partial = folder / "complete.part"
-        partial.write_text(json.dumps({"slide": view.sample.slide.name}))
+        seconds = time.monotonic() - start
+        partial.write_text(json.dumps({"slide": view.sample.slide.name, "seconds": seconds}))
         os.replace(partial, folder / "complete.json")
 
     def _encode(self, view: View, maps: list[NDArray[np.float16]], gathered: NDArray[np.float16]) -> None:

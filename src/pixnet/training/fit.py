@@ -20,6 +20,7 @@ from pixnet.errors import DataError, ModelError
 from pixnet.grid import Lattice
 from pixnet.network.network import Network
 from pixnet.training.batches import Batcher
+from pixnet.training.feature_costs import COSTS, note_cost
 from pixnet.training.features import KeptFeatures, LiveEncoder, PyramidSource
 from pixnet.training.loop import History, train
 from pixnet.training.targets import Targets, split
@@ -67,7 +68,7 @@ def fit_network(
     network_config, config
         Settings.
     work
-        Folder for checkpoints and metrics.
+        Folder for checkpoints, metrics and what the features took to make.
     features
         Folder for the kept features of a frozen encoder, which runs may share; `work / "features"` by default.
     device
@@ -116,7 +117,7 @@ def fit_network(
         flat = [view for sample_views in views.values() for view in sample_views]
         for done, view in enumerate(flat):
             progress("features", done, len(flat), view.sample.id)
-            source.prepare(view)
+            note_cost(work / COSTS, source.prepare(view))
         progress("features", len(flat), len(flat), "")
 
     def batcher(part: Sequence[Targets]) -> Batcher:
@@ -219,7 +220,7 @@ def _open_work(work: Path, key: str, resume: bool) -> None:
             )
         return
     if work.exists():
-        for leftover in (*work.glob("*.ckpt"), *work.glob("*.part"), *work.glob("metrics.csv")):
+        for leftover in (*work.glob("*.ckpt"), *work.glob("*.part"), *work.glob("metrics.csv"), *work.glob(COSTS)):
             leftover.unlink()
     work.mkdir(parents=True, exist_ok=True)
     partial = work / "run.part"

@@ -1,4 +1,4 @@
-"""The pictures of scores: by gene, against the noise estimate, over training, over region sizes."""
+"""The pictures of scores: by gene, against the noise estimate, over training."""
 
 from __future__ import annotations
 
@@ -77,21 +77,6 @@ def draw_training(rows: Sequence[Mapping[str, float | str]], chosen: int | None)
             panels[1].set_title(f"Validation part; dashed: the chosen step, {chosen}")
         for axes in panels:
             axes.set_xlim(left=0)
-        return figure
-
-
-def draw_sizes(sizes: Sequence[str], scores: Mapping[str, Sequence[float]], title: str) -> Figure:
-    """Draw scores at several region sizes, one line for each method; the last one, the ceiling, dashed."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 3.1), layout="constrained")
-        axes = figure.add_subplot()
-        for index, (name, values) in enumerate(scores.items()):
-            last = index == len(scores) - 1
-            colour = INK if last else COLOURS[index % len(COLOURS)]
-            axes.plot(range(len(sizes)), values, "o--" if last else "o-", ms=4, lw=1.6, color=colour, label=name)
-        axes.set_xticks(range(len(sizes)), sizes)
-        axes.set(xlabel="region queried", ylabel="PCC@M with the noise-free truth", ylim=(0, 1), title=title)
-        axes.legend(loc="best")
         return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its columns' names, its rows, a note below it, the row to emphasise, how many columns hold words."""
+    """A table: its columns' names, its rows, a note below it, the row to emphasise, how many columns hold words.
+
+    A cell may have several lines.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -66,6 +69,11 @@ def percent(value: Any) -> str:
     return f"{number(100 * value, 0)} %" if number(value) != DASH else DASH
 
 
+def p_value(value: Any) -> str:
+    """Give a p for a table; a thousand draws tell none below 0.002 apart."""
+    return "< 0.002" if isinstance(value, float) and value < 0.002 else number(value)
+
+
 def duration(seconds: Any) -> str:
     """Give a time for a table; a dash where there is none."""
     if number(seconds) == DASH:
@@ -76,3 +84,8 @@ def duration(seconds: Any) -> str:
 def memory(megabytes: Any) -> str:
     """Give an amount of memory for a table; a dash where there is none."""
     return f"{megabytes / 1000:.2f} GB" if number(megabytes) != DASH else DASH
+
+
+def distinct(values: Iterable[Any]) -> str:
+    """Give the different ones among some values in words; a dash where there is none."""
+    return " or ".join(dict.fromkeys(str(value) for value in values if value is not None)) or DASH

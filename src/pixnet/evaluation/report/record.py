@@ -53,12 +53,16 @@ def _cells(protocol: dict[str, Any]) -> list[Table]:
     rows = []
     for method, cells in protocol.get("cells", {}).items():
         for cell in cells:
-            cost = [duration(cell.get("seconds")), memory(cell.get("peak_rss_mb"))]
-            where = [method, cell["fold"], str(cell["seed"]), _hash(cell["key"])]
-            rows.append([*where, _settings(cell.get("chosen", {})), *cost, "yes" if cell.get("resumed") else "no"])
+            made, found = (duration(cell.get("features", {}).get(key)) for key in ("made", "found"))
+            cost = [duration(cell.get("seconds")), made, found, memory(cell.get("peak_rss_mb"))]
+            where = [str(cell.get(key, DASH)) for key in ("device", "threads", "machine")]
+            which = [method, cell["fold"], str(cell["seed"]), _hash(cell["key"])]
+            sittings = str(len(cell.get("sittings", [])) or DASH)
+            rows.append([*which, _settings(cell.get("chosen", {})), *cost, sittings, *where])
     if not rows:
         return []
-    columns = ["method", "fold", "seed", "key", "chosen in training", "time", "peak memory", "resumed"]
+    columns = ["method", "fold", "seed", "key", "chosen in training", "time", "of it features", "features found ready",
+               "peak memory", "sittings", "device", "threads", "machine"]  # fmt: skip
     return [Table(columns, rows, words=5, title="Cells")]
 
 

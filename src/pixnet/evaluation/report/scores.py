@@ -10,16 +10,16 @@ import numpy as np
 
 from pixnet.evaluation.report import curves
 from pixnet.evaluation.report.canvas import data_uri
+from pixnet.evaluation.report.costs import costs_table
 from pixnet.evaluation.report.evaluated import Evaluated
 from pixnet.evaluation.report.parts import (
     DASH,
     Picture,
     Section,
     Table,
-    duration,
     interval,
-    memory,
     number,
+    p_value,
     percent,
 )
 
@@ -29,7 +29,7 @@ Cell = Callable[[dict[str, Any]], str]
 def scores_section(done: Evaluated) -> Section:
     """Give all scores: over everything, then by fold, seed and sample."""
     tables = [_means(done), _other_correlations(done), _errors(done), *_paired(done)]
-    tables += [*_by_fold(done), *_by_seed(done), *_by_sample(done)]
+    tables += [*_by_fold(done), *_by_seed(done), *_by_sample(done), costs_table(done)]
     per_gene = {name: done.correlations(name) for name in done.guessing}
     noise = np.asarray(done.table.var["noise_estimate"], np.float64)
     pictures = [
@@ -95,12 +95,10 @@ def _errors(done: Evaluated) -> Table:
         "MSE": lambda one: number(one["mse"]),
         "MAE": lambda one: number(one["mae"]),
         "Moran's I of the error": lambda one: number(one.get("moran_residual")),
-        "time": lambda one: duration(one.get("seconds")),
-        "peak memory": lambda one: memory(one.get("peak_rss_mb")),
     }
     note = (
         "MSE and MAE: over all values. Moran's I of the error: 0 where neighbouring regions are wrong independently, 1 "
-        "where they are wrong alike. Time: of one training and prediction."
+        "where they are wrong alike."
     )
     return Table(["method", *columns], _rows(done, columns), note, done.methods.index(done.main))
 
@@ -127,9 +125,9 @@ def _paired(done: Evaluated) -> list[Table]:
     rows = []
     for name, test in paired["against"].items():
         ratio = number(test["ratio"], 2)
-        cells = [name, ratio, number(test["difference"]), interval(test["interval"]), _p(test["p_bootstrap"])]
+        cells = [name, ratio, number(test["difference"]), interval(test["interval"]), p_value(test["p_bootstrap"])]
         cells.append(f"{test['folds_better']} of {test['folds']}")
-        rows.append(cells + ([_p(test["p_sign"]), _p(test["p_wilcoxon"])] if many else []))
+        rows.append(cells + ([p_value(test["p_sign"]), p_value(test["p_wilcoxon"])] if many else []))
     columns = [f"{paired['method']} against", "ratio", "difference", "95 %", "p", "folds better"]
     note = (
         "Ratio and difference of PCC@M. Interval and p (two-sided): over redrawn spatial blocks, both methods on the "
@@ -138,10 +136,6 @@ def _paired(done: Evaluated) -> list[Table]:
     if many:
         columns += ["p, signs of folds", "p, Wilcoxon over folds"]
     return [Table(columns, rows, note)]
-
-
-def _p(value: Any) -> str:
-    return "< 0.002" if isinstance(value, float) and value < 0.002 else number(value)
 
 
 def _by_fold(done: Evaluated) -> list[Table]:

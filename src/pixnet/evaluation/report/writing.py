@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
-
-import pixnet
 from pixnet.evaluation.report import curves
 from pixnet.evaluation.report.canvas import data_uri
 from pixnet.evaluation.report.evaluated import Evaluated
 from pixnet.evaluation.report.maps import SHOWN, sample_sections
+from pixnet.evaluation.report.page import write_page
 from pixnet.evaluation.report.parts import Picture, Section, number, percent
 from pixnet.evaluation.report.record import record_section
 from pixnet.evaluation.report.scores import scores_section
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
     from pixnet.sample import Sample
 
 REPORT = "report.html"
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(folder: Path, samples: Sequence[Sample] | None = None, extra: Sequence[Section] = ()) -> Path:
@@ -57,19 +53,7 @@ def write_report(folder: Path, samples: Sequence[Sample] | None = None, extra: S
         others = f"Also held out, but not drawn here: {', '.join(done.ids[SHOWN:])}; "
         sections.append(Section("Other samples", [others + "predictions.h5ad holds what was predicted for them."]))
     sections += [*_training(done), *extra, record_section(done)]
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True)
-    html = environment.get_template("report.html.j2").render(
-        title=_title(done),
-        lead=_lead(done),
-        headline=_headline(done),
-        sections=sections,
-        version=pixnet.__version__,
-    )
-    target = Path(folder) / REPORT
-    partial = target.with_suffix(".part")
-    partial.write_text(html, encoding="utf-8")
-    os.replace(partial, target)
-    return target
+    return write_page(Path(folder) / REPORT, _title(done), _lead(done), _headline(done), sections)
 
 
 def _title(done: Evaluated) -> str:

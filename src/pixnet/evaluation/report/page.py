@@ -1,0 +1,40 @@
+"""A report as one HTML file with everything inside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+
+import pixnet
+from pixnet.evaluation.report.parts import Section
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_page(
+    target: Path, title: str, lead: str, headline: Sequence[tuple[str, str]], sections: Sequence[Section]
+) -> Path:
+    """Write a report, beside its place and renamed into it.
+
+    Parameters
+    ----------
+    target
+        The file.
+    title, lead
+        Its heading, and the line below.
+    headline
+        The few numbers to see first: value and name.
+    sections
+        The rest.
+    """
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True)
+    html = environment.get_template("report.html.j2").render(
+        title=title, lead=lead, headline=headline, sections=sections, version=pixnet.__version__
+    )
+    partial = target.with_suffix(".part")
+    partial.write_text(html, encoding="utf-8")
+    os.replace(partial, target)
+    return target

@@ -1,0 +1,70 @@
+"""What a benchmark across scales leaves to be read: one HTML file, Markdown, pictures, and everything as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pixnet.evaluation.report.canvas import data_uri
+from pixnet.evaluation.report.page import write_page
+from pixnet.evaluation.report.parts import Picture, Section, Table, number, percent
+from pixnet.evaluation.results import finite
+from pixnet.evaluation.scale_curves import draw_group, draw_scales
+from pixnet.evaluation.scale_scores import CEILING
+from pixnet.evaluation.scale_tables import (
+    costs_table,
+    group_title,
+    groups_of,
+    lead_of,
+    scales_page,
+    scales_table,
+    title_of,
+)
+
+_CAPTION = (
+    "PCC@M over the size of the region that is asked for; lines: 95 % intervals, each a little beside its size so that "
+    "none hides another. Dashed: the ceiling, the best prediction by someone who knows every cell's type, outline, "
+    "niche and donor. A whole cell has no one size and stands by itself."
+)
+
+
+def write_scales(results: dict[str, Any], folder: Path) -> Path:
+    """Write `NAME.html`, `NAME.md`, `NAME.json` and pictures, and give the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = results["name"]
+    text = json.dumps(finite(results), indent=1, allow_nan=False)
+    (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    (folder / f"{name}.md").write_text(scales_page(results), encoding="utf-8")
+    draw_scales(results, folder)
+    return write_page(
+        folder / f"{name}.html", title_of(results), lead_of(results), _headline(results), _sections(results)
+    )
+
+
+def _sections(results: dict[str, Any]) -> list[Section]:
+    sections: list[Section] = []
+    for group, rows in groups_of(results).items():
+        table = scales_table(rows)
+        main = next((k for k, row in enumerate(table.rows) if row[0] == "pixnet"), None)
+        table = Table(table.columns, table.rows, table.note, main)
+        picture = Picture(data_uri(draw_group(results, rows)), _CAPTION if not sections else "")
+        sections.append(Section(group_title(group), tables=[table], pictures=[picture]))
+    sections.append(Section("What it costs", tables=[costs_table(results)]))
+    told = {name: value for name, value in results.items() if name != "scores"}
+    code = json.dumps(finite(told), indent=1, ensure_ascii=False)
+    return [*sections, Section("Every setting and hash", code=code, folded=True)]
+
+
+def _headline(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """Give the scores for the smallest and the largest regions on slides of other donors."""
+    rows = groups_of(results).get(("other donors", "truth", "counts"), [])
+    sized = [row for row in rows if "µm" in row["regions"]]
+    facts = []
+    for row in sized[:1] + sized[-1:]:
+        for name in ("pixnet", CEILING):
+            if name in row["methods"]:
+                facts.append((number(row["methods"][name]["pcc_m"]), f"PCC@M, {name}, {row['regions']}"))
+        if "pixnet" in row["methods"]:
+            facts.append((percent(row["methods"]["pixnet"]["share"]["value"]), "of the ceiling"))
+    return facts

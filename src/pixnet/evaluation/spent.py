@@ -1,0 +1,42 @@
+"""What a method tells of its own cost, in a file in its folder: where it ran, and the features it made or found."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pixnet.model import choose_device
+
+_FILE = "spent.json"
+_UNTOLD: dict[str, Any] = {"device": "cpu", "features": {"made": 0.0, "found": 0.0}}
+
+
+def tell_spent(folder: Path, device: str, features: Mapping[str, float | None] | None = None) -> None:
+    """Leave word of what a method used.
+
+    Parameters
+    ----------
+    folder
+        That of the method alone.
+    device
+        `"auto"`, `"cpu"` or `"cuda"`.
+    features
+        See `pixnet.training.feature_costs.total_costs`; none by default.
+    """
+    used = choose_device(device)
+    if used == "cuda":
+        import torch
+
+        used = f"cuda ({torch.cuda.get_device_name()})"
+    partial = folder / f"{_FILE}.part"
+    partial.write_text(json.dumps({"device": used, "features": features or _UNTOLD["features"]}), encoding="utf-8")
+    os.replace(partial, folder / _FILE)
+
+
+def told_spent(folder: Path) -> dict[str, Any]:
+    """Give what was told: `device` and `features`. Who leaves no word ran on the CPU and shares no features."""
+    path = folder / _FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else dict(_UNTOLD)
