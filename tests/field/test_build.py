@@ -94,6 +94,25 @@ def test_skips_tiles_without_data(build: Build, tmp_path: Path) -> None:
     np.testing.assert_array_equal(build(on=slide, core=768).read()[0], field.read()[0])
 
 
+def test_of_a_block_only_the_part_with_tissue_is_computed(build: Build) -> None:
+    rgb = np.full((1000, 1400, 3), 243, np.uint8)
+    rgb[100:400, 600:1000] = picture(300, 400)
+    on, seen = Slide.from_array(rgb, MPP), []
+
+    def watched(part: np.ndarray) -> np.ndarray:
+        seen.append((part.shape[0] - 2 * HALO) * (part.shape[1] - 2 * HALO))
+        return latent(part)
+
+    masked = build(on=on, tissue_mask=True, core=2048, latent=watched, dtype="float32")
+    plain = build(on=on, core=2048, dtype="float32")
+    lattice = lattice_of(on)
+    tissue = masked.read()[1] > 0
+    cells = FINEST**2 * tissue.sum()
+    assert len(seen) == 1
+    assert cells <= seen[0] < 1.5 * cells < lattice.height * lattice.width
+    np.testing.assert_array_equal(masked.read()[0], np.where(tissue, plain.read()[0], 0))
+
+
 def test_a_slide_without_data_is_refused(build: Build, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((64, 64, 4), np.uint8)).save(tmp_path / "clear.png")
     with pytest.raises(FieldError, match="no valid pixel"):

@@ -164,7 +164,7 @@ def build_field(
 
 
 class _Read(NamedTuple):
-    """A block as it was read: pixels with the halo, valid share of the core's cells, and how many reads failed."""
+    """What was read for a block: pixels with the halo, valid share of the cells, and how many reads failed."""
 
     rgb: NDArray[np.uint8]
     valid: NDArray[np.float32]
@@ -191,7 +191,7 @@ class _Builder:
         self.grid = lattice.grid(finest)
         self.block = core // finest
         self.boxes = list(lattice.tiles(core))
-        self.with_tissue = [bool(background.tissue(*self._cells(box)).any()) for box in self.boxes]
+        self.parts = [self._part_with_tissue(box) for box in self.boxes]
 
     def run(self, workers: int, progress: Callable[[int, int], None]) -> tuple[float, ...]:
         """Compute and write all blocks; gives the channels' factors."""
@@ -214,7 +214,8 @@ class _Builder:
         levels = open_levels(self.unfinished.store)
         done = {line["block"] for line in log}
         missing = [number for number in range(len(self.boxes)) if number not in done]
-        count, total = sum(self.with_tissue[number] for number in done if number is not None), sum(self.with_tissue)
+        with_tissue = {number for number, part in enumerate(self.parts) if part}
+        count, total = len(with_tissue & done), len(with_tissue)
         progress(count, total)
         with WriteBehind() as write:
             for number, read in read_ahead(missing, self._read, workers):
@@ -231,27 +232,48 @@ class _Builder:
             )
         return scale.factors
 
-    def _read(self, number: int) -> _Read | None:
-        """Read a block and its halo; None if it holds no tissue."""
-        if not self.with_tissue[number]:
+    def _part_with_tissue(self, block: Box) -> Box | None:
+        """Give the smallest box on the lattice's strides that holds a block's tissue; the rest is not computed."""
+        row, col, height, width = self._cells(block)
+        tissue = self.background.tissue(row, col, height, width)
+        if not tissue.any():
             return None
-        box, halo = self.boxes[number], self.lattice.halo
+        step = self.lattice.stride // self.finest  # cells
+        (top, bottom), (left, right) = (
+            (int(held[0]) // step * self.lattice.stride, (int(held[-1]) // step + 1) * self.lattice.stride)
+            for held in (np.flatnonzero(tissue.any(axis=axis)) for axis in (1, 0))
+        )
+        return Box(block.row + top, block.col + left, bottom - top, right - left)
+
+    def _read(self, number: int) -> _Read | None:
+        """Read the part of a block that holds tissue, and its halo; None if there is none."""
+        part, halo = self.parts[number], self.lattice.halo
+        if part is None:
+            return None
         before = self.slide.no_data_reads_here
-        rgb, mask = self.slide.read_box(box.grown(halo), self.lattice.mpp)
-        valid = _valid_share(mask, halo, self.finest) * self.background.tissue(*self._cells(box))
+        rgb, mask = self.slide.read_box(part.grown(halo), self.lattice.mpp)
+        valid = _valid_share(mask, halo, self.finest) * self.background.tissue(*self._cells(part))
         return _Read(rgb, valid, self.slide.no_data_reads_here - before)
 
     def _block(self, number: int, read: _Read | None, scale: Scale) -> Block:
         """Compute a block as it is stored."""
         row, col, height, width = self._cells(self.boxes[number])
         background = self.background.share(row, col, height, width).astype(np.float16)
-        if read is None or not read.valid.any():
-            return Block(None, np.zeros((height, width), np.float16), background)
-        return Block(scale.pack(self._values(number, read)), read.valid.astype(np.float16), background)
+        valid = np.zeros((height, width), np.float16)
+        part = self.parts[number]
+        if read is None or part is None or not read.valid.any():
+            return Block(None, valid, background)
+        packed = scale.pack(self._values(part, read))
+        if part == self.boxes[number]:
+            return Block(packed, read.valid.astype(np.float16), background)
+        first_row, first_col, n_rows, n_cols = self._cells(part)
+        place = slice(first_row - row, first_row - row + n_rows), slice(first_col - col, first_col - col + n_cols)
+        latent = np.zeros((len(packed), height, width), packed.dtype)
+        latent[:, *place], valid[place] = packed, read.valid
+        return Block(latent, valid, background)
 
-    def _values(self, number: int, read: _Read) -> NDArray[np.float32]:
-        """Compute the latent values of a block, zero where there is no data or no tissue."""
-        box = self.boxes[number]
+    def _values(self, part: Box, read: _Read) -> NDArray[np.float32]:
+        """Compute the latent values of a block's part with tissue, zero where there is no data or no tissue."""
         values = np.asarray(self.latent(read.rgb), np.float32)
         shape = (self.head.channels, *read.valid.shape)
         if values.shape != shape:
@@ -259,7 +281,7 @@ class _Builder:
         if not np.isfinite(values).all():
             raise FieldError(
                 f"{self.slide.path or self.slide.name}: the model gives values that are not finite for the block at "
-                f"x = {box.col * self.lattice.mpp:.0f} um, y = {box.row * self.lattice.mpp:.0f} um. "
+                f"x = {part.col * self.lattice.mpp:.0f} um, y = {part.row * self.lattice.mpp:.0f} um. "
                 "Its training may have diverged."
             )
         if not read.valid.all():
