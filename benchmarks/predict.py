@@ -21,7 +21,7 @@ from pixnet.slide import Slide
 
 _SIDE, _QUICK_SIDE = 4096, 1024  # pixels of the slide at the network's 1 um
 _CORE, _QUICK_CORE = 2048, 512
-_ROUNDS = 3  # by turns, and the fastest of each counts: the machine is shared
+_ROUNDS = 5  # by turns, and the fastest of each counts: the machine is shared
 
 
 class Watch:

@@ -15,7 +15,7 @@ from benchmarks.processes import answer, call
 
 _SIDE, _QUICK_SIDE = 4096, 1024  # pixels of 1 um
 _GENES, _QUICK_GENES = (250, 2000), (50, 200)
-_FEWER = (1750, 1500, 1250, 1100, 1000, 900, 800, 700, 600, 500)  # tried by the peer where it cannot hold all
+_FEWER = (500, 600, 700, 800, 900, 1000, 1100, 1250, 1500, 1750)  # tried by the peer where it cannot hold all
 _LIMIT_GB = 20.0
 _SPARE_GB = 1.5  # left to the rest of the machine
 _AT_ONCE = 32  # maps in memory
@@ -83,12 +83,19 @@ def _peer(slide: Path, genes: int, limit: float) -> dict[str, float]:
 
 
 def _largest(slide: Path, limit: float) -> tuple[int, dict[str, float]]:
-    for genes in _FEWER:
+    """Give the largest number of genes that the peer can hold, and what it took; by halves, for each try takes long."""
+    held: dict[int, dict[str, float]] = {}
+    low, high = 0, len(_FEWER)
+    while low < high:
+        middle = (low + high) // 2
         try:
-            return genes, _peer(slide, genes, limit)
+            held[_FEWER[middle]] = _peer(slide, _FEWER[middle], limit)
+            low = middle + 1
         except MemoryError:
-            continue
-    raise SystemExit(f"the peer cannot hold {_FEWER[-1]} genes in {limit:.1f} GB")
+            high = middle
+    if not held:
+        raise SystemExit(f"the peer cannot hold {_FEWER[0]} genes in {limit:.1f} GB")
+    return max(held.items())
 
 
 def predict(path: str, genes: str, out: str) -> dict[str, float]:
