@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 import threading
@@ -11,6 +10,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
+
+from pixnet.whole_file import write_whole
 
 _EVERY = 20  # looks between two notes, so about a second
 
@@ -60,11 +61,9 @@ class Cost:
                 self._write(time.monotonic() - self._start, self._peak)
 
     def _write(self, seconds: float, peak_rss_mb: float) -> None:
-        if self._note is None:
-            return
-        partial = self._note.with_suffix(".part")
-        partial.write_text(json.dumps({"seconds": seconds, "peak_rss_mb": peak_rss_mb, **self._facts}))
-        os.replace(partial, self._note)
+        if self._note is not None:
+            told = {"seconds": seconds, "peak_rss_mb": peak_rss_mb, **self._facts}
+            write_whole(self._note, json.dumps(told))
 
 
 def _held_mb() -> float:

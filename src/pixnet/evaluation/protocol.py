@@ -20,6 +20,7 @@ from pixnet.evaluation.methods import check_methods, method_code, method_setting
 from pixnet.evaluation.split import Split, common_panel, most_variable, samples_by_id
 from pixnet.expression import enough_counts
 from pixnet.sample import Sample
+from pixnet.whole_file import write_whole
 
 _HASHES = {"slide_sha256": "slide", "counts_sha256": "counts", "positions_sha256": "positions"}
 
@@ -174,10 +175,7 @@ class Protocol(_Frozen):
         base = path.parent.resolve()
         base.mkdir(parents=True, exist_ok=True)
         manifests = tuple(os.path.relpath(Path(manifest).resolve(), base) for manifest in self.manifests)
-        partial = path.with_name(f"{path.name}.part")
-        content = self.model_copy(update={"manifests": manifests}).model_dump_json(indent=1)
-        partial.write_text(content + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(path, self.model_copy(update={"manifests": manifests}).model_dump_json(indent=1) + "\n")
         return path
 
     def check(self, samples: Sequence[Sample]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pixnet.model import choose_device
+from pixnet.whole_file import write_whole
 
 _FILE = "spent.json"
 _UNTOLD: dict[str, Any] = {"device": "cpu", "features": {"made": 0.0, "found": 0.0}}
@@ -31,9 +31,8 @@ def tell_spent(folder: Path, device: str, features: Mapping[str, float | None] |
         import torch
 
         used = f"cuda ({torch.cuda.get_device_name()})"
-    partial = folder / f"{_FILE}.part"
-    partial.write_text(json.dumps({"device": used, "features": features or _UNTOLD["features"]}), encoding="utf-8")
-    os.replace(partial, folder / _FILE)
+    told = {"device": used, "features": features or _UNTOLD["features"]}
+    write_whole(folder / _FILE, json.dumps(told))
 
 
 def told_spent(folder: Path) -> dict[str, Any]:

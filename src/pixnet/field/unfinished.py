@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pixnet.errors import FieldError
+from pixnet.whole_file import write_whole
 
 Facts = dict[str, Any]
 """What a field is made from; plain JSON."""
@@ -47,9 +48,7 @@ class Unfinished:
 
     def begin(self) -> None:
         """Say that the store's arrays stand and blocks may follow."""
-        partial = self._begun.with_suffix(".part")
-        partial.write_text(json.dumps(self._facts))
-        os.replace(partial, self._begun)
+        write_whole(self._begun, json.dumps(self._facts))
         self.begun = True
 
     def note(self, line: Facts) -> None:

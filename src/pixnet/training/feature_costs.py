@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pixnet.whole_file import write_whole
 
 COSTS = "feature-costs.json"
 
@@ -34,9 +35,7 @@ def note_cost(path: Path, prepared: Prepared) -> None:
     noted = _read(path)
     made = prepared.made or noted.get(prepared.key, {}).get("made", False)
     noted[prepared.key] = {"seconds": prepared.seconds, "made": made}
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(noted), encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, json.dumps(noted))
 
 
 def total_costs(paths: Iterable[Path]) -> dict[str, float | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from pixnet.network.stripwise import stripwise
 from pixnet.network.weights import weights_hash
 from pixnet.training.feature_costs import Prepared
 from pixnet.training.views import View
+from pixnet.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pixnet.network.network import Network
@@ -146,11 +146,9 @@ class KeptFeatures:
         for target in maps:
             target.flush()  # type: ignore[attr-defined]
         (folder / "gathered.part").unlink()
-        # Written last and renamed into place, so that an interrupted computation is never taken for a whole one.
-        partial = folder / "complete.part"
-        seconds = time.monotonic() - start
-        partial.write_text(json.dumps({"slide": view.sample.slide.name, "seconds": seconds}))
-        os.replace(partial, folder / "complete.json")
+        # Written last, so that an interrupted computation is never taken for a whole one.
+        told = {"slide": view.sample.slide.name, "seconds": time.monotonic() - start}
+        write_whole(folder / "complete.json", json.dumps(told))
 
     def _encode(self, view: View, maps: list[NDArray[np.float16]], gathered: NDArray[np.float16]) -> None:
         """Fill in the encoder's levels, tile by tile, and what of them the surroundings are made from."""

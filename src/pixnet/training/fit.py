@@ -7,7 +7,6 @@ import csv
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from pixnet.training.features import KeptFeatures, LiveEncoder, PyramidSource
 from pixnet.training.loop import History, train
 from pixnet.training.targets import Targets, split
 from pixnet.training.views import View
+from pixnet.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pixnet.network.config import NetworkConfig
@@ -223,9 +223,7 @@ def _open_work(work: Path, key: str, resume: bool) -> None:
         for leftover in (*work.glob("*.ckpt"), *work.glob("*.part"), *work.glob("metrics.csv"), *work.glob(COSTS)):
             leftover.unlink()
     work.mkdir(parents=True, exist_ok=True)
-    partial = work / "run.part"
-    partial.write_text(key)
-    os.replace(partial, note)
+    write_whole(note, key)
 
 
 def _write_metrics(path: Path, rows: list[dict[str, float | str]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import jinja2
 
 import pixnet
 from pixnet.evaluation.report.parts import Section
+from pixnet.whole_file import write_whole
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -34,7 +34,5 @@ def write_page(
     html = environment.get_template("report.html.j2").render(
         title=title, lead=lead, headline=headline, sections=sections, version=pixnet.__version__
     )
-    partial = target.with_suffix(".part")
-    partial.write_text(html, encoding="utf-8")
-    os.replace(partial, target)
+    write_whole(target, html)
     return target
