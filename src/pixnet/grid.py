@@ -87,7 +87,8 @@ class Lattice:
 
     A tile is the core that is written. The network sees the core and a halo around it, wide enough that the core
     does not depend on where the tile was cut. Core and halo are multiples of the deepest stride, so every tile
-    starts on the phase that the slide's origin has.
+    starts on the phase that the slide's origin has. It may also see the core and more around it from `zoom` times as
+    far: on a coarser lattice from the same origin.
 
     Parameters
     ----------
@@ -99,6 +100,10 @@ class Lattice:
         Deepest stride of the network, in pixels.
     halo
         Pixels around a core that can influence it; rounded up to a multiple of `stride`.
+    zoom
+        Pixels along a pixel of the coarser lattice; divides the stride.
+    far_halo
+        Pixels of the coarser lattice around a core that can influence it; 0: the network does not look at it.
     """
 
     width_um: float
@@ -106,6 +111,8 @@ class Lattice:
     mpp: float
     stride: int
     halo: int
+    zoom: int = 1
+    far_halo: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "halo", round_up(self.halo, self.stride))
@@ -120,6 +127,16 @@ class Lattice:
     def width(self) -> int:
         """Columns of pixels, a multiple of the stride that covers the slide."""
         return round_up(math.ceil(self.width_um / self.mpp - 1e-6), self.stride)
+
+    @property
+    def far_mpp(self) -> float:
+        """Resolution of the coarser lattice, in um per pixel."""
+        return self.mpp * self.zoom
+
+    def far(self, core: Box) -> Box:
+        """Give the box of the coarser lattice that holds all that can influence a core, from further away."""
+        zoom = self.zoom
+        return Box(core.row // zoom, core.col // zoom, core.height // zoom, core.width // zoom).grown(self.far_halo)
 
     def grid(self, stride: int) -> Grid:
         """Give the grid of cells of `stride` x `stride` pixels that covers the lattice."""

@@ -19,19 +19,21 @@ import pixnet
 from pixnet.config import Config
 from pixnet.errors import DataError, ModelError, SlideError, first_line
 from pixnet.field import ExpressionField, LinearHead, build_field
+from pixnet.field.tile import TileImages, read_tile
 from pixnet.genes import join_genes
-from pixnet.grid import Box, Lattice
+from pixnet.grid import Box
 from pixnet.network.config import NetworkConfig
 from pixnet.panel import GenePanel, choose_panel
 from pixnet.pixel_size import COARSEST
 
 if TYPE_CHECKING:
+    from pixnet.grid import Lattice
     from pixnet.network.network import Network
     from pixnet.sample import Sample
     from pixnet.slide import Slide
     from pixnet.training.fit import Progress
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FEATURE_BYTES = 1 << 30  # of the encoder's features of one block
 _LARGEST_CORE = 2048  # pixels
 _UNITS = {
@@ -199,11 +201,11 @@ class PixNet:
         self._check_resolution(slide)
         where = choose_device(device)
         network = self.network.for_prediction(where)
-        lattice = Lattice(slide.width_um, slide.height_um, network.config.mpp, network.stride, network.halo)
+        lattice = network.lattice(slide)
 
-        def latent(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-            image = torch.from_numpy(rgb).permute(2, 0, 1).to(where)
-            return network.latent(image).cpu().numpy()
+        def latent(images: TileImages) -> NDArray[np.float32]:
+            near, far = (None if rgb is None else torch.from_numpy(rgb).permute(2, 0, 1).to(where) for rgb in images)
+            return network.latent(near, far).cpu().numpy()
 
         return build_field(
             slide,
@@ -377,7 +379,7 @@ def _fitting_core(network: Network) -> int:
 
 
 def _seam_error(
-    network: Network, lattice: Lattice, slide: Slide, latent: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    network: Network, lattice: Lattice, slide: Slide, latent: Callable[[TileImages], NDArray[np.float32]]
 ) -> float:
     """Compute the middle of a slide twice, cut differently: the largest difference over the largest value.
 
@@ -388,11 +390,7 @@ def _seam_error(
     core = Box(row, col, 2 * step, 2 * step)
     shared = step // finest  # the quarter that both cuts hold, in cells
     one, other = (
-        latent(
-            slide.read_box(
-                Box(core.row + shift, core.col + shift, 2 * step, 2 * step).grown(lattice.halo), lattice.mpp
-            )[0]
-        )
+        latent(read_tile(slide, lattice, Box(core.row + shift, core.col + shift, 2 * step, 2 * step))[0])
         for shift in (0, step)
     )
     difference = np.abs(one[:, shared:, shared:] - other[:, :shared, :shared]).max()

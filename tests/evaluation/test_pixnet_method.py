@@ -20,8 +20,8 @@ def make_field(tmp_path):
         weight = np.linspace(0.001, 0.02, 2 * len(genes)).reshape(2, -1)
         head = LinearHead(kind, genes, weight, np.full(len(genes), 0.001), "x")
 
-        def latent(rgb):
-            rows, cols = ((side - 32) // 4 for side in rgb.shape[:2])
+        def latent(images):
+            rows, cols = ((side - 32) // 4 for side in images.near.shape[:2])
             return np.random.default_rng(0).uniform(0.5, 1, (2, rows, cols)).astype(np.float32)
 
         lattice = Lattice(96.0, 96.0, 1.0, 16, 16)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixnet.field import ExpressionField, LinearHead, build_field
+from pixnet.field.tile import TileImages
 from pixnet.grid import Lattice
 from pixnet.slide import Slide
 
@@ -19,6 +20,8 @@ MPP = 0.5
 FINEST = 4
 STRIDE = 16
 HALO = 32
+ZOOM = 2
+FAR_HALO = 24
 CHANNELS = 5
 GENES = ("ACTB", "ERBB2", "GNAS")
 # Channels of very different size, as a network's may be.
@@ -32,8 +35,9 @@ def picture(height: int, width: int) -> NDArray[np.uint8]:
     return (waves + np.random.default_rng(0).integers(0, 30, waves.shape)).astype(np.uint8)
 
 
-def latent(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Give, for each cell of the core, sums over windows that reach into the halo: whole numbers, so exact."""
+def latent(images: TileImages) -> NDArray[np.float32]:
+    """Give, for each cell of the core, sums over windows that reach into the halos: whole numbers, so exact."""
+    rgb = images.near
     sums = np.zeros((rgb.shape[0] + 1, rgb.shape[1] + 1, 3), np.int64)
     sums[1:, 1:] = rgb.astype(np.int64).cumsum(0).cumsum(1)
     top = np.arange(HALO, rgb.shape[0] - HALO, FINEST)
@@ -44,8 +48,18 @@ def latent(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         return sums[y1][:, x1] - sums[y0][:, x1] - sums[y1][:, x0] + sums[y0][:, x0]
 
     near, far = window(0) / (255 * FINEST**2), window(HALO) / (255 * (FINEST + 2 * HALO) ** 2)
-    channels = np.stack([near[..., 0], near[..., 1] * far[..., 0], far[..., 1], near[..., 2], far[..., 2]])
+    channels = np.stack([near[..., 0], near[..., 1] * far[..., 0], far[..., 1], near[..., 2], furthest(images)])
     return (channels * SIZES[:, None, None]).astype(np.float32)
+
+
+def furthest(images: TileImages) -> NDArray[np.float64]:
+    """Give, for each cell of the core, a sum over the corners of the window that it sees in the far image."""
+    assert images.far is not None
+    red = images.far[..., 0].astype(np.int64)
+    cell, reach = FINEST // ZOOM, 2 * FAR_HALO
+    height, width = red.shape[0] - reach, red.shape[1] - reach
+    corners = (red[r : r + height : cell, c : c + width : cell] for r in (0, reach) for c in (0, reach))
+    return np.asarray(sum(corners) / (4 * 255))
 
 
 def make_head(kind: Any) -> LinearHead:
@@ -59,7 +73,7 @@ def make_head(kind: Any) -> LinearHead:
 
 
 def lattice_of(slide: Slide) -> Lattice:
-    return Lattice(slide.width_um, slide.height_um, MPP, STRIDE, HALO)
+    return Lattice(slide.width_um, slide.height_um, MPP, STRIDE, HALO, ZOOM, FAR_HALO)
 
 
 Build = Callable[..., ExpressionField]

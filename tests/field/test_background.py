@@ -7,6 +7,7 @@ import pytest
 
 from pixnet.errors import FieldError
 from pixnet.field.background import Background
+from pixnet.field.tile import TileImages
 from pixnet.slide import Slide
 
 from .conftest import FINEST, MPP, STRIDE, Build, lattice_of, picture
@@ -45,9 +46,9 @@ def test_no_cut_into_blocks_changes_what_is_left_out(build: Build, island: Slide
     seen: list[int] = []
     from .conftest import latent
 
-    def counting(rgb: np.ndarray) -> np.ndarray:
+    def counting(images: TileImages) -> np.ndarray:
         seen.append(1)
-        return latent(rgb)
+        return latent(images)
 
     field = build(on=island, core=core, tissue_mask=True, dtype="float32", latent=counting)
     whole = build(on=island, core=640, tissue_mask=True, dtype="float32")

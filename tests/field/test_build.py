@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pixnet.errors import FieldError
+from pixnet.field.tile import TileImages, read_tile
 from pixnet.grid import Lattice, round_up
 from pixnet.slide import Slide
 
@@ -19,7 +20,7 @@ def whole(slide: Slide) -> np.ndarray:
     """Give the latent map of the whole slide at once, as float32."""
     lattice = lattice_of(slide)
     box = next(lattice.tiles(round_up(max(lattice.height, lattice.width), lattice.stride)))
-    return latent(slide.read_box(box.grown(HALO), MPP)[0])
+    return latent(read_tile(slide, lattice, box)[0])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -54,8 +55,8 @@ def test_a_channel_may_grow_far_beyond_its_first_tile(build: Build, tmp_path: Pa
     # Begun anew when the last block outgrows the scale of the first.
     blocks = itertools.cycle([0.0, 1e-9, 1.0, 3e20])
 
-    def growing(rgb: np.ndarray) -> np.ndarray:
-        cells = (rgb.shape[0] - 2 * HALO) // FINEST, (rgb.shape[1] - 2 * HALO) // FINEST
+    def growing(images: TileImages) -> np.ndarray:
+        cells = [(side - 2 * HALO) // FINEST for side in images.near.shape[:2]]
         values = np.ones((CHANNELS, *cells), np.float32)
         values[0] = next(blocks)
         return values
@@ -82,9 +83,9 @@ def test_skips_tiles_without_data(build: Build, tmp_path: Path) -> None:
     seen: list[int] = []
     steps: list[tuple[int, int]] = []
 
-    def counting(rgb: np.ndarray) -> np.ndarray:
+    def counting(images: TileImages) -> np.ndarray:
         seen.append(1)
-        return latent(rgb)
+        return latent(images)
 
     slide = Slide.open(tmp_path / "middle.png", mpp=MPP)
     field = build(on=slide, latent=counting, progress=lambda done, of: steps.append((done, of)))
@@ -99,9 +100,9 @@ def test_of_a_block_only_the_part_with_tissue_is_computed(build: Build) -> None:
     rgb[100:400, 600:1000] = picture(300, 400)
     on, seen = Slide.from_array(rgb, MPP), []
 
-    def watched(part: np.ndarray) -> np.ndarray:
-        seen.append((part.shape[0] - 2 * HALO) * (part.shape[1] - 2 * HALO))
-        return latent(part)
+    def watched(images: TileImages) -> np.ndarray:
+        seen.append((images.near.shape[0] - 2 * HALO) * (images.near.shape[1] - 2 * HALO))
+        return latent(images)
 
     masked = build(on=on, tissue_mask=True, core=2048, latent=watched, dtype="float32")
     plain = build(on=on, core=2048, dtype="float32")
@@ -146,12 +147,12 @@ def test_the_new_folder_has_the_usual_permissions(build: Build, tmp_path: Path) 
 
 def test_values_that_are_not_finite_are_refused(build: Build, tmp_path: Path) -> None:
     with pytest.raises(FieldError, match="not finite"):
-        build(latent=lambda rgb: latent(rgb) * np.float32(np.nan), out=tmp_path / "field.zarr")
+        build(latent=lambda images: latent(images) * np.float32(np.nan), out=tmp_path / "field.zarr")
 
 
 def test_what_does_not_fit_is_refused_at_once(build: Build, slide: Slide) -> None:
     with pytest.raises(ValueError, match="latent values of a block"):
-        build(latent=lambda rgb: latent(rgb)[:2])
+        build(latent=lambda images: latent(images)[:2])
     with pytest.raises(ValueError, match="float16 or float32"):
         build(dtype="int8")
     with pytest.raises(ValueError, match="JSON"):

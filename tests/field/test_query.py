@@ -111,7 +111,7 @@ def test_a_cut_through_any_shape_gives_parts_that_add_up(
 
 
 def test_a_uniform_field_knows_its_areas(build: Build) -> None:
-    field = build("rate", latent=lambda rgb: np.ones((5, *(n // 4 - 16 for n in rgb.shape[:2])), np.float32))
+    field = build("rate", latent=lambda images: np.ones((5, *(n // 4 - 16 for n in images.near.shape[:2])), np.float32))
     table = field.query(Disks([[100, 100], [0, 150]], 40), ["ERBB2", "other"])
     area = np.pi * 20**2
     np.testing.assert_allclose(table.obs["valid_area_um2"], [area, area / 2], rtol=1e-9)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pixnet.field import ExpressionField, LinearHead
 from pixnet.field.integral import integrate
+from pixnet.field.tile import TileImages
 from pixnet.regions import Disks, LabelMask, Polygons, Regions, Squares
 from pixnet.slide import Slide
 
@@ -30,9 +31,9 @@ AnyField = Callable[[int], ExpressionField]
 pytestmark = pytest.mark.filterwarnings("ignore::pixnet.errors.PixNetWarning")
 
 
-def own_mean(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+def own_mean(images: TileImages) -> NDArray[np.float32]:
     """Give the mean colour of each cell, and nothing of its surroundings."""
-    core = rgb[HALO:-HALO, HALO:-HALO].astype(np.float32)
+    core = images.near[HALO:-HALO, HALO:-HALO].astype(np.float32)
     height, width = (side // FINEST for side in core.shape[:2])
     return core.reshape(height, FINEST, width, FINEST, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
 

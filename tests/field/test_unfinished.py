@@ -185,9 +185,9 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.field.conftest import *
-def slowly(rgb):
+def slowly(images):
     time.sleep(0.15)
-    return latent(rgb)
+    return latent(images)
 slide = Slide.from_array(picture(602, 803), MPP, name="waves")
 card = {"encoder": "none", "samples": ["A", "B"]}
 build_field(slide, lattice_of(slide), FINEST, slowly, make_head("rate"), Path(sys.argv[2]), core=256, card=card,

@@ -28,6 +28,11 @@ def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.clip(waves + rng.normal(0, 25, waves.shape), 0, 255).astype(np.uint8)
 
 
+def tile_sides(network: Network, core: int) -> tuple[int, int]:
+    """Give the sides of the near and the far image of a core."""
+    return core + 2 * network.halo, core // network.zoom + 2 * network.far_halo
+
+
 def awaken(encoder: torch.nn.Module) -> None:
     """Let the residual branches speak, which timm starts at or near zero: otherwise hardly a layer is tested."""
     for name, value in encoder.named_parameters():
@@ -39,9 +44,9 @@ def settle(network: Network) -> Network:
     """Set what the decoder knows of its input's statistics, as training would; otherwise activations die or explode."""
     margin, finest = network.halo, network.strides[0]
     core = round_up(256, network.stride)
-    image = torch.from_numpy(picture(core + 2 * margin, core + 2 * margin, seed=9)).permute(2, 0, 1)
+    near, far = (torch.from_numpy(picture(side, side, seed=9)).permute(2, 0, 1) for side in tile_sides(network, core))
     with torch.no_grad():
-        levels = network.pyramid(image[None])
+        levels = network.pyramid(near[None], far[None])
         cells, rng = 64 // finest, np.random.default_rng(0)
         places = margin // finest + rng.integers(0, core // finest - cells, (8, 2), endpoint=True)
         wants = [Box(int(row), int(col), cells, cells) for row, col in places]
@@ -74,6 +79,7 @@ def make_network() -> MakeNetwork:
         stride: int = 16,
         finest: int = 2,
         around: tuple[float, ...] = (48.0, 112.0),
+        zoom: int = 2,
         attention: str = "channel",
         fusion: str = "safb",
         dsub: int = 2,
@@ -87,7 +93,9 @@ def make_network() -> MakeNetwork:
         chosen = EncoderConfig(name=name, weights=weights, stride=stride, finest=finest, **encoder)  # type: ignore[arg-type]
         channels = (width,) * len(chosen.strides)
         decoder = DecoderConfig(channels=channels, dsub_steps=dsub, fusion=fusion, attention=attention)  # type: ignore[arg-type]
-        config = NetworkConfig(encoder=chosen, decoder=decoder, surroundings_um=around, head=head)  # type: ignore[arg-type]
+        config = NetworkConfig(
+            encoder=chosen, decoder=decoder, surroundings_um=around, surroundings_zoom=zoom, head=head
+        )  # type: ignore[arg-type]
         network = Network(config, outputs)
         if weights == "random":
             awaken(network.encoder)
@@ -106,6 +114,12 @@ def settle_fixture() -> Callable[[Network], Network]:
 def awaken_fixture() -> Callable[[torch.nn.Module], None]:
     """Make every layer of a random encoder count."""
     return awaken
+
+
+@pytest.fixture(scope="session", name="tile_sides")
+def tile_sides_fixture() -> Callable[[Network, int], tuple[int, int]]:
+    """Give the sides of the images of a core."""
+    return tile_sides
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,9 @@ def test_gradients_reach_the_encoder_only_if_it_is_trainable(
     make_network: Callable[..., Network], trainable: bool
 ) -> None:
     network = make_network(trainable=trainable).train()
-    total = torch.stack([level.square().mean() for level in network.pyramid(bytes_image(1, 3, 64, 64))]).sum()
+    total = torch.stack(
+        [level.square().mean() for level in network.pyramid(bytes_image(1, 3, 64, 64), bytes_image(1, 3, 64, 64))]
+    ).sum()
     assert total.requires_grad == trainable
     if trainable:
         total.backward()

@@ -9,23 +9,26 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pixnet.grid import Box, Lattice, round_up
+from pixnet.field.tile import read_tile
+from pixnet.grid import Box, round_up
 from pixnet.network.config import PRESETS
 from pixnet.network.network import Network
 from pixnet.slide import Slide
 
+TileSides = Callable[[Network, int], tuple[int, int]]
 Latents = Iterator[tuple[Box, NDArray[np.float32]]]
 
 
 def latents(network: Network, slide: Slide, core: int, chosen: list[int]) -> Latents:
     """Give some tiles of a slide, in field cells, as predicting does it."""
-    lattice = Lattice(slide.width_um, slide.height_um, 1.0, network.stride, network.halo)
+    lattice = network.lattice(slide)
     tiles, finest = list(lattice.tiles(core)), network.strides[0]
     for number in chosen:
         box = tiles[number]
-        rgb, _ = slide.read_box(box.grown(lattice.halo), 1.0)
+        images, _ = read_tile(slide, lattice, box)
+        near, far = (None if rgb is None else torch.from_numpy(rgb).permute(2, 0, 1) for rgb in images)
         cells = Box(*(side // finest for side in (box.row, box.col, box.height, box.width)))
-        yield cells, network.latent(torch.from_numpy(rgb).permute(2, 0, 1)).numpy()
+        yield cells, network.latent(near, far).numpy()
 
 
 def seam(network: Network, slide: Slide, large: int, small: dict[int, list[int]]) -> float:
@@ -61,7 +64,7 @@ def test_stride_32_has_no_seams(slide: Slide, make_network: Callable[..., Networ
 
 def test_tiles_of_all_sizes_give_one_map(slide: Slide, make_network: Callable[..., Network]) -> None:
     """Every tile of 256 and 512 px against the whole slide in one."""
-    network = make_network(around=(150.0, 300.0, 600.0))
+    network = make_network(around=(150.0, 300.0, 600.0), zoom=4)
     assert seam(network, slide, 1024, {512: list(range(4)), 256: list(range(16))}) <= 1e-4
 
 
@@ -96,45 +99,53 @@ def test_a_halo_too_small_shows(slide: Slide, make_network: Callable[..., Networ
     assert seam(network, slide, 512, {256: [5]}) > 1e-4
 
 
-def test_no_pixel_beyond_the_halo_matters_and_some_within_do(
-    make_network: Callable[..., Network], wavy: Callable[..., NDArray[np.uint8]]
+def test_no_pixel_beyond_the_halos_matters_and_some_within_do(
+    make_network: Callable[..., Network], wavy: Callable[..., NDArray[np.uint8]], tile_sides: TileSides
 ) -> None:
     network = make_network()
-    core, halo = 2 * network.stride, network.halo
-    side = core + 2 * (halo + network.stride)
-    rgb = wavy(side, side)
-    image = torch.from_numpy(rgb).permute(2, 0, 1)[None]
-    want = Box(halo + network.stride, halo + network.stride, core, core)
+    core, spare = 2 * network.stride, network.stride
+    sides = (side + 2 * spare for side in tile_sides(network, core))
+    near, far = (torch.from_numpy(wavy(side, side)).permute(2, 0, 1)[None] for side in sides)
+    want = Box(network.halo + spare, network.halo + spare, core, core)
 
-    def change(distance: int) -> float:
+    def changed(image: torch.Tensor, side: int, distance: int) -> torch.Tensor:
+        """Give the image with all changed that lies further than a distance from its middle part."""
+        first = (image.shape[-1] - side) // 2 - distance
+        inside = slice(first, first + side + 2 * distance)
         other = 255 - image
-        inside = slice(want.row - distance, want.row + core + distance)
         other[:, :, inside, inside] = image[:, :, inside, inside]
+        return other
+
+    def change(near_distance: int, far_distance: int) -> float:
+        others = changed(near, core, near_distance), changed(far, core // network.zoom, far_distance)
         with torch.inference_mode():
-            return float((network(other, want) - network(image, want)).abs().max())
+            return float((network(*others, want) - network(near, far, want)).abs().max())
 
-    assert change(halo) == 0.0
-    assert change(network.decoder_margin // 2) > 0.0
-    assert change(0) > 1e-3
+    halo, far_halo = network.halo, network.far_halo
+    assert change(halo, far_halo) == 0.0
+    assert change(network.decoder_margin // 2, far_halo) > 0.0
+    assert change(halo, far_halo // 2) > 0.0
+    assert change(0, far_halo) > 1e-3
 
 
-def test_the_latent_map_of_a_core_has_its_cells(make_network: Callable[..., Network]) -> None:
+def test_the_latent_map_of_a_core_has_its_cells(make_network: Callable[..., Network], tile_sides: TileSides) -> None:
     for finest in (2, 4):
         network = make_network(finest=finest, width=6)
         core = 2 * network.stride
-        image = torch.zeros(3, core + 2 * network.halo, core + network.stride + 2 * network.halo, dtype=torch.uint8)
-        latent = network.latent(image)
+        heights, widths = tile_sides(network, core), tile_sides(network, core + network.stride)
+        images = [torch.zeros(3, h, w, dtype=torch.uint8) for h, w in zip(heights, widths, strict=True)]
+        latent = network.latent(*images)
         assert latent.shape == (6, core // finest, (core + network.stride) // finest)
         assert latent.dtype == torch.float32
         assert not latent.requires_grad
 
 
-def test_the_paper_preset_maps_every_pixel(wavy: Callable[..., NDArray[np.uint8]]) -> None:
+def test_the_paper_preset_maps_every_pixel(wavy: Callable[..., NDArray[np.uint8]], tile_sides: TileSides) -> None:
     torch.manual_seed(0)
     network = Network(PRESETS["paper"], 5).eval()
     assert network.strides == (1, 2, 4, 8, 16, 32)
-    side = 2 * network.halo + network.stride
-    latent = network.latent(torch.from_numpy(wavy(side, side)).permute(2, 0, 1))
+    images = (torch.from_numpy(wavy(side, side)).permute(2, 0, 1) for side in tile_sides(network, network.stride))
+    latent = network.latent(*images)
     assert latent.shape == (64, network.stride, network.stride)
     assert latent.isfinite().all()
     assert float(latent.std(dim=(1, 2)).max()) > 0.0
@@ -146,7 +157,11 @@ def test_halo_and_strides_fit_each_other(make_network: Callable[..., Network]) -
         assert network.halo % network.stride == 0
         assert all(network.stride % stride == 0 for stride in network.strides)
         assert network.stride % network.encoder.phase == 0
-        assert network.halo >= network.decoder_margin + network.surroundings_radius
+        assert network.halo >= network.decoder_margin + network.encoder_halo
+        assert bool(network.far_halo) == bool(network.surroundings.widths)
+        if network.far_halo:
+            assert network.zoom * network.far_halo >= network.halo
+            assert network.far_halo % network.strides[-1] == network.far_halo % network.encoder.phase == 0
 
 
 def test_a_white_slide_gives_one_value_everywhere(make_network: Callable[..., Network]) -> None:
@@ -158,23 +173,25 @@ def test_a_white_slide_gives_one_value_everywhere(make_network: Callable[..., Ne
 
 
 def test_training_and_prediction_give_the_same_map(
-    make_network: Callable[..., Network], wavy: Callable[..., NDArray[np.uint8]]
+    make_network: Callable[..., Network], wavy: Callable[..., NDArray[np.uint8]], tile_sides: TileSides
 ) -> None:
     """Tiles of a batch and single tiles must not differ, nor memory formats."""
     network = make_network()
-    side = 2 * network.halo + 2 * network.stride
-    images = torch.stack([torch.from_numpy(wavy(side, side, seed)).permute(2, 0, 1) for seed in (1, 2)])
+    near, far = (
+        torch.stack([torch.from_numpy(wavy(side, side, seed)).permute(2, 0, 1) for seed in (1, 2)])
+        for side in tile_sides(network, 2 * network.stride)
+    )
     core = Box(network.halo, network.halo, 2 * network.stride, 2 * network.stride)
     finest = network.strides[0]
     want = Box(*(value // finest for value in (core.row, core.col, core.height, core.width)))
     with torch.inference_mode():
-        single = torch.cat([network(image[None].contiguous(), core) for image in images])
+        single = torch.cat([network(near[i, None].contiguous(), far[i, None].contiguous(), core) for i in range(2)])
         from pixnet.network.decoder import Crop
 
         boxes = network.level_boxes(want)
         crops = [
             Crop(level[:, :, b.row : b.row + b.height, b.col : b.col + b.width], [b.row] * 2, [b.col] * 2)
-            for level, b in zip(network.pyramid(images), boxes, strict=True)
+            for level, b in zip(network.pyramid(near, far), boxes, strict=True)
         ]
         both = network.decode(crops, [want, want])
     assert torch.allclose(single, both, rtol=1e-4, atol=1e-5)

@@ -38,6 +38,7 @@ def network_config(**options: Any) -> NetworkConfig:
         encoder=encoder,
         decoder=DecoderConfig(channels=channels, dsub_steps=1, **decoder),
         surroundings_um=around,
+        surroundings_zoom=2,
         head=head,
     )
 

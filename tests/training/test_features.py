@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pixnet import hashes
-from pixnet.grid import Box, Lattice
+from pixnet.grid import Box
 from pixnet.network.decoder import Crop
 from pixnet.network.network import Network
 from pixnet.sample import Sample
@@ -32,7 +32,7 @@ def network(network_config: Any) -> Network:
 
 
 def views_of(network: Network, sample: Sample) -> list[View]:
-    lattice = Lattice(sample.slide.width_um, sample.slide.height_um, 1.0, network.stride, network.halo)
+    lattice = network.lattice(sample.slide)
     plain = [View(sample, lattice, Symmetry.number(index)) for index in (0, 3, 6)]
     return [*plain, View(sample, lattice, Symmetry.number(5), (1.1, 0.9, 1.05))]
 
@@ -100,7 +100,7 @@ def test_kept_features_of_a_vit(
     torch.manual_seed(0)
     network = Network(network_config(name="test_vit", finest=8), 13).eval()
     sample = targets[0].sample
-    lattice = Lattice(sample.slide.width_um, sample.slide.height_um, 1.0, network.stride, network.halo)
+    lattice = network.lattice(sample.slide)
     view = View(sample, lattice, Symmetry.number(3))
     kept, live = KeptFeatures(network, tmp_path, tile_of(network, TILE_UM)), LiveEncoder(network)
     kept.prepare(view)
@@ -131,12 +131,12 @@ def test_an_interrupted_computation_is_done_anew(
     view = views_of(network, targets[0].sample)[0]
     reads = 0
 
-    def failing(self: View, box: Box) -> Any:
+    def failing(self: View, box: Box, zoom: int = 1) -> Any:
         nonlocal reads
         reads += 1
         if reads > 2:
             raise KeyboardInterrupt
-        return original(self, box)
+        return original(self, box, zoom)
 
     original = View.read
     monkeypatch.setattr(features, "_CORE", 128)
@@ -181,7 +181,7 @@ def test_whatever_features_depend_on_gives_them_a_place_of_their_own(
     found = [keys(network, view) for view in first]
     found += [keys(network, views_of(network, samples[1])[0]), keys(other, first[0]), keys(finer, first[0])]
     found += [keys(network, views_of(network, targets[0].sample.take(np.arange(9)))[0]), keys(network, first[0], 400)]
-    half = Lattice(320.0, 256.0, 0.5, network.stride, network.halo)
+    half = dataclasses.replace(first[0].lattice, mpp=0.5)
     found += [keys(network, View(targets[0].sample, half))]
     assert len(set(found)) == len(found)
     assert keys(network, first[0]) == found[0]

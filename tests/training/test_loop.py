@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from pixnet.grid import Lattice
 from pixnet.network.network import Network
 from pixnet.training import loop
 from pixnet.training.batches import Batcher
@@ -32,9 +31,7 @@ class Bench:
         self.kept = KeptFeatures(network, folder, 72)
         self.views = {}
         for target in targets:
-            slide = target.sample.slide
-            lattice = Lattice(slide.width_um, slide.height_um, 1.0, network.stride, network.halo)
-            self.views[target.sample.id] = [View(target.sample, lattice)]
+            self.views[target.sample.id] = [View(target.sample, network.lattice(target.sample.slide))]
             self.kept.prepare(self.views[target.sample.id][0])
         training, validation = split(targets, "block", 0)
         self.training, self.validation = self.batcher(training), self.batcher(validation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -51,7 +53,9 @@ class Background:
         rgb, self._data = slide.read_box(Box(0, 0, grid.height, grid.width), pixel_um)
         _complete_edge(self._data, lattice.height_um / pixel_um)
         _complete_edge(self._data.T, lattice.width_um / pixel_um)
-        tissue = tissue_pixels(rgb)[0] & self._data
+        # Tissue is told on the slide alone: the lattice reaches beyond it, by more for one network than for another.
+        inside = tuple(slice(math.ceil(um / pixel_um - 1e-6)) for um in (lattice.height_um, lattice.width_um))
+        tissue = tissue_pixels(rgb[inside])[0] & self._data[inside]
         if not self._data.any():
             raise FieldError(f"{slide.path or slide.name} holds no valid pixel, so it has no field. Check the file.")
         if not tissue.any():
@@ -60,7 +64,8 @@ class Background:
                 "predict without the tissue mask (--no-tissue-mask)."
             )
         grown = ndimage.binary_dilation(tissue, _disk((_GAP_UM + _MARGIN_UM) / pixel_um))
-        self._tissue = ndimage.binary_erosion(grown, _disk(_GAP_UM / pixel_um), border_value=1)
+        self._tissue = np.zeros_like(self._data)
+        self._tissue[inside] = ndimage.binary_erosion(grown, _disk(_GAP_UM / pixel_um), border_value=1)
 
     def tissue(self, row: int, col: int, height: int, width: int) -> NDArray[np.bool_]:
         """Say which cells of a box (in cells, aligned with the lattice's stride) are tissue, (height, width)."""

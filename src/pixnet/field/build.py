@@ -21,6 +21,7 @@ from pixnet.field.head import LinearHead
 from pixnet.field.pipeline import WriteBehind, read_ahead
 from pixnet.field.scaling import Outgrown, Scale
 from pixnet.field.store import FORMAT_VERSION, Attributes, LatticeFacts, Level, SlideFacts
+from pixnet.field.tile import TileImages, read_tile
 from pixnet.field.unfinished import Facts, Unfinished, claimed, partial_folder
 from pixnet.field.writing import (
     Block,
@@ -34,8 +35,8 @@ from pixnet.field.writing import (
 from pixnet.grid import Box, Lattice, round_up
 from pixnet.slide import Slide
 
-Latent = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""From a block's core and halo, (H, W, 3) RGB, to the latent cells of its core, (C, h, w)."""
+Latent = Callable[[TileImages], NDArray[np.float32]]
+"""From a block's images to the latent cells of its core, (C, h, w)."""
 
 
 def build_field(
@@ -67,7 +68,7 @@ def build_field(
     slide
         The slide.
     lattice
-        Its lattice of pixels at the working resolution, with the network's stride and halo.
+        Its lattice of pixels at the working resolution, with the network's stride and halos.
     finest
         Side of a field cell, in lattice pixels; divides the stride.
     latent
@@ -164,9 +165,9 @@ def build_field(
 
 
 class _Read(NamedTuple):
-    """What was read for a block: pixels with the halo, valid share of the cells, and how many reads failed."""
+    """What was read for a block: its images, the valid share of the cells, and how many reads failed."""
 
-    rgb: NDArray[np.uint8]
+    images: TileImages
     valid: NDArray[np.float32]
     failed: int
 
@@ -247,13 +248,13 @@ class _Builder:
 
     def _read(self, number: int) -> _Read | None:
         """Read the part of a block that holds tissue, and its halo; None if there is none."""
-        part, halo = self.parts[number], self.lattice.halo
+        part = self.parts[number]
         if part is None:
             return None
         before = self.slide.no_data_reads_here
-        rgb, mask = self.slide.read_box(part.grown(halo), self.lattice.mpp)
-        valid = _valid_share(mask, halo, self.finest) * self.background.tissue(*self._cells(part))
-        return _Read(rgb, valid, self.slide.no_data_reads_here - before)
+        images, mask = read_tile(self.slide, self.lattice, part)
+        valid = _valid_share(mask, self.lattice.halo, self.finest) * self.background.tissue(*self._cells(part))
+        return _Read(images, valid, self.slide.no_data_reads_here - before)
 
     def _block(self, number: int, read: _Read | None, scale: Scale) -> Block:
         """Compute a block as it is stored."""
@@ -274,7 +275,7 @@ class _Builder:
 
     def _values(self, part: Box, read: _Read) -> NDArray[np.float32]:
         """Compute the latent values of a block's part with tissue, zero where there is no data or no tissue."""
-        values = np.asarray(self.latent(read.rgb), np.float32)
+        values = np.asarray(self.latent(read.images), np.float32)
         shape = (self.head.channels, *read.valid.shape)
         if values.shape != shape:
             raise ValueError(f"the latent values of a block are {values.shape} where {shape} is expected")
@@ -336,7 +337,7 @@ def _facts(slide: Slide, lattice: Lattice, finest: int, head: LinearHead, card: 
         "pixel size": slide.mpp,
         "model": model.hexdigest(),
         "working resolution": lattice.mpp,
-        "lattice": [lattice.stride, lattice.halo, finest],
+        "lattice": [lattice.stride, lattice.halo, lattice.zoom, lattice.far_halo, finest],
         "version of pixnet": pixnet.__version__,
         "version of the format": FORMAT_VERSION,
     }

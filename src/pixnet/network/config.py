@@ -94,6 +94,8 @@ class NetworkConfig(BaseModel):
     surroundings_um
         Widths, in um, of the squares round each place over which the encoder's features are averaged and set beside
         those of its deepest level; empty: none.
+    surroundings_zoom
+        How many times coarser than `mpp` the encoder sees the surroundings.
     head
         `"rate"` (counts per um^2), `"mean"` or `"sum"` (log-normalised, as in the paper).
     """
@@ -104,7 +106,8 @@ class NetworkConfig(BaseModel):
     mpp: float = Field(1.0, gt=0.0)
     encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = DecoderConfig()
-    surroundings_um: tuple[PositiveFloat, ...] = (150.0, 300.0, 600.0)
+    surroundings_um: tuple[PositiveFloat, ...] = (300.0, 600.0, 1200.0)
+    surroundings_zoom: Literal[1, 2, 4, 8] = 4
     head: Literal["rate", "mean", "sum"] = "rate"
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from pixnet.grid import Box, round_up
+from pixnet.grid import Box, Lattice, round_up
 from pixnet.network.decoder import Crop, Decoder
 from pixnet.network.encoders import make_encoder
 from pixnet.network.fusion_kinds import fusion_reach
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pixnet.network.config import NetworkConfig
+    from pixnet.slide import Slide
 
 # What one step up needs around a coarse cell, in coarse cells. DSUB: two 3x3 on the fine side (one coarse cell) and
 # one on the coarse side. Bilinear: a 3x3 and the interpolation on the fine side, a 3x3 on the coarse one.
@@ -46,8 +47,12 @@ class Network(nn.Module):
     stride : int
         Deepest stride: tiles start and end on multiples of it.
     halo : int
-        Pixels around a tile's core that can influence it: the decoder's margin, the surroundings' radius and the
-        encoder's reach.
+        Pixels around a tile's core that can influence it: the decoder's margin and the encoder's reach.
+    zoom : int
+        Pixels along one of the coarser image, the far one, that the surroundings are seen in.
+    far_halo : int
+        Pixels of the far image around a tile's core that can influence it: the same and the surroundings' radius; 0
+        if there are no surroundings.
     """
 
     def __init__(self, config: NetworkConfig, outputs: int) -> None:
@@ -55,18 +60,22 @@ class Network(nn.Module):
         self.config = config
         self.encoder = make_encoder(config.encoder)
         self.strides = config.encoder.strides
-        self.surroundings = Surroundings(config.surroundings_um, config.mpp * self.strides[-1])
+        self.zoom = config.surroundings_zoom if config.surroundings_um else 1
+        far_cell_um = config.mpp * self.zoom * self.strides[-1]
+        self.surroundings = Surroundings(config.surroundings_um, far_cell_um, self.zoom)
         *finer, deepest = self.encoder.channels
         self.channels = (*finer, deepest + len(self.surroundings.widths) * sum(self.encoder.channels))
         self.decoder = Decoder(self.channels, config.decoder)
         self.head = Head(config.head, config.decoder.channels[0], outputs)
-        self.stride = math.lcm(self.strides[-1], self.encoder.phase)
+        phase = math.lcm(self.strides[-1], self.encoder.phase)
+        self.stride = phase * self.zoom
         self._reach = fusion_reach(config.decoder)
         self.decoder_margin = self._decoder_margin()
         # A window that reaches over a tile's edge touches at most half a window of the tile.
         self.encoder_halo = self.encoder.window or receptive_radius(self.encoder)
-        self.surroundings_radius = self.surroundings.radius * self.strides[-1]
-        self.halo = round_up(self.decoder_margin + self.surroundings_radius + self.encoder_halo, self.stride)
+        self.halo = round_up(self.decoder_margin + self.encoder_halo, self.stride)
+        far_reach = -(-self.decoder_margin // self.zoom) + self.surroundings.radius * self.strides[-1]
+        self.far_halo = round_up(far_reach + self.encoder_halo, phase) if self.surroundings.widths else 0
         self.encoder.requires_grad_(config.encoder.trainable)
         # Depthwise convolutions on a CPU run about twice as fast on channels-last memory.
         self.to(memory_format=torch.channels_last)
@@ -91,12 +100,31 @@ class Network(nn.Module):
             right = Box(fine.row // 2 - _STEP_MARGIN, fine.col // 2 - _STEP_MARGIN, height, width)
         return boxes
 
-    def pyramid(self, image: Tensor) -> list[Tensor]:
-        """Give all levels of an image of bytes (T, 3, H, W), the surroundings beside the deepest one."""
-        levels: list[Tensor] = self.encoder(image.contiguous(memory_format=torch.channels_last))
+    def lattice(self, slide: Slide) -> Lattice:
+        """Give the lattice of pixels on which this network sees a slide."""
+        mpp = self.config.mpp
+        return Lattice(slide.width_um, slide.height_um, mpp, self.stride, self.halo, self.zoom, self.far_halo)
+
+    def pyramid(self, near: Tensor, far: Tensor | None = None) -> list[Tensor]:
+        """Give all levels, the surroundings beside the deepest one.
+
+        Parameters
+        ----------
+        near
+            Bytes, (T, 3, H, W): tiles with `halo` pixels on every side.
+        far
+            Bytes, (T, 3, h, w): the same tiles in the far image, with `far_halo` of its pixels on every side. Not
+            looked at where there are no surroundings.
+        """
+        levels: list[Tensor] = self.encoder(near.contiguous(memory_format=torch.channels_last))
         if self.surroundings.widths:
-            around = self.surroundings.means(self.surroundings.gather(levels))
-            levels[-1] = torch.cat([levels[-1], around], dim=1)
+            if far is None:
+                raise ValueError("a network with surroundings needs the far image beside the near one")
+            around = self.surroundings(self.encoder(far.contiguous(memory_format=torch.channels_last)))
+            # Both are centred on the tile.
+            height, width = levels[-1].shape[-2:]
+            row, col = (around.shape[-2] - height) // 2, (around.shape[-1] - width) // 2
+            levels[-1] = torch.cat([levels[-1], around[:, :, row : row + height, col : col + width]], dim=1)
         return levels
 
     def decode(self, crops: Sequence[Crop], want: Sequence[Box]) -> Tensor:
@@ -117,15 +145,15 @@ class Network(nn.Module):
         latent: Tensor = self.head.activate(self.decoder(crops, want))
         return latent
 
-    def forward(self, image: Tensor, core: Box) -> Tensor:
-        """Give the latent map of a tile's core from its padded image.
+    def forward(self, near: Tensor, far: Tensor | None, core: Box) -> Tensor:
+        """Give the latent map of a tile's core from its padded images.
 
         Parameters
         ----------
-        image
-            Bytes, (1, 3, H, W): the core with `halo` pixels on every side, both multiples of `stride`.
+        near, far
+            As for `pyramid`, of one tile.
         core
-            The core in pixels of the image.
+            The core in pixels of the near image.
 
         Returns
         -------
@@ -134,7 +162,7 @@ class Network(nn.Module):
         """
         finest = self.strides[0]
         want = Box(core.row // finest, core.col // finest, core.height // finest, core.width // finest)
-        levels = self.pyramid(image)
+        levels = self.pyramid(near, far)
         # The row reading of the attention sees whole rows: of the tile, if nothing else bounds them.
         decoder = self.config.decoder
         rows = decoder.fusion == "safb" and decoder.attention == "row"
@@ -148,10 +176,10 @@ class Network(nn.Module):
         return latent
 
     @torch.inference_mode()
-    def latent(self, image: Tensor) -> Tensor:
-        """Give the latent map of a tile's core, (C, h, w), from its padded image (3, H, W) of bytes."""
-        core = Box(self.halo, self.halo, image.shape[1] - 2 * self.halo, image.shape[2] - 2 * self.halo)
-        return self.forward(image[None], core)[0].float()
+    def latent(self, near: Tensor, far: Tensor | None = None) -> Tensor:
+        """Give the latent map of a tile's core, (C, h, w), from its padded images of bytes, (3, H, W) each."""
+        core = Box(self.halo, self.halo, near.shape[1] - 2 * self.halo, near.shape[2] - 2 * self.halo)
+        return self.forward(near[None], None if far is None else far[None], core)[0].float()
 
     def for_prediction(self, device: str) -> Network:
         """Give a copy on a device, in evaluation mode, that computes the same with less time and memory."""

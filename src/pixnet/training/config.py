@@ -28,6 +28,9 @@ class TrainingConfig(BaseModel):
         Weight of the first term. 0 trains on the correlation alone, which leaves the genes' levels to chance.
     pcc_weight
         Weight of the correlation term (the paper's lambda).
+    denoise
+        Learn log-normalised values from the components of expression that stand above the counting noise, rather than
+        gene by gene; counts stay as they are. See `pixnet.training.components`.
     lr, weight_decay
         Of AdamW.
     warmup
@@ -64,6 +67,7 @@ class TrainingConfig(BaseModel):
     counts: Literal["share", "capture"] = "share"
     loss_weight: float = Field(1.0, ge=0.0)
     pcc_weight: float = Field(0.5, ge=0.0)
+    denoise: bool = True
     lr: float = Field(8e-3, gt=0.0)
     weight_decay: float = Field(1e-4, ge=0.0)
     warmup: int = Field(20, ge=0)

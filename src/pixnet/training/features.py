@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pixnet.grid import Box, round_up
 from pixnet.hashes import code_hash, digest
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 _CORE = 1536  # pixels of a tile while features are computed
 _NEAR = 64  # pixels to which the place of a region is rounded when it is asked what lies near
-_STRIP = 64  # rows of the deepest level averaged at a time
 # What features are computed by, with all that these import. Slides and the network come as arguments.
 _CODE = ("pixnet.slide", "pixnet.slide_zarr", "pixnet.network.network", "pixnet.training.features")
 
@@ -42,14 +42,17 @@ class LiveEncoder:
         """Give the pyramid of a batch of tiles, each level on the cells that the decoder needs."""
         network, stride, finest = self.network, self.network.stride, self.network.strides[0]
         boxes = [network.level_boxes(want) for want in wants]
-        side = round_up(finest * max(wants[0].height, wants[0].width), stride) + stride + 2 * network.halo
-        images, starts = [], []
+        side = round_up(finest * max(wants[0].height, wants[0].width), stride) + stride
+        near, far, starts = [], [], []
         for view, want in zip(views, wants, strict=True):
-            row, col = (finest * v // stride * stride - network.halo for v in (want.row, want.col))
-            images.append(torch.from_numpy(view.read(Box(row, col, side, side))).permute(2, 0, 1))
-            starts.append((row, col))
+            row, col = (finest * v // stride * stride for v in (want.row, want.col))
+            core = Box(row, col, side, side)
+            near.append(_image(view.read(core.grown(network.halo))))
+            if network.far_halo:
+                far.append(_image(view.read(view.lattice.far(core), network.zoom)))
+            starts.append((row - network.halo, col - network.halo))
         device = network.head.scale.device
-        levels = network.pyramid(torch.stack(images).to(device))
+        levels = network.pyramid(torch.stack(near).to(device), torch.stack(far).to(device) if far else None)
         return [
             Crop(level, [row // s for row, _ in starts], [col // s for _, col in starts]).cut(of_level)
             for level, s, of_level in zip(levels, network.strides, zip(*boxes, strict=True), strict=True)
@@ -77,7 +80,7 @@ class KeptFeatures:
         self.network = network
         self.folder = folder
         # How far from a region's edge a tile that holds the region may ask for features.
-        self.reach = tile + network.decoder_margin + network.surroundings_radius + network.stride
+        self.reach = tile + network.decoder_margin + network.stride
         # A margin around the lattice, on the slide's background, so that tiles at the edge need no special case.
         self.margin = round_up(self.reach, network.stride)
         self._encoder_hash = weights_hash(network.encoder)
@@ -121,7 +124,7 @@ class KeptFeatures:
             "encoder": self._encoder_hash,
             "network": network.config.encoder.model_dump(mode="json", exclude={"weights", "trainable"}),
             "strides": network.strides,
-            "surroundings": network.surroundings.widths,
+            "surroundings": [network.surroundings.widths, network.zoom],
             "reach": self.reach,
             "view": [repr(view.symmetry), view.stain],
             "code": [code_hash(module) for module in _CODE],
@@ -140,49 +143,55 @@ class KeptFeatures:
 
         network = self.network
         maps = [create(f"{s}.npy", s, count) for s, count in zip(network.strides, network.channels, strict=True)]
-        gathered = create("gathered.part", network.strides[-1], sum(network.encoder.channels))
-        self._encode(view, maps, gathered)
-        self._surround(gathered, maps[-1][:, :, network.encoder.channels[-1] :])
+        self._encode(view, maps)
+        if network.far_halo:
+            self._surround(view, maps[-1][:, :, network.encoder.channels[-1] :])
         for target in maps:
             target.flush()  # type: ignore[attr-defined]
-        (folder / "gathered.part").unlink()
         # Written last, so that an interrupted computation is never taken for a whole one.
         told = {"slide": view.sample.slide.name, "seconds": time.monotonic() - start}
         write_whole(folder / "complete.json", json.dumps(told))
 
-    def _encode(self, view: View, maps: list[NDArray[np.float16]], gathered: NDArray[np.float16]) -> None:
-        """Fill in the encoder's levels, tile by tile, and what of them the surroundings are made from."""
-        network, margin = self.network, self.margin
-        near = self._boxes_near(view)
-        device = network.head.scale.device
-        halo = round_up(network.encoder_halo, network.stride)
-        side = round_up(_CORE, network.stride)
+    def _encode(self, view: View, maps: list[NDArray[np.float16]]) -> None:
+        """Fill in the encoder's levels."""
+        network, halo = self.network, round_up(self.network.encoder_halo, self.network.stride)
+        for core in self._cores_near(view, _CORE):
+            image = self._tensor(view.read(core.grown(halo)))
+            with torch.inference_mode():
+                levels = self._encoder(image)
+            for target, level, stride in zip(maps, levels, network.strides, strict=True):
+                self._fill(target, level, core, stride, halo)
+
+    def _surround(self, view: View, target: NDArray[np.float16]) -> None:
+        """Fill in the surroundings, from the far image."""
+        network = self.network
+        for core in self._cores_near(view, _CORE * network.zoom):
+            image = self._tensor(view.read(view.lattice.far(core), network.zoom))
+            with torch.inference_mode():
+                around = network.surroundings(self._encoder(image))
+            self._fill(target, around, core, network.strides[-1], network.far_halo * network.zoom)
+
+    def _cores_near(self, view: View, side: int) -> Iterator[Box]:
+        """Cut the view and the margin around it into tiles of some pixels a side, and give those near a region."""
+        near, margin, side = self._boxes_near(view), self.margin, round_up(side, self.network.stride)
         for row in range(-margin, view.shape[0] + margin, side):
             for col in range(-margin, view.shape[1] + margin, side):
                 h, w = min(side, view.shape[0] + margin - row), min(side, view.shape[1] + margin - col)
                 touched = (near[:, 0] < row + h) & (near[:, 2] > row) & (near[:, 1] < col + w) & (near[:, 3] > col)
-                if not touched.any():
-                    continue
-                image = torch.from_numpy(view.read(Box(row, col, h, w).grown(halo))).permute(2, 0, 1)
-                with torch.inference_mode():
-                    levels = self._encoder(image[None].to(device).contiguous(memory_format=torch.channels_last))
-                    levels.append(network.surroundings.gather(levels))
-                for target, level in zip([*maps, gathered], levels, strict=True):
-                    s = image.shape[-1] // level.shape[-1]
-                    r, c, cut = (row + margin) // s, (col + margin) // s, halo // s
-                    core = level[0, :, cut : cut + h // s, cut : cut + w // s].permute(1, 2, 0)
-                    target[r : r + h // s, c : c + w // s, : core.shape[2]] = core.cpu().numpy()
+                if touched.any():
+                    yield Box(row, col, h, w)
 
-    def _surround(self, gathered: NDArray[np.float16], target: NDArray[np.float16]) -> None:
-        """Fill in the surroundings, a strip of rows at a time."""
-        surroundings = self.network.surroundings
-        if not surroundings.widths:
-            return
-        for row in range(0, len(gathered), _STRIP):
-            first, last = max(0, row - surroundings.radius), row + _STRIP + surroundings.radius
-            strip = torch.from_numpy(gathered[first:last].astype(np.float32)).permute(2, 0, 1)
-            means = surroundings.means(strip[None])[0].permute(1, 2, 0).numpy()
-            target[row : row + _STRIP] = means[row - first : row - first + _STRIP]
+    def _fill(self, target: NDArray[np.float16], level: Tensor, core: Box, stride: int, halo: int) -> None:
+        """Write the core of a tile's level into a map of the whole view; the halo counts pixels of the lattice."""
+        row, col, cut = (core.row + self.margin) // stride, (core.col + self.margin) // stride, halo // stride
+        h, w = core.height // stride, core.width // stride
+        inner = level[0, :, cut : cut + h, cut : cut + w].permute(1, 2, 0)
+        target[row : row + h, col : col + w, : inner.shape[2]] = inner.cpu().numpy()
+
+    def _tensor(self, rgb: NDArray[np.uint8]) -> Tensor:
+        """Bring an image (h, w, 3) to where and how the encoder wants it, (1, 3, h, w)."""
+        device = self.network.head.scale.device
+        return _image(rgb)[None].to(device).contiguous(memory_format=torch.channels_last)
 
     def _boxes_near(self, view: View) -> NDArray[np.float64]:
         """Give (k, 4) first row, first column, last row, last column that the regions' tiles may need, in pixels.
@@ -197,6 +206,10 @@ class KeptFeatures:
             boxes.append((turned.row, turned.col, turned.row + turned.height, turned.col + turned.width))
         near: NDArray[np.float64] = np.asarray(boxes, np.float64) + np.array([-1, -1, 1, 1]) * self.reach
         return near
+
+
+def _image(rgb: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(rgb).permute(2, 0, 1)
 
 
 PyramidSource = LiveEncoder | KeptFeatures

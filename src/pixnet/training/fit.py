@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from pixnet.errors import DataError, ModelError
-from pixnet.grid import Lattice
 from pixnet.network.network import Network
 from pixnet.training.batches import Batcher
+from pixnet.training.components import learn_components
 from pixnet.training.feature_costs import COSTS, note_cost
 from pixnet.training.features import KeptFeatures, LiveEncoder, PyramidSource
 from pixnet.training.loop import History, train
@@ -142,13 +142,18 @@ def fit_network(
             crops = [source.crops(batch.views, batch.wants) for batch in batches]
             network.decoder.learn_scale(crops, [batch.wants for batch in batches])
 
+    def learned_from(part: Sequence[Targets]) -> Sequence[Targets]:
+        # What is validated on has no part in the components, and its values stay as they were measured.
+        components = learn_components(part, config.seed) if config.denoise else None
+        return [target.denoised(components) for target in part] if components else part
+
     training, validation = split(targets, config.validation, config.seed)
     start()
-    history = run("search" if validation else "fit", training, validation, config.steps)
+    history = run("search" if validation else "fit", learned_from(training), validation, config.steps)
     rows, steps = list(history.rows), history.best_step or config.steps
     if validation and config.refit:
         start()
-        rows += run("refit", targets, [], steps).rows
+        rows += run("refit", learned_from(targets), [], steps).rows
     _write_metrics(work / "metrics.csv", rows)
     return Fitted(network, rows, steps)
 
@@ -184,7 +189,7 @@ def _draw_views(targets: Sequence[Targets], network: Network, config: TrainingCo
     views = {}
     for target in targets:
         slide = target.sample.slide
-        lattice = Lattice(slide.width_um, slide.height_um, network.config.mpp, network.stride, network.halo)
+        lattice = network.lattice(slide)
         own = [View(target.sample, lattice)]
         for index in range(1, config.views):
             # A view depends on the slide and its number alone, so that runs over other samples find its features.

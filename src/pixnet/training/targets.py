@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +19,7 @@ from pixnet.sample import donor_groups
 
 if TYPE_CHECKING:
     from pixnet.sample import Sample
+    from pixnet.training.components import Components
 
 
 _WHOLE = 0.5  # a sample measured for less than this share of the widest one's genes saw a targeted panel
@@ -40,6 +43,8 @@ class Targets:
         (n,), counts over all genes; of a sample that was measured for few, over those of the panel.
     measured
         (M,), whether the sample was measured for each output of the head.
+    denoise
+        Takes what is noise off log-normalised values (k, genes); None leaves them as measured. Counts always stay so.
     """
 
     sample: Sample
@@ -47,6 +52,7 @@ class Targets:
     panel: sparse.csr_matrix
     total: NDArray[np.float32]
     measured: NDArray[np.bool_]
+    denoise: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
 
     @classmethod
     def of(
@@ -101,11 +107,13 @@ class Targets:
         counts
             (k, M): of the panel's genes, then of all others together if the head has an output for them.
         values
-            (k, genes): log1p of counts per 10,000 of the total.
+            (k, genes): log1p of counts per 10,000 of the total, denoised if these targets are.
         """
         counts = np.asarray(self.panel[index].toarray(), np.float32)
         total = self.total[index]
         values = normalise(counts, total)
+        if self.denoise:
+            values = self.denoise(values)
         if len(self.measured) > counts.shape[1]:
             counts = np.concatenate([counts, (total - counts.sum(axis=1))[:, None]], axis=1)
         return counts, values
@@ -117,6 +125,10 @@ class Targets:
             return of_gene
         return np.append(of_gene, self.total.sum(dtype=np.float64) - of_gene.sum())
 
+    def denoised(self, components: Components) -> Targets:
+        """Give the same targets with their values projected onto components, around their mean."""
+        return replace(self, denoise=partial(components.project, mean=self.moments()[0] / len(self)))
+
     def moments(self) -> tuple[NDArray[np.float64], ...]:
         """Give the sums over all regions of each gene's log-normalised values and of their squares, each (genes,)."""
         values = self.panel.astype(np.float64)
@@ -127,7 +139,7 @@ class Targets:
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Targets:
         """Give the targets of some regions."""
-        return Targets(self.sample, self.regions.take(index), self.panel[index], self.total[index], self.measured)
+        return replace(self, regions=self.regions.take(index), panel=self.panel[index], total=self.total[index])
 
     def __len__(self) -> int:
         return len(self.total)

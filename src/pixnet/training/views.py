@@ -92,10 +92,10 @@ class View:
         height, width = self.lattice.height, self.lattice.width
         return (width, height) if self.symmetry.transpose else (height, width)
 
-    def read(self, box: Box) -> NDArray[np.uint8]:
-        """Read the pixels of a box, (h, w, 3)."""
-        original = self.symmetry.original(box, self.lattice.height, self.lattice.width)
-        rgb, _ = self.sample.slide.read_box(original, self.lattice.mpp)
+    def read(self, box: Box, zoom: int = 1) -> NDArray[np.uint8]:
+        """Read the pixels of a box, (h, w, 3), which counts pixels of the lattice or of one `zoom` times coarser."""
+        original = self.symmetry.original(box, self.lattice.height // zoom, self.lattice.width // zoom)
+        rgb, _ = self.sample.slide.read_box(original, self.lattice.mpp * zoom)
         if self.stain:
             rgb = jitter_stain(rgb, self.stain)
         return np.ascontiguousarray(self.symmetry.apply(rgb))

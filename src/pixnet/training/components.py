@@ -1,0 +1,113 @@
+"""What the genes of a spot tell together: the components of expression that stand above the counting noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixnet.expression import normalise
+
+if TYPE_CHECKING:
+    from pixnet.training.targets import Targets
+
+_MOST = 50  # components that are tried
+_REGIONS = 20_000  # regions that the components are learned from, at most
+_FEWEST = 3  # genes and regions below which there is nothing to tell together
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Directions in which log-normalised expression varies from region to region by more than chance.
+
+    A gene's value in one region is mostly counting noise; the genes of a region together are not. So training may
+    learn from the values' projection onto the directions that repeat between two halves of the counts.
+
+    Attributes
+    ----------
+    genes
+        (k,) numbers of the genes that have a part in them: those that all samples were measured for and that vary.
+    sd
+        (k,) standard deviation of each within samples, by which the genes are brought to one scale.
+    basis
+        (c, k) orthonormal.
+    """
+
+    genes: NDArray[np.int64]
+    sd: NDArray[np.float64]
+    basis: NDArray[np.float64]
+
+    def project(self, values: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Give log-normalised values (n, genes) projected around their sample's mean (genes,)."""
+        result = values.copy()
+        centre = mean[self.genes]
+        scaled = (values[:, self.genes] - centre) / self.sd
+        result[:, self.genes] = centre + scaled @ self.basis.T @ self.basis * self.sd
+        return result
+
+
+def learn_components(targets: Sequence[Targets], seed: int) -> Components | None:
+    """Find the components of the training regions that stand above the noise.
+
+    The counts of each region are thrown into two halves by fair coins. Principal components of one half, as many as
+    predict the other half best, are what is not noise (molecular cross-validation, Batson, Royer and Webber 2019,
+    bioRxiv 786269; both halves take both parts). Their directions are then taken from the whole counts.
+
+    Parameters
+    ----------
+    targets
+        One for each training sample.
+    seed
+        Of the coins, and of which regions are used where there are more than 20,000.
+
+    Returns
+    -------
+    Components or None
+        None where nothing can be told: counts that are not whole numbers, too few genes or regions, or no component
+        above the noise.
+    """
+    rng = np.random.default_rng([seed, 3])
+    share = min(1.0, _REGIONS / sum(map(len, targets)))
+    halves: list[tuple[NDArray[np.float64], ...]] = []
+    for target in targets:
+        index = np.sort(rng.choice(len(target), max(1, round(share * len(target))), replace=False))
+        counts = target.panel[index].toarray().astype(np.float64)
+        rest = target.total[index].astype(np.float64) - counts.sum(axis=1)
+        if (counts % 1 != 0).any() or (rest % 1 != 0).any() or (rest < 0).any():
+            return None
+        half, rest_half = rng.binomial(counts.astype(np.int64), 0.5), rng.binomial(rest.astype(np.int64), 0.5)
+        parts = ((counts, rest), (half, rest_half), (counts - half, rest - rest_half))
+        values = (normalise(c, c.sum(axis=1) + r).astype(np.float64) for c, r in parts)
+        halves.append(tuple(v - v.mean(axis=0) for v in values))
+    whole, first, second = (np.concatenate(part) for part in zip(*halves, strict=True))
+
+    everywhere = np.all([target.measured[: whole.shape[1]] for target in targets], axis=0)
+    varies = np.all([np.ptp(part, axis=0) > 0 for part in (whole, first, second)], axis=0)
+    genes = np.flatnonzero(everywhere & varies)
+    if len(genes) < _FEWEST or len(whole) < _FEWEST:
+        return None
+    whole, first, second = (part[:, genes] for part in (whole, first, second))
+    scaled = [part / part.std(axis=0) for part in (first, second)]
+    count = int(np.argmin(_errors(*scaled) + _errors(*scaled[::-1])))
+    if not count:
+        return None
+    sd = whole.std(axis=0)
+    return Components(genes, sd, _principal(whole / sd)[:count])
+
+
+def _principal(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the leading principal directions of centred values (n, k), at most 50, as rows."""
+    _, vectors = np.linalg.eigh(values.T @ values)
+    return vectors.T[::-1][: min(_MOST, *values.shape)]
+
+
+def _errors(known: NDArray[np.float64], unknown: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the squared error of one half as predicted by 0, 1, 2, ... components of the other."""
+    basis = _principal(known)
+    scores, theirs = known @ basis.T, unknown @ basis.T
+    # |b - A V V'|^2 = |b|^2 - 2 b V V'A' + |A V|^2, component by component.
+    gains = (2.0 * scores * theirs - scores**2).sum(axis=0)
+    return np.concatenate([[0.0], -np.cumsum(gains)])

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import sparse
+
+from pixnet.expression import correlation, normalise
+from pixnet.regions import Disks
+from pixnet.sample import Sample
+from pixnet.training.components import Components, learn_components
+from pixnet.training.targets import Targets
+
+PROGRAMS, GENES, REGIONS = 3, 60, 400
+
+
+def made(sample: Sample, rates: NDArray[np.float64], seed: int) -> Targets:
+    """Give targets of counts drawn at these rates (n, genes + 1), the last for all genes outside the panel."""
+    counts = np.random.default_rng(seed).poisson(rates).astype(np.float32)
+    panel = sparse.csr_matrix(counts[:, :-1])
+    regions = Disks(np.random.default_rng(seed).uniform(20, 200, (len(counts), 2)), 20.0)
+    return Targets(sample, regions, panel, counts.sum(axis=1), np.ones(counts.shape[1], np.bool_))
+
+
+def rates_of_programs(seed: int) -> NDArray[np.float64]:
+    rng = np.random.default_rng(seed)
+    loadings = np.random.default_rng(99).gamma(0.3, 1.0, (PROGRAMS, GENES))
+    rates = rng.gamma(1.0, 1.0, (REGIONS, PROGRAMS)) @ loadings + 0.3
+    return np.hstack([rates, np.full((REGIONS, 1), 400.0)])
+
+
+@pytest.fixture(scope="module")
+def both(samples: list[Sample]) -> list[Targets]:
+    return [made(sample, rates_of_programs(seed), seed) for seed, sample in enumerate(samples[:2])]
+
+
+@pytest.fixture(scope="module")
+def components(both: list[Targets]) -> Components:
+    found = learn_components(both, 0)
+    assert found is not None
+    return found
+
+
+def test_as_many_components_as_there_are_programs(components: Components) -> None:
+    assert len(components.basis) == PROGRAMS
+    assert np.allclose(components.basis @ components.basis.T, np.eye(PROGRAMS))
+
+
+def test_denoised_values_are_nearer_to_the_truth(both: list[Targets], components: Components) -> None:
+    for seed, target in enumerate(both):
+        rates = rates_of_programs(seed)
+        truth = normalise(rates[:, :-1], rates.sum(axis=1))
+        before, after = target.dense()[1], target.denoised(components).dense()[1]
+        assert correlation(truth, after).mean() > correlation(truth, before).mean() + 0.1
+        # Where the sample lies, and what was counted, stay as measured.
+        assert np.allclose(after.mean(axis=0), before.mean(axis=0), atol=1e-5)
+        assert np.array_equal(target.denoised(components).dense()[0], target.dense()[0])
+
+
+def test_a_few_regions_are_denoised_as_among_all(both: list[Targets], components: Components) -> None:
+    denoised, index = both[0].denoised(components), np.array([7, 3])
+    assert np.allclose(denoised.dense(index)[1], denoised.dense()[1][index], atol=1e-6)
+    assert np.allclose(denoised.take(index).dense()[1], denoised.dense()[1][index], atol=1e-6)
+
+
+def test_nothing_stands_above_pure_noise(samples: list[Sample]) -> None:
+    rates = np.tile(rates_of_programs(0)[:1], (REGIONS, 1))
+    assert learn_components([made(samples[0], rates, 1)], 0) is None
+
+
+def test_nothing_is_told_of_fractional_counts_or_too_few_genes(both: list[Targets]) -> None:
+    fractional = dataclasses.replace(both[0], panel=both[0].panel * 0.5)
+    assert learn_components([fractional], 0) is None
+    few = [dataclasses.replace(t, panel=t.panel[:, :2], measured=np.ones(3, np.bool_)) for t in both]
+    assert learn_components(few, 0) is None
+
+
+def test_genes_that_a_sample_was_not_measured_for_are_left_alone(both: list[Targets]) -> None:
+    measured = both[1].measured.copy()
+    measured[:5] = False
+    part = [both[0], dataclasses.replace(both[1], measured=measured)]
+    found = learn_components(part, 0)
+    assert found is not None
+    assert found.genes.min() == 5
+    before, after = part[0].dense()[1], part[0].denoised(found).dense()[1]
+    assert np.array_equal(after[:, :5], before[:, :5])
+    assert not np.allclose(after[:, 5:], before[:, 5:], atol=1e-3)
