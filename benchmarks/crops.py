@@ -1,6 +1,6 @@
 """A dense field against one crop for each 8-um bin: the same encoder, the same context, and the default's wider one.
 
-A crop shows 112 um. So does the network without its means over the surroundings; the default sees 600 um.
+A crop shows 112 um. So does the network without its means over the surroundings; the default sees 1,200 um.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ROUNDS = 3  # the fastest counts
 def run(quick: bool = False) -> Figures:
     """Predict 2 x 2 mm and query all bins; and give every tenth bin's crop to the encoder alone, in batches."""
     default = PRESETS["small"]
-    networks = {"same context": default.model_copy(update={"surroundings_um": ()}), "600 um around": default}
+    networks = {"same context": default.model_copy(update={"surroundings_um": ()}), "1,200 um around": default}
     encoder = untrained(_GENES).network.for_prediction("cpu").encoder
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         write_slide(Path(folder) / "slide.tif", 4 * _SIDE_UM)

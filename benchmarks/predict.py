@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from benchmarks.figures import Figures, Reached
 from benchmarks.models import untrained
 from benchmarks.slides import write_slide
-from pixnet.grid import Lattice
+from pixnet.field.tile import TileImages, read_tile
 from pixnet.network.encoders import Encoder
+from pixnet.network.network import Network
 from pixnet.slide import Slide
 
 _SIDE, _QUICK_SIDE = 4096, 1024  # pixels of the slide at the network's 1 um
@@ -61,15 +62,15 @@ def run(quick: bool = False) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         write_slide(Path(folder) / "slide.tif", 4 * side)
         slide = Slide.open(Path(folder) / "slide.tif")
-        lattice = Lattice(slide.width_um, slide.height_um, 1.0, network.stride, network.halo)
-        tiles = [slide.read_box(box.grown(lattice.halo), 1.0)[0] for box in lattice.tiles(core)]
-        network.latent(_tensor(tiles[0]))  # the first pass chooses its kernels
+        lattice = network.lattice(slide)
+        tiles = [read_tile(slide, lattice, box)[0] for box in lattice.tiles(core)]
+        _latent(network, tiles[0])  # the first pass chooses its kernels
         bare, whole, encoder = [], [], []
         watch = Watch()
         for number in range(_ROUNDS):
             start = time.perf_counter()
             for tile in tiles:
-                network.latent(_tensor(tile))
+                _latent(network, tile)
             bare.append(time.perf_counter() - start)
             watch = Watch()
             start = time.perf_counter()
@@ -91,5 +92,5 @@ def run(quick: bool = False) -> Figures:
     }
 
 
-def _tensor(tile: Any) -> Tensor:
-    return torch.from_numpy(tile).permute(2, 0, 1)
+def _latent(network: Network, tile: TileImages) -> None:
+    network.latent(*(torch.from_numpy(rgb).permute(2, 0, 1) for rgb in tile if rgb is not None))

@@ -25,7 +25,8 @@ _SPARE = 2  # cells: the far side of a level's box can reach further than the ne
 class Genes(nn.Module):
     """The network as a plain module: windows (N, 3, H, W) in, maps of all genes (N, G, H / 2, W / 2) out.
 
-    What the decoder needs beyond a window is repeated from its edge, which costs next to nothing.
+    What the decoder needs beyond a window is repeated from its edge, and its far image is made of the window, both of
+    which costs next to nothing.
     """
 
     def __init__(self, network: Network) -> None:
@@ -39,7 +40,8 @@ class Genes(nn.Module):
         network, many = self.network, len(windows)
         want = Box(0, 0, *(side // network.strides[0] for side in windows.shape[2:]))
         crops = []
-        for level, box in zip(network.pyramid(windows), network.level_boxes(want), strict=True):
+        far = F.avg_pool2d(windows, network.zoom)
+        for level, box in zip(network.pyramid(windows, far), network.level_boxes(want), strict=True):
             around = _SPARE - box.row
             wide = F.pad(level, (around,) * 4, mode="replicate")
             crops.append(Crop(wide, [-around] * many, [-around] * many).cut([box] * many))

@@ -204,8 +204,8 @@ class PixNet:
         lattice = network.lattice(slide)
 
         def latent(images: TileImages) -> NDArray[np.float32]:
-            near, far = (None if rgb is None else torch.from_numpy(rgb).permute(2, 0, 1).to(where) for rgb in images)
-            return network.latent(near, far).cpu().numpy()
+            sent = [torch.from_numpy(rgb).permute(2, 0, 1).to(where) for rgb in images if rgb is not None]
+            return network.latent(*sent).cpu().numpy()
 
         return build_field(
             slide,
