@@ -33,7 +33,8 @@ def test_shipped_variants_change_what_they_name_and_nothing_that_is_scored() -> 
     base = Config()
     variants = read_variants(SHIPPED, base)
     groups = {name.partition("-")[0] for name in variants}
-    assert groups >= set("fusion attention dsub loss head encoder pitch surroundings skips denoise".split())
+    named = ("fusion", "attention", "dsub", "loss", "head", "encoder", "pitch", "surroundings", "skips", "denoise")
+    assert groups >= set(named)
     assert {config.network.decoder.fusion for config in variants.values()} == {"safb", "plain", "residual", "vit"}
     assert variants["pitch-8"].network.pitch_um == 8.0
     assert variants["loss-pcc"].training.loss_weight == 0.0
