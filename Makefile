@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 JOBS ?= 2
 
-# The benchmarks of accuracy take many hours. What they have computed stays in CELLS, and the next sitting goes on.
+# The benchmarks of accuracy take many hours. What they have computed stays in CELLS, and the next sitting goes on. What
+# took long is in the repository too (KEPT), without the models; where inputs or code have changed, it is not used.
 CELLS ?= out/cells
+KEPT := benchmarks/cells
 HER2ST ?= ../shared/data/her2st/samples.toml
 HER2ST_PROTOCOL ?= benchmarks/her2st.protocol.json
 METHODS ?= pixnet,mean,colour-ridge,ridge,hest-ridge,knn,st-net,istar
@@ -16,7 +18,7 @@ VIRTUAL_OPTIONS ?=
 # What was typed, for the tables.
 TYPED = $(strip make $@ $(MAKEOVERRIDES))
 
-.PHONY: setup demo test lint bench benchmark-her2st benchmark-virtual freeze-her2st clean
+.PHONY: setup demo test lint bench benchmark-her2st benchmark-virtual freeze-her2st known-cells keep-cells clean
 
 setup: $(VENV)/.complete
 
@@ -43,7 +45,7 @@ test: lint
 bench: setup $(PEERS)/.complete
 	$(BIN)/python -m benchmarks
 
-benchmark-her2st: setup
+benchmark-her2st: setup known-cells
 	@if [ -f $(HER2ST) ]; then \
 	  $(BIN)/pixnet evaluate --protocol $(HER2ST_PROTOCOL) --cells $(CELLS) --out out/benchmark-her2st --overwrite && \
 	  $(BIN)/python -m benchmarks.her2st $(HER2ST_PROTOCOL) --cells $(CELLS) --out out/benchmark-her2st \
@@ -55,7 +57,17 @@ freeze-her2st: setup
 	$(BIN)/pixnet evaluate $(HER2ST) --samples C2,C3,C4,C5 --split loso --methods $(METHODS) --seeds $(SEEDS) \
 	  --write-protocol $(HER2ST_PROTOCOL) --overwrite
 
-benchmark-virtual: setup
+known-cells:
+	@mkdir -p $(CELLS)
+	@if [ -d $(KEPT) ]; then cp -R $(KEPT)/. $(CELLS)/; fi
+
+# Of all cells that are done. Begin with an empty CELLS after a change of code, or void ones come along.
+keep-cells:
+	rm -rf $(KEPT) && mkdir -p $(KEPT)
+	cd $(CELLS) && find . -path ./work -prune -o \( -name cell.json -o -name predictions.npz \) -print \
+	  | tar -cf - -T - | tar -xf - -C $(CURDIR)/$(KEPT)
+
+benchmark-virtual: setup known-cells
 	$(BIN)/python -m benchmarks.scales --presets breast,colon,cortex --sizes 100,55 --methods $(METHODS) \
 	  --seeds $(VIRTUAL_SEEDS) --cells $(CELLS) --out out/benchmark-virtual --command '$(TYPED)' \
 	  $(VIRTUAL_OPTIONS)
