@@ -435,7 +435,9 @@ def read_card(path: str | Path) -> dict[str, Any]:
     if version is None:
         raise ModelError(f"{path}: is no model card, it has no format_version; copy the folder again.")
     if version != FORMAT_VERSION:
-        raise ModelError(f"{path}: has format version {version}, this pixnet reads {FORMAT_VERSION}; update pixnet.")
+        older = isinstance(version, int) and version < FORMAT_VERSION
+        advice = "train the model anew" if older else "update pixnet"
+        raise ModelError(f"{path}: has format version {version}, this pixnet reads {FORMAT_VERSION}; {advice}.")
     if card.pop("card_sha256", None) != _card_hash(card):
         raise ModelError(f"{path}: was changed after it was written; copy the folder again.")
     return dict(card)

@@ -135,7 +135,8 @@ MODELS = {
     "weights cut off": (lambda f: os.truncate(f / "model.safetensors", 1000), ["model.safetensors", "is not the file"]),
     "card is no JSON": (lambda f: (f / "card.json").write_text("{"), ["card.json", "JSON"]),
     "card without genes": (lambda f: (f / "card.json").write_text('{"outputs": 3}'), ["card.json", "no model card"]),
-    "card of the future": (altered_card(format_version=99), ["card.json", "format version 99"]),
+    "card of the future": (altered_card(format_version=99), ["card.json", "format version 99", "update pixnet"]),
+    "card of the past": (altered_card(format_version=1), ["card.json", "format version 1", "train the model anew"]),
     "altered card": (altered_card(outputs=3), ["was changed"]),
 }
 

@@ -10,7 +10,8 @@ from scipy import sparse
 from pixnet.expression import correlation, normalise
 from pixnet.regions import Disks
 from pixnet.sample import Sample
-from pixnet.training.components import Components, learn_components
+from pixnet.training import components as module
+from pixnet.training.components import Components, _principal, learn_components
 from pixnet.training.targets import Targets
 
 PROGRAMS, GENES, REGIONS = 3, 60, 400
@@ -46,6 +47,27 @@ def components(both: list[Targets]) -> Components:
 def test_as_many_components_as_there_are_programs(components: Components) -> None:
     assert len(components.basis) == PROGRAMS
     assert np.allclose(components.basis @ components.basis.T, np.eye(PROGRAMS))
+
+
+def test_with_more_genes_than_regions_the_directions_are_the_same() -> None:
+    values = np.random.default_rng(0).normal(size=(30, 50)) * np.linspace(1, 5, 50)
+    values -= values.mean(axis=0)
+    wide, tall = _principal(values), _principal(np.concatenate([values, np.zeros((40, 50))]))
+    assert wide.shape == tall.shape == (29, 50)
+    assert np.allclose(wide @ wide.T, np.eye(29), atol=1e-8)
+    assert np.allclose(np.abs((wide * tall).sum(axis=1)), 1.0, atol=1e-6)
+
+
+def test_of_many_genes_fewer_regions_are_used(
+    both: list[Targets], components: Components, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_VALUES", GENES * 300)
+    found = learn_components(both, 0)
+    assert found is not None
+    assert 1 <= len(found.basis) <= PROGRAMS
+    assert not np.array_equal(found.sd, components.sd)
+    monkeypatch.setattr(module, "_VALUES", GENES * 2)
+    assert learn_components(both, 0) is None  # two regions tell nothing
 
 
 def test_denoised_values_are_nearer_to_the_truth(both: list[Targets], components: Components) -> None:

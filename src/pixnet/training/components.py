@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _MOST = 50  # components that are tried
 _REGIONS = 20_000  # regions that the components are learned from, at most
+_VALUES = 1 << 24  # values of all their genes, at most: fewer regions of a panel of many thousand genes
 _FEWEST = 3  # genes and regions below which there is nothing to tell together
 
 
@@ -61,7 +62,7 @@ def learn_components(targets: Sequence[Targets], seed: int) -> Components | None
     targets
         One for each training sample.
     seed
-        Of the coins, and of which regions are used where there are more than 20,000.
+        Of the coins, and of which regions are used where there are more than 20,000 or 2^24 values.
 
     Returns
     -------
@@ -70,7 +71,8 @@ def learn_components(targets: Sequence[Targets], seed: int) -> Components | None
         above the noise.
     """
     rng = np.random.default_rng([seed, 3])
-    share = min(1.0, _REGIONS / sum(map(len, targets)))
+    most = min(_REGIONS, _VALUES // targets[0].panel.shape[1])
+    share = min(1.0, most / sum(map(len, targets)))
     halves: list[tuple[NDArray[np.float64], ...]] = []
     for target in targets:
         index = np.sort(rng.choice(len(target), max(1, round(share * len(target))), replace=False))
@@ -100,8 +102,11 @@ def learn_components(targets: Sequence[Targets], seed: int) -> Components | None
 
 def _principal(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Give the leading principal directions of centred values (n, k), at most 50, as rows."""
-    _, vectors = np.linalg.eigh(values.T @ values)
-    return vectors.T[::-1][: min(_MOST, *values.shape)]
+    many_genes = len(values) < values.shape[1]
+    squares, vectors = np.linalg.eigh(values @ values.T if many_genes else values.T @ values)
+    leading = np.flatnonzero(squares > 1e-9 * squares[-1])[::-1][:_MOST]
+    basis = vectors.T[leading]
+    return np.asarray(basis @ values / np.sqrt(squares[leading, None]) if many_genes else basis)
 
 
 def _errors(known: NDArray[np.float64], unknown: NDArray[np.float64]) -> NDArray[np.float64]:
