@@ -153,7 +153,7 @@ def _draw(sample: Sample) -> int:
     """Draw a batch of 32 tiles as training does; give the number of its regions."""
     panel = choose_panel([sample], 250, min_counts=1)
     targets = Targets.of(sample, panel, 1, True, len(sample.genes))
-    lattice = Lattice(sample.slide.width_um, sample.slide.height_um, 1.0, 16, 544)
+    lattice = Lattice(sample.slide.width_um, sample.slide.height_um, 1.0, 64, 256)
     batcher = Batcher([targets], [[View(sample, lattice)]], 2.0, 2, 104.0)
     return len(batcher.draw(32, np.random.default_rng(0)).total)
 

@@ -258,7 +258,9 @@ def test_an_edited_card(saved: Path, change: Callable[[dict[str, Any]], Any]) ->
     refused(saved, "card")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '"card"', "{}", '{"format_version": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", "null", '"card"', "{}", f'{{"format_version": {FORMAT_VERSION}}}']
+)
 def test_a_card_that_is_none(saved: Path, text: str) -> None:
     (saved / "card.json").write_text(text)
     refused(saved, r"card\.json")

@@ -77,6 +77,11 @@ def test_small_networks_have_no_seams(
     assert seam(network, slide, 512, {256: [0, 5], 128: [9, 18], network.stride: [327]}) <= 1e-4
 
 
+def test_a_wide_margin_of_the_decoder_has_no_seams(slide: Slide, make_network: Callable[..., Network]) -> None:
+    network = make_network(attention="local", zoom=4)
+    assert seam(network, slide, 512, {256: [0], network.stride: [18, 102]}) <= 1e-4
+
+
 def test_a_convnext_has_no_seams(slide: Slide, make_network: Callable[..., Network]) -> None:
     network = make_network("test_convnext2", finest=4)
     assert seam(network, slide, 512, {256: [5]}) <= 1e-4

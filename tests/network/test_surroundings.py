@@ -19,7 +19,27 @@ def test_widths_are_odd_numbers_of_cells(widths_um: tuple[float, ...], cell_um: 
     surroundings = Surroundings(widths_um, cell_um, 1)
     assert surroundings.widths == cells
     assert surroundings.radius == max(cells, default=1) // 2
-    assert Surroundings(widths_um, cell_um, 4).radius == surroundings.radius + 1
+    assert surroundings.reach(5) == surroundings.radius + 5
+
+
+@pytest.mark.parametrize("zoom", [2, 4, 8])
+@pytest.mark.parametrize("margin", range(1, 12))
+def test_the_reach_is_what_interpolation_takes(zoom: int, margin: int) -> None:
+    surroundings = Surroundings((16.0,), 16.0, zoom)
+    cells, reach = 3, surroundings.reach(margin)
+    means = torch.randn(1, 1, cells + 30, cells + 30, generator=torch.Generator().manual_seed(0))
+    other = torch.full_like(means, 99.0)
+    held = slice(15 - reach, 15 + cells + reach)
+    other[:, :, held, held] = means[:, :, held, held]
+    all_ = slice(10, 20 + cells)
+    near = slice(5 * zoom - margin, (5 + cells) * zoom + margin)
+    one, two = (surroundings.finer(m, all_, all_)[:, :, near, near] for m in (means, other))
+    assert torch.equal(one, two)
+    if reach:
+        held = slice(15 - reach + 1, 15 + cells + reach - 1)
+        less = torch.full_like(means, 99.0)
+        less[:, :, held, held] = means[:, :, held, held]
+        assert not torch.equal(one, surroundings.finer(less, all_, all_)[:, :, near, near])
 
 
 def test_means_are_those_of_the_squares() -> None:
@@ -47,26 +67,38 @@ def test_every_level_is_averaged_over_the_deepest_cells() -> None:
 def test_between_the_centres_of_cells_means_are_interpolated() -> None:
     surroundings = Surroundings((64.0,), 64.0, 4)
     y, x = torch.meshgrid(torch.arange(5.0), torch.arange(6.0), indexing="ij")
-    finer = surroundings.finer((2.0 * y + 3.0 * x)[None, None])[0, 0]
+    plane = (2.0 * y + 3.0 * x)[None, None]
+    finer = surroundings.finer(plane, slice(0, 5), slice(0, 6))[0, 0]
     assert finer.shape == (20, 24)
     # A plane stays one: the centre of fine cell i lies at (i + 1/2) / 4 - 1/2 coarse cells.
     fine = (torch.arange(24.0) + 0.5) / 4.0 - 0.5
     expected = 2.0 * fine[:20, None] + 3.0 * fine[None, :]
     assert torch.allclose(finer[2:-2, 2:-2], expected[2:-2, 2:-2], atol=1e-5)
+    # A part is what it is in the whole.
+    for rows, cols in ((slice(0, 2), slice(3, 6)), (slice(1, 4), slice(2, 3)), (slice(4, 5), slice(0, 6))):
+        part = surroundings.finer(plane, rows, cols)[0, 0]
+        whole = finer[4 * rows.start : 4 * rows.stop, 4 * cols.start : 4 * cols.stop]
+        assert torch.allclose(part, whole, atol=1e-5)
 
 
-def test_the_far_image_shows_the_same_places(make_network: Callable[..., Network]) -> None:
-    """A far image that is bright on one side tells so on that side of the near one."""
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_the_far_image_shows_the_same_places(make_network: Callable[..., Network], place: int) -> None:
+    """A far image that is bright from one of its cells on tells so from the same place of the near one on."""
     network = make_network(around=(32.0,), zoom=4)
-    core = 4 * network.stride
+    core, cell = 4 * network.stride, network.strides[-1]
     near = torch.full((1, 3, core + 2 * network.halo, core + 2 * network.halo), 128, dtype=torch.uint8)
     far = torch.zeros((1, 3, *(core // 4 + 2 * network.far_halo,) * 2), dtype=torch.uint8)
-    far[:, :, :, far.shape[-1] // 2 :] = 255
+    flat = far.clone()
+    far[:, :, :, network.far_halo + place * 16 :] = 255
     with torch.inference_mode():
-        around = network.pyramid(near, far)[-1][0, network.encoder.channels[-1] :]
-    columns = around.mean(dim=1)
-    middle = columns.shape[-1] // 2
-    step = (columns[:, 1:] - columns[:, :-1]).abs().sum(dim=0)
-    assert abs(int(step.argmax()) + 1 - middle) <= 4  # within one coarse cell of where it is
-    mirrored = columns.flip(1)
-    assert not torch.allclose(columns, mirrored, atol=1e-3)
+        seen, dark, bright = (
+            network.pyramid(near, image)[-1][0, network.encoder.channels[-1] :].mean(dim=1)
+            for image in (far, flat, 255 - flat)
+        )
+    # How far each column is on the way from all dark to all bright.
+    way = ((seen - dark) * (bright - dark)).sum(dim=0) / (bright - dark).square().sum(dim=0)
+    edge = (network.halo + place * 64) // cell
+    crossing = int((way > 0.5).float().argmax())
+    assert way[0] < 0.2
+    assert way[-1] > 0.8
+    assert abs(crossing - edge) <= 2

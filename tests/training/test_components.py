@@ -52,10 +52,19 @@ def test_as_many_components_as_there_are_programs(components: Components) -> Non
 def test_with_more_genes_than_regions_the_directions_are_the_same() -> None:
     values = np.random.default_rng(0).normal(size=(30, 50)) * np.linspace(1, 5, 50)
     values -= values.mean(axis=0)
-    wide, tall = _principal(values), _principal(np.concatenate([values, np.zeros((40, 50))]))
-    assert wide.shape == tall.shape == (29, 50)
-    assert np.allclose(wide @ wide.T, np.eye(29), atol=1e-8)
-    assert np.allclose(np.abs((wide * tall).sum(axis=1)), 1.0, atol=1e-6)
+    wide, tall = _principal(values), _principal(np.concatenate([values, np.zeros((40, 50))]))[:30]
+    assert wide.shape == tall.shape == (30, 50)
+    assert np.allclose(wide[:29] @ wide[:29].T, np.eye(29), atol=1e-8)
+    assert np.allclose(np.abs((wide[:29] * tall[:29]).sum(axis=1)), 1.0, atol=1e-6)
+    assert not wide[29].any()  # centred, so they have one dimension less
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_few_regions_with_hardly_a_count_are_no_error(samples: list[Sample], seed: int) -> None:
+    """The halves may then differ in how many directions they have."""
+    target = made(samples[0], np.full((25, 11), 0.1) * np.r_[np.ones(10), 1e3], seed)
+    found = learn_components([target], 0)
+    assert found is None or np.isfinite(target.denoised(found).dense()[1]).all()
 
 
 def test_of_many_genes_fewer_regions_are_used(

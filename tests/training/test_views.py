@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -81,6 +83,20 @@ def test_reading_a_view_is_turning_the_read(samples: list[Sample], index: int) -
         found = view.read(box)
         assert np.array_equal(found, turned.read_box(box, 1.0)[0])
         assert found.flags.c_contiguous
+
+
+@pytest.mark.parametrize("zoom", [2, 4])
+@pytest.mark.parametrize("index", range(8))
+def test_a_coarser_view_shows_the_same_places(samples: list[Sample], index: int, zoom: int) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (301, 427, 3)).astype(np.uint8)
+    sample = dataclasses.replace(samples[0], slide=Slide.from_array(rgb, 1.0))
+    view = View(sample, Lattice(427.0, 301.0, 1.0, 64, 64, zoom), Symmetry.number(index))
+    for row, col, height, width in ((8, 24, 16, 12), (-4, -4, 16, 16), (40, 60, 30, 50)):
+        near = view.read(Box(zoom * row, zoom * col, zoom * height, zoom * width)).astype(np.float64)
+        expected = near.reshape(height, zoom, width, zoom, 3).mean(axis=(1, 3))
+        # Pixels that the slide's edge cuts are averaged over what lies on it.
+        difference = np.abs(view.read(Box(row, col, height, width), zoom) - expected).max(axis=2)
+        assert (difference <= 0.51).mean() > 0.9
 
 
 @pytest.mark.parametrize("index", range(8))

@@ -45,7 +45,8 @@ class Network(nn.Module):
     strides, channels : tuple of int
         Strides, in pixels, and channels of all levels, finest first. The deepest holds the surroundings too.
     stride : int
-        Deepest stride: tiles start and end on multiples of it.
+        Tiles start and end on multiples of it: the deepest stride, or a multiple that the far image and a transformer's
+        windows ask for.
     halo : int
         Pixels around a tile's core that can influence it: the decoder's margin and the encoder's reach.
     zoom : int
@@ -74,7 +75,7 @@ class Network(nn.Module):
         # A window that reaches over a tile's edge touches at most half a window of the tile.
         self.encoder_halo = self.encoder.window or receptive_radius(self.encoder)
         self.halo = round_up(self.decoder_margin + self.encoder_halo, self.stride)
-        far_reach = -(-self.decoder_margin // self.zoom) + self.surroundings.radius * self.strides[-1]
+        far_reach = self.surroundings.reach(-(-self.decoder_margin // self.strides[-1])) * self.strides[-1]
         self.far_halo = round_up(far_reach + self.encoder_halo, phase) if self.surroundings.widths else 0
         self.encoder.requires_grad_(config.encoder.trainable)
         # Depthwise convolutions on a CPU run about twice as fast on channels-last memory.
@@ -120,12 +121,15 @@ class Network(nn.Module):
         if self.surroundings.widths:
             if far is None:
                 raise ValueError("a network with surroundings needs the far image beside the near one")
-            around = self.surroundings(self.encoder(far.contiguous(memory_format=torch.channels_last)))
-            # Both are centred on the tile.
-            height, width = levels[-1].shape[-2:]
-            row, col = (around.shape[-2] - height) // 2, (around.shape[-1] - width) // 2
-            levels[-1] = torch.cat([levels[-1], around[:, :, row : row + height, col : col + width]], dim=1)
+            means = self.surroundings(self.encoder(far.contiguous(memory_format=torch.channels_last)))
+            around = self.surroundings.finer(means, *map(self._middle, means.shape[-2:], levels[-1].shape[-2:]))
+            levels[-1] = torch.cat([levels[-1], around], dim=1)
         return levels
+
+    def _middle(self, coarse: int, fine: int) -> slice:
+        """Say which cells of the far image lie under the near one's; both are centred on the tile."""
+        count = fine // self.zoom
+        return slice((coarse - count) // 2, (coarse + count) // 2)
 
     def decode(self, crops: Sequence[Crop], want: Sequence[Box]) -> Tensor:
         """Give the latent map D on the wanted cells.

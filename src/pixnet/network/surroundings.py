@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Surroundings:
     """Means of all of the encoder's levels over squares of several widths, at the deepest stride.
 
-    The same encoder looks at a coarser image, where it sees the build of the tissue rather than single cells, at a
-    sixteenth of the cost. The means have no weights, so a frozen encoder's are computed once for a whole slide. Centred
-    on each cell they show it its surroundings from half as far away as a further, coarser level would.
+    The same encoder looks at a coarser image, where it sees the build of the tissue rather than single cells. The means
+    have no weights, so a frozen encoder's are computed once for a whole slide. Centred on each cell they show it its
+    surroundings from half as far away as a further, coarser level would.
 
     Parameters
     ----------
@@ -33,18 +33,22 @@ class Surroundings:
     widths : tuple of int
         Widths in cells, all odd.
     radius : int
-        Cells around a place that can influence what is told of it.
+        Cells that the widest square reaches beyond its centre.
     """
 
     def __init__(self, widths_um: Sequence[float], cell_um: float, zoom: int) -> None:
         self.widths = tuple(2 * round((width / cell_um - 1) / 2) + 1 for width in widths_um)
         self.zoom = zoom
-        # One more than half a square, for what lies between the centres of four cells.
-        self.radius = max(self.widths, default=1) // 2 + (zoom > 1)
+        self.radius = max(self.widths, default=1) // 2
 
     def __call__(self, levels: Sequence[Tensor]) -> Tensor:
-        """Give the surroundings from the far image's levels: (T, widths * sum of C_l, zoom * h, zoom * w)."""
-        return self.finer(self.means(self.gather(levels)))
+        """Give the means from the far image's levels: (T, widths * sum of C_l, h, w)."""
+        return self.means(self.gather(levels))
+
+    def reach(self, margin: int) -> int:
+        """Say how many cells around a tile's own the means within a margin, in cells of the finer image, depend on."""
+        # The outermost fine centre lies (margin - 1/2) / zoom beyond the tile; interpolation takes the cell beyond it.
+        return -(-(2 * margin - 1 + self.zoom) // (2 * self.zoom)) + self.radius
 
     @staticmethod
     def gather(levels: Sequence[Tensor]) -> Tensor:
@@ -64,6 +68,15 @@ class Surroundings:
             means.append(F.avg_pool2d(rows, (1, width), 1, (0, width // 2), count_include_pad=False))
         return torch.cat(means, dim=1)
 
-    def finer(self, means: Tensor) -> Tensor:
-        """Interpolate means (T, C, h, w) to the deepest cells of the finer image: (T, C, zoom * h, zoom * w)."""
-        return F.interpolate(means, scale_factor=self.zoom, mode="bilinear") if self.zoom > 1 else means
+    def finer(self, means: Tensor, rows: slice, cols: slice) -> Tensor:
+        """Interpolate some cells of the means (T, C, h, w) to the finer image's: (T, C, zoom * rows, zoom * cols)."""
+        zoom = self.zoom
+        if zoom == 1:
+            return means[:, :, rows, cols]
+        # A cell more on each side, where there is one, for what lies beyond the outermost centres. The whole map would
+        # be zoom^2 times as large, and most of it is halo.
+        top, left = min(1, rows.start), min(1, cols.start)
+        part = means[:, :, rows.start - top : rows.stop + 1, cols.start - left : cols.stop + 1]
+        wide = F.interpolate(part, scale_factor=zoom, mode="bilinear")
+        height, width = zoom * (rows.stop - rows.start), zoom * (cols.stop - cols.start)
+        return wide[:, :, zoom * top : zoom * top + height, zoom * left : zoom * left + width]

@@ -101,12 +101,14 @@ def learn_components(targets: Sequence[Targets], seed: int) -> Components | None
 
 
 def _principal(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the leading principal directions of centred values (n, k), at most 50, as rows."""
+    """Give the leading principal directions of centred values (n, k), as rows: 50, or as many as there can be."""
     many_genes = len(values) < values.shape[1]
     squares, vectors = np.linalg.eigh(values @ values.T if many_genes else values.T @ values)
-    leading = np.flatnonzero(squares > 1e-9 * squares[-1])[::-1][:_MOST]
-    basis = vectors.T[leading]
-    return np.asarray(basis @ values / np.sqrt(squares[leading, None]) if many_genes else basis)
+    squares, basis = squares[::-1][:_MOST], vectors.T[::-1][: min(_MOST, *values.shape)]
+    if many_genes:
+        # Where nothing varies any more there is no direction: a row of zeros.
+        basis = basis @ values / np.sqrt(np.where(squares > 1e-9 * squares[0], squares, np.inf))[:, None]
+    return np.asarray(basis)
 
 
 def _errors(known: NDArray[np.float64], unknown: NDArray[np.float64]) -> NDArray[np.float64]:

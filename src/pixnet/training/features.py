@@ -26,7 +26,8 @@ from pixnet.whole_file import write_whole
 if TYPE_CHECKING:
     from pixnet.network.network import Network
 
-_CORE = 1536  # pixels of a tile while features are computed
+_CORE = 1536  # pixels of a tile, near or far, while features are computed
+_STRIP = 16  # rows of the far image's cells whose surroundings are interpolated at a time
 _NEAR = 64  # pixels to which the place of a region is rounded when it is asked what lies near
 # What features are computed by, with all that these import. Slides and the network come as arguments.
 _CODE = ("pixnet.slide", "pixnet.slide_zarr", "pixnet.network.network", "pixnet.training.features")
@@ -167,9 +168,15 @@ class KeptFeatures:
         network = self.network
         for core in self._cores_near(view, _CORE * network.zoom):
             image = self._tensor(view.read(view.lattice.far(core), network.zoom))
+            stride, halo = network.strides[-1], network.far_halo // network.strides[-1]
+            cell = stride * network.zoom
+            cols = slice(halo, halo + core.width // cell)
             with torch.inference_mode():
-                around = network.surroundings(self._encoder(image))
-            self._fill(target, around, core, network.strides[-1], network.far_halo * network.zoom)
+                means = network.surroundings(self._encoder(image))
+                for first in range(0, core.height // cell, _STRIP):
+                    rows = min(_STRIP, core.height // cell - first)
+                    part = network.surroundings.finer(means, slice(halo + first, halo + first + rows), cols)
+                    self._fill(target, part, Box(core.row + first * cell, core.col, rows * cell, core.width), stride, 0)
 
     def _cores_near(self, view: View, side: int) -> Iterator[Box]:
         """Cut the view and the margin around it into tiles of some pixels a side, and give those near a region."""
