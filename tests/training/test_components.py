@@ -11,7 +11,7 @@ from pixnet.expression import correlation, normalise
 from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.training import components as module
-from pixnet.training.components import Components, _principal, learn_components
+from pixnet.training.components import Components, _principal, denoised, learn_components
 from pixnet.training.targets import Targets
 
 PROGRAMS, GENES, REGIONS = 3, 60, 400
@@ -118,3 +118,20 @@ def test_genes_that_a_sample_was_not_measured_for_are_left_alone(both: list[Targ
     before, after = part[0].dense()[1], part[0].denoised(found).dense()[1]
     assert np.array_equal(after[:, :5], before[:, :5])
     assert not np.allclose(after[:, 5:], before[:, 5:], atol=1e-3)
+
+
+def test_spots_keep_their_components_beside_many_bins(samples: list[Sample], both: list[Targets]) -> None:
+    rates = np.tile(rates_of_programs(5) / 60.0, (8, 1))
+    bins = made(samples[2], rates, 5)
+    bins = dataclasses.replace(bins, regions=Disks(bins.regions.centers_um, 4.0))
+    mixed = denoised([bins, *both], 0)
+    alone = denoised(both, 0)
+    assert [target.sample.id for target in mixed] == [target.sample.id for target in (bins, *both)]
+    for one, other, raw in zip(mixed[1:], alone, both, strict=True):
+        assert np.array_equal(one.dense()[1], other.dense()[1])
+        assert not np.allclose(one.dense()[1], raw.dense()[1], atol=1e-3)
+
+
+def test_what_nothing_can_be_told_of_stays_as_it_is(samples: list[Sample]) -> None:
+    noise = made(samples[0], np.tile(rates_of_programs(0)[:1], (REGIONS, 1)), 1)
+    assert denoised([noise], 0) == [noise]

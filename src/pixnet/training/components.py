@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _MOST = 50  # components that are tried
 _REGIONS = 20_000  # regions that the components are learned from, at most
 _VALUES = 1 << 24  # values of all their genes, at most: fewer regions of a panel of many thousand genes
+_ALIKE = 1.5  # times as large as the smallest of a group a sample's regions may be
 _FEWEST = 3  # genes and regions below which there is nothing to tell together
 
 
@@ -48,6 +49,24 @@ class Components:
         scaled = (values[:, self.genes] - centre) / self.sd
         result[:, self.genes] = centre + scaled @ self.basis.T @ self.basis * self.sd
         return result
+
+
+def denoised(targets: Sequence[Targets], seed: int) -> list[Targets]:
+    """Project the values of each sample onto the components of all samples with regions of about its size.
+
+    What stands above the noise in spots drowns in it in small bins, and bins are so many more that they would decide
+    for both. See `learn_components`; samples of which nothing can be told stay as they are.
+    """
+    area = [float(np.median(target.regions.areas_um2)) for target in targets]
+    result = list(targets)
+    left = list(np.argsort(area, kind="stable"))
+    while left:
+        alike = [number for number in left if area[number] <= _ALIKE * area[left[0]]]
+        left = left[len(alike) :]
+        components = learn_components([targets[number] for number in alike], seed)
+        for number in alike if components else ():
+            result[number] = targets[number].denoised(components)
+    return result
 
 
 def learn_components(targets: Sequence[Targets], seed: int) -> Components | None:

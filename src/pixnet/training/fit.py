@@ -18,7 +18,7 @@ import torch
 from pixnet.errors import DataError, ModelError
 from pixnet.network.network import Network
 from pixnet.training.batches import Batcher
-from pixnet.training.components import learn_components
+from pixnet.training.components import denoised
 from pixnet.training.feature_costs import COSTS, note_cost
 from pixnet.training.features import KeptFeatures, LiveEncoder, PyramidSource
 from pixnet.training.loop import History, train
@@ -144,8 +144,7 @@ def fit_network(
 
     def learned_from(part: Sequence[Targets]) -> Sequence[Targets]:
         # What is validated on has no part in the components, and its values stay as they were measured.
-        components = learn_components(part, config.seed) if config.denoise else None
-        return [target.denoised(components) for target in part] if components else part
+        return denoised(part, config.seed) if config.denoise else part
 
     training, validation = split(targets, config.validation, config.seed)
     start()
