@@ -7,7 +7,7 @@ import os
 import sys
 
 # From glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 
 
 def let_threads_sleep() -> None:
@@ -32,9 +32,10 @@ def share_freed_memory() -> None:
     """Let all threads take memory from one place while predicting, unless the environment sets malloc otherwise.
 
     glibc gives each thread a place of its own. What a thread that reads or writes has freed would lie there idle: on
-    slides of many blocks a tenth of all memory.
+    slides of many blocks a tenth of all memory. Arrays of up to 32 MB, such as the network's own, come from what was
+    freed before; larger ones, which differ in size from one to the next, go back to the system.
     """
-    _set_malloc({_M_ARENA_MAX: 1})
+    _set_malloc({_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: 32 << 20, _M_TRIM_THRESHOLD: 128 << 20})
 
 
 def _set_malloc(settings: dict[int, int]) -> None:

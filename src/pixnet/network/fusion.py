@@ -20,6 +20,13 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+def attend_over_channels(score: Tensor, value: Tensor) -> Tensor:
+    """Weigh the values (N, C, H, W) of each pixel by the softmax of their scores over the channels."""
+    # Channels lie side by side in memory: as the last axis they need no copy.
+    weight = torch.softmax(score.permute(0, 2, 3, 1), dim=-1).permute(0, 3, 1, 2)
+    return weight * value
+
+
 class SAFB(nn.Module):
     """Fuse an encoder feature F with the upsampled decoder feature U of the same stride.
 
@@ -69,7 +76,7 @@ class SAFB(nn.Module):
         n, channels, height, width = query.shape
         beta = math.sqrt(channels)
         if self.attention == "channel":
-            return torch.softmax(query * key / beta, dim=1) * value
+            return attend_over_channels(query * key / beta, value)
         if self.attention == "local":
             # (N, C, 9, H, W): each pixel beside its eight neighbours.
             keys = self.neighbours(key).view(n, channels, 9, height, width)

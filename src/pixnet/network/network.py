@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pixnet.grid import Box, Lattice, round_up
 from pixnet.network.decoder import Crop, Decoder
 from pixnet.network.encoders import make_encoder
+from pixnet.network.folding import folded
 from pixnet.network.fusion_kinds import fusion_reach
 from pixnet.network.heads import Head
 from pixnet.network.receptive import receptive_radius
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 # What one step up needs around a coarse cell, in coarse cells. DSUB: two 3x3 on the fine side (one coarse cell) and
 # one on the coarse side. Bilinear: a 3x3 and the interpolation on the fine side, a 3x3 on the coarse one.
 _STEP_MARGIN = 2
+_ROWS = 8  # of such a map, copied at once
 _PART = 256  # side of the latent cells decoded at once: such maps stay in the processor's cache
 
 
@@ -117,19 +119,32 @@ class Network(nn.Module):
             Bytes, (T, 3, h, w): the same tiles in the far image, with `far_halo` of its pixels on every side. Not
             looked at where there are no surroundings.
         """
-        levels: list[Tensor] = self.encoder(near.contiguous(memory_format=torch.channels_last))
-        if self.surroundings.widths:
-            if far is None:
-                raise ValueError("a network with surroundings needs the far image beside the near one")
-            means = self.surroundings(self.encoder(far.contiguous(memory_format=torch.channels_last)))
-            around = self.surroundings.finer(means, *map(self._middle, means.shape[-2:], levels[-1].shape[-2:]))
-            levels[-1] = torch.cat([levels[-1], around], dim=1)
+        *finer, deepest = self._encoded(near)
+        return [*finer, self._beside(deepest, self._means(far), Box(0, 0, *deepest.shape[-2:]), deepest.shape[-2:])]
+
+    def _encoded(self, image: Tensor) -> list[Tensor]:
+        levels: list[Tensor] = self.encoder(image.contiguous(memory_format=torch.channels_last))
         return levels
 
-    def _middle(self, coarse: int, fine: int) -> slice:
-        """Say which cells of the far image lie under the near one's; both are centred on the tile."""
-        count = fine // self.zoom
-        return slice((coarse - count) // 2, (coarse + count) // 2)
+    def _means(self, far: Tensor | None) -> Tensor | None:
+        """Give the surroundings at the far image's deepest stride, if this network looks at them."""
+        if not self.surroundings.widths:
+            return None
+        if far is None:
+            raise ValueError("a network with surroundings needs the far image beside the near one")
+        return self.surroundings(self._encoded(far))
+
+    def _beside(self, deepest: Tensor, means: Tensor | None, box: Box, whole: Sequence[int]) -> Tensor:
+        """Set the surroundings beside a box of the deepest level, whose whole map has some height and width."""
+        if means is None:
+            return deepest
+        # The far and the near image are both centred on the tile.
+        top, left = (
+            (self.zoom * far - near) // 2 + first
+            for far, near, first in zip(means.shape[-2:], whole, (box.row, box.col), strict=True)
+        )
+        around = self.surroundings.finer(means, slice(top, top + box.height), slice(left, left + box.width))
+        return torch.cat([deepest, around], dim=1)
 
     def decode(self, crops: Sequence[Crop], want: Sequence[Box]) -> Tensor:
         """Give the latent map D on the wanted cells.
@@ -166,7 +181,7 @@ class Network(nn.Module):
         """
         finest = self.strides[0]
         want = Box(core.row // finest, core.col // finest, core.height // finest, core.width // finest)
-        levels = self.pyramid(near, far)
+        levels, means = self._encoded(near), self._means(far)
         # The row reading of the attention sees whole rows: of the tile, if nothing else bounds them.
         decoder = self.config.decoder
         rows = decoder.fusion == "safb" and decoder.attention == "row"
@@ -175,8 +190,11 @@ class Network(nn.Module):
         for row in range(0, want.height, part):
             for col in range(0, want.width, part):
                 box = Box(want.row + row, want.col + col, min(part, want.height - row), min(part, want.width - col))
-                crops = [Crop(level, [0], [0]).cut([b]) for level, b in zip(levels, self.level_boxes(box), strict=True)]
-                latent[:, :, row : row + box.height, col : col + box.width] = self.decode(crops, [box])
+                boxes = self.level_boxes(box)
+                *finer, deepest = (Crop(level, [0], [0]).cut([b]) for level, b in zip(levels, boxes, strict=True))
+                beside = self._beside(deepest.feature, means, boxes[-1], levels[-1].shape[-2:])
+                decoded = self.decode([*finer, deepest._replace(feature=beside)], [box])
+                _put(latent[:, :, row : row + box.height, col : col + box.width], decoded)
         return latent
 
     @torch.inference_mode()
@@ -188,6 +206,14 @@ class Network(nn.Module):
     def for_prediction(self, device: str) -> Network:
         """Give a copy on a device, in evaluation mode, that computes the same with less time and memory."""
         result = copy.deepcopy(self).to(device).eval()
+        result.decoder = folded(result.decoder)
         if device == "cpu":
             result.encoder = stripwise(result.encoder)
         return result
+
+
+def _put(target: Tensor, part: Tensor) -> None:
+    """Copy a map whose channels lie side by side to where they do not, a few rows at a time: these stay in the cache."""
+    for row in range(0, part.shape[2], _ROWS):
+        rows = slice(row, row + _ROWS)
+        target[:, :, rows] = part[:, :, rows].contiguous()

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from pixnet.network.encoders import Encoder
 
-_CELLS = 1 << 15  # input cells of a strip
-_TRIED = (1, 64)  # the same while it is tried: strips of one row; of several, the last one shorter
+_NUMBERS = 1 << 21  # in the widened map of a strip: 8 MB
+_TRIED = (1, 1 << 15)  # the same while it is tried: strips of one row; of several, the last one shorter
 _AGREES = 1e-4  # of the largest value of a level
 
 
@@ -117,12 +117,12 @@ class Stripwise(nn.Module):
     ----------
     before
         What makes the block's input of an image, if that is not the input.
-    cells
-        Input cells of a strip, which has one row at least.
+    numbers
+        Numbers in the widened map of a strip, which gives one row at least.
     """
 
     before: Stem | None = None
-    cells = _CELLS
+    numbers = _NUMBERS
 
     def __init__(self, block: Any) -> None:
         super().__init__()
@@ -145,28 +145,32 @@ class Stripwise(nn.Module):
         cols, left, right = _padding(conv, width)
         out = x.new_empty((len(x), self.narrow.conv.out_channels, rows, cols), dtype=conv.weight.dtype)
         out = out.contiguous(memory_format=torch.channels_last)
-        at_once = max(1, self.cells // (cols * step))
+        at_once = max(1, self.numbers // (conv.in_channels * width * step))
         for start in range(0, rows, at_once):
             end = min(start + at_once, rows)
             first, last = start * step - top, (end - 1) * step + kernel - top
             some = max(first, 0), min(last, height)
             strip = self.widen(self.before.rows(x, *some) if self.before else x[:, :, slice(*some)])
-            strip = F.pad(strip, (left, right, max(-first, 0), max(last - height, 0)))
-            out[:, :, start:end] = self.narrow(self.filter(strip))
+            # Padding costs a copy: what is alike on both sides, the convolution sees to itself.
+            beside, above, below = 0 if left != right else left, max(-first, 0), max(last - height, 0)
+            if above or below or left != right:
+                strip = F.pad(strip, (left - beside, right - beside, above, below))
+            out[:, :, start:end] = self.narrow(self.filter(strip, beside))
         return out.add_(x) if self.adds_input else out
 
 
 class _Folded(nn.Module):
-    """A convolution that carries its batch normalisation, then the activation; padding is the caller's."""
+    """A convolution that carries its batch normalisation, then the activation; pads no more than equally beside."""
 
     def __init__(self, conv: nn.Conv2d, norm: Any) -> None:
         super().__init__()
         self.conv = fuse_conv_bn_eval(conv, norm)
         self.act = getattr(norm, "act", nn.Identity())
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, beside: int = 0) -> Tensor:
         conv = self.conv
-        result: Tensor = self.act(F.conv2d(x, conv.weight, conv.bias, conv.stride, groups=conv.groups))
+        pad = (0, beside)
+        result: Tensor = self.act(F.conv2d(x, conv.weight, conv.bias, conv.stride, pad, groups=conv.groups))
         return result
 
 
@@ -195,13 +199,13 @@ def _alike(encoder: Encoder, other: Encoder) -> bool:
     strips = [module for module in other.modules() if isinstance(module, Stripwise)]
     whole = encoder(image)
     alike = True
-    for cells in _TRIED:
+    for numbers in _TRIED:
         for block in strips:
-            block.cells = cells
+            block.numbers = numbers
         alike = alike and all(
             one.shape == two.shape and bool((one - two).abs().max() <= _AGREES * one.abs().max())
             for one, two in zip(whole, other(image), strict=True)
         )
     for block in strips:
-        block.cells = _CELLS
+        block.numbers = _NUMBERS
     return alike

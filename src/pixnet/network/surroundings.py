@@ -69,14 +69,14 @@ class Surroundings:
         return torch.cat(means, dim=1)
 
     def finer(self, means: Tensor, rows: slice, cols: slice) -> Tensor:
-        """Interpolate some cells of the means (T, C, h, w) to the finer image's: (T, C, zoom * rows, zoom * cols)."""
+        """Interpolate the means (T, C, h, w) to some cells of the finer image, counted from the corner of the map."""
         zoom = self.zoom
         if zoom == 1:
             return means[:, :, rows, cols]
-        # A cell more on each side, where there is one, for what lies beyond the outermost centres. The whole map would
-        # be zoom^2 times as large, and most of it is halo.
-        top, left = min(1, rows.start), min(1, cols.start)
-        part = means[:, :, rows.start - top : rows.stop + 1, cols.start - left : cols.stop + 1]
-        wide = F.interpolate(part, scale_factor=zoom, mode="bilinear")
-        height, width = zoom * (rows.stop - rows.start), zoom * (cols.stop - cols.start)
-        return wide[:, :, zoom * top : zoom * top + height, zoom * left : zoom * left + width]
+        # Of the means no more than these cells lie between: the whole would be zoom^2 times as large, and mostly halo.
+        near, inside = [], []
+        for cells in (rows, cols):
+            first = max(cells.start // zoom - 1, 0)
+            near.append(slice(first, -(-cells.stop // zoom) + 1))
+            inside.append(slice(cells.start - zoom * first, cells.stop - zoom * first))
+        return F.interpolate(means[:, :, *near], scale_factor=zoom, mode="bilinear")[:, :, *inside]

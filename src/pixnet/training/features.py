@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pixnet.network.network import Network
 
 _CORE = 1536  # pixels of a tile, near or far, while features are computed
-_STRIP = 16  # rows of the far image's cells whose surroundings are interpolated at a time
+_STRIP = 64  # rows of cells whose surroundings are interpolated at a time
 _NEAR = 64  # pixels to which the place of a region is rounded when it is asked what lies near
 # What features are computed by, with all that these import. Slides and the network come as arguments.
 _CODE = ("pixnet.slide", "pixnet.slide_zarr", "pixnet.network.network", "pixnet.training.features")
@@ -165,18 +165,19 @@ class KeptFeatures:
 
     def _surround(self, view: View, target: NDArray[np.float16]) -> None:
         """Fill in the surroundings, from the far image."""
-        network = self.network
-        for core in self._cores_near(view, _CORE * network.zoom):
-            image = self._tensor(view.read(view.lattice.far(core), network.zoom))
-            stride, halo = network.strides[-1], network.far_halo // network.strides[-1]
-            cell = stride * network.zoom
-            cols = slice(halo, halo + core.width // cell)
+        network, stride, zoom = self.network, self.network.strides[-1], self.network.zoom
+        halo = zoom * network.far_halo // stride  # in cells of the lattice
+        for core in self._cores_near(view, _CORE * zoom):
+            image = self._tensor(view.read(view.lattice.far(core), zoom))
+            cols = slice(halo, halo + core.width // stride)
             with torch.inference_mode():
                 means = network.surroundings(self._encoder(image))
-                for first in range(0, core.height // cell, _STRIP):
-                    rows = min(_STRIP, core.height // cell - first)
+                for first in range(0, core.height // stride, _STRIP):
+                    rows = min(_STRIP, core.height // stride - first)
                     part = network.surroundings.finer(means, slice(halo + first, halo + first + rows), cols)
-                    self._fill(target, part, Box(core.row + first * cell, core.col, rows * cell, core.width), stride, 0)
+                    self._fill(
+                        target, part, Box(core.row + first * stride, core.col, rows * stride, core.width), stride, 0
+                    )
 
     def _cores_near(self, view: View, side: int) -> Iterator[Box]:
         """Cut the view and the margin around it into tiles of some pixels a side, and give those near a region."""
