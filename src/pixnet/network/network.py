@@ -213,7 +213,7 @@ class Network(nn.Module):
 
 
 def _put(target: Tensor, part: Tensor) -> None:
-    """Copy a map whose channels lie side by side to where they do not, a few rows at a time: these stay in the cache."""
+    """Copy a map whose channels lie side by side to where they do not, some rows at a time that the cache holds."""
     for row in range(0, part.shape[2], _ROWS):
         rows = slice(row, row + _ROWS)
         target[:, :, rows] = part[:, :, rows].contiguous()
