@@ -9,14 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from benchmarks.figures import Figures, Reached
 from benchmarks.models import untrained
 from benchmarks.slides import write_slide
 from pixnet.field.tile import TileImages, read_tile
-from pixnet.network.encoders import Encoder
+from pixnet.network.encoders import Encoder, as_image
 from pixnet.network.network import Network
 from pixnet.slide import Slide
 
@@ -93,4 +92,4 @@ def run(quick: bool = False) -> Figures:
 
 
 def _latent(network: Network, tile: TileImages) -> None:
-    network.latent(*(torch.from_numpy(rgb).permute(2, 0, 1) for rgb in tile if rgb is not None))
+    network.latent(*(as_image(rgb) for rgb in tile if rgb is not None))

@@ -16,12 +16,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pixnet.card import FORMAT_VERSION
 from pixnet.config import Config
 from pixnet.errors import DataError, FieldError, ModelError, PixNetError, SlideError
 from pixnet.field import ExpressionField
 from pixnet.inspection.stain import StainProfile
 from pixnet.inspection.trained_on import TrainedOn
-from pixnet.model import FORMAT_VERSION, PixNet, choose_device
+from pixnet.model import PixNet, choose_device
 from pixnet.network.config import DecoderConfig
 from pixnet.regions import Squares
 from pixnet.sample import Sample
@@ -81,6 +82,7 @@ def test_the_card_tells_what_was_trained(model: PixNet, samples: list[Sample]) -
     assert card["encoder"]["name"] == "test_resnet"
     assert len(card["encoder"]["sha256"]) == 64
     assert [sample["id"] for sample in card["samples"]] == [sample.id for sample in samples]
+    assert all(sample["components"] >= 0 for sample in card["samples"])
     assert card["samples"][0]["region_size_um"] == pytest.approx(30.0)
     assert card["samples"][0]["slide_sha256"] == samples[0].slide.fingerprint()
     assert card["seed"] == model.config.training.seed

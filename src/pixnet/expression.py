@@ -52,6 +52,44 @@ def enough_counts(sample: Sample, min_counts: int) -> NDArray[np.bool_]:
     return np.asarray(sample.depth >= min_counts, np.bool_)
 
 
+@dataclass(frozen=True, eq=False)
+class RawCounts:
+    """Counts that can be thrown into two halves.
+
+    Attributes
+    ----------
+    panel
+        (n, g) counts of some genes.
+    others
+        (n,) counts of all other genes together.
+    """
+
+    panel: NDArray[np.int64]
+    others: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, counts: ArrayLike | sparse.sparray | sparse.spmatrix, total: ArrayLike) -> RawCounts:
+        """Take the counts (n, g) and the totals (n,) over all genes.
+
+        Raises
+        ------
+        DataError
+            If counts are negative, fractional or exceed the totals.
+        """
+        values = _dense(counts)
+        depth = _checked_total(values, total)
+        rest = depth - values.sum(axis=1)
+        if (values < 0).any() or (values % 1 != 0).any() or (rest < 0).any() or (rest % 1 != 0).any():
+            raise DataError("Raw counts are needed: whole numbers from 0, whose sum is at most the region's total.")
+        return cls(values.astype(np.int64), rest.astype(np.int64))
+
+    def halves(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Throw each count into one of two halves by a fair coin, and normalise each half by its own total: (n, g)."""
+        half, others = rng.binomial(self.panel, 0.5), rng.binomial(self.others, 0.5)
+        rest, other_rest = self.panel - half, self.others - others
+        return normalise(half, half.sum(axis=1) + others), normalise(rest, rest.sum(axis=1) + other_rest)
+
+
 @dataclass(frozen=True)
 class NoiseEstimate:
     """How well the measured values could be predicted if counting noise were all that stands in the way.
@@ -97,21 +135,13 @@ def noise_estimate(
     DataError
         If counts are negative, fractional or exceed the totals, or if `splits` is below 1.
     """
-    values = _dense(counts)
-    depth = _checked_total(values, total)
-    rest = depth - values.sum(axis=1)
-    if (values < 0).any() or (values % 1 != 0).any() or (rest < 0).any() or (rest % 1 != 0).any():
-        raise DataError("The noise estimate needs raw counts: whole numbers whose sum is at most the region's total.")
     if splits < 1:
         raise DataError(f"splits: {splits} given; the noise estimate needs at least 1.")
+    raw = RawCounts.of(counts, total)
     rng = np.random.default_rng(seed)
-    whole, others = values.astype(np.int64), rest.astype(np.int64)
-    r = np.zeros(values.shape[1])
+    r = np.zeros(raw.panel.shape[1])
     for _ in range(splits):
-        half, half_others = rng.binomial(whole, 0.5), rng.binomial(others, 0.5)
-        first = normalise(half, half.sum(axis=1) + half_others)
-        second = normalise(whole - half, (whole - half).sum(axis=1) + others - half_others)
-        r += correlation(first, second) / splits
+        r += correlation(*raw.halves(rng)) / splits
     negative = r <= 0
     reliability = 2.0 * np.maximum(r, 0.0) / (1.0 + np.maximum(r, 0.0))
     return NoiseEstimate(np.sqrt(reliability), int(negative.sum()))

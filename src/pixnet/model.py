@@ -15,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-import pixnet
+from pixnet.card import UNITS, card_hash, encoder_inside, make_card, read_card
 from pixnet.config import Config
 from pixnet.errors import DataError, ModelError, SlideError, first_line
 from pixnet.field import ExpressionField, LinearHead, build_field
 from pixnet.field.tile import TileImages, read_tile
 from pixnet.genes import join_genes
 from pixnet.grid import Box
-from pixnet.network.config import NetworkConfig
-from pixnet.panel import GenePanel, choose_panel
+from pixnet.panel import choose_panel
 from pixnet.pixel_size import COARSEST
 
 if TYPE_CHECKING:
@@ -33,14 +32,8 @@ if TYPE_CHECKING:
     from pixnet.slide import Slide
     from pixnet.training.fit import Progress
 
-FORMAT_VERSION = 2
 _FEATURE_BYTES = 1 << 30  # of the encoder's features of one block
 _LARGEST_CORE = 2048  # pixels
-_UNITS = {
-    "rate": "counts per um^2",
-    "mean": "log1p of counts per 10,000",
-    "sum": "log1p of counts per 10,000, summed as in the paper's Eq. 9, per um^2",
-}
 
 
 class PixNet:
@@ -121,7 +114,6 @@ class PixNet:
         DataError, SlideError, ModelError
             If the samples cannot be trained on.
         """
-        from pixnet.network.weights import weights_hash
         from pixnet.training.fit import fit_network
 
         if not samples:
@@ -146,7 +138,7 @@ class PixNet:
                 progress=progress or (lambda *_: None),
             )
         self._network, self.metrics = fitted.network, fitted.metrics
-        self.card = self._make_card(samples, panel, fitted.steps, weights_hash(fitted.network.encoder))
+        self.card = make_card(self.config, samples, panel, fitted)
         return self
 
     def predict(
@@ -196,7 +188,7 @@ class PixNet:
         FieldError
             If `out` exists; see `pixnet.field.build_field` for the rest.
         """
-        import torch
+        from pixnet.network.encoders import as_image
 
         self._check_resolution(slide)
         where = choose_device(device)
@@ -204,7 +196,7 @@ class PixNet:
         lattice = network.lattice(slide)
 
         def latent(images: TileImages) -> NDArray[np.float32]:
-            sent = [torch.from_numpy(rgb).permute(2, 0, 1).to(where) for rgb in images if rgb is not None]
+            sent = [as_image(rgb).to(where) for rgb in images if rgb is not None]
             return network.latent(*sent).cpu().numpy()
 
         return build_field(
@@ -245,14 +237,14 @@ class PixNet:
             raise ModelError(f"{path}: is no model folder and is not overwritten; choose another place.")
         path.parent.mkdir(parents=True, exist_ok=True)
         state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
-        if not self._encoder_inside():
+        if not encoder_inside(self.config.network.encoder):
             state = {key: value for key, value in state.items() if not key.startswith("encoder.")}
         partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
             save_file(state, partial / "model.safetensors")
             digest = hashlib.sha256((partial / "model.safetensors").read_bytes()).hexdigest()
             card = {**self.card, "weights_sha256": digest, "metrics": self.metrics}
-            card["card_sha256"] = _card_hash(card)
+            card["card_sha256"] = card_hash(card)
             (partial / "card.json").write_text(json.dumps(card, indent=1) + "\n")
             partial.chmod(0o755)
             if path.exists():
@@ -314,15 +306,11 @@ class PixNet:
         model.card, model._network = card, network.eval()
         return model
 
-    def _encoder_inside(self) -> bool:
-        encoder = self.config.network.encoder
-        return encoder.trainable or not encoder.name.startswith("hf-hub:")
-
     def _linear_head(self) -> LinearHead:
         weight, bias = (t.detach().cpu().numpy() for t in self.network.head.linear())
         kind = self.network.head.kind
         names = (*self.genes, "other") if kind == "rate" else self.genes
-        return LinearHead(kind, names, weight, bias, _UNITS[kind])
+        return LinearHead(kind, names, weight, bias, UNITS[kind])
 
     def _check_resolution(self, slide: Slide) -> None:
         mpp = self.config.network.mpp
@@ -332,26 +320,6 @@ class PixNet:
                 f"{slide.mpp_source}), too coarse for a model working at {mpp:g} um/px (at most {COARSEST * mpp:g}). "
                 "Use a finer scan, or give the right pixel size if this one is wrong."
             )
-
-    def _make_card(self, samples: Sequence[Sample], panel: GenePanel, steps: int, encoder_hash: str) -> dict[str, Any]:
-        network: NetworkConfig = self.config.network
-        return {
-            "format_version": FORMAT_VERSION,
-            "pixnet_version": pixnet.__version__,
-            "genes": list(panel.names),
-            "gene_rule": panel.rule,
-            "outputs": int(self.network.head.scale.shape[0]),
-            "head": network.head,
-            "units": _UNITS[network.head],
-            "normalisation": "log1p of counts per 10,000 over all genes",
-            "mpp": network.mpp,
-            "pitch_um": network.pitch_um,
-            "encoder": {"name": network.encoder.name, "sha256": encoder_hash, "inside": self._encoder_inside()},
-            "samples": [_describe(sample) for sample in samples],
-            "steps": steps,
-            "seed": self.config.training.seed,
-            "config": self.config.model_dump(mode="json"),
-        }
 
 
 def choose_device(device: str) -> str:
@@ -372,10 +340,15 @@ def choose_device(device: str) -> str:
 
 
 def _fitting_core(network: Network) -> int:
-    """Give the side of the largest block, up to 2048 px, whose features with the halo fit into 1 GB."""
+    """Give the side of the largest block, up to 2048 px, whose features, near and far, fit into 1 GB."""
     per_pixel = 4 * sum(count / stride**2 for count, stride in zip(network.channels, network.strides, strict=True))
-    core = int((_FEATURE_BYTES / per_pixel) ** 0.5) - 2 * network.halo
-    return max(min(core, _LARGEST_CORE) // network.stride, 1) * network.stride
+
+    def pixels(core: int) -> float:
+        far = core / network.zoom + 2 * network.far_halo if network.far_halo else 0.0
+        return (core + 2 * network.halo) ** 2 + far**2
+
+    sides = range(_LARGEST_CORE // network.stride * network.stride, network.stride, -network.stride)
+    return next((core for core in sides if per_pixel * pixels(core) <= _FEATURE_BYTES), network.stride)
 
 
 def _seam_error(
@@ -395,54 +368,3 @@ def _seam_error(
     )
     difference = np.abs(one[:, shared:, shared:] - other[:, :shared, :shared]).max()
     return float(difference / max(np.abs(one).max(), np.finfo(np.float32).tiny))
-
-
-def _describe(sample: Sample) -> dict[str, Any]:
-    from pixnet.inspection.stain import StainProfile
-
-    sides = sample.regions.bounds_um
-    stain = StainProfile.of(sample.slide)
-    return {
-        "id": sample.id,
-        "donor": sample.donor,
-        "platform": sample.platform,
-        "regions": len(sample.regions),
-        "region_size_um": float(np.median(sides[:, 2] - sides[:, 0])),
-        "median_counts": float(np.median(sample.depth)),
-        "mpp": sample.slide.mpp,
-        "mpp_source": sample.slide.mpp_source,
-        "slide_sha256": sample.slide.fingerprint(),
-        "stain": None if stain is None else stain.to_json(),
-    }
-
-
-def read_card(path: str | Path) -> dict[str, Any]:
-    """Read the card of a model's folder, without its weights.
-
-    Raises
-    ------
-    ModelError
-        If it is missing, altered or from a newer version.
-    """
-    path = Path(path) / "card.json"
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: is missing; a model folder holds model.safetensors and card.json.") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({error}); copy the folder again.") from error
-    version = card.get("format_version") if isinstance(card, dict) else None
-    if version is None:
-        raise ModelError(f"{path}: is no model card, it has no format_version; copy the folder again.")
-    if version != FORMAT_VERSION:
-        older = isinstance(version, int) and version < FORMAT_VERSION
-        advice = "train the model anew" if older else "update pixnet"
-        raise ModelError(f"{path}: has format version {version}, this pixnet reads {FORMAT_VERSION}; {advice}.")
-    if card.pop("card_sha256", None) != _card_hash(card):
-        raise ModelError(f"{path}: was changed after it was written; copy the folder again.")
-    return dict(card)
-
-
-def _card_hash(card: dict[str, Any]) -> str:
-    """Hash a card's content, so that an edited gene name or unit is noticed."""
-    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()

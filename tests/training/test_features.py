@@ -183,6 +183,12 @@ def test_whatever_features_depend_on_gives_them_a_place_of_their_own(
     found += [keys(network, views_of(network, targets[0].sample.take(np.arange(9)))[0]), keys(network, first[0], 400)]
     half = dataclasses.replace(first[0].lattice, mpp=0.5)
     found += [keys(network, View(targets[0].sample, half))]
+    around = [{"surroundings_um": (64.0,), "surroundings_zoom": zoom} for zoom in (1, 2)]
+    around += [{"surroundings_um": (96.0,), "surroundings_zoom": 2}]
+    for changed in around:
+        seeing = Network(network_config().model_copy(update=changed), 13).eval()
+        seeing.encoder.load_state_dict(network.encoder.state_dict())
+        found += [keys(seeing, first[0])]
     assert len(set(found)) == len(found)
     assert keys(network, first[0]) == found[0]
 

@@ -23,8 +23,11 @@ from pixnet.network.weights import weights_hash
 from pixnet.panel import GenePanel
 from pixnet.sample import Sample
 from pixnet.slide import Slide
+from pixnet.training import fit as module
+from pixnet.training.components import Components
 from pixnet.training.fit import Fitted, fit_network
 from pixnet.training.loop import train
+from pixnet.training.targets import Targets
 
 # Trains as the test does, and stops dead in the asked step of the asked stage until it is killed.
 CHILD = """
@@ -195,6 +198,37 @@ def test_metrics_of_both_stages_are_written(
     stages = [stage for stage, _, _ in told]
     assert [s for i, s in enumerate(stages) if s not in stages[:i]] == ["features", "search", "refit"]
     assert (told[-1][1], told[-1][2]) == (fitted.steps, fitted.steps)
+
+
+def test_validation_stays_as_it_was_measured(
+    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What is learned may be denoised; what is looked at never is, and has no part in what is learned."""
+    seen: list[tuple[list[Targets], list[Targets]]] = []
+    asked: list[list[str]] = []
+
+    def spying_train(network: Any, source: Any, training: Any, validation: Any, *rest: Any) -> Any:
+        seen.append((list(training.targets), list(validation.targets) if validation else []))
+        return train(network, source, training, validation, *rest)
+
+    def spying_denoised(targets: Any, seed: int) -> Any:
+        asked.append([target.sample.id for target in targets])
+        components = Components(np.arange(3), np.ones(3), np.eye(3)[:2])
+        return [target.denoised(components) for target in targets]
+
+    monkeypatch.setattr(module, "train", spying_train)
+    monkeypatch.setattr(module, "denoised", spying_denoised)
+    config = training_config(validation="sample", steps=2, denoise=True)
+    fitted = fit(samples, panel, network_config(), config, tmp_path)
+    (learned, held), (all_learned, nothing) = seen
+    assert held
+    assert not nothing
+    assert all(target.components is None for target in held)
+    assert all(target.components is not None for target in (*learned, *all_learned))
+    assert not {target.sample.id for target in learned} & {target.sample.id for target in held}
+    assert asked == [[target.sample.id for target in part] for part in (learned, all_learned)]
+    assert fitted.components == {sample.id: 2 for sample in samples}
 
 
 @pytest.mark.parametrize(

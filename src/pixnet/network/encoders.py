@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pixnet.errors import ModelError
@@ -164,6 +166,11 @@ class ViTEncoder(Encoder):
         columns = level.reshape(n, -1, channels * side * side).transpose(1, 2)
         size = (padded_size[0] // stride, padded_size[1] // stride)
         return F.fold(columns, size, side, stride=step)[:, :, step:-step, step:-step]
+
+
+def as_image(rgb: NDArray[np.uint8]) -> Tensor:
+    """Give what was read of a slide, (H, W, 3), as an encoder takes it, (3, H, W)."""
+    return torch.from_numpy(rgb).permute(2, 0, 1)
 
 
 def make_encoder(config: EncoderConfig) -> Encoder:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pixnet.expression import normalise
+from pixnet.errors import DataError
+from pixnet.expression import RawCounts, normalise
 
 if TYPE_CHECKING:
     from pixnet.training.targets import Targets
@@ -41,6 +42,9 @@ class Components:
     genes: NDArray[np.int64]
     sd: NDArray[np.float64]
     basis: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.basis)
 
     def project(self, values: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float32]:
         """Give log-normalised values (n, genes) projected around their sample's mean (genes,)."""
@@ -95,14 +99,12 @@ def learn_components(targets: Sequence[Targets], seed: int) -> Components | None
     halves: list[tuple[NDArray[np.float64], ...]] = []
     for target in targets:
         index = np.sort(rng.choice(len(target), max(1, round(share * len(target))), replace=False))
-        counts = target.panel[index].toarray().astype(np.float64)
-        rest = target.total[index].astype(np.float64) - counts.sum(axis=1)
-        if (counts % 1 != 0).any() or (rest % 1 != 0).any() or (rest < 0).any():
+        counts, total = target.panel[index].toarray(), target.total[index]
+        try:
+            parts = (normalise(counts, total), *RawCounts.of(counts, total).halves(rng))
+        except DataError:
             return None
-        half, rest_half = rng.binomial(counts.astype(np.int64), 0.5), rng.binomial(rest.astype(np.int64), 0.5)
-        parts = ((counts, rest), (half, rest_half), (counts - half, rest - rest_half))
-        values = (normalise(c, c.sum(axis=1) + r).astype(np.float64) for c, r in parts)
-        halves.append(tuple(v - v.mean(axis=0) for v in values))
+        halves.append(tuple(v - v.mean(axis=0) for v in (part.astype(np.float64) for part in parts)))
     whole, first, second = (np.concatenate(part) for part in zip(*halves, strict=True))
 
     everywhere = np.all([target.measured[: whole.shape[1]] for target in targets], axis=0)

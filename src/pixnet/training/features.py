@@ -17,6 +17,7 @@ from torch import Tensor
 from pixnet.grid import Box, round_up
 from pixnet.hashes import code_hash, digest
 from pixnet.network.decoder import Crop
+from pixnet.network.encoders import as_image
 from pixnet.network.stripwise import stripwise
 from pixnet.network.weights import weights_hash
 from pixnet.training.feature_costs import Prepared
@@ -48,9 +49,9 @@ class LiveEncoder:
         for view, want in zip(views, wants, strict=True):
             row, col = (finest * v // stride * stride for v in (want.row, want.col))
             core = Box(row, col, side, side)
-            near.append(_image(view.read(core.grown(network.halo))))
+            near.append(as_image(view.read(core.grown(network.halo))))
             if network.far_halo:
-                far.append(_image(view.read(view.lattice.far(core), network.zoom)))
+                far.append(as_image(view.read(view.lattice.far(core), network.zoom)))
             starts.append((row - network.halo, col - network.halo))
         device = network.head.scale.device
         levels = network.pyramid(torch.stack(near).to(device), torch.stack(far).to(device) if far else None)
@@ -199,7 +200,7 @@ class KeptFeatures:
     def _tensor(self, rgb: NDArray[np.uint8]) -> Tensor:
         """Bring an image (h, w, 3) to where and how the encoder wants it, (1, 3, h, w)."""
         device = self.network.head.scale.device
-        return _image(rgb)[None].to(device).contiguous(memory_format=torch.channels_last)
+        return as_image(rgb)[None].to(device).contiguous(memory_format=torch.channels_last)
 
     def _boxes_near(self, view: View) -> NDArray[np.float64]:
         """Give (k, 4) first row, first column, last row, last column that the regions' tiles may need, in pixels.
@@ -214,10 +215,6 @@ class KeptFeatures:
             boxes.append((turned.row, turned.col, turned.row + turned.height, turned.col + turned.width))
         near: NDArray[np.float64] = np.asarray(boxes, np.float64) + np.array([-1, -1, 1, 1]) * self.reach
         return near
-
-
-def _image(rgb: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(rgb).permute(2, 0, 1)
 
 
 PyramidSource = LiveEncoder | KeptFeatures

@@ -38,11 +38,25 @@ Progress = Callable[[str, int, int, str], None]
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained network, the rows of its metrics, and the number of steps that it took."""
+    """What training leads to.
+
+    Attributes
+    ----------
+    network
+        In evaluation mode.
+    metrics
+        Its rows.
+    steps
+        Steps that it took.
+    components
+        For each sample that was learned, by id: components of expression that its values were projected onto; 0 where
+        they were learned as measured.
+    """
 
     network: Network
     metrics: list[dict[str, float | str]]
     steps: int
+    components: dict[str, int]
 
 
 def fit_network(
@@ -147,14 +161,17 @@ def fit_network(
         return denoised(part, config.seed) if config.denoise else part
 
     training, validation = split(targets, config.validation, config.seed)
+    learned = learned_from(training)
     start()
-    history = run("search" if validation else "fit", learned_from(training), validation, config.steps)
+    history = run("search" if validation else "fit", learned, validation, config.steps)
     rows, steps = list(history.rows), history.best_step or config.steps
     if validation and config.refit:
+        learned = learned_from(targets)
         start()
-        rows += run("refit", learned_from(targets), [], steps).rows
+        rows += run("refit", learned, [], steps).rows
     _write_metrics(work / "metrics.csv", rows)
-    return Fitted(network, rows, steps)
+    components = {target.sample.id: len(target.components or ()) for target in learned}
+    return Fitted(network, rows, steps, components)
 
 
 def _new_network(config: NetworkConfig, targets: Sequence[Targets], seed: int) -> Network:

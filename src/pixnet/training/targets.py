@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,8 +41,10 @@ class Targets:
         (n,), counts over all genes; of a sample that was measured for few, over those of the panel.
     measured
         (M,), whether the sample was measured for each output of the head.
-    denoise
-        Takes what is noise off log-normalised values (k, genes); None leaves them as measured. Counts always stay so.
+    components
+        Those that log-normalised values are projected onto; None leaves them as measured. Counts always stay so.
+    centre
+        (genes,) values around which they are projected.
     """
 
     sample: Sample
@@ -52,7 +52,8 @@ class Targets:
     panel: sparse.csr_matrix
     total: NDArray[np.float32]
     measured: NDArray[np.bool_]
-    denoise: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
+    components: Components | None = None
+    centre: NDArray[np.float64] | None = None
 
     @classmethod
     def of(
@@ -112,8 +113,8 @@ class Targets:
         counts = np.asarray(self.panel[index].toarray(), np.float32)
         total = self.total[index]
         values = normalise(counts, total)
-        if self.denoise:
-            values = self.denoise(values)
+        if self.components and self.centre is not None:
+            values = self.components.project(values, self.centre)
         if len(self.measured) > counts.shape[1]:
             counts = np.concatenate([counts, (total - counts.sum(axis=1))[:, None]], axis=1)
         return counts, values
@@ -127,7 +128,7 @@ class Targets:
 
     def denoised(self, components: Components) -> Targets:
         """Give the same targets with their values projected onto components, around their mean."""
-        return replace(self, denoise=partial(components.project, mean=self.moments()[0] / len(self)))
+        return replace(self, components=components, centre=self.moments()[0] / len(self))
 
     def moments(self) -> tuple[NDArray[np.float64], ...]:
         """Give the sums over all regions of each gene's log-normalised values and of their squares, each (genes,)."""
