@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.figures import Figures, Reached
-from pixnet.cli.process import let_threads_sleep
+from pixnet.cli.process import let_threads_sleep, share_freed_memory
 
 # Of the field engine first, those with targets; the last take the longest.
 ALL = {
@@ -37,7 +37,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *ALL], help=", ".join(ALL))
     parser.add_argument("--quick", action="store_true", help=f"small sizes, to see that they run: {', '.join(QUICK)}")
     given = parser.parse_args()
-    let_threads_sleep()  # as the command line does
+    let_threads_sleep()  # as the command line does, and `pixnet predict` the other
+    share_freed_memory()
     for name in given.names or (QUICK if given.quick else ALL):
         found = _benchmark(name)(quick=True) if given.quick and name in QUICK else _benchmark(name)()
         if not given.quick:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.models import untrained
 from benchmarks.processes import answer
+from pixnet.cli.process import share_freed_memory
 from pixnet.grid import Box
 from pixnet.network.decoder import Crop
 from pixnet.network.network import Network
@@ -52,6 +53,7 @@ class Genes(nn.Module):
 
 def predict(path: str, genes: str, out: str) -> dict[str, float]:
     """Predict all genes of a slide at 1 um per pixel; seconds from opening the slide to the closed file."""
+    share_freed_memory()
     genes_of = Genes(untrained(int(genes)).network.for_prediction("cpu"))
     inferer = SlidingWindowInferer(_WINDOW, _BATCH, overlap=0.25)
     start = time.perf_counter()
