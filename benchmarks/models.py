@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from pixnet.card import make_card
 from pixnet.model import PixNet
 from pixnet.network.config import PRESETS, NetworkConfig
 from pixnet.network.network import Network
-from pixnet.network.weights import weights_hash
 from pixnet.panel import GenePanel
+from pixnet.training.fit import Fitted
 
 
 def untrained(genes: int, network: NetworkConfig = PRESETS["small"]) -> PixNet:
@@ -19,5 +20,5 @@ def untrained(genes: int, network: NetworkConfig = PRESETS["small"]) -> PixNet:
     model = PixNet(Config(network=network))
     model._network = Network(network, genes + 1).eval()
     panel = GenePanel(tuple(f"G{gene:05d}" for gene in range(genes)), "list")
-    model.card = model._make_card([], panel, 0, weights_hash(model.network.encoder))
+    model.card = make_card(model.config, [], panel, Fitted(model.network, [], 0, {}))
     return model
