@@ -37,8 +37,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *ALL], help=", ".join(ALL))
     parser.add_argument("--quick", action="store_true", help=f"small sizes, to see that they run: {', '.join(QUICK)}")
     given = parser.parse_args()
-    let_threads_sleep()  # as the command line does, and `pixnet predict` the other
-    share_freed_memory()
+    let_threads_sleep()
+    share_freed_memory()  # both as `pixnet predict` does
     for name in given.names or (QUICK if given.quick else ALL):
         found = _benchmark(name)(quick=True) if given.quick and name in QUICK else _benchmark(name)()
         if not given.quick:

@@ -16,17 +16,21 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pixnet.card import FORMAT_VERSION
+from pixnet import model as module
+from pixnet.card import FORMAT_VERSION, make_card
 from pixnet.config import Config
 from pixnet.errors import DataError, FieldError, ModelError, PixNetError, SlideError
 from pixnet.field import ExpressionField
 from pixnet.inspection.stain import StainProfile
 from pixnet.inspection.trained_on import TrainedOn
 from pixnet.model import PixNet, choose_device
-from pixnet.network.config import DecoderConfig
+from pixnet.network.config import PRESETS, DecoderConfig
+from pixnet.network.network import Network
+from pixnet.panel import GenePanel
 from pixnet.regions import Squares
 from pixnet.sample import Sample
 from pixnet.slide import Slide
+from pixnet.training.fit import Fitted
 from pixnet.virtual import VirtualTissue, spots
 
 
@@ -82,7 +86,6 @@ def test_the_card_tells_what_was_trained(model: PixNet, samples: list[Sample]) -
     assert card["encoder"]["name"] == "test_resnet"
     assert len(card["encoder"]["sha256"]) == 64
     assert [sample["id"] for sample in card["samples"]] == [sample.id for sample in samples]
-    assert all(sample["components"] >= 0 for sample in card["samples"])
     assert card["samples"][0]["region_size_um"] == pytest.approx(30.0)
     assert card["samples"][0]["slide_sha256"] == samples[0].slide.fingerprint()
     assert card["seed"] == model.config.training.seed
@@ -92,6 +95,22 @@ def test_the_card_tells_what_was_trained(model: PixNet, samples: list[Sample]) -
     json.dumps(card, allow_nan=False)
     for told, sample in zip(card["samples"], samples, strict=True):
         assert StainProfile.from_json(told["stain"]) == StainProfile.of(sample.slide)
+
+
+def test_the_card_tells_of_how_many_components_each_sample_was_learned(model: PixNet, samples: list[Sample]) -> None:
+    panel = GenePanel(model.genes, "list")
+    fitted = Fitted(model.network, [], 0, {samples[0].id: 3})
+    told = make_card(model.config, samples[:2], panel, fitted)["samples"]
+    assert [sample["components"] for sample in told] == [3, None]  # the other was not learned from
+
+
+@pytest.mark.parametrize(("gigabytes", "expected"), [(1.0, 2048), (0.1, 1024), (1e-6, 64)])
+def test_blocks_are_as_large_as_their_features_allow(
+    monkeypatch: pytest.MonkeyPatch, gigabytes: float, expected: int
+) -> None:
+    network = Network(PRESETS["small"], 3)
+    monkeypatch.setattr(module, "_FEATURE_BYTES", gigabytes * 1e9)
+    assert module._fitting_core(network) == expected
 
 
 def test_a_card_without_stains_is_still_read(saved: Path) -> None:

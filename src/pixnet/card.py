@@ -49,7 +49,7 @@ def make_card(config: Config, samples: Sequence[Sample], panel: GenePanel, fitte
             "sha256": weights_hash(fitted.network.encoder),
             "inside": encoder_inside(network.encoder),
         },
-        "samples": [{**_describe(sample), "components": fitted.components.get(sample.id, 0)} for sample in samples],
+        "samples": [{**_describe(sample), "components": fitted.components.get(sample.id)} for sample in samples],
         "steps": fitted.steps,
         "seed": config.training.seed,
         "config": config.model_dump(mode="json"),

@@ -341,14 +341,19 @@ def choose_device(device: str) -> str:
 
 def _fitting_core(network: Network) -> int:
     """Give the side of the largest block, up to 2048 px, whose features, near and far, fit into 1 GB."""
-    per_pixel = 4 * sum(count / stride**2 for count, stride in zip(network.channels, network.strides, strict=True))
 
-    def pixels(core: int) -> float:
-        far = core / network.zoom + 2 * network.far_halo if network.far_halo else 0.0
-        return (core + 2 * network.halo) ** 2 + far**2
+    def held(core: int) -> float:
+        near = _per_pixel(network.encoder.channels, network.strides) * (core + 2 * network.halo) ** 2
+        far = _per_pixel(network.channels, network.strides) * (core / network.zoom + 2 * network.far_halo) ** 2
+        return near + (far if network.far_halo else 0.0)
 
     sides = range(_LARGEST_CORE // network.stride * network.stride, network.stride, -network.stride)
-    return next((core for core in sides if per_pixel * pixels(core) <= _FEATURE_BYTES), network.stride)
+    return next((core for core in sides if held(core) <= _FEATURE_BYTES), network.stride)
+
+
+def _per_pixel(channels: Sequence[int], strides: Sequence[int]) -> float:
+    """Give the bytes of all levels for each pixel of the image."""
+    return 4 * sum(count / stride**2 for count, stride in zip(channels, strides, strict=True))
 
 
 def _seam_error(

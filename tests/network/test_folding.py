@@ -9,7 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pixnet.network.decoder import Standardise
+from pixnet.grid import Box
+from pixnet.network import network as module
+from pixnet.network.decoder import Crop, Standardise
 from pixnet.network.folding import FoldedSAFB, folded
 from pixnet.network.network import Network
 
@@ -62,7 +64,36 @@ def test_the_latent_map_stays_the_same(
         assert all(isinstance(fuse, FoldedSAFB) for fuse in prepared.decoder.fuse)
 
 
-def test_what_is_folded_has_no_gradients(make_network: Callable[..., Network]) -> None:
-    decoder = folded(make_network().decoder)
-    changed = [decoder.fuse[0].from_refined.weight, decoder.deepest[0].weight]
-    assert not any(parameter.requires_grad for parameter in changed)
+def test_what_is_folded_is_for_prediction_alone(make_network: Callable[..., Network]) -> None:
+    decoder = make_network().decoder
+    state = torch.random.get_rng_state()
+    assert not any(parameter.requires_grad for parameter in folded(decoder).parameters())
+    assert all(parameter.requires_grad for parameter in decoder.parameters())
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("zoom", [1, 2, 4])
+@pytest.mark.parametrize("side", [7, 13])
+def test_parts_see_their_own_surroundings(
+    make_network: Callable[..., Network], wavy: Wavy, monkeypatch: pytest.MonkeyPatch, zoom: int, side: int
+) -> None:
+    """The map is decoded part by part, whatever part: the same as from the pyramid of the whole."""
+    network = make_network(zoom=zoom)
+    height, width = network.stride, 2 * network.stride
+    near, far = (
+        torch.from_numpy(wavy(*size)).permute(2, 0, 1)
+        for size in (
+            (height + 2 * network.halo, width + 2 * network.halo),
+            (height // zoom + 2 * network.far_halo, width // zoom + 2 * network.far_halo),
+        )
+    )
+    finest = network.strides[0]
+    want = Box(*(size // finest for size in (network.halo, network.halo, height, width)))
+    with torch.inference_mode():
+        levels = network.pyramid(near[None], far[None])
+        boxes = network.level_boxes(want)
+        crops = [Crop(level, [0], [0]).cut([box]) for level, box in zip(levels, boxes, strict=True)]
+        whole = network.decode(crops, [want])[0]
+    monkeypatch.setattr(module, "_PART", side)
+    for prepared in (network, network.for_prediction("cpu")):
+        assert float((prepared.latent(near, far) - whole).abs().max()) <= 2e-6 * float(whole.abs().max())

@@ -32,8 +32,8 @@ def share_freed_memory() -> None:
     """Let all threads take memory from one place while predicting, unless the environment sets malloc otherwise.
 
     glibc gives each thread a place of its own. What a thread that reads or writes has freed would lie there idle: on
-    slides of many blocks a tenth of all memory. Arrays of up to 32 MB, such as the network's own, come from what was
-    freed before; larger ones, which differ in size from one to the next, go back to the system.
+    slides of many blocks a tenth of all memory. Arrays below 32 MB, such as the encoder's strips and the decoder's
+    maps, come from what was freed before; larger ones, which differ in size, go back to the system.
     """
     _set_malloc({_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: 32 << 20, _M_TRIM_THRESHOLD: 128 << 20})
 

@@ -45,11 +45,13 @@ def folded(decoder: Decoder) -> Decoder:
     for number, fuse in enumerate(result.fuse):
         if isinstance(fuse, SAFB) and fuse.attention == "channel":
             result.fuse[number] = FoldedSAFB(fuse)
-    return result.to(memory_format=torch.channels_last)
+    return result.requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 class FoldedSAFB(nn.Module):
-    """SAFB with its channel attention, and all that is linear in it as two convolutions, of F' and of U.
+    """SAFB with its channel attention, and all that is linear in it as two convolutions: of F' before BN, and of U.
+
+    For prediction alone: it writes into its own maps.
 
     Parameters
     ----------
@@ -90,10 +92,9 @@ class _AsItIs(nn.Module):
 
 def _readers(decoder: Decoder) -> Iterable[list[nn.Conv2d]]:
     """Give the convolutions that read each level, finest first; none where something else reads it too."""
-    *finer, _ = range(len(decoder.scale))
-    fusions: list[nn.Module] = list(decoder.fuse)[::-1]
-    first = [fuse.depthwise if isinstance(fuse, SAFB) else None for fuse in fusions]
-    for level, convolution in zip((*finer, len(finer)), (*first, decoder.deepest[0]), strict=True):
+    # The fusions are listed in the order of work, from the deepest.
+    first = [fuse.depthwise if isinstance(fuse, SAFB) else None for fuse in reversed(decoder.fuse)]
+    for level, convolution in enumerate((*first, decoder.deepest[0])):
         skips = [cast(nn.Sequential, decoder.skip[level])[0]] if len(decoder.skip) else []
         yield [cast(nn.Conv2d, reader) for reader in (convolution, *skips)] if convolution is not None else []
 
@@ -104,8 +105,8 @@ def _standardise_first(convolution: nn.Conv2d, scale: Standardise) -> None:
     each = (slice(None), None) if convolution.groups > 1 else (None, slice(None))  # depthwise: its one input is its own
     inverse = (1.0 / scale.sd)[each][..., None, None]
     bias = _bias(convolution) - (weight * inverse * scale.mean[each][..., None, None]).sum(dim=(1, 2, 3))
-    convolution.weight = nn.Parameter(weight * inverse, requires_grad=False)
-    convolution.bias = nn.Parameter(bias, requires_grad=False)
+    convolution.weight = nn.Parameter(weight * inverse)
+    convolution.bias = nn.Parameter(bias)
 
 
 def _fold_norms(block: nn.Sequential) -> None:
@@ -129,8 +130,9 @@ def _bias(convolution: nn.Conv2d) -> Tensor:
 
 def _pointwise(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
     """Make a 1x1 convolution of a matrix (out, in)."""
-    convolution = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None)
-    convolution.weight = nn.Parameter(weight[:, :, None, None].clone(), requires_grad=False)
+    # On no device, for its first weights are drawn from the state that is the caller's.
+    convolution = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None, device="meta")
+    convolution.weight = nn.Parameter(weight[:, :, None, None].clone())
     if bias is not None:
-        convolution.bias = nn.Parameter(bias, requires_grad=False)
+        convolution.bias = nn.Parameter(bias)
     return convolution

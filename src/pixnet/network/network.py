@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 # What one step up needs around a coarse cell, in coarse cells. DSUB: two 3x3 on the fine side (one coarse cell) and
 # one on the coarse side. Bilinear: a 3x3 and the interpolation on the fine side, a 3x3 on the coarse one.
 _STEP_MARGIN = 2
-_ROWS = 8  # of such a map, copied at once
 _PART = 256  # side of the latent cells decoded at once: such maps stay in the processor's cache
+_ROWS = 8  # of such a map, copied at once
 
 
 class Network(nn.Module):

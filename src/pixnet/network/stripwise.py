@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from pixnet.network.encoders import Encoder
 
-_NUMBERS = 1 << 21  # in the widened map of a strip: 8 MB
-_TRIED = (1, 1 << 15)  # the same while it is tried: strips of one row; of several, the last one shorter
+_NUMBERS = 1 << 21  # in the widened map of a strip of one image: 8 MB
+_TRIED = (1, 3)  # rows of a strip while it is tried: one; several, the last strip shorter
 _AGREES = 1e-4  # of the largest value of a level
 
 
@@ -87,7 +87,7 @@ class Stem:
     """
 
     def __init__(self, standardise: Callable[[Tensor], Tensor], conv: nn.Conv2d, norm: Any) -> None:
-        self.standardise, self.folded = standardise, _Folded(conv, norm)
+        self.standardise, self.folded = standardise, _ConvNorm(conv, norm)
 
     def shape(self, image: Tensor) -> tuple[int, int]:
         """Give the height and width of the map."""
@@ -117,23 +117,23 @@ class Stripwise(nn.Module):
     ----------
     before
         What makes the block's input of an image, if that is not the input.
-    numbers
-        Numbers in the widened map of a strip, which gives one row at least.
+    rows_at_once
+        Rows of the output that a strip gives; None: as many as keep its widened map small, one at least.
     """
 
     before: Stem | None = None
-    numbers = _NUMBERS
+    rows_at_once: int | None = None
 
     def __init__(self, block: Any) -> None:
         super().__init__()
         if isinstance(block, InvertedResidual):
-            self.widen: nn.Module = _Folded(block.conv_pw, block.bn1)
-            self.filter = _Folded(block.conv_dw, block.bn2)
-            self.narrow = _Folded(block.conv_pwl, block.bn3)
+            self.widen: nn.Module = _ConvNorm(block.conv_pw, block.bn1)
+            self.filter = _ConvNorm(block.conv_dw, block.bn2)
+            self.narrow = _ConvNorm(block.conv_pwl, block.bn3)
         else:
             self.widen = nn.Identity()
-            self.filter = _Folded(block.conv_dw, block.bn1)
-            self.narrow = _Folded(block.conv_pw, block.bn2)
+            self.filter = _ConvNorm(block.conv_dw, block.bn1)
+            self.narrow = _ConvNorm(block.conv_pw, block.bn2)
         self.adds_input = bool(block.has_skip)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class Stripwise(nn.Module):
         cols, left, right = _padding(conv, width)
         out = x.new_empty((len(x), self.narrow.conv.out_channels, rows, cols), dtype=conv.weight.dtype)
         out = out.contiguous(memory_format=torch.channels_last)
-        at_once = max(1, self.numbers // (conv.in_channels * width * step))
+        at_once = self.rows_at_once or max(1, _NUMBERS // (conv.in_channels * width * step))
         for start in range(0, rows, at_once):
             end = min(start + at_once, rows)
             first, last = start * step - top, (end - 1) * step + kernel - top
@@ -159,17 +159,17 @@ class Stripwise(nn.Module):
         return out.add_(x) if self.adds_input else out
 
 
-class _Folded(nn.Module):
-    """A convolution that carries its batch normalisation, then the activation; pads no more than equally beside."""
+class _ConvNorm(nn.Module):
+    """A convolution that carries its batch normalisation, then the activation; pads at most columns on both sides."""
 
     def __init__(self, conv: nn.Conv2d, norm: Any) -> None:
         super().__init__()
         self.conv = fuse_conv_bn_eval(conv, norm)
         self.act = getattr(norm, "act", nn.Identity())
 
-    def forward(self, x: Tensor, beside: int = 0) -> Tensor:
+    def forward(self, x: Tensor, columns: int = 0) -> Tensor:
         conv = self.conv
-        pad = (0, beside)
+        pad = (0, columns)
         result: Tensor = self.act(F.conv2d(x, conv.weight, conv.bias, conv.stride, pad, groups=conv.groups))
         return result
 
@@ -199,13 +199,13 @@ def _alike(encoder: Encoder, other: Encoder) -> bool:
     strips = [module for module in other.modules() if isinstance(module, Stripwise)]
     whole = encoder(image)
     alike = True
-    for numbers in _TRIED:
+    for rows in _TRIED:
         for block in strips:
-            block.numbers = numbers
+            block.rows_at_once = rows
         alike = alike and all(
             one.shape == two.shape and bool((one - two).abs().max() <= _AGREES * one.abs().max())
             for one, two in zip(whole, other(image), strict=True)
         )
     for block in strips:
-        block.numbers = _NUMBERS
+        block.rows_at_once = None
     return alike

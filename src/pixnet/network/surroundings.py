@@ -69,7 +69,10 @@ class Surroundings:
         return torch.cat(means, dim=1)
 
     def finer(self, means: Tensor, rows: slice, cols: slice) -> Tensor:
-        """Interpolate the means (T, C, h, w) to some cells of the finer image, counted from the corner of the map."""
+        """Interpolate the means (T, C, h, w) to some cells of the finer image: (T, C, rows, cols).
+
+        Both slices count its cells from the corner of the map, from 0.
+        """
         zoom = self.zoom
         if zoom == 1:
             return means[:, :, rows, cols]

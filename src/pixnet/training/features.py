@@ -176,9 +176,8 @@ class KeptFeatures:
                 for first in range(0, core.height // stride, _STRIP):
                     rows = min(_STRIP, core.height // stride - first)
                     part = network.surroundings.finer(means, slice(halo + first, halo + first + rows), cols)
-                    self._fill(
-                        target, part, Box(core.row + first * stride, core.col, rows * stride, core.width), stride, 0
-                    )
+                    strip = Box(core.row + first * stride, core.col, rows * stride, core.width)
+                    self._fill(target, part, strip, stride, 0)
 
     def _cores_near(self, view: View, side: int) -> Iterator[Box]:
         """Cut the view and the margin around it into tiles of some pixels a side, and give those near a region."""

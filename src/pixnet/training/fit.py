@@ -45,12 +45,12 @@ class Fitted:
     network
         In evaluation mode.
     metrics
-        Its rows.
+        One row for each look at it while it was trained.
     steps
         Steps that it took.
     components
-        For each sample that was learned, by id: components of expression that its values were projected onto; 0 where
-        they were learned as measured.
+        For each sample that was learned from, by id: components of expression that its values were projected onto; 0
+        where they were learned as measured. A sample that was only validated on is not there.
     """
 
     network: Network
