@@ -60,7 +60,7 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    steps: int = Field(250, gt=0)
+    steps: int = Field(400, gt=0)
     tiles: int = Field(32, gt=0)
     tile_um: float = Field(104.0, gt=0.0)
     loss: Literal["squared", "poisson", "negative-binomial"] = "squared"
@@ -68,7 +68,7 @@ class TrainingConfig(BaseModel):
     loss_weight: float = Field(1.0, ge=0.0)
     pcc_weight: float = Field(0.5, ge=0.0)
     denoise: bool = True
-    lr: float = Field(8e-3, gt=0.0)
+    lr: float = Field(4e-3, gt=0.0)
     weight_decay: float = Field(1e-4, ge=0.0)
     warmup: int = Field(20, ge=0)
     ema: float = Field(0.98, ge=0.0, lt=1.0)
