@@ -16,6 +16,7 @@ from benchmarks.processes import answer
 from pixnet.cli.process import share_freed_memory
 from pixnet.grid import Box
 from pixnet.network.decoder import Crop
+from pixnet.network.encoders import as_image
 from pixnet.network.network import Network
 from pixnet.slide import Slide
 
@@ -60,7 +61,7 @@ def predict(path: str, genes: str, out: str) -> dict[str, float]:
     slide = Slide.open(path)
     rgb = slide.read(0, 0, slide.width_um, slide.height_um, 1.0)[0]
     with torch.inference_mode():
-        maps = inferer(torch.from_numpy(rgb).permute(2, 0, 1)[None].float(), genes_of)
+        maps = inferer(as_image(rgb)[None].float(), genes_of)
     predicted = time.perf_counter() - start
     np.save(out, maps[0].numpy())
     seconds = time.perf_counter() - start
