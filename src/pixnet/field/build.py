@@ -19,7 +19,7 @@ from pixnet.field.background import Background
 from pixnet.field.field import ExpressionField
 from pixnet.field.head import LinearHead
 from pixnet.field.pipeline import WriteBehind, read_ahead
-from pixnet.field.scaling import Outgrown, Scale
+from pixnet.field.scaling import NotFinite, Outgrown, Scale
 from pixnet.field.store import FORMAT_VERSION, Attributes, LatticeFacts, Level, SlideFacts
 from pixnet.field.tile import TileImages, read_tile
 from pixnet.field.unfinished import Facts, Unfinished, claimed, partial_folder
@@ -264,7 +264,14 @@ class _Builder:
         part = self.parts[number]
         if read is None or part is None or not read.valid.any():
             return Block(None, valid, background)
-        packed = scale.pack(self._values(part, read))
+        try:
+            packed = scale.pack(self._values(part, read))
+        except NotFinite:
+            raise FieldError(
+                f"{self.slide.path or self.slide.name}: the model gives values that are not finite for the block at "
+                f"x = {part.col * self.lattice.mpp:.0f} um, y = {part.row * self.lattice.mpp:.0f} um. "
+                "Its training may have diverged."
+            ) from None
         if part == self.boxes[number]:
             return Block(packed, read.valid.astype(np.float16), background)
         first_row, first_col, n_rows, n_cols = self._cells(part)
@@ -279,12 +286,6 @@ class _Builder:
         shape = (self.head.channels, *read.valid.shape)
         if values.shape != shape:
             raise ValueError(f"the latent values of a block are {values.shape} where {shape} is expected")
-        if not np.isfinite(values).all():
-            raise FieldError(
-                f"{self.slide.path or self.slide.name}: the model gives values that are not finite for the block at "
-                f"x = {part.col * self.lattice.mpp:.0f} um, y = {part.row * self.lattice.mpp:.0f} um. "
-                "Its training may have diverged."
-            )
         if not read.valid.all():
             values = np.where(read.valid > 0, values, np.float32(0))
         return values

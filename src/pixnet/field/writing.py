@@ -145,15 +145,18 @@ def _put(level: Level, row: int, col: int, block: Block) -> None:
 
 def _coarser(block: Block) -> Block:
     """Average squares of four cells, the latent values by their valid shares."""
+    import torch  # as in pixnet.field.scaling
+
     valid, background = (_even(part.astype(np.float32)) for part in (block.valid, block.background))
     weight = _quarters(valid)
     coarser = Block(None, (weight / 4).astype(np.float16), (_quarters(background) / 4).astype(np.float16))
     if block.latent is None or not weight.any():
         return coarser
-    means = np.zeros((len(block.latent), *weight.shape), block.latent.dtype)
-    for channel, values in enumerate(block.latent):
-        sums = _quarters(_even(values.astype(np.float32)) * valid)
-        means[channel] = np.divide(sums, weight, out=np.zeros_like(sums), where=weight > 0)
+    of_four = np.divide(valid, weight.repeat(2, 0).repeat(2, 1), out=np.zeros_like(valid), where=valid > 0)
+    shares = torch.from_numpy(of_four)
+    means = np.empty((len(block.latent), *weight.shape), block.latent.dtype)
+    for mean, values in zip(torch.from_numpy(means), block.latent, strict=True):
+        mean.copy_(_quarters(torch.from_numpy(_even(values)).float() * shares))
     return coarser._replace(latent=means)
 
 
@@ -200,15 +203,13 @@ def _divisor(number: int, most: int) -> int:
     return next(divisor for divisor in range(min(number, most), 0, -1) if number % divisor == 0)
 
 
-def _even(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _even(values: NDArray[Any]) -> NDArray[Any]:
     """Add a row and a column of zeros where the cells do not come in pairs."""
-    height, width = values.shape[-2:]
-    if height % 2 or width % 2:
-        values = np.pad(values, [(0, 0)] * (values.ndim - 2) + [(0, height % 2), (0, width % 2)])
-    return values
+    height, width = values.shape
+    return np.pad(values, [(0, height % 2), (0, width % 2)]) if height % 2 or width % 2 else values
 
 
-def _quarters(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Add up the four cells of each coarser one."""
-    rows = values[..., ::2, :] + values[..., 1::2, :]
-    return rows[..., ::2] + rows[..., 1::2]
+def _quarters(values: Any) -> Any:
+    """Add up the four cells of each coarser one; for arrays and tensors alike."""
+    rows = values[::2] + values[1::2]
+    return rows[:, ::2] + rows[:, 1::2]
