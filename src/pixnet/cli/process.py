@@ -36,11 +36,9 @@ def share_freed_memory() -> None:
 
     glibc gives each thread a place of its own. What a thread that reads or writes has freed would lie there idle: on
     slides of many blocks a tenth of all memory. Arrays below 32 MB, such as the encoder's strips and the decoder's
-    maps, come from what was freed before; larger ones, which differ in size, go back to the system. What torch gets
-    anew comes in huge pages, which spares a twentieth of the time; read at its first array.
+    maps, come from what was freed before; larger ones, which differ in size, go back to the system.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    _set_malloc({_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: 32 << 20, _M_TRIM_THRESHOLD: 128 << 20})
+    _set_malloc({_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: 32 << 20, _M_TRIM_THRESHOLD: 64 << 20})
 
 
 def _set_malloc(settings: dict[int, int]) -> None:

@@ -69,11 +69,13 @@ def _features(slide: Slide, box: Box) -> NDArray[np.float32]:
     import torch
     import torch.nn.functional as F
 
+    from pixnet.network.encoders import as_image
+
     rgb, _ = slide.read_box(box.grown(_HALO), _UM_PER_PX)
     rows, cols, halo = box.height // _SIDE, box.width // _SIDE, _HALO // _SIDE
     with torch.inference_mode():
         levels = []
-        for level in frozen_encoder()(torch.from_numpy(rgb).permute(2, 0, 1)[None]):
+        for level in frozen_encoder()(as_image(rgb)[None]):
             size = (rows + 2 * halo, cols + 2 * halo)
             finer = level.shape[2] > size[0]
             level = F.adaptive_avg_pool2d(level, size) if finer else F.interpolate(level, size, mode="bilinear")
