@@ -145,9 +145,41 @@ def test_the_new_folder_has_the_usual_permissions(build: Build, tmp_path: Path) 
     assert field.path.stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-def test_values_that_are_not_finite_are_refused(build: Build, tmp_path: Path) -> None:
-    with pytest.raises(FieldError, match="not finite"):
-        build(latent=lambda images: latent(images) * np.float32(np.nan), out=tmp_path / "field.zarr")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_values_that_are_not_finite_are_refused(build: Build, tmp_path: Path, value: float, dtype: str) -> None:
+    def broken(images: TileImages) -> np.ndarray:
+        values = latent(images)
+        values[3, -1, -1] = value
+        return values
+
+    with pytest.raises(FieldError, match="not finite for the block at x = 0 um, y = 0 um"):
+        build(latent=broken, dtype=dtype, out=tmp_path / "field.zarr")
+
+
+def test_values_without_data_need_not_be_finite(build: Build, holed: Slide) -> None:
+    def broken(images: TileImages) -> np.ndarray:
+        values = latent(images)
+        values[:, :, 60:64] = np.nan  # in the hole
+        return values
+
+    usual, field = (build(on=holed, core=512, latent=made).read() for made in (latent, broken))
+    assert not usual[1][:, 60:64].any()
+    assert all(np.array_equal(one, other) for one, other in zip(usual, field, strict=True))
+
+
+@pytest.mark.filterwarnings("error")
+def test_latent_values_may_lie_in_memory_in_any_way(build: Build) -> None:
+    def frozen(images: TileImages) -> np.ndarray:
+        values = latent(images)
+        values.flags.writeable = False
+        return values
+
+    def backwards(images: TileImages) -> np.ndarray:
+        return latent(images)[..., ::-1].copy()[..., ::-1]
+
+    usual, *others = (build(latent=made).read()[0] for made in (latent, frozen, backwards))
+    assert all(np.array_equal(other, usual) for other in others)
 
 
 def test_what_does_not_fit_is_refused_at_once(build: Build, slide: Slide) -> None:

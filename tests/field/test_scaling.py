@@ -26,3 +26,9 @@ def test_all_channels_that_outgrow_their_scale_are_told_at_once() -> None:
         scale.pack(values)
     assert told.value.exponent == [30, 0, 20]
     assert np.isfinite(Scale(np.dtype(np.float16), told.value.exponent).pack(values)).all()
+
+
+def test_float32_is_stored_as_it_is() -> None:
+    scale, values = Scale(np.dtype(np.float32), [None]), np.array([[[3e38, -1e-44]]], np.float32)
+    np.testing.assert_array_equal(scale.pack(values), values)
+    assert scale.exponent == [None]

@@ -18,7 +18,8 @@ def let_threads_sleep() -> None:
     torch is loaded.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # less than a millisecond
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # of GNU's OpenMP: less than a millisecond
+        os.environ.setdefault("KMP_BLOCKTIME", "1")  # of LLVM's and Intel's: milliseconds
 
 
 def keep_freed_memory() -> None:

@@ -61,7 +61,7 @@ class Scale:
         import torch  # several times faster than NumPy at float16, and here wherever a field is computed
 
         channels = torch.from_numpy(latent)
-        # The ends of a channel tell its peak, and whether all of it is finite.
+        # The ends of a channel tell its peak, and whether all of it is finite: what is no number is both its ends.
         peaks = np.array([max(-low.item(), high.item()) for low, high in map(torch.aminmax, channels)], np.float32)
         if not np.isfinite(peaks).all():
             raise NotFinite
@@ -75,7 +75,7 @@ class Scale:
         return packed
 
     def _fit(self, peaks: NDArray[np.float32]) -> None:
-        """Set the factors of channels that hold values for the first time."""
+        """Set the factors of channels that hold values for the first time; raises Outgrown where others do not fit."""
         grown = list(self.exponent)
         for channel in np.flatnonzero(peaks):
             # peak < 2^exponent; the reciprocal of a still smaller power of two is no float32.

@@ -152,8 +152,9 @@ def _coarser(block: Block) -> Block:
     coarser = Block(None, (weight / 4).astype(np.float16), (_quarters(background) / 4).astype(np.float16))
     if block.latent is None or not weight.any():
         return coarser
-    of_four = np.divide(valid, weight.repeat(2, 0).repeat(2, 1), out=np.zeros_like(valid), where=valid > 0)
-    shares = torch.from_numpy(of_four)
+    # Divided once, and not for every channel.
+    square = weight.repeat(2, 0).repeat(2, 1)
+    shares = torch.from_numpy(np.divide(valid, square, out=np.zeros_like(valid), where=square > 0))
     means = np.empty((len(block.latent), *weight.shape), block.latent.dtype)
     for mean, values in zip(torch.from_numpy(means), block.latent, strict=True):
         mean.copy_(_quarters(torch.from_numpy(_even(values)).float() * shares))
