@@ -106,8 +106,8 @@ def build_field(
     ------
     FieldError
         If something is at `out` already or another process writes there, if the slide has no valid pixel or no tissue,
-        if latent values are not finite where there is data, if an unfinished field was begun from something else, or if the disk is
-        full.
+        if latent values are not finite where there is data, if an unfinished field was begun from something else, or if
+        the disk is full.
     ValueError
         If `finest`, `dtype`, `workers`, the card or what `latent` gives does not fit the rest.
 
@@ -282,7 +282,7 @@ class _Builder:
 
     def _values(self, part: Box, read: _Read) -> NDArray[np.float32]:
         """Compute the latent values of a block's part with tissue, zero where there is no data or no tissue."""
-        values = np.require(self.latent(read.images), np.float32, "CAW")  # as torch takes it
+        values = np.require(self.latent(read.images), np.float32, ["C", "A", "W"])  # as torch takes it
         shape = (self.head.channels, *read.valid.shape)
         if values.shape != shape:
             raise ValueError(f"the latent values of a block are {values.shape} where {shape} is expected")
