@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pixnet.cli.process import share_freed_memory
+
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / ".venv-bench" / "bin" / "python"
 _LIMIT = "BENCHMARK_LIMIT_GB"
@@ -51,13 +53,17 @@ def call(module: str, step: str, *arguments: object, peer: bool = False, limit_g
 
 
 def answer(steps: dict[str, Any]) -> None:
-    """Do the step that the command line names, and print its result with the process's peak of memory (`peak_gb`)."""
+    """Do the step that the command line names, and print its result with the process's peak of memory (`peak_gb`).
+
+    Memory is held as `pixnet` holds it, by the peers too.
+    """
     import warnings
 
     warnings.simplefilter("ignore")
     if limit := os.environ.get(_LIMIT):
         # Private memory: what the libraries map from files does not count.
         resource.setrlimit(resource.RLIMIT_DATA, (round(float(limit) * 1e9),) * 2)
+    share_freed_memory()
     _, step, *arguments = sys.argv
     print(json.dumps(steps[step](*arguments) | {"peak_gb": peak_gb()}))
 

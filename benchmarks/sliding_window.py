@@ -104,10 +104,8 @@ def _largest(slide: Path, limit: float) -> tuple[int, dict[str, float]]:
 def predict(path: str, genes: str, out: str) -> dict[str, float]:
     """Predict the field of a slide."""
     from benchmarks.models import untrained
-    from pixnet.cli.process import share_freed_memory
     from pixnet.slide import Slide
 
-    share_freed_memory()
     model = untrained(int(genes))
     start = time.perf_counter()
     model.predict(Slide.open(path), out)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from benchmarks.models import untrained
 from benchmarks.processes import answer
-from pixnet.cli.process import share_freed_memory
 from pixnet.grid import Box
 from pixnet.network.decoder import Crop
 from pixnet.network.encoders import as_image
@@ -54,7 +53,6 @@ class Genes(nn.Module):
 
 def predict(path: str, genes: str, out: str) -> dict[str, float]:
     """Predict all genes of a slide at 1 um per pixel; seconds from opening the slide to the closed file."""
-    share_freed_memory()
     genes_of = Genes(untrained(int(genes)).network.for_prediction("cpu"))
     inferer = SlidingWindowInferer(_WINDOW, _BATCH, overlap=0.25)
     start = time.perf_counter()

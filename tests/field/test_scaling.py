@@ -12,11 +12,20 @@ from pixnet.field.scaling import Outgrown, Scale
 def test_values_of_any_size_come_back(size: float) -> None:
     values = np.array([0.0, 0.25, 1.0], np.float32).reshape(1, 1, 3) * np.float32(size)
     scale = Scale(np.dtype(np.float16), [None])
-    packed = scale.pack(values)
+    packed = scale.pack(values.copy())
     assert np.isfinite(packed).all()
     back = packed.astype(np.float64) * scale.factors[0]
     # Half a step of float16, or the smallest part of the factor that it knows.
     np.testing.assert_allclose(back, values, rtol=2**-11, atol=2.0**-25 * scale.factors[0])
+
+
+def test_channels_are_packed_in_their_own_order_where_they_lie() -> None:
+    values = np.random.default_rng(0).normal(size=(7, 5, 3)).astype(np.float32)
+    scale = Scale(np.dtype(np.float16), [None] * 7)
+    packed = scale.pack(taken := values.copy())
+    assert np.shares_memory(packed, taken)
+    expected = values / np.array(scale.factors, np.float32)[:, None, None]
+    np.testing.assert_array_equal(packed, expected.astype(np.float16))
 
 
 def test_all_channels_that_outgrow_their_scale_are_told_at_once() -> None:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pixnet.field import LinearHead, writing
-from pixnet.field.writing import Block, create_arrays, open_levels, write_block, write_coarser_levels
+from pixnet.field.writing import Block, create_arrays, open_levels, pyramid, write_block, write_coarser_levels
 from pixnet.grid import Grid
 
 SHAPE, SIDE = (61, 93), 32  # cells; halved five times, odd in every other step
@@ -44,7 +44,7 @@ def test_every_level_is_the_weighted_mean_of_the_one_before(
         for col in range(0, SHAPE[1], SIDE):
             part = slice(row, row + SIDE), slice(col, col + SIDE)
             held = latent[:, *part] if valid[part].any() else None
-            write_block(levels, row, col, Block(held, valid[part], 1 - valid[part]), SIDE)
+            write_block(levels, row, col, pyramid(Block(held, valid[part], 1 - valid[part]), SIDE))
     write_coarser_levels(levels, SIDE)
     for finer, coarser in itertools.pairwise(levels):
         share, values = (np.asarray(array[:], np.float64) for array in (finer.valid, finer.latent))

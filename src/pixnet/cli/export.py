@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pixnet.cli.options import OverwriteOption, names
+from pixnet.cli.process import share_freed_memory
 from pixnet.cli.progress import Progress
 from pixnet.errors import DataError
 
@@ -50,6 +51,7 @@ def export(
 
     With --to spatialdata, --grid-um or --polygons add a table of regions to the image.
     """
+    share_freed_memory()
     wanted = names(genes, "--genes") or []
     if grid_um is not None and polygons is not None:
         raise DataError("--grid-um and --polygons: give one of them.")

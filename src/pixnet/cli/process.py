@@ -33,13 +33,15 @@ def keep_freed_memory() -> None:
 
 
 def share_freed_memory() -> None:
-    """Let all threads take memory from one place while predicting, unless the environment sets malloc otherwise.
+    """Let all threads take memory from one place, unless the environment sets malloc otherwise.
 
-    glibc gives each thread a place of its own. What a thread that reads or writes has freed would lie there idle: on
-    slides of many blocks a tenth of all memory. Arrays below 32 MB, such as the encoder's strips and the decoder's
-    maps, come from what was freed before; larger ones, which differ in size, go back to the system.
+    For all that writes or reads fields. glibc gives each thread a place of its own. What a thread that reads or writes
+    has freed would lie there idle: on slides of many blocks a tenth of all memory. Arrays below 32 MB, such as the
+    encoder's strips and the decoder's maps, come from what was freed before; larger ones, which differ in size, go back
+    to the system, and so does what is free beyond 128 MB. With less, predicting takes up to a tenth longer, for the
+    same pages are asked for anew.
     """
-    _set_malloc({_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: 32 << 20, _M_TRIM_THRESHOLD: 64 << 20})
+    _set_malloc({_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: 32 << 20, _M_TRIM_THRESHOLD: 128 << 20})
 
 
 def _set_malloc(settings: dict[int, int]) -> None:

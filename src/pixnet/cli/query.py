@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pixnet.cli.options import OverwriteOption, names
+from pixnet.cli.process import share_freed_memory
 from pixnet.cli.progress import Progress
 from pixnet.cli.query_regions import Wanted, regions_of
 
@@ -52,6 +53,7 @@ def query(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Read the expression of regions off a field."""
+    share_freed_memory()
     wanted = names(genes, "--genes")
     shapes = Wanted(
         disks, diameter_um, grid_um, angle_deg, polygons, alignment, by_class, labels, labels_mpp, like, sample, image

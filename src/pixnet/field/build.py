@@ -29,6 +29,7 @@ from pixnet.field.writing import (
     data_files,
     finish,
     open_levels,
+    pyramid,
     write_block,
     write_coarser_levels,
 )
@@ -36,7 +37,7 @@ from pixnet.grid import Box, Lattice, round_up
 from pixnet.slide import Slide
 
 Latent = Callable[[TileImages], NDArray[np.float32]]
-"""From a block's images to the latent cells of its core, (C, h, w)."""
+"""From a block's images to the latent cells of its core, (C, h, w), in an array that is the field's from then on."""
 
 
 def build_field(
@@ -220,10 +221,9 @@ class _Builder:
         progress(count, total)
         with WriteBehind() as write:
             for number, read in read_ahead(missing, self._read, workers):
-                # No name is given to a block: it is to be gone as soon as it is written. Waiting to be written,
-                # float16 takes half the memory, so it is packed here.
+                # No name is given to a block: it is to be gone as soon as it is written.
                 failed = read.failed if read else 0
-                write(self._write, number, self._block(number, read, scale), failed, list(scale.exponent), levels)
+                write(self._write, number, self._blocks(number, read, scale), failed, list(scale.exponent), levels)
                 if read is not None:
                     count += 1
                     progress(count, total)
@@ -256,8 +256,17 @@ class _Builder:
         valid = _valid_share(mask, self.lattice.halo, self.finest) * self.background.tissue(*self._cells(part))
         return _Read(images, valid, self.slide.no_data_reads_here - before)
 
+    def _blocks(self, number: int, read: _Read | None, scale: Scale) -> list[Block]:
+        """Compute a block as it is stored, level by level.
+
+        All that torch has a part in happens here, in the network's own thread. A thread that reads or writes would be
+        given OpenMP threads of its own, and with more of them than processors GNU's OpenMP has the network's sleep at
+        every step: a quarter of its time.
+        """
+        return pyramid(self._block(number, read, scale), self.block)
+
     def _block(self, number: int, read: _Read | None, scale: Scale) -> Block:
-        """Compute a block as it is stored."""
+        """Compute a block of the finest level."""
         row, col, height, width = self._cells(self.boxes[number])
         background = self.background.share(row, col, height, width).astype(np.float16)
         valid = np.zeros((height, width), np.float16)
@@ -287,13 +296,15 @@ class _Builder:
         if values.shape != shape:
             raise ValueError(f"the latent values of a block are {values.shape} where {shape} is expected")
         if not read.valid.all():
-            values = np.where(read.valid > 0, values, np.float32(0))
+            np.copyto(values, 0, where=read.valid == 0)
         return values
 
-    def _write(self, number: int, block: Block, failed: int, exponent: list[int | None], levels: list[Level]) -> None:
+    def _write(
+        self, number: int, blocks: list[Block], failed: int, exponent: list[int | None], levels: list[Level]
+    ) -> None:
         row, col, *_ = self._cells(self.boxes[number])
-        write_block(levels, row, col, block, self.block)
-        holds_data = block.latent is not None or bool(block.background.any())
+        write_block(levels, row, col, blocks)
+        holds_data = blocks[0].latent is not None or bool(blocks[0].background.any())
         self._note(number, exponent, failed=failed, holds_data=holds_data)
 
     def _note(self, block: int | None, exponent: list[int | None], failed: int = 0, holds_data: bool = False) -> None:

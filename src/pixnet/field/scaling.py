@@ -49,7 +49,9 @@ class Scale:
         return tuple(float(np.ldexp(1.0, value or 0)) for value in self.exponent)
 
     def pack(self, latent: NDArray[np.float32]) -> NDArray[Any]:
-        """Give values (C, h, w) as they are stored.
+        """Give values (C, h, w), contiguous and writable, as they are stored.
+
+        float16 is written over the values: new memory would take more time than the conversion does.
 
         Raises
         ------
@@ -68,9 +70,9 @@ class Scale:
         if self._dtype != np.float16:
             return latent.astype(self._dtype, copy=False)
         self._fit(peaks)
-        packed = np.empty(latent.shape, self._dtype)
+        packed = latent.reshape(-1).view(self._dtype)[: latent.size].reshape(latent.shape)
         for target, values, factor in zip(torch.from_numpy(packed), channels, self.factors, strict=True):
-            # One channel at a time stays in the processor's cache, and the whole is never held twice as float32.
+            # The product is new memory, and a packed channel ends where the next one begins, or before.
             target.copy_(values * (1.0 / factor))
         return packed
 

@@ -84,15 +84,22 @@ def count_levels(grid: Grid) -> int:
     return level + 1
 
 
-def write_block(levels: list[Level], row: int, col: int, block: Block, side: int) -> None:
-    """Write a block of the finest level at a row and column of cells, and what becomes of it in coarser levels.
+def pyramid(block: Block, side: int) -> list[Block]:
+    """Give a block of the finest level and what becomes of it in coarser ones, as far as that follows from it alone.
 
-    Blocks are `side` cells wide but at the edge. How many levels follow from a block alone, `_levels_of_block` says.
+    Blocks are `side` cells wide but at the edge.
     """
-    _put(levels[0], row, col, block)
-    for number in range(1, min(_levels_of_block(side), len(levels))):
-        block = _coarser(block)
-        _put(levels[number], row >> number, col >> number, block)
+    blocks = [block]
+    while len(blocks) < _levels_of_block(side):
+        blocks.append(_coarser(blocks[-1]))
+    return blocks
+
+
+def write_block(levels: list[Level], row: int, col: int, blocks: list[Block]) -> None:
+    """Write a block at a row and column of cells of the finest level, and its coarser ones, as `pyramid` gives them."""
+    # A small field has fewer levels, and a large one has more, which `write_coarser_levels` fills.
+    for number, (level, block) in enumerate(zip(levels, blocks, strict=False)):
+        _put(level, row >> number, col >> number, block)
 
 
 def write_coarser_levels(levels: list[Level], side: int) -> None:
