@@ -52,10 +52,10 @@ def call(module: str, step: str, *arguments: object, peer: bool = False, limit_g
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def answer(steps: dict[str, Any]) -> None:
+def answer(steps: dict[str, Any], *, share_memory: bool = True) -> None:
     """Do the step that the command line names, and print its result with the process's peak of memory (`peak_gb`).
 
-    Memory is held as `pixnet` holds it, by the peers too.
+    Unless it says otherwise, memory is held as `pixnet` holds it where fields are written or read; by the peers too.
     """
     import warnings
 
@@ -63,7 +63,8 @@ def answer(steps: dict[str, Any]) -> None:
     if limit := os.environ.get(_LIMIT):
         # Private memory: what the libraries map from files does not count.
         resource.setrlimit(resource.RLIMIT_DATA, (round(float(limit) * 1e9),) * 2)
-    share_freed_memory()
+    if share_memory:
+        share_freed_memory()
     _, step, *arguments = sys.argv
     print(json.dumps(steps[step](*arguments) | {"peak_gb": peak_gb()}))
 

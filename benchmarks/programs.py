@@ -47,7 +47,7 @@ def _figures(found: Measured) -> Figures:
 
 
 def pixnet(*arguments: str) -> dict[str, float]:
-    """Do what the command line does."""
+    """Do what the command line does, which chooses itself how memory is held."""
     from pixnet.cli import main
 
     sys.argv = ["pixnet", *arguments]
@@ -60,4 +60,4 @@ def pixnet(*arguments: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    answer({"pixnet": pixnet})
+    answer({"pixnet": pixnet}, share_memory=False)
