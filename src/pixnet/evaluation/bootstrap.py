@@ -105,12 +105,29 @@ def redrawn_scores(
     return {method: dict(zip(SUMMARIES, table, strict=True)) for method, table in redrawn.items()}
 
 
-def interval(scores: Floats) -> tuple[float, float]:
-    """Give the middle 95 % of redrawn scores; NaN if most of them are."""
-    finite = scores[np.isfinite(scores)]
-    if len(finite) < len(scores) / 2 or not len(finite):
+def interval(redrawn: Floats, score: float) -> tuple[float, float]:
+    """Give the middle 95 % of redrawn scores, moved so that half of them lie on either side of the score.
+
+    Redrawing leaves out some blocks and repeats others, which by itself moves a score: the correlations of single genes
+    become noisier, so a quartile of them falls. Where the draws lie is therefore no news of the score, how far they
+    spread is.
+
+    Parameters
+    ----------
+    redrawn
+        (draws,).
+    score
+        Of the data as they are.
+
+    Returns
+    -------
+    low, high
+        NaN if most of the draws are.
+    """
+    centred = _centred_draws(redrawn, score)
+    if not len(centred):
         return math.nan, math.nan
-    low, high = np.quantile(finite, [(1.0 - _LEVEL) / 2.0, (1.0 + _LEVEL) / 2.0])
+    low, high = np.quantile(centred, [(1.0 - _LEVEL) / 2.0, (1.0 + _LEVEL) / 2.0])
     return float(low), float(high)
 
 
@@ -138,25 +155,34 @@ def paired_test(difference: float, redrawn: Floats, of_folds: Floats) -> dict[st
     Returns
     -------
     dict
-        `difference`, its `interval`, `p_bootstrap` (two-sided: twice the share of draws on the other side of zero),
+        `difference`, its `interval`, `p_bootstrap` (two-sided: twice the share of the same draws, moved as for the
+        interval, on the other side of zero),
         `folds_better` of `folds`, and `p_sign` and `p_wilcoxon` over folds, where there are six or more (else None).
     """
-    finite = redrawn[np.isfinite(redrawn)]
+    centred = _centred_draws(redrawn, difference)
     p = math.nan
-    if len(finite) >= len(redrawn) / 2 and len(finite):
-        tail = min(int((finite <= 0).sum()), int((finite >= 0).sum()))
-        p = min(1.0, 2.0 * (tail + 1) / (len(finite) + 1))
+    if len(centred):
+        tail = min(int((centred <= 0).sum()), int((centred >= 0).sum()))
+        p = min(1.0, 2.0 * (tail + 1) / (len(centred) + 1))
     folds, better = of_folds[of_folds != 0], int((of_folds > 0).sum())
     enough = len(folds) >= _FEWEST_FOLDS and bool(np.isfinite(folds).all())
     return {
         "difference": difference,
-        "interval": list(interval(redrawn)),
+        "interval": list(interval(redrawn, difference)),
         "p_bootstrap": p,
         "folds_better": better,
         "folds": len(of_folds),
         "p_sign": float(stats.binomtest(better, len(folds)).pvalue) if enough else None,
         "p_wilcoxon": float(stats.wilcoxon(folds).pvalue) if enough else None,
     }
+
+
+def _centred_draws(redrawn: Floats, score: float) -> Floats:
+    """Give the draws that are numbers, moved so that their median is the score; none if most are not."""
+    finite = redrawn[np.isfinite(redrawn)]
+    if len(finite) < len(redrawn) / 2 or not len(finite) or not math.isfinite(score):
+        return np.zeros(0)
+    return np.asarray(finite - np.median(finite) + score)
 
 
 @dataclass(frozen=True)

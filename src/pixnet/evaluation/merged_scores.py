@@ -98,9 +98,10 @@ def merged_scores(
     methods = {}
     for method in protocol.methods:
         found = [score(one.truth, one.predicted[method][0]) for one in folds]
+        pcc_m = float(np.mean([one["pcc_m"] for one in found]))
         methods[method] = {
-            "pcc_m": float(np.mean([one["pcc_m"] for one in found])),
-            "interval": list(interval(redrawn[method]["pcc_m"])),
+            "pcc_m": pcc_m,
+            "interval": list(interval(redrawn[method]["pcc_m"], pcc_m)),
             "mse": float(np.mean([one["mse"] for one in found])),
         }
     return {"by": by, "seed": seed, "regions": [len(one.truth) for one in folds], "methods": methods}

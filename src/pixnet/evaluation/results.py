@@ -68,13 +68,13 @@ def summarise(folds: Sequence[FoldPredictions], protocol: dict[str, Any], seed: 
     methods = {}
     for name in names:
         methods[name] = _method(name, scored, attainable["pcc_m"], seed)
-        methods[name]["interval_blocks"] = list(interval(over_blocks[name]["pcc_m"]))
-        methods[name]["interval_donors"] = None if over_donors is None else list(interval(over_donors[name]["pcc_m"]))
         methods[name]["intervals"] = {
-            kind: {key: list(interval(scores)) for key, scores in redrawn[name].items()}
+            kind: {key: list(interval(scores, methods[name][key])) for key, scores in redrawn[name].items()}
             for kind, redrawn in (("blocks", over_blocks), ("donors", over_donors))
             if redrawn is not None
         }
+        for kind in ("blocks", "donors"):
+            methods[name][f"interval_{kind}"] = methods[name]["intervals"].get(kind, {}).get("pcc_m")
     _put_seed_intervals(methods, scored, seed)
     excluded = sum(int((~fold.kept).sum()) for fold in scored)
     results = {
@@ -151,7 +151,8 @@ def _put_seed_intervals(methods: dict[str, dict[str, Any]], folds: list[FoldScor
         redrawn = redrawn_scores([fold.scored(number) for fold in folds], seed=seed)
         for name, scores in redrawn.items():
             if len(methods[name]["seeds"]) > 1:
-                methods[name]["per_seed"][str(number)]["interval_blocks"] = list(interval(scores["pcc_m"]))
+                of_seed = methods[name]["per_seed"][str(number)]
+                of_seed["interval_blocks"] = list(interval(scores["pcc_m"], of_seed["pcc_m"]))
 
 
 def _fold(fold: FoldScores, redrawn: dict[str, dict[str, Floats]] | None, seed: int) -> dict[str, Any]:
@@ -166,7 +167,7 @@ def _fold(fold: FoldScores, redrawn: dict[str, dict[str, Floats]] | None, seed: 
         "methods": {
             name: {
                 **{key: fold.mean(name, key) for key in SUMMARIES},
-                "interval_blocks": list(interval(redrawn[name]["pcc_m"])),
+                "interval_blocks": list(interval(redrawn[name]["pcc_m"], fold.mean(name, "pcc_m"))),
             }
             for name in fold.methods
         },

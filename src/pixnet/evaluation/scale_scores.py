@@ -114,7 +114,7 @@ def _scores(slides: Sequence[Scored], seed: int, with_share: bool) -> dict[str, 
         of_seed = found.mean(axis=0)
         methods[method] = {
             "pcc_m": mean[method],
-            "interval": list(interval(redrawn[method])),
+            "interval": list(interval(redrawn[method], mean[method])),
             **{key: float(_column(scored[method], key).mean()) for key in ("pcc_s", "pcc_f", "mse")},
             "sd_over_seeds": float(of_seed.std(ddof=1)) if len(of_seed) > 1 else math.nan,
             "share": _over(mean, redrawn, method, CEILING) if with_share else None,
@@ -149,4 +149,5 @@ def _over(mean: Mapping[str, float], redrawn: Mapping[str, Floats], above: str, 
         return {"value": math.nan, "interval": [math.nan, math.nan]}
     ratios = np.divide(redrawn[above], redrawn[below], out=np.full_like(redrawn[above], np.nan),
                        where=redrawn[below] > 0)  # fmt: skip
-    return {"value": mean[above] / mean[below], "interval": list(interval(ratios))}
+    value = mean[above] / mean[below]
+    return {"value": value, "interval": list(interval(ratios, value))}
