@@ -22,6 +22,7 @@ from pixnet.field import ExpressionField, LinearHead, build_field
 from pixnet.field.tile import TileImages, read_tile
 from pixnet.genes import join_genes
 from pixnet.grid import Box
+from pixnet.inspection.glass import WHITE_GLASS, Glass
 from pixnet.panel import choose_panel
 from pixnet.pixel_size import COARSEST
 
@@ -194,9 +195,10 @@ class PixNet:
         where = choose_device(device)
         network = self.network.for_prediction(where)
         lattice = network.lattice(slide)
+        glass = Glass.of(slide) if self.config.network.white_balance else WHITE_GLASS
 
         def latent(images: TileImages) -> NDArray[np.float32]:
-            sent = [as_image(rgb).to(where) for rgb in images if rgb is not None]
+            sent = [as_image(glass.whiten(rgb)).to(where) for rgb in images if rgb is not None]
             return network.latent(*sent).cpu().numpy()
 
         return build_field(

@@ -99,7 +99,7 @@ def test_constant_genes_are_left_out_and_constant_predictions_are_zero():
 
 
 def test_the_interval_lies_around_the_score():
-    """Where redrawing itself moves a score, as it does a quartile of weak correlations, the interval does not follow."""
+    """Redrawing itself moves a score, such as a quartile of weak correlations; the interval does not follow."""
     fold = made(regions=200, genes=250, quality=0.1)
     redrawn = redrawn_scores([fold])["a"]
     found = score(fold.truth, fold.predicted["a"][0])

@@ -70,6 +70,18 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_the_head_learns_at_a_rate_of_its_own(bench: Bench, training_config: Any) -> None:
+    """The first step of Adam moves a weight by the learning rate, whatever its gradient."""
+    parameters = dict(bench.network.named_parameters())
+    for factor in (1.0, 5.0):
+        config = training_config(head_lr=factor, ema=0.0, warmup=0, weight_decay=0.0)
+        after, _ = bench.run(config, steps=1)
+        moved = {name: (after[name] - bench.start[name]).abs().max().item() for name in parameters}
+        of_decoder = max(moved[name] for name in parameters if name.startswith("decoder."))
+        assert moved["head.loadings"] == pytest.approx(factor * config.lr, rel=0.02)
+        assert of_decoder == pytest.approx(config.lr, rel=0.02)
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(bench: Bench, training_config: Any) -> None:
     first, history = bench.run(training_config())
     torch.manual_seed(99)  # whatever happened before

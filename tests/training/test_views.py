@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixnet.grid import Box, Lattice
+from pixnet.inspection.glass import Glass
 from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.slide import Slide
@@ -164,10 +165,21 @@ def test_a_stain_changes_by_its_own_factor() -> None:
 
 
 def test_a_drawn_view_follows_from_its_generator(samples: list[Sample]) -> None:
-    lattice = lattice_of(samples[0])
-    one, two, other = (View.draw(samples[0], lattice, np.random.default_rng(seed), 0.1) for seed in (1, 1, 2))
+    glass = Glass((240.0, 230.0, 235.0))
+    plain = View(samples[0], lattice_of(samples[0]), glass=glass)
+    one, two, other = (plain.redrawn(np.random.default_rng(seed), 0.1) for seed in (1, 1, 2))
     assert (one.symmetry, one.stain) == (two.symmetry, two.stain)
     assert one.stain != other.stain
-    drawn = {View.draw(samples[0], lattice, np.random.default_rng(seed), 0.1).symmetry for seed in range(60)}
+    assert (one.sample, one.lattice, one.glass) == (plain.sample, plain.lattice, glass)
+    drawn = {plain.redrawn(np.random.default_rng(seed), 0.1).symmetry for seed in range(60)}
     assert len(drawn) == 8
-    assert View.draw(samples[0], lattice, np.random.default_rng(0), 0.0).stain == (1.0, 1.0, 1.0)
+    assert plain.redrawn(np.random.default_rng(0), 0.0).stain == (1.0, 1.0, 1.0)
+
+
+def test_the_glass_is_divided_by_before_the_stain_changes(samples: list[Sample]) -> None:
+    glass, stain, box = Glass((240.0, 230.0, 235.0)), (1.3, 0.8, 1.1), Box(10, 20, 60, 50)
+    plain = View(samples[0], lattice_of(samples[0]))
+    white = dataclasses.replace(plain, glass=glass)
+    assert np.array_equal(white.read(box), glass.whiten(plain.read(box)))
+    both = dataclasses.replace(white, stain=stain)
+    assert np.array_equal(both.read(box), jitter_stain(white.read(box), stain))

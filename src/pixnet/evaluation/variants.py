@@ -152,7 +152,8 @@ def compared(outcomes: Mapping[str, Outcome], configs: Mapping[str, Config], see
     for name, outcome in outcomes.items():
         scores = outcome.results["methods"][_METHOD]
         row = {key: scores[key] for key in ("pcc_m", "mse", "mae", "pcc_f", "pcc_s", "seconds_cold", "peak_rss_mb")}
-        row |= {"interval": list(interval(redrawn[name], row["pcc_m"])), "sd_over_seeds": scores["sd_over_seeds"]["pcc_m"]}
+        row["interval"] = list(interval(redrawn[name], row["pcc_m"]))
+        row["sd_over_seeds"] = scores["sd_over_seeds"]["pcc_m"]
         if name != DEFAULT:
             difference = float(of_folds[name].mean() - of_folds[DEFAULT].mean())
             each = of_folds[name] - of_folds[DEFAULT]

@@ -1,8 +1,7 @@
 """How a slide is stained, as a few numbers, and how far that is from how other slides are.
 
 Colour is separated into haematoxylin, eosin and what neither explains, by the fixed deconvolution of Ruifrok and
-Johnston (2001, Anal Quant Cytol Histol 23:291). White is 255, not the slide's own background: a network sees the
-scanner's white as well as the stain.
+Johnston (2001, Anal Quant Cytol Histol 23:291). White is the slide's own glass, as it is for the network.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.grid import Box
+from pixnet.inspection.glass import Glass
 from pixnet.inspection.tissue_mask import TissueMask
 from pixnet.slide import Slide
 
@@ -65,7 +65,7 @@ class StainProfile:
             np.minimum(((np.arange(number) + 0.5) * um_per_px / tissue.um_per_px).astype(np.int64), most - 1)
             for number, most in zip((height, width), tissue.mask.shape, strict=True)
         )
-        pixels = rgb[tissue.mask[np.ix_(rows, cols)] & valid]
+        pixels = Glass.of(slide).whiten(rgb)[tissue.mask[np.ix_(rows, cols)] & valid]
         if len(pixels) < _LEAST_PIXELS:
             return None
         density = _OF_VALUE[pixels[:: len(pixels) // _MOST_PIXELS + 1]] @ _SEPARATE

@@ -118,8 +118,7 @@ class Batcher:
             if self.jitter is None:
                 view = self.views[number][int(rng.integers(len(self.views[number])))]
             else:
-                plain = self.views[number][0]
-                view = View.draw(plain.sample, plain.lattice, rng, self.jitter)
+                view = self.views[number][0].redrawn(rng, self.jitter)
             placed.append((number, Box(row, col, self.side, self.side), view))
         return self._batch(placed, [self._inside(number, box) for number, box, _ in placed])
 

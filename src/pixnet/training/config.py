@@ -33,6 +33,9 @@ class TrainingConfig(BaseModel):
         gene by gene; counts stay as they are. See `pixnet.training.components`.
     lr, weight_decay
         Of AdamW.
+    head_lr
+        Learning rate of the head, as a multiple of `lr`. At the decoder's own rate the predictions' contrast grows
+        slower than their correlation, and training would end with all of them too near the mean.
     warmup
         Steps over which the learning rate rises; after them it falls along a cosine.
     ema
@@ -69,6 +72,7 @@ class TrainingConfig(BaseModel):
     pcc_weight: float = Field(0.5, ge=0.0)
     denoise: bool = True
     lr: float = Field(4e-3, gt=0.0)
+    head_lr: float = Field(12.0, gt=0.0)
     weight_decay: float = Field(1e-4, ge=0.0)
     warmup: int = Field(20, ge=0)
     ema: float = Field(0.98, ge=0.0, lt=1.0)

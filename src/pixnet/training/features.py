@@ -128,7 +128,7 @@ class KeptFeatures:
             "strides": network.strides,
             "surroundings": [network.surroundings.widths, network.zoom],
             "reach": self.reach,
-            "view": [repr(view.symmetry), view.stain],
+            "view": [repr(view.symmetry), view.stain, view.glass.rgb],
             "code": [code_hash(module) for module in _CODE],
             "regions": hashlib.sha256(view.sample.regions.bounds_um.tobytes()).hexdigest(),
         }

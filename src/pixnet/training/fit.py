@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from pixnet.errors import DataError, ModelError
+from pixnet.inspection.glass import WHITE_GLASS, Glass
 from pixnet.network.network import Network
 from pixnet.training.batches import Batcher
 from pixnet.training.components import denoised
@@ -206,11 +207,12 @@ def _draw_views(targets: Sequence[Targets], network: Network, config: TrainingCo
     for target in targets:
         slide = target.sample.slide
         lattice = network.lattice(slide)
-        own = [View(target.sample, lattice)]
+        glass = Glass.of(slide) if network.config.white_balance else WHITE_GLASS
+        own = [View(target.sample, lattice, glass=glass)]
         for index in range(1, config.views):
             # A view depends on the slide and its number alone, so that runs over other samples find its features.
             key = int(slide.fingerprint()[:12], 16)
-            own.append(View.draw(target.sample, lattice, np.random.default_rng([key, index]), config.stain_jitter))
+            own.append(own[0].redrawn(np.random.default_rng([key, index]), config.stain_jitter))
         views[target.sample.id] = own
     return views
 

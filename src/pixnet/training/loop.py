@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pixnet.errors import DataError
 from pixnet.expression import correlation
@@ -81,7 +81,7 @@ def train(
     outputs = network.head.scale.shape[0]
     objective = Objective(config, len(training.targets), outputs).to(device)
     parameters = [p for p in (*network.parameters(), *objective.parameters()) if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(_groups(parameters, network, config), weight_decay=config.weight_decay)
     average = copy.deepcopy(network.state_dict())
     best = copy.deepcopy(average)
     history, first, loss_sum, loss_count = History(), 0, 0.0, 0
@@ -96,7 +96,7 @@ def train(
     network.train()
     for step in range(first, steps):
         for group in optimiser.param_groups:
-            group["lr"] = config.lr * _schedule(step, config)
+            group["lr"] = group["full_lr"] * _schedule(step, config)
         # Step n draws from (seed, stage, n) alone, so a resumed run repeats an unbroken one exactly.
         seeds = np.random.SeedSequence([config.seed, *stage.encode(), step]).generate_state(2)
         torch.manual_seed(int(seeds[0]))
@@ -198,6 +198,14 @@ def mean_correlation(observed: NDArray[np.float32], predicted: NDArray[np.float3
         rows = measured[:, gene]
         found.append(correlation(observed[rows, gene, None], predicted[rows, gene, None]))
     return float(np.concatenate(found).mean())
+
+
+def _groups(parameters: Sequence[nn.Parameter], network: Network, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Part the parameters by their learning rate after the warm-up."""
+    of_head = {id(p) for p in network.head.parameters()}
+    parts = [[p for p in parameters if (id(p) in of_head) == inside] for inside in (False, True)]
+    rates = config.lr, config.lr * config.head_lr
+    return [{"params": part, "lr": rate, "full_lr": rate} for part, rate in zip(parts, rates, strict=True)]
 
 
 def _schedule(step: int, config: TrainingConfig) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.grid import Box, Lattice
+from pixnet.inspection.glass import WHITE_GLASS, Glass
 
 if TYPE_CHECKING:
     from pixnet.regions import Regions
@@ -73,18 +74,20 @@ class View:
         How the slide is turned.
     stain
         Factors on haematoxylin, eosin and the residual; empty: the image as it is.
+    glass
+        Colour that is divided by, before the stain is jittered.
     """
 
     sample: Sample
     lattice: Lattice
     symmetry: Symmetry = Symmetry()
     stain: tuple[float, ...] = ()
+    glass: Glass = WHITE_GLASS
 
-    @classmethod
-    def draw(cls, sample: Sample, lattice: Lattice, rng: np.random.Generator, jitter: float) -> View:
-        """Draw a view at random, with `jitter` as the standard deviation of the stain's factors."""
+    def redrawn(self, rng: np.random.Generator, jitter: float) -> View:
+        """Draw a view of the same slide at random, with `jitter` as the standard deviation of the stain's factors."""
         symmetry = Symmetry.number(int(rng.integers(8)))
-        return cls(sample, lattice, symmetry, tuple(float(f) for f in np.exp(rng.normal(0.0, jitter, 3))))
+        return replace(self, symmetry=symmetry, stain=tuple(float(f) for f in np.exp(rng.normal(0.0, jitter, 3))))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -96,6 +99,7 @@ class View:
         """Read the pixels of a box, (h, w, 3), which counts pixels of the lattice or of one `zoom` times coarser."""
         original = self.symmetry.original(box, self.lattice.height // zoom, self.lattice.width // zoom)
         rgb, _ = self.sample.slide.read_box(original, self.lattice.mpp * zoom)
+        rgb = self.glass.whiten(rgb)
         if self.stain:
             rgb = jitter_stain(rgb, self.stain)
         return np.ascontiguousarray(self.symmetry.apply(rgb))

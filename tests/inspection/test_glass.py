@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pixnet.inspection.glass import Glass
+from pixnet.slide import Slide
+
+TINT = np.array([232.0, 216.0, 230.0])
+
+
+def picture(seed: int = 0) -> NDArray[np.uint8]:
+    """Give a slide of 4 um/px with tissue of several colours in its middle, on glass that is white to within noise."""
+    rng = np.random.default_rng(seed)
+    rgb = 250.0 + rng.normal(0.0, 2.0, (300, 400, 3))
+    rgb[60:240, 80:320] = rng.uniform([120, 60, 140], [220, 170, 220], (180, 240, 3))
+    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+
+
+def tinted(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """See a picture through a tint, as Beer and Lambert's law has it."""
+    return np.rint(rgb * (TINT / 255.0)).astype(np.uint8)
+
+
+def test_the_glass_is_the_colour_of_what_is_bare() -> None:
+    plain, seen = (Glass.of(Slide.from_array(rgb, 4.0)) for rgb in (picture(), tinted(picture())))
+    np.testing.assert_allclose(plain.rgb, 250.0, atol=1.0)
+    np.testing.assert_allclose(seen.rgb, 250.0 * TINT / 255.0, atol=1.5)
+
+
+def test_a_tint_makes_no_difference_to_what_is_seen() -> None:
+    plain, other = picture(), tinted(picture())
+    one, two = (Glass.of(Slide.from_array(rgb, 4.0)).whiten(rgb).astype(int) for rgb in (plain, other))
+    assert np.abs(one - two).max() <= 3
+    assert np.abs(plain.astype(int) - other).max() > 30
+    # Bare glass is white, to within its noise; and so is what is brighter still.
+    assert np.median(one[:50]) >= 254
+    assert Glass((200.0, 200.0, 200.0)).whiten(np.full((2, 2, 3), 230, np.uint8)).min() == 255
+
+
+def test_white_glass_leaves_the_image_as_it_is() -> None:
+    rgb = picture()
+    assert Glass().whiten(rgb) is rgb
+    assert np.array_equal(Glass((255.0, 255.0, 254.99)).whiten(rgb), rgb)
+
+
+@pytest.mark.parametrize("holes", [0, 20])
+def test_a_picture_that_is_all_tissue_shows_no_glass(holes: int) -> None:
+    rgb = np.random.default_rng(0).uniform([120, 60, 140], [200, 120, 200], (300, 300, 3)).astype(np.uint8)
+    rgb[:holes, :holes] = 240
+    assert Glass.of(Slide.from_array(rgb, 16.0)) == Glass()
+
+
+def test_black_is_no_glass() -> None:
+    rgb = picture()
+    rgb[:40] = 0  # what the scanner did not scan
+    np.testing.assert_allclose(Glass.of(Slide.from_array(rgb, 4.0)).rgb, 250.0, atol=1.0)
+    assert Glass.of(Slide.from_array(np.zeros((100, 100, 3), np.uint8), 4.0)) == Glass()
+
+
+def test_a_slide_smaller_than_a_pixel_of_the_picture_shows_none() -> None:
+    assert Glass.of(Slide.from_array(np.full((1, 1, 3), 240, np.uint8), 1.0)) == Glass()
