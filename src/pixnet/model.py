@@ -195,7 +195,7 @@ class PixNet:
         where = choose_device(device)
         network = self.network.for_prediction(where)
         lattice = network.lattice(slide)
-        glass = Glass.of(slide) if self.config.network.white_balance else WHITE_GLASS
+        glass = Glass.of(slide) if self.config.training.white_balance else WHITE_GLASS
 
         def latent(images: TileImages) -> NDArray[np.float32]:
             sent = [as_image(glass.whiten(rgb)).to(where) for rgb in images if rgb is not None]

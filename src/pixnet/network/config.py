@@ -96,8 +96,6 @@ class NetworkConfig(BaseModel):
         those of its deepest level; empty: none.
     surroundings_zoom
         How many times coarser than `mpp` the encoder sees the surroundings.
-    white_balance
-        See each slide as if its glass were white.
     head
         `"rate"` (counts per um^2), `"mean"` or `"sum"` (log-normalised, as in the paper).
     """
@@ -110,7 +108,6 @@ class NetworkConfig(BaseModel):
     decoder: DecoderConfig = DecoderConfig()
     surroundings_um: tuple[PositiveFloat, ...] = (300.0, 600.0, 1200.0)
     surroundings_zoom: Literal[1, 2, 4, 8] = 4
-    white_balance: bool = True
     head: Literal["rate", "mean", "sum"] = "rate"
 
     @property

@@ -45,6 +45,8 @@ class TrainingConfig(BaseModel):
         computed once and kept on disk while the encoder is frozen. 0: a fresh view for each tile, on the fly.
     stain_jitter
         Standard deviation of the stain's strength, relative to one.
+    white_balance
+        See each slide as if its glass were white, in predicting too.
     min_counts
         Regions with fewer counts in all are left out.
     validation
@@ -78,6 +80,7 @@ class TrainingConfig(BaseModel):
     ema: float = Field(0.98, ge=0.0, lt=1.0)
     views: int = Field(2, ge=0)
     stain_jitter: float = Field(0.1, ge=0.0)
+    white_balance: bool = True
     min_counts: int = Field(500, ge=0)
     validation: Literal["auto", "sample", "block", "none"] = "auto"
     evaluate_every: int = Field(25, gt=0)

@@ -207,7 +207,7 @@ def _draw_views(targets: Sequence[Targets], network: Network, config: TrainingCo
     for target in targets:
         slide = target.sample.slide
         lattice = network.lattice(slide)
-        glass = Glass.of(slide) if network.config.white_balance else WHITE_GLASS
+        glass = Glass.of(slide) if config.white_balance else WHITE_GLASS
         own = [View(target.sample, lattice, glass=glass)]
         for index in range(1, config.views):
             # A view depends on the slide and its number alone, so that runs over other samples find its features.
