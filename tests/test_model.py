@@ -149,6 +149,23 @@ def test_a_saved_model_predicts_the_same_field(
         assert torch.equal(value, twice.network.state_dict()[name])
 
 
+@pytest.mark.parametrize("balanced", [True, False])
+def test_a_scanners_tint_makes_a_difference_only_to_a_model_that_sees_it(
+    model: PixNet, slide: Slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, balanced: bool
+) -> None:
+    training = model.config.training.model_copy(update={"white_balance": balanced})
+    monkeypatch.setattr(model, "config", model.config.model_copy(update={"training": training}))
+    tissue = slide.read(0, 0, slide.width_um, slide.height_um, 1.0)[0]
+    plain = np.pad(tissue, ((40, 40), (40, 40), (0, 0)), constant_values=255)
+    tinted = np.rint(plain * (np.array([232.0, 216.0, 230.0]) / 255.0)).astype(np.uint8)
+    one, other = (
+        np.asarray(model.predict(Slide.from_array(rgb, 1.0, name), tmp_path / name, device="cpu").latent)
+        for name, rgb in (("plain", plain), ("tinted", tinted))
+    )
+    difference = np.abs(one - other).mean() / np.abs(one).mean()
+    assert difference < 0.05 if balanced else difference > 0.2
+
+
 def test_a_prediction_is_no_constant_and_no_negative(field: ExpressionField) -> None:
     latent, valid = field.read()
     assert (latent[:, valid > 0] >= 0).all()

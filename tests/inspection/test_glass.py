@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pixnet.inspection.glass import Glass
+from pixnet.inspection.glass import WHITE_GLASS, Glass
 from pixnet.slide import Slide
 
 TINT = np.array([232.0, 216.0, 230.0])
@@ -41,7 +41,7 @@ def test_a_tint_makes_no_difference_to_what_is_seen() -> None:
 
 def test_white_glass_leaves_the_image_as_it_is() -> None:
     rgb = picture()
-    assert Glass().whiten(rgb) is rgb
+    assert WHITE_GLASS.whiten(rgb) is rgb
     assert np.array_equal(Glass((255.0, 255.0, 254.99)).whiten(rgb), rgb)
 
 
@@ -49,15 +49,15 @@ def test_white_glass_leaves_the_image_as_it_is() -> None:
 def test_a_picture_that_is_all_tissue_shows_no_glass(holes: int) -> None:
     rgb = np.random.default_rng(0).uniform([120, 60, 140], [200, 120, 200], (300, 300, 3)).astype(np.uint8)
     rgb[:holes, :holes] = 240
-    assert Glass.of(Slide.from_array(rgb, 16.0)) == Glass()
+    assert Glass.of(Slide.from_array(rgb, 16.0)) == WHITE_GLASS
 
 
 def test_black_is_no_glass() -> None:
     rgb = picture()
     rgb[:40] = 0  # what the scanner did not scan
     np.testing.assert_allclose(Glass.of(Slide.from_array(rgb, 4.0)).rgb, 250.0, atol=1.0)
-    assert Glass.of(Slide.from_array(np.zeros((100, 100, 3), np.uint8), 4.0)) == Glass()
+    assert Glass.of(Slide.from_array(np.zeros((100, 100, 3), np.uint8), 4.0)) == WHITE_GLASS
 
 
 def test_a_slide_smaller_than_a_pixel_of_the_picture_shows_none() -> None:
-    assert Glass.of(Slide.from_array(np.full((1, 1, 3), 240, np.uint8), 1.0)) == Glass()
+    assert Glass.of(Slide.from_array(np.full((1, 1, 3), 240, np.uint8), 1.0)) == WHITE_GLASS

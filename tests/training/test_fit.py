@@ -19,6 +19,7 @@ from PIL import Image
 from pixnet.counts import Counts
 from pixnet.errors import DataError, ModelError, PixNetWarning
 from pixnet.grid import Box
+from pixnet.inspection.glass import WHITE_GLASS, Glass
 from pixnet.network.weights import weights_hash
 from pixnet.panel import GenePanel
 from pixnet.sample import Sample
@@ -261,6 +262,33 @@ def test_other_ways_of_training(
 
     moved = weights_hash(fitted.network.encoder) != weights_hash(make_encoder(network_config(**network).encoder))
     assert moved == network.get("trainable", False)
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_every_view_is_seen_on_white_glass_if_asked(
+    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any,
+    monkeypatch: pytest.MonkeyPatch, balanced: bool,
+) -> None:  # fmt: skip
+    tinted = []
+    for sample, tint in zip(samples, ([232.0, 216.0, 230.0], [240.0, 240.0, 235.0]), strict=False):
+        slide = sample.slide
+        rgb = slide.read_box(Box(0, 0, *slide.shape), slide.mpp)[0].copy()
+        rgb[:48] = 255
+        rgb = np.rint(rgb * (np.array(tint) / 255.0)).astype(np.uint8)
+        tinted.append(dataclasses.replace(sample, slide=Slide.from_array(rgb, slide.mpp)))
+    seen: list[Any] = []
+
+    def spying_train(network: Any, source: Any, training: Any, *rest: Any) -> Any:
+        seen.append(training.views)
+        return train(network, source, training, *rest)
+
+    monkeypatch.setattr(module, "train", spying_train)
+    config = training_config(steps=1, views=3, validation="none", white_balance=balanced)
+    fit(tinted, panel, network_config(), config, tmp_path)
+    for sample, views in zip(tinted, *seen, strict=True):
+        expected = Glass.of(sample.slide) if balanced else WHITE_GLASS
+        assert [view.glass for view in views] == [expected] * 3
+        assert (expected == WHITE_GLASS) != balanced
 
 
 def test_the_head_starts_at_the_scale_of_the_data(
