@@ -156,7 +156,7 @@ def test_a_scanners_tint_makes_a_difference_only_to_a_model_that_sees_it(
     training = model.config.training.model_copy(update={"white_balance": balanced})
     monkeypatch.setattr(model, "config", model.config.model_copy(update={"training": training}))
     tissue = slide.read(0, 0, slide.width_um, slide.height_um, 1.0)[0]
-    plain = np.pad(tissue, ((40, 40), (40, 40), (0, 0)), constant_values=255)
+    plain = np.pad(tissue, ((80, 80), (80, 80), (0, 0)), constant_values=245)
     tinted = np.rint(plain * (np.array([232.0, 216.0, 230.0]) / 255.0)).astype(np.uint8)
     one, other = (
         np.asarray(model.predict(Slide.from_array(rgb, 1.0, name), tmp_path / name, device="cpu").latent)

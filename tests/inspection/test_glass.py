@@ -45,10 +45,27 @@ def test_white_glass_leaves_the_image_as_it_is() -> None:
     assert np.array_equal(Glass((255.0, 255.0, 254.99)).whiten(rgb), rgb)
 
 
-@pytest.mark.parametrize("holes", [0, 20])
-def test_a_picture_that_is_all_tissue_shows_no_glass(holes: int) -> None:
-    rgb = np.random.default_rng(0).uniform([120, 60, 140], [200, 120, 200], (300, 300, 3)).astype(np.uint8)
-    rgb[:holes, :holes] = 240
+def test_a_picture_that_is_all_tissue_shows_no_glass() -> None:
+    """Pale stroma and dark nuclei, and a tear too small to tell the glass by."""
+    rng = np.random.default_rng(0)
+    nuclei = rng.random((300, 300, 1)) < 0.3
+    rgb = np.where(nuclei, (90, 60, 140), (225, 190, 212)) + rng.normal(0.0, 4.0, (300, 300, 3))
+    rgb[:20, :20] = 240
+    assert Glass.of(Slide.from_array(rgb.astype(np.uint8), 16.0)) == WHITE_GLASS
+
+
+@pytest.mark.parametrize("glass", [150, 240])
+def test_without_colours_the_glass_is_what_is_bright(glass: int) -> None:
+    rgb = np.full((300, 400, 3), glass, np.uint8)
+    rgb[20:280, 20:380] = np.random.default_rng(0).integers(60, glass - 40, (260, 360, 1))
+    assert Glass.of(Slide.from_array(rgb, 16.0)).rgb == (glass, glass, glass)
+
+
+def test_what_a_scanner_left_out_is_no_glass() -> None:
+    rgb = np.concatenate([tinted(picture()), np.full((500, 400, 3), 255, np.uint8)])
+    np.testing.assert_allclose(Glass.of(Slide.from_array(rgb, 16.0)).rgb, 250.0 * TINT / 255.0, atol=1.5)
+    rgb[:] = 255
+    rgb[100:200, 100:200] = (150, 80, 160)
     assert Glass.of(Slide.from_array(rgb, 16.0)) == WHITE_GLASS
 
 
