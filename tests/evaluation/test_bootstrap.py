@@ -7,7 +7,9 @@ import pytest
 
 from pixnet.evaluation.blocks import block_of
 from pixnet.evaluation.bootstrap import (
+    SUMMARIES,
     Scored,
+    _FoldSums,
     interval,
     intervals,
     number_of_blocks,
@@ -96,6 +98,26 @@ def test_constant_genes_are_left_out_and_constant_predictions_are_zero():
     ]
     alone = dataclasses.replace(fold, truth=truth[:, 2:], predicted={"a": [guess[:, 2:]]})
     np.testing.assert_allclose(redrawn, redrawn_scores([alone], resamples=50)["a"]["pcc_m"] / 2, rtol=1e-6)
+
+
+def test_a_draw_of_every_block_once_is_the_score():
+    """So the draws can be moved to it: both are the same function of the data."""
+    fold = made(regions=90, genes=7, donors=("p", "q"))
+    truth, one = fold.truth.copy(), fold.predicted["a"][0].copy()
+    truth[:, 0], one[:, 1] = 3.0, 3.0  # a gene that does not vary, a prediction that does not
+    guesses = [one, one + np.random.default_rng(9).normal(size=one.shape)]
+    sums = _FoldSums.of(dataclasses.replace(fold, truth=truth, predicted={"a": guesses}))
+    found = sums.scores(np.ones((1, len(sums.count))))["a"][:, 0]
+    expected = [np.mean([score(truth, guess)[key] for guess in guesses]) for key in SUMMARIES]
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_too_many_draws_without_a_score_leave_no_interval():
+    draws = np.linspace(0.2, 0.4, 100)
+    draws[:5] = np.nan
+    assert interval(draws, 0.3) == pytest.approx((0.2, 0.4), abs=0.02)
+    draws[5] = np.nan
+    assert np.isnan(interval(draws, 0.3)).all()
 
 
 def test_the_interval_lies_around_the_score():

@@ -13,6 +13,7 @@ import torch
 
 from pixnet import hashes
 from pixnet.grid import Box
+from pixnet.inspection.glass import Glass
 from pixnet.network.decoder import Crop
 from pixnet.network.network import Network
 from pixnet.sample import Sample
@@ -181,6 +182,7 @@ def test_whatever_features_depend_on_gives_them_a_place_of_their_own(
     found = [keys(network, view) for view in first]
     found += [keys(network, views_of(network, samples[1])[0]), keys(other, first[0]), keys(finer, first[0])]
     found += [keys(network, views_of(network, targets[0].sample.take(np.arange(9)))[0]), keys(network, first[0], 400)]
+    found += [keys(network, dataclasses.replace(first[0], glass=Glass((240.0, 230.0, 235.0))))]
     half = dataclasses.replace(first[0].lattice, mpp=0.5)
     found += [keys(network, View(targets[0].sample, half))]
     around = [{"surroundings_um": (64.0,), "surroundings_zoom": zoom} for zoom in (1, 2)]
@@ -232,7 +234,7 @@ def test_features_made_by_other_code_are_made_anew(
 @pytest.mark.parametrize(
     "name",
     ["resample.py", "slide_tiff.py", "slide_zarr.py", "network/receptive.py", "network/stripwise.py",
-     "network/surroundings.py", "training/views.py", "training/features.py"],
+     "network/surroundings.py", "training/views.py", "training/features.py", "inspection/glass.py"],
 )  # fmt: skip
 def test_all_code_that_features_are_computed_by_counts(
     network: Network, targets: list[Targets], tmp_path: Path, changed_code: Callable[[str], None], name: str

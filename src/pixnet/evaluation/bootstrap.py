@@ -29,6 +29,7 @@ _FEWEST_DONORS = 3
 _FEWEST_FOLDS = 6  # below it Wilcoxon's test cannot reach p = 0.05
 _AT_ONCE = 100
 _LEVEL = 0.95
+_MOST_MISSING = 0.05  # of the draws
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ def interval(redrawn: Floats, score: float) -> tuple[float, float]:
     """Give the middle 95 % of redrawn scores, moved so that half of them lie on either side of the score.
 
     Redrawing leaves out some blocks and repeats others, which by itself moves a score: the correlations of single genes
-    become noisier, so a quartile of them falls. Where the draws lie is therefore no news of the score, how far they
-    spread is.
+    become noisier, so a quartile of them falls. How far the draws spread is kept, where they lie is not. So the
+    interval is one of the score at this number of regions; what noise has already taken from it is not put back.
 
     Parameters
     ----------
@@ -122,7 +123,7 @@ def interval(redrawn: Floats, score: float) -> tuple[float, float]:
     Returns
     -------
     low, high
-        NaN if most of the draws are.
+        NaN if more than a twentieth of the draws are: the rest would be a choice.
     """
     centred = _centred_draws(redrawn, score)
     if not len(centred):
@@ -156,8 +157,8 @@ def paired_test(difference: float, redrawn: Floats, of_folds: Floats) -> dict[st
     -------
     dict
         `difference`, its `interval`, `p_bootstrap` (two-sided: twice the share of the same draws, moved as for the
-        interval, on the other side of zero),
-        `folds_better` of `folds`, and `p_sign` and `p_wilcoxon` over folds, where there are six or more (else None).
+        interval, on the other side of zero), `folds_better` of `folds`, and `p_sign` and `p_wilcoxon` over folds, where
+        there are six or more (else None).
     """
     centred = _centred_draws(redrawn, difference)
     p = math.nan
@@ -178,9 +179,9 @@ def paired_test(difference: float, redrawn: Floats, of_folds: Floats) -> dict[st
 
 
 def _centred_draws(redrawn: Floats, score: float) -> Floats:
-    """Give the draws that are numbers, moved so that their median is the score; none if most are not."""
+    """Give the draws that are numbers, moved so that their median is the score; none if too many are not."""
     finite = redrawn[np.isfinite(redrawn)]
-    if len(finite) < len(redrawn) / 2 or not len(finite) or not math.isfinite(score):
+    if len(finite) < (1.0 - _MOST_MISSING) * len(redrawn) or not len(finite) or not math.isfinite(score):
         return np.zeros(0)
     return np.asarray(finite - np.median(finite) + score)
 

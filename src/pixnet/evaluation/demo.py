@@ -59,6 +59,7 @@ class DemoSize:
     tiles: int = 16
     views: int = 2
     lr: float = 0.02  # high, for so few steps
+    head_lr: float = 2.4  # so the head learns as fast as it does by default
     validation: str = "none"  # a demo has no time to look for the number of steps
     min_counts: int = 500
     bins: int = 1500
@@ -66,7 +67,7 @@ class DemoSize:
     @property
     def config(self) -> Config:
         """The model's configuration."""
-        names = ("steps", "tiles", "views", "lr", "validation", "min_counts")
+        names = ("steps", "tiles", "views", "lr", "head_lr", "validation", "min_counts")
         training = {name: getattr(self, name) for name in names}
         return Config.of({"training": training, "genes": {"number": self.genes}})
 

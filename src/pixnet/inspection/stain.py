@@ -1,7 +1,8 @@
 """How a slide is stained, as a few numbers, and how far that is from how other slides are.
 
 Colour is separated into haematoxylin, eosin and what neither explains, by the fixed deconvolution of Ruifrok and
-Johnston (2001, Anal Quant Cytol Histol 23:291). White is the slide's own glass, as it is for the network.
+Johnston (2001, Anal Quant Cytol Histol 23:291). White is the slide's own glass, as it is for a network that is
+trained with `white_balance`.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class StainProfile:
 
     @classmethod
     def from_json(cls, stored: object) -> Self | None:
-        """Take a profile from what `to_json` gave; None if it is none, as in models of an earlier version."""
+        """Take a profile from what `to_json` gave; None if it is none."""
         try:
             mean, sd = (tuple(float(value) for value in stored[key]) for key in ("mean", "sd"))  # type: ignore[index]
         except (KeyError, TypeError, ValueError):

@@ -24,7 +24,7 @@ class TrainedOn:
     mpp
         Working resolution in um per pixel.
     stains
-        How its training slides are stained, by the sample's id; those of older models are not known.
+        How its training slides are stained, by the sample's id; a sample without tissue has none.
     """
 
     mpp: float

@@ -41,7 +41,7 @@ class TrainingConfig(BaseModel):
     ema
         Decay of the running mean of the weights, which is what is validated and kept; 0 keeps the last weights.
     views
-        Views of each slide: the slide as it is, then turns and flips with a jitter of the stain. Their features are
+        Views of each slide: the slide as it lies, then turns and flips with a jitter of the stain. Their features are
         computed once and kept on disk while the encoder is frozen. 0: a fresh view for each tile, on the fly.
     stain_jitter
         Standard deviation of the stain's strength, relative to one.

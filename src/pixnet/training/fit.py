@@ -202,7 +202,7 @@ def _new_network(config: NetworkConfig, targets: Sequence[Targets], seed: int) -
 
 
 def _draw_views(targets: Sequence[Targets], network: Network, config: TrainingConfig) -> dict[str, list[View]]:
-    """Give each sample its views, by id; the first is the slide as it is, which validation uses."""
+    """Give each sample its views, by id; the first is the slide as it lies, which validation uses."""
     views = {}
     for target in targets:
         slide = target.sample.slide

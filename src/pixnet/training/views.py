@@ -1,4 +1,4 @@
-"""A slide as training sees it: turned or flipped, its stain a little stronger or weaker."""
+"""A slide as training sees it: on white glass, turned or flipped, its stain a little stronger or weaker."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Symmetry:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A sample's lattice seen through a symmetry and a jitter of its stain.
+    """A sample's lattice seen through the colour of its glass, a symmetry and a jitter of its stain.
 
     Parameters
     ----------
