@@ -84,6 +84,6 @@ class TrainingConfig(BaseModel):
     min_counts: int = Field(500, ge=0)
     validation: Literal["auto", "sample", "block", "none"] = "auto"
     evaluate_every: int = Field(25, gt=0)
-    patience: int = Field(4, gt=0)
+    patience: int = Field(16, gt=0)
     refit: bool = True
     seed: int = Field(0, ge=0)
