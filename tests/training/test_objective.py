@@ -76,7 +76,7 @@ def test_count_losses_need_counts(training_config: Any, loss: str) -> None:
 def test_poisson_expectations(training_config: Any, counts: str) -> None:
     batch = make_batch()
     predicted = guess(batch)
-    objective = Objective(training_config(loss="poisson", counts=counts, pcc_weight=0.0), 2, 5)
+    objective = Objective(training_config(loss="poisson", counts=counts, pcc_weight=0.0, depth_weight=0.7), 2, 5)
     with torch.no_grad():
         objective.log_capture.copy_(torch.tensor([0.3, -0.3]))
         found = float(objective(predicted, batch, Head("rate", 3, 5)))
@@ -87,7 +87,7 @@ def test_poisson_expectations(training_config: Any, counts: str) -> None:
     deviance = 2 * (stats.poisson.logpmf(observed, observed) - stats.poisson.logpmf(observed, expected)).mean()
     if counts == "share":
         # The total is held to what was measured, up to the sample's capture.
-        deviance += 0.1 * np.square(np.log(total + 1) + np.log(k) - np.log(batch.total.numpy()[:, None] + 1)).mean()
+        deviance += 0.7 * np.square(np.log(total + 1) + np.log(k) - np.log(batch.total.numpy()[:, None] + 1)).mean()
     assert found == pytest.approx(deviance, rel=1e-4)
 
 
@@ -95,11 +95,11 @@ def test_a_share_does_not_see_the_predicted_depth(training_config: Any) -> None:
     """Never N times an integral that already carries depth."""
     batch = make_batch()
     predicted = guess(batch)
-    objective = Objective(training_config(loss="poisson", counts="share", pcc_weight=0.0), 2, 5)
+    objective = Objective(training_config(loss="poisson", counts="share", pcc_weight=0.0, depth_weight=0.7), 2, 5)
     head = Head("rate", 3, 5)
     with torch.no_grad():
         depths = [predicted.sum(1), 3.0 * predicted.sum(1)]
-        held = [0.1 * (torch.log(d + 1) - torch.log(batch.total + 1)).square().mean() for d in depths]
+        held = [0.7 * (torch.log(d + 1) - torch.log(batch.total + 1)).square().mean() for d in depths]
         plain = [float(objective(f * predicted, batch, head) - h) for f, h in zip((1.0, 3.0), held, strict=True)]
     assert plain[0] == pytest.approx(plain[1], rel=1e-4)
 

@@ -25,9 +25,13 @@ class TrainingConfig(BaseModel):
         What the count likelihoods expect: `"share"` of the region's measured total, or `"capture"`: the integral
         times a factor learned for each sample.
     loss_weight
-        Weight of the first term. 0 trains on the correlation alone, which leaves the genes' levels to chance.
+        Weight of the first term. 0 trains on the correlation (and the total) alone, which leaves the genes' levels to
+        chance.
     pcc_weight
         Weight of the correlation term (the paper's lambda).
+    depth_weight
+        Weight of the squared error of the log total of a region's counts (head `rate`), which teaches where there is
+        much and where little. Left out where a likelihood expects the counts themselves (`counts = "capture"`).
     denoise
         Learn log-normalised values from the components of expression that stand above the counting noise, rather than
         gene by gene; counts stay as they are. See `pixnet.training.components`.
@@ -72,6 +76,7 @@ class TrainingConfig(BaseModel):
     counts: Literal["share", "capture"] = "share"
     loss_weight: float = Field(1.0, ge=0.0)
     pcc_weight: float = Field(0.5, ge=0.0)
+    depth_weight: float = Field(2.0, ge=0.0)
     denoise: bool = True
     lr: float = Field(4e-3, gt=0.0)
     head_lr: float = Field(12.0, gt=0.0)

@@ -16,8 +16,8 @@ class Objective(nn.Module):
     """First term, with its weight, plus lambda times the correlation term.
 
     The head `rate` predicts counts. Its log-normalised values come from the predicted share of the predicted total.
-    Under `counts = "share"` the first term does not see how many counts a region has in all, so a third, small term
-    holds the total to what was measured, up to the sample's capture efficiency.
+    Shares do not tell how many counts a region has in all, so a third term holds the total to what was measured, up to
+    the sample's capture efficiency. It is what teaches the field where cells are.
 
     Parameters
     ----------
@@ -59,7 +59,8 @@ class Objective(nn.Module):
         total = (predicted * batch.measured).sum(dim=1)
         # Captures are relative to each other: their mean is held at one, since the head carries the common depth.
         log_capture = (self.log_capture - self.log_capture.mean())[batch.sample]
-        depth = 0.1 * (torch.log(total + 1.0) + log_capture - torch.log(batch.total + 1.0)).square().mean()
+        error = torch.log(total + 1.0) + log_capture - torch.log(batch.total + 1.0)
+        depth = config.depth_weight * error.square().mean()
         if config.loss == "squared":
             return first * squared_loss(values, batch.values, genes) + correlation + depth
         if config.counts == "share":
