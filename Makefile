@@ -61,7 +61,8 @@ known-cells:
 	@mkdir -p $(CELLS)
 	@if [ -d $(KEPT) ]; then cp -R $(KEPT)/. $(CELLS)/; fi
 
-# Of all cells that are done, but for those of virtual tissue, which are too large. Begin with an empty CELLS after a change of code, or void ones come along.
+# Of all cells that are done, but for those of virtual tissue, which are too large. Begin with an empty CELLS after a
+# change of code, or void ones come along.
 keep-cells:
 	rm -rf $(KEPT) && mkdir -p $(KEPT)
 	cd $(CELLS) && find . \( -path ./work -o -name '*um-seed*' \) -prune -o \( -name cell.json -o -name predictions.npz \) -print \
