@@ -14,11 +14,12 @@ from pixnet.config import Config
 from pixnet.errors import DataError
 from pixnet.evaluation import scale_cells
 from pixnet.evaluation.report import number
+from pixnet.evaluation.report.parts import DASH
 from pixnet.evaluation.scale_accuracy import at_training, scales_accuracy_page
 from pixnet.evaluation.scale_curves import draw_group
 from pixnet.evaluation.scale_report import write_scales
 from pixnet.evaluation.scale_run import run_scales
-from pixnet.evaluation.scale_tables import groups_of, headline, scales_page
+from pixnet.evaluation.scale_tables import additivity_table, groups_of, headline, scales_page
 from pixnet.evaluation.scales import SIDES, ScaleSettings
 
 SETTINGS = ScaleSettings(
@@ -61,6 +62,17 @@ def test_every_method_is_scored_on_both_sides_at_all_sizes(results: dict[str, An
     assert {name: len(found) for name, found in results["cells"].items()} == {
         "pixnet": 2, "colour-ridge": 1, "mean": 1, "pixnet:mean-head": 2, "ceiling": 1
     }  # fmt: skip
+
+
+def test_bins_of_a_field_add_up_to_squares(results: dict[str, Any]) -> None:
+    for cell in results["cells"]["pixnet"]:
+        assert 0 <= cell["chosen"]["additivity_error"] <= 1e-5
+    assert {cell["chosen"]["additivity_error"] for cell in results["cells"]["pixnet:mean-head"]} == {None}
+    table = additivity_table(results)
+    assert [row[0] for row in table.rows] == ["pixnet", "pixnet:mean-head"]
+    assert float(table.rows[0][1]) <= 1e-5
+    assert table.rows[1][1] == DASH
+    assert not additivity_table({"cells": {"mean": results["cells"]["mean"]}}).rows
 
 
 def test_what_is_done_is_not_done_again(cells: Path, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +119,7 @@ def test_tables_tell_scores_ratios_and_shares(tmp_path: Path, results: dict[str,
         "Other donors: expected counts per region, against noise-free truth",
         *(f"| {name} |" for name in (*METHODS, "pixnet:mean-head", "ceiling", "pixnet, over the best crop method")),
         "| pixnet:mean-head, share of the ceiling |",
+        "## Additivity",
     ]
     for part in parts:
         assert part in text

@@ -14,7 +14,7 @@ from pixnet.evaluation.cells import Arrays, Cell, Cells, Stored
 from pixnet.evaluation.methods import BASELINES, method_code, method_settings, seeds_of
 from pixnet.evaluation.pixnet_method import Progress, fit_pixnet
 from pixnet.evaluation.scale_baselines import ask_baseline, choices
-from pixnet.evaluation.scale_field import ask_field
+from pixnet.evaluation.scale_field import additivity_error, ask_field
 from pixnet.evaluation.scale_targets import target_arrays
 from pixnet.evaluation.scales import SIDES, ScaleSettings, asked_regions, draw, slide_name, training_sample
 from pixnet.hashes import code_hash
@@ -169,13 +169,16 @@ class ScaleCells:
         fields, likelihood = work / "fields", training.loss != "squared"
         shutil.rmtree(fields, ignore_errors=True)  # of a sitting that was killed
         arrays: Arrays = {}
+        errors = []
         for number, (tissue, sets) in enumerate(self.asked):
             name = slide_name(tissue)
             tell("predict", number, len(self.asked), name)
             field = model.predict(tissue.slide, fields / name, tissue_mask=False, device=self.device)
             arrays |= {f"{name}|{key}": table for key, table in ask_field(field, sets, likelihood).items()}
+            errors.append(additivity_error(field, tissue.slide.width_um, tissue.slide.height_um))
             shutil.rmtree(fields / name)
-        return arrays, {"steps": model.card["steps"]}
+        known = [error for error in errors if error is not None]
+        return arrays, {"steps": model.card["steps"], "additivity_error": max(known, default=None)}
 
 
 def method_of(name: str) -> str:

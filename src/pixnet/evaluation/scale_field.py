@@ -1,4 +1,4 @@
-"""How a field is asked for regions of any size."""
+"""How a field is asked for regions of any size, and whether its small regions add up to its large ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from pixnet.evaluation.pixnet_method import log_values
 from pixnet.field import ExpressionField
-from pixnet.regions import Regions
+from pixnet.regions import Regions, Squares
+
+SQUARE_UM, BIN_UM = 104, 8
+"""Sides of the squares that must add up, and of the bins that they are added up from."""
 
 
 def ask_field(
@@ -54,3 +57,31 @@ def counts_and_logs(
     areas = regions.areas_um2[:, None]
     logs = np.asarray(values / areas if field.head.kind == "sum" else values, np.float32)
     return np.asarray(np.expm1(logs.astype(np.float64)) * areas, np.float32), logs
+
+
+def additivity_error(field: ExpressionField, width_um: float, height_um: float) -> float | None:
+    """Sum 8-um bins to 104-um squares and compare with what the field gives for the squares themselves.
+
+    Parameters
+    ----------
+    field
+        The field.
+    width_um, height_um
+        Size of the slide. As many squares as lie wholly on it are compared, all genes of each.
+
+    Returns
+    -------
+    float or None
+        The largest difference over the largest value of a square. None for a head that gives means, which do not add
+        up, and for a slide on which no square has room.
+    """
+    cols, rows = int(width_um // SQUARE_UM), int(height_um // SQUARE_UM)
+    if field.head.kind == "mean" or not cols or not rows:
+        return None
+    whole, parts = (
+        np.asarray(field.query(Squares.tiling(0, 0, cols * SQUARE_UM, rows * SQUARE_UM, side)).X, np.float64)
+        for side in (SQUARE_UM, BIN_UM)
+    )
+    per = SQUARE_UM // BIN_UM
+    summed = parts.reshape(rows, per, cols, per, -1).sum(axis=(1, 3)).reshape(whole.shape)
+    return float(np.abs(summed - whole).max() / np.abs(whole).max())

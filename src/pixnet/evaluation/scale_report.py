@@ -13,6 +13,7 @@ from pixnet.evaluation.results import finite
 from pixnet.evaluation.scale_curves import draw_group, draw_scales
 from pixnet.evaluation.scale_scores import CEILING
 from pixnet.evaluation.scale_tables import (
+    additivity_table,
     costs_table,
     group_title,
     groups_of,
@@ -50,6 +51,9 @@ def _sections(results: dict[str, Any]) -> list[Section]:
         table = Table(table.columns, table.rows, table.note, main)
         picture = Picture(data_uri(draw_group(results, rows)), _CAPTION if not sections else "")
         sections.append(Section(group_title(group), tables=[table], pictures=[picture]))
+    additivity = additivity_table(results)
+    if additivity.rows:
+        sections.append(Section("Additivity", tables=[additivity]))
     sections.append(Section("What it costs", tables=[costs_table(results)]))
     told = {name: value for name, value in results.items() if name != "scores"}
     code = json.dumps(finite(told), indent=1, ensure_ascii=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pixnet.evaluation.report.markdown import markdown_table
 from pixnet.evaluation.report.parts import DASH, Table, distinct, duration, memory, number
+from pixnet.evaluation.scale_field import BIN_UM, SQUARE_UM
 from pixnet.evaluation.scale_scores import CEILING, is_crop_method
 from pixnet.evaluation.scales import SIDES
 
@@ -54,8 +55,9 @@ def scales_page(results: dict[str, Any]) -> str:
     lines = [f"# {title_of(results)}", "", lead_of(results)]
     for group, rows in groups_of(results).items():
         lines += ["", f"## {group_title(group)}", "", *markdown_table(scales_table(rows))]
-    costs = costs_table(results)
-    lines += ["", "## Cost of one cell", "", *markdown_table(costs), "", costs.note]
+    for title, table in {"Additivity": additivity_table(results), "Cost of one cell": costs_table(results)}.items():
+        if table.rows:
+            lines += ["", f"## {title}", "", *markdown_table(table), "", table.note]
     return "\n".join(lines) + "\n"
 
 
@@ -95,6 +97,21 @@ def costs_table(results: dict[str, Any]) -> Table:
         "shared: making features that were found ready, since another seed or run had made them."
     )
     return Table(["method", "time", "of it shared", "peak memory", "device", "threads"], rows, note)
+
+
+def additivity_table(results: dict[str, Any]) -> Table:
+    """Give how far sums of small regions are from large ones; no rows if no field was asked."""
+    rows = []
+    for name, cells in results["cells"].items():
+        errors = [cell["chosen"]["additivity_error"] for cell in cells if "additivity_error" in cell.get("chosen", {})]
+        if errors:
+            known = [error for error in errors if error is not None]
+            rows.append([name, f"{max(known):.1e}" if known else DASH])
+    note = (
+        f"Bins of {BIN_UM} µm summed to squares of {SQUARE_UM} µm, against what the field gives for the squares: the "
+        "largest difference over the largest value, of all genes, slides and seeds. Means (head `mean`) do not add up."
+    )
+    return Table(["method", "largest difference"], rows, note)
 
 
 def headline(results: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.coverage import Floats, Ints, batches
+from pixnet.expression import SCALE
 from pixnet.field.head import LinearHead
 from pixnet.field.pipeline import read_ahead
 from pixnet.field.store import FieldStore
@@ -25,7 +26,6 @@ _ENTRIES = 1 << 22  # areas of a coverage matrix held at once
 _VALUES = 1 << 18  # values that the head gives at once: little enough that memory is used again, not asked for anew
 _ROWS = 64  # regions that it does so for at the least
 _THREADS = min(os.cpu_count() or 1, 8)
-PER_10K = 1e4
 
 
 class Integrals(NamedTuple):
@@ -154,7 +154,7 @@ def expression(
     total = latent @ weight.sum(axis=1) + area * baseline.sum()
     weight, baseline = weight[:, columns], baseline[columns]
     with np.errstate(divide="ignore", invalid="ignore"):
-        per_10k = np.where(area > 0, np.where(total > 0, PER_10K / total, 0.0), np.nan).astype(np.float32)
+        per_10k = np.where(area > 0, np.where(total > 0, SCALE / total, 0.0), np.nan).astype(np.float32)
         if head.kind == "mean":
             latent, area = np.where(area[:, None] > 0, latent / area[:, None], np.nan), np.ones_like(area)
     # A power of two, so that what is written in chunks of rows is written a whole chunk at a time.

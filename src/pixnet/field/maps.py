@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.errors import FieldError
-from pixnet.field.integral import PER_10K
+from pixnet.expression import SCALE
 from pixnet.field.query import gene_columns
 from pixnet.field.store import FieldStore
 from pixnet.grid import Box, Grid
@@ -76,7 +76,7 @@ class Readout:
         values = self.loadings[:, part].T @ cells + self.baseline[part, None]
         if self.total is not None:
             total = self.total[:-1] @ cells + self.total[-1]
-            values = np.log1p(PER_10K * np.divide(values, total, out=np.zeros_like(values), where=total > 0))
+            values = np.log1p(SCALE * np.divide(values, total, out=np.zeros_like(values), where=total > 0))
         return values
 
 

@@ -7,6 +7,7 @@ red, green and blue, so dividing by the colour of the glass takes it away from b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -56,9 +57,13 @@ class Glass:
         """Divide the pixels of an image, (h, w, 3), by the colour of the glass; what is brighter becomes white."""
         if self == WHITE_GLASS:
             return rgb
-        values = np.arange(256.0)[:, None] * (255.0 / np.array(self.rgb))
-        table = np.rint(np.minimum(values, 255.0)).astype(np.uint8)
-        return np.array(Image.fromarray(rgb).point(table.T.ravel().tolist()))
+        return np.array(Image.fromarray(rgb).point(self._of_value))
+
+    @cached_property
+    def _of_value(self) -> list[int]:
+        """What each of the 256 values of red becomes, then of green and of blue."""
+        values = np.arange(256.0) * (255.0 / np.array(self.rgb))[:, None]
+        return [int(value) for value in np.rint(np.minimum(values, 255.0)).ravel()]
 
 
 def _brightest(values: NDArray[np.uint8]) -> float:

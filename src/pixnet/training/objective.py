@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pixnet.errors import ModelError
+from pixnet.expression import SCALE
 from pixnet.network.heads import Head
 from pixnet.network.losses import negative_binomial_loss, pearson_loss, poisson_loss, squared_loss
 from pixnet.training.batches import Batch
@@ -59,18 +60,21 @@ class Objective(nn.Module):
         total = (predicted * batch.measured).sum(dim=1)
         # Captures are relative to each other: their mean is held at one, since the head carries the common depth.
         log_capture = (self.log_capture - self.log_capture.mean())[batch.sample]
+        if config.loss != "squared" and config.counts == "capture":
+            # Counts that are expected as they are hold the total themselves.
+            return first * self._likelihood(predicted * log_capture.exp().unsqueeze(1), batch) + correlation
         error = torch.log(total + 1.0) + log_capture - torch.log(batch.total + 1.0)
         depth = config.depth_weight * error.square().mean()
         if config.loss == "squared":
             return first * squared_loss(values, batch.values, genes) + correlation + depth
-        if config.counts == "share":
-            expected = batch.total.unsqueeze(1) * predicted / total.unsqueeze(1)
-        else:
-            expected, depth = predicted * log_capture.exp().unsqueeze(1), torch.zeros_like(depth)
-        if config.loss == "poisson":
-            return first * poisson_loss(expected, batch.counts, batch.measured) + correlation + depth
-        dispersion = self.log_dispersion.exp()
-        return first * negative_binomial_loss(expected, batch.counts, dispersion, batch.measured) + correlation + depth
+        expected = batch.total.unsqueeze(1) * predicted / total.unsqueeze(1)
+        return first * self._likelihood(expected, batch) + correlation + depth
+
+    def _likelihood(self, expected: Tensor, batch: Batch) -> Tensor:
+        """Give the term of a likelihood, of counts (N, M) that are expected."""
+        if self.config.loss == "poisson":
+            return poisson_loss(expected, batch.counts, batch.measured)
+        return negative_binomial_loss(expected, batch.counts, self.log_dispersion.exp(), batch.measured)
 
 
 def log_normalised(predicted: Tensor, head: Head, measured: Tensor) -> Tensor:
@@ -78,4 +82,4 @@ def log_normalised(predicted: Tensor, head: Head, measured: Tensor) -> Tensor:
     if head.kind != "rate":
         return predicted
     share = predicted[:, :-1] / (predicted * measured).sum(dim=1, keepdim=True).clamp(min=1e-12)
-    return torch.log1p(1e4 * share)
+    return torch.log1p(SCALE * share)
