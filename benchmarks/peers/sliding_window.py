@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.models import untrained
 from benchmarks.processes import answer
 from pixnet.grid import Box
-from pixnet.network.decoder import Crop
+from pixnet.network.crop import Crop
 from pixnet.network.encoders import as_image
 from pixnet.network.network import Network
 from pixnet.slide import Slide

@@ -7,8 +7,10 @@ import torch
 
 from pixnet.errors import ModelError
 from pixnet.grid import Box
+from pixnet.network.blocks import DSUB, BilinearUp
 from pixnet.network.config import DecoderConfig
-from pixnet.network.decoder import DSUB, BilinearUp, Crop, Decoder
+from pixnet.network.crop import Crop
+from pixnet.network.decoder import Decoder
 from pixnet.network.network import Network
 
 
@@ -99,10 +101,46 @@ def test_dropout_drops_whole_encoder_channels_while_training_only() -> None:
     decoder = Decoder((4, 5), config)
     crops = [Crop(random(2, 4, 16, 16), [0, 0], [0, 0]), Crop(random(2, 5, 8, 8), [0, 0], [0, 0])]
     want = [Box(2, 2, 8, 8)] * 2
-    assert torch.equal(decoder.eval()(crops, want), decoder(crops, want))
+    assert torch.equal(decoder.eval()(crops, want)[0], decoder(crops, want)[0])
     decoder.train()
     torch.manual_seed(0)
-    first = decoder(crops, want)
-    assert not torch.equal(first, decoder(crops, want))
+    first, density = decoder(crops, want)
+    assert density is None
+    assert not torch.equal(first, decoder(crops, want)[0])
     torch.manual_seed(0)
-    assert torch.equal(first, decoder(crops, want))
+    assert torch.equal(first, decoder(crops, want)[0])
+
+
+def test_the_scale_is_learned_of_programs_tile_by_tile_and_of_the_density_cell_by_cell() -> None:
+    decoder = Decoder((4, 5), DecoderConfig(channels=(3, 4), dropout=0.5), density=True)
+    batches = [
+        [Crop(random(2, 4, 16, 16, seed=n), [0, 0], [0, 0]), Crop(random(2, 5, 8, 8, seed=n + 9), [0, 0], [0, 0])]
+        for n in range(3)
+    ]
+    wants = [[Box(4, 4, 8, 8)] * 2] * 3
+    decoder.learn_scale(batches, wants)
+    decoder.scale.eval()
+    with torch.no_grad():
+        decoded, density = map(torch.cat, zip(*map(decoder, batches, wants), strict=True))
+    assert decoded.shape == (6, 3, 8, 8)
+    assert density.shape == (6, 1, 8, 8)
+    tiles, cells = decoded.mean(dim=(2, 3)), density.flatten()
+    assert torch.allclose(tiles.mean(0), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(tiles.std(0), torch.ones(3), atol=1e-4)
+    assert float(cells.mean()) == pytest.approx(0.0, abs=1e-5)
+    assert float(cells.std()) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_only_counts_have_a_density(make_network: Callable[..., Network]) -> None:
+    config = make_network().config
+    kinds = {
+        head: Network(config.model_copy(update={"head": head}), 3).decoder.density for head in ("rate", "mean", "sum")
+    }
+    assert kinds["rate"] is not None
+    assert len(kinds["rate"].fine.levels) == 3
+    assert kinds["mean"] is kinds["sum"] is None
+    # As many levels as there are, at most.
+    many = config.model_copy(update={"decoder": config.decoder.model_copy(update={"density": 9})})
+    density = Network(many, 3).decoder.density
+    assert density is not None
+    assert len(density.fine.levels) == len(config.encoder.strides)

@@ -57,6 +57,37 @@ def test_a_rate_is_never_negative() -> None:
         assert (latent >= 0).all()
 
 
+def test_programs_are_shares_of_the_density() -> None:
+    head, decoded, density = make_head("rate"), torch.randn(2, 4, 3, 3), torch.randn(2, 1, 3, 3)
+    plain, latent = head.activate(decoded), head.activate(decoded, density)
+    assert torch.allclose(plain, torch.nn.functional.softplus(decoded) / 4)
+    assert torch.allclose(latent / plain, (latent / plain)[:, :1].expand_as(plain))
+    assert torch.allclose(latent.sum(dim=1, keepdim=True), torch.nn.functional.softplus(density))
+
+
+def test_the_total_teaches_the_density_alone() -> None:
+    head = make_head("rate")
+    decoded = torch.randn(1, 4, 6, 6, requires_grad=True)
+    density = torch.randn(1, 1, 6, 6, requires_grad=True)
+    inside = (torch.rand(5, 36) < 0.4).float()
+    expected = head(integrate(head.activate(decoded, density), inside.to_sparse_csr()), inside.sum(1))
+    amount = inside @ torch.nn.functional.softplus(density).flatten()
+    bias = head.linear()[1].sum() * inside.sum(1)
+    assert torch.allclose(expected.sum(dim=1), head.scale.sum() * amount + bias, rtol=1e-5)
+    expected.sum(dim=1).square().sum().backward()
+    assert density.grad is not None
+    assert decoded.grad is not None
+    assert head.loadings.grad is not None
+    assert float(density.grad.abs().max()) > 1e-3
+    for left_alone in (decoded.grad, head.loadings.grad):
+        assert float(left_alone.abs().max()) <= 1e-5 * float(density.grad.abs().max())
+
+
+def test_programs_that_say_nothing_make_no_nan() -> None:
+    latent = make_head("rate").activate(torch.full((1, 4, 2, 2), -200.0), torch.zeros(1, 1, 2, 2))
+    assert (latent == 0).all()
+
+
 @pytest.mark.parametrize("kind", ["mean", "sum"])
 def test_the_papers_heads_take_the_decoders_output_as_it_is(kind: str) -> None:
     decoded = torch.randn(1, 4, 5, 5)

@@ -191,7 +191,7 @@ def test_training_and_prediction_give_the_same_map(
     want = Box(*(value // finest for value in (core.row, core.col, core.height, core.width)))
     with torch.inference_mode():
         single = torch.cat([network(near[i, None].contiguous(), far[i, None].contiguous(), core) for i in range(2)])
-        from pixnet.network.decoder import Crop
+        from pixnet.network.crop import Crop
 
         boxes = network.level_boxes(want)
         crops = [

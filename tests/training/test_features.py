@@ -14,7 +14,7 @@ import torch
 from pixnet import hashes
 from pixnet.grid import Box
 from pixnet.inspection.glass import Glass
-from pixnet.network.decoder import Crop
+from pixnet.network.crop import Crop
 from pixnet.network.network import Network
 from pixnet.sample import Sample
 from pixnet.training import features

@@ -82,6 +82,29 @@ def test_the_head_learns_at_a_rate_of_its_own(bench: Bench, training_config: Any
         assert of_decoder == pytest.approx(config.lr, rel=0.02)
 
 
+@pytest.mark.parametrize("loss", ["squared", "poisson"])
+def test_totals_teach_the_density_alone(bench: Bench, training_config: Any, loss: str) -> None:
+    options: dict[str, Any] = {"loss": loss, "weight_decay": 0.0, "pcc_weight": 0.0, "ema": 0.0}
+    names = [name for name, _ in bench.network.named_parameters() if not name.startswith("encoder.")]
+    gradients = []
+    for weights in ({"loss_weight": 0.0, "depth_weight": 2.0}, {"loss_weight": 1.0, "depth_weight": 0.0}):
+        bench.network.load_state_dict(bench.start)
+        bench.run(training_config(**options, **weights), steps=1)
+        largest: dict[str, float] = {}
+        for name, parameter in bench.network.named_parameters():
+            if name in names and parameter.grad is not None:
+                part = "density" if ".density." in name else name
+                largest[part] = max(largest.get(part, 0.0), float(parameter.grad.abs().max()))
+        gradients.append(largest)
+    totals, shares = gradients
+    assert totals["density"] > 1e-3
+    # What lies outside the programs counts into the total too.
+    others = [name for name in totals if name not in ("density", "head.baseline")]
+    assert max(totals[name] for name in others) < 1e-4 * totals["density"]
+    assert shares["head.loadings"] > 1e-4
+    assert max(size for name, size in shares.items() if name.startswith("decoder.")) > 1e-4
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(bench: Bench, training_config: Any) -> None:
     first, history = bench.run(training_config())
     torch.manual_seed(99)  # whatever happened before

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pixnet.network.decoder import Decoder, Standardise
+from pixnet.network.blocks import Standardise
+from pixnet.network.decoder import Decoder
 from pixnet.network.fusion import SAFB, attend_over_channels
 
 if TYPE_CHECKING:
@@ -95,8 +96,10 @@ def _readers(decoder: Decoder) -> Iterable[list[nn.Conv2d]]:
     # The fusions are listed in the order of work, from the deepest.
     first = [fuse.depthwise if isinstance(fuse, SAFB) else None for fuse in reversed(decoder.fuse)]
     for level, convolution in enumerate((*first, decoder.deepest[0])):
-        skips = [cast(nn.Sequential, decoder.skip[level])[0]] if len(decoder.skip) else []
-        yield [cast(nn.Conv2d, reader) for reader in (convolution, *skips)] if convolution is not None else []
+        beside = [decoder.skip, decoder.density and decoder.density.fine]
+        projections = [part.levels[level][0] for part in beside if part and level < len(part.levels)]
+        readers = (convolution, *projections)
+        yield [cast(nn.Conv2d, reader) for reader in readers] if convolution is not None else []
 
 
 def _standardise_first(convolution: nn.Conv2d, scale: Standardise) -> None:

@@ -5,7 +5,8 @@ Both compute `W (integral of D) + area * b`; they differ in what the numbers mea
 - `mean`, `sum`: log-normalised expression, as in the paper. `sum` is Eq. 9 to the letter and grows with the region;
   `mean` divides by the area.
 - `rate`: expected counts. D, W and b are not negative, G is a density in counts per um^2, and one more output,
-  `other`, carries the genes outside the panel, so that a region's total exists.
+  `other`, carries the genes outside the panel, so that a region's total exists. All rows of W have the same sum and D
+  is a density times shares of programs, so a region's total is, but for b, the integral of the density.
 """
 
 from __future__ import annotations
@@ -52,15 +53,30 @@ class Head(nn.Module):
         self.register_buffer("offset", torch.zeros(outputs))
         nn.init.normal_(self.loadings, std=channels**-0.5)
 
-    def activate(self, decoded: Tensor) -> Tensor:
-        """Turn the decoder's output into the latent map D: a density of programs for `rate`, as it is otherwise."""
-        return F.softplus(decoded) if self.kind == "rate" else decoded
+    def activate(self, decoded: Tensor, density: Tensor | None = None) -> Tensor:
+        """Turn the decoder's output into the latent map D.
+
+        Parameters
+        ----------
+        decoded
+            (T, C, h, w). `mean` and `sum` take it as it is; `rate` makes a density of programs of it.
+        density
+            (T, 1, h, w), for `rate`: how much there is at a place, whatever it is of; the programs then are shares of
+            it, which add up to one. By default they say how much themselves.
+        """
+        if self.kind != "rate":
+            return decoded
+        programs = F.softplus(decoded)
+        if density is None:
+            return programs / programs.shape[1]
+        return programs * (F.softplus(density) / programs.sum(dim=1, keepdim=True).clamp(min=1e-9))
 
     def linear(self) -> tuple[Tensor, Tensor]:
         """Give W (C, M) and b (M,) of `G = D W + b`, in the units of the output."""
         if self.kind == "rate":
-            # Programs share the load: with all loadings alike, the channels together make about one unit.
-            weight = self.scale * F.softplus(self.loadings) / self.loadings.shape[0]
+            # All programs make equally many counts of one unit, so what they are shared among is all that they tell.
+            profiles = self.scale * F.softplus(self.loadings)
+            weight = profiles * (self.scale.sum() / profiles.sum(dim=1, keepdim=True))
             return weight, self.scale * F.softplus(self.baseline) * 0.1
         return self.scale * self.loadings, self.offset + self.scale * self.baseline
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pixnet.grid import Box, Lattice, round_up
-from pixnet.network.decoder import Crop, Decoder
+from pixnet.network.crop import Crop
+from pixnet.network.decoder import Decoder
 from pixnet.network.encoders import make_encoder
 from pixnet.network.folding import folded
 from pixnet.network.fusion_kinds import fusion_reach
@@ -68,7 +69,8 @@ class Network(nn.Module):
         self.surroundings = Surroundings(config.surroundings_um, far_cell_um, self.zoom)
         *finer, deepest = self.encoder.channels
         self.channels = (*finer, deepest + len(self.surroundings.widths) * sum(self.encoder.channels))
-        self.decoder = Decoder(self.channels, config.decoder)
+        # Of log-normalised values there is no density.
+        self.decoder = Decoder(self.channels, config.decoder, density=config.head == "rate")
         self.head = Head(config.head, config.decoder.channels[0], outputs)
         phase = math.lcm(self.strides[-1], self.encoder.phase)
         self.stride = phase * self.zoom
@@ -96,7 +98,7 @@ class Network(nn.Module):
         # fusion looks.
         right, boxes = want, []
         for _ in self.strides:
-            boxes.append(right.grown(self._reach.feature))
+            boxes.append(right.grown(self._reach.feature))  # by one at least, which the density asks for too
             fine = right.grown(self._reach.upsampled)
             # Half the height, and one more for a box that starts on an odd cell: all tiles of a batch are alike.
             height, width = (side // 2 + 1 + 2 * _STEP_MARGIN for side in (fine.height, fine.width))
@@ -161,8 +163,7 @@ class Network(nn.Module):
         Tensor
             (T, C, h, w).
         """
-        latent: Tensor = self.head.activate(self.decoder(crops, want))
-        return latent
+        return self.head.activate(*self.decoder(crops, want))
 
     def forward(self, near: Tensor, far: Tensor | None, core: Box) -> Tensor:
         """Give the latent map of a tile's core from its padded images.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pixnet.grid import Box, round_up
 from pixnet.hashes import code_hash, digest
-from pixnet.network.decoder import Crop
+from pixnet.network.crop import Crop
 from pixnet.network.encoders import as_image
 from pixnet.network.stripwise import stripwise
 from pixnet.network.weights import weights_hash
