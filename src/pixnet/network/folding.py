@@ -97,7 +97,9 @@ def _readers(decoder: Decoder) -> Iterable[list[nn.Conv2d]]:
     first = [fuse.depthwise if isinstance(fuse, SAFB) else None for fuse in reversed(decoder.fuse)]
     for level, convolution in enumerate((*first, decoder.deepest[0])):
         beside = [decoder.skip, decoder.density and decoder.density.fine]
-        projections = [part.levels[level][0] for part in beside if part and level < len(part.levels)]
+        projections = [
+            cast(nn.Sequential, part.levels[level])[0] for part in beside if part and level < len(part.levels)
+        ]
         readers = (convolution, *projections)
         yield [cast(nn.Conv2d, reader) for reader in readers] if convolution is not None else []
 
