@@ -33,25 +33,12 @@ def test_shipped_variants_change_what_they_name_and_nothing_that_is_scored() -> 
     base = Config()
     variants = read_variants(SHIPPED, base)
     groups = {name.partition("-")[0] for name in variants}
-    named = (
-        "fusion",
-        "attention",
-        "dsub",
-        "loss",
-        "head",
-        "encoder",
-        "pitch",
-        "surroundings",
-        "skips",
-        "denoise",
-        "density",
-    )
+    named = ("fusion", "attention", "dsub", "loss", "head", "encoder", "pitch", "surroundings", "skips", "denoise")
     assert groups >= set(named)
     assert {config.network.decoder.fusion for config in variants.values()} == {"safb", "plain", "residual", "vit"}
     assert variants["pitch-8"].network.pitch_um == 8.0
     assert variants["loss-pcc"].training.loss_weight == 0.0
     assert variants["depth-0"].training.depth_weight == 0.0
-    assert variants["density-0"].network.decoder.density == 0
     for name, config in variants.items():
         assert len(config.network.decoder.channels) == len(config.network.encoder.strides), name
         assert config.genes == base.genes

@@ -83,7 +83,6 @@ def make_network() -> MakeNetwork:
         attention: str = "channel",
         fusion: str = "safb",
         dsub: int = 2,
-        density: int = 3,
         head: str = "rate",
         outputs: int = 5,
         width: int = 8,
@@ -93,7 +92,7 @@ def make_network() -> MakeNetwork:
         torch.manual_seed(0)
         chosen = EncoderConfig(name=name, weights=weights, stride=stride, finest=finest, **encoder)  # type: ignore[arg-type]
         channels = (width,) * len(chosen.strides)
-        decoder = DecoderConfig(channels=channels, dsub_steps=dsub, fusion=fusion, attention=attention, density=density)  # type: ignore[arg-type]
+        decoder = DecoderConfig(channels=channels, dsub_steps=dsub, fusion=fusion, attention=attention)  # type: ignore[arg-type]
         config = NetworkConfig(
             encoder=chosen, decoder=decoder, surroundings_um=around, surroundings_zoom=zoom, head=head
         )  # type: ignore[arg-type]

@@ -112,7 +112,7 @@ def test_dropout_drops_whole_encoder_channels_while_training_only() -> None:
 
 
 def test_the_scale_is_learned_of_programs_tile_by_tile_and_of_the_density_cell_by_cell() -> None:
-    decoder = Decoder((4, 5), DecoderConfig(channels=(3, 4), dropout=0.5), density=True)
+    decoder = Decoder((4, 5), DecoderConfig(channels=(3, 4), dropout=0.5), with_density=True)
     batches = [
         [Crop(random(2, 4, 16, 16, seed=n), [0, 0], [0, 0]), Crop(random(2, 5, 8, 8, seed=n + 9), [0, 0], [0, 0])]
         for n in range(3)
@@ -139,8 +139,31 @@ def test_only_counts_have_a_density(make_network: Callable[..., Network]) -> Non
     assert kinds["rate"] is not None
     assert len(kinds["rate"].fine.levels) == 3
     assert kinds["mean"] is kinds["sum"] is None
-    # As many levels as there are, at most.
-    many = config.model_copy(update={"decoder": config.decoder.model_copy(update={"density": 9})})
-    density = Network(many, 3).decoder.density
+
+
+@pytest.mark.parametrize(("levels", "read"), [(1, 1), (2, 1), (3, 2), (4, 3), (6, 3)])
+def test_the_density_reads_fine_levels_and_never_the_one_with_the_surroundings(levels: int, read: int) -> None:
+    decoder = Decoder((4,) * levels, DecoderConfig(channels=(3,) * levels), with_density=True)
+    assert decoder.density is not None
+    assert decoder.density.levels == len(decoder.density.fine.levels) == read
+
+
+def test_nothing_is_dropped_of_what_the_density_reads_at_the_finest_level() -> None:
+    decoder = Decoder((4, 5), DecoderConfig(channels=(3, 4), dropout=0.9), with_density=True)
+    crops = [Crop(random(2, 4, 16, 16), [0, 0], [0, 0]), Crop(random(2, 5, 8, 8), [0, 0], [0, 0])]
+    density = decoder.train().density
     assert density is not None
-    assert len(density.fine.levels) == len(config.encoder.strides)
+    torch.nn.init.zeros_(density.context.levels[0][2].weight)  # D_1, of which much is dropped, is not looked at
+    (first, one), (second, other) = (decoder(crops, [Box(2, 2, 8, 8)] * 2) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(one, other)
+
+
+def test_the_density_teaches_nothing_that_it_reads() -> None:
+    decoder = Decoder((4, 5), DecoderConfig(channels=(3, 4)), with_density=True)
+    features = [random(2, 4, 16, 16).requires_grad_(), random(2, 5, 8, 8).requires_grad_()]
+    crops = [Crop(feature, [0, 0], [0, 0]) for feature in features]
+    decoder.train()(crops, [Box(2, 2, 8, 8)] * 2)[1].square().sum().backward()
+    taught = {name for name, parameter in decoder.named_parameters() if parameter.grad is not None}
+    assert taught == {name for name, _ in decoder.named_parameters() if name.startswith("density.")}
+    assert all(feature.grad is None for feature in features)

@@ -104,6 +104,25 @@ def test_a_share_does_not_see_the_predicted_depth(training_config: Any) -> None:
     assert plain[0] == pytest.approx(plain[1], rel=1e-4)
 
 
+@pytest.mark.parametrize("loss", ["squared", "poisson"])
+def test_the_error_of_a_total_does_not_hang_on_shares_where_not_all_was_measured(
+    training_config: Any, loss: str
+) -> None:
+    batch = make_batch()
+    batch.measured[::2, 2:] = 0.0
+    settings = training_config(loss=loss, loss_weight=0.0, pcc_weight=0.0, depth_weight=2.0)
+    predicted = guess(batch).requires_grad_()
+    found = Objective(settings, 2, 5)(predicted, batch, Head("rate", 3, 5))
+    total = (predicted * batch.measured).sum(1)
+    expected = 2.0 * (torch.log(total + 1) - torch.log(batch.total + 1)).square().mean()
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    found.backward()
+    # The same for all outputs of a region: only what they come to together can change it.
+    assert predicted.grad is not None
+    assert float(predicted.grad.abs().max()) > 1e-6
+    assert torch.allclose(predicted.grad, predicted.grad[:, :1].expand_as(predicted))
+
+
 def test_captures_are_relative(training_config: Any) -> None:
     batch = make_batch()
     predicted = guess(batch)

@@ -66,9 +66,6 @@ class DecoderConfig(BaseModel):
         pixel over its 3 x 3 neighbours) or `"row"` (along each image row; depends on the tile, kept for the record).
     skips
         Add to the latent map a projection of every level, brought up bilinearly.
-    density
-        How many of the finest levels, at most, a map of its own is read from (and from D_1), which tells how much
-        expression there is at a place, while D_1 tells what (head `rate` only); 0: D_1 tells both.
     dropout
         Share of the encoder's channels dropped per tile while training the decoder.
     """
@@ -80,7 +77,6 @@ class DecoderConfig(BaseModel):
     fusion: Literal["safb", "plain", "residual", "vit"] = "safb"
     attention: Literal["channel", "local", "row"] = "channel"
     skips: bool = True
-    density: int = Field(3, ge=0)
     dropout: float = Field(0.4, ge=0.0, lt=1.0)
 
 
@@ -126,6 +122,6 @@ PRESETS = {
     "paper": NetworkConfig(
         preset="paper",
         encoder=EncoderConfig(stride=32, finest=1),
-        decoder=DecoderConfig(channels=(64, 128, 256, 512, 512, 512), dsub_steps=3, density=0),
+        decoder=DecoderConfig(channels=(64, 128, 256, 512, 512, 512), dsub_steps=3),
     ),
 }

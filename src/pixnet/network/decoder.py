@@ -30,8 +30,8 @@ class Decoder(nn.Module):
         Channels of F_1 .. F_L, finest first.
     config
         Widths, split between DSUB and bilinear steps, fusion, reading of the attention.
-    density
-        Give a density map beside D_1, if the configuration has one.
+    with_density
+        Give a density map beside D_1.
 
     Raises
     ------
@@ -39,7 +39,7 @@ class Decoder(nn.Module):
         If the number of widths is not the number of levels.
     """
 
-    def __init__(self, encoder_channels: Sequence[int], config: DecoderConfig, density: bool = False) -> None:
+    def __init__(self, encoder_channels: Sequence[int], config: DecoderConfig, with_density: bool = False) -> None:
         super().__init__()
         widths, levels = config.channels, len(encoder_channels)
         if len(widths) != levels:
@@ -59,8 +59,7 @@ class Decoder(nn.Module):
             for number, level in enumerate(steps)
         )
         self.fuse = nn.ModuleList(make_fusion(encoder_channels[level], widths[level], config) for level in steps)
-        fine = encoder_channels[: config.density] if density else ()
-        self.density = Density(fine, widths[0]) if fine else None
+        self.density = Density(encoder_channels, widths[0]) if with_density else None
 
     @torch.no_grad()
     def learn_scale(self, batches: Sequence[Sequence[Crop]], wants: Sequence[Sequence[Box]]) -> None:
@@ -111,7 +110,8 @@ class Decoder(nn.Module):
         if not self.density:
             return decoded.feature, None
         if self.training:
-            # Nothing is dropped for the density: one number for each place is learned from all regions.
-            fine = crops[: len(self.density.fine.levels)]
-            levels = [crop._replace(feature=scale(crop.feature)) for scale, crop in zip(self.scale, fine, strict=False)]
+            # Of the fine levels nothing is dropped for the density: one number for each place is learned from all
+            # regions. What it learns stays its own.
+            fine = zip(self.scale, crops[: self.density.levels], strict=False)
+            levels = [crop._replace(feature=scale(crop.feature.detach())) for scale, crop in fine]
         return decoded.feature, self.density(levels, decoded)

@@ -3,8 +3,8 @@
 Regions tell two things, what they express and how much of it. The programs answer the first, this map the second, and
 the head keeps them apart (`pixnet.network.heads.Head`): a region's total is the integral of the density, and nothing
 else has a part in it. The finest levels see little beyond a cell, so what they add explains the totals of regions by
-what lies inside of them: cells. D_1 adds what the wider surroundings tell, but is not taught by it: features that
-learn from totals are worse at the rest on another section (docs/tried.md).
+what lies inside of them: cells. D_1 adds what the wider surroundings tell. Totals teach this map and nothing that it
+reads: features that learn from them are worse at the rest on another section (docs/tried.md).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pixnet.network.crop import Crop
 
+_LEVELS = 3  # of the finest that are read; never the deepest, beside which the surroundings stand
 _HIDDEN = 16  # channels between the two convolutions on each level
 
 
@@ -31,16 +32,22 @@ class Density(nn.Module):
     Parameters
     ----------
     encoder_channels
-        Channels of the finest levels that are read, finest first.
+        Channels of F_1 .. F_L, finest first.
     channels
         Channels of the decoder's map.
+
+    Attributes
+    ----------
+    levels : int
+        How many of the finest levels are read.
     """
 
     def __init__(self, encoder_channels: Sequence[int], channels: int) -> None:
         super().__init__()
-        self.fine = Projections(encoder_channels, 1, _HIDDEN)
+        self.levels = max(1, min(_LEVELS, len(encoder_channels) - 1))
+        self.fine = Projections(encoder_channels[: self.levels], 1, _HIDDEN)
         self.context = Projections((channels,), 1, channels)
-        # A cell is wider than three of the map at its default pitch: what is finer is texture.
+        # What is finer than this at the finest stride is texture, and differs from training to training.
         self.smooth = nn.AvgPool2d(3, stride=1, padding=1)
         self.out = Standardise(1)
 
@@ -51,6 +58,7 @@ class Density(nn.Module):
         ----------
         levels
             The standardised features, finest first, each on its crop; the finest reaches a cell further than is wanted.
+            Those beyond `levels` are left alone.
         decoded
             The decoder's map (T, C, h, w).
         """

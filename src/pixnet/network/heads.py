@@ -59,17 +59,15 @@ class Head(nn.Module):
         Parameters
         ----------
         decoded
-            (T, C, h, w). `mean` and `sum` take it as it is; `rate` makes a density of programs of it.
+            (T, C, h, w). `mean` and `sum` take it as it is; for `rate` it tells the shares of programs, which add up
+            to one.
         density
-            (T, 1, h, w), for `rate`: how much there is at a place, whatever it is of; the programs then are shares of
-            it, which add up to one. By default they say how much themselves.
+            (T, 1, h, w), for `rate`: how much there is at a place, whatever it is of.
         """
-        if self.kind != "rate":
-            return decoded
-        programs = F.softplus(decoded)
         if density is None:
-            return programs / programs.shape[1]
-        return programs * (F.softplus(density) / programs.sum(dim=1, keepdim=True).clamp(min=1e-9))
+            return decoded
+        programs = F.softplus(decoded) + 1e-6  # so that there are shares where all programs are next to nothing
+        return programs * (F.softplus(density) / programs.sum(dim=1, keepdim=True))
 
     def linear(self) -> tuple[Tensor, Tensor]:
         """Give W (C, M) and b (M,) of `G = D W + b`, in the units of the output."""

@@ -70,7 +70,7 @@ class Network(nn.Module):
         *finer, deepest = self.encoder.channels
         self.channels = (*finer, deepest + len(self.surroundings.widths) * sum(self.encoder.channels))
         # Of log-normalised values there is no density.
-        self.decoder = Decoder(self.channels, config.decoder, density=config.head == "rate")
+        self.decoder = Decoder(self.channels, config.decoder, with_density=config.head == "rate")
         self.head = Head(config.head, config.decoder.channels[0], outputs)
         phase = math.lcm(self.strides[-1], self.encoder.phase)
         self.stride = phase * self.zoom
@@ -98,7 +98,8 @@ class Network(nn.Module):
         # fusion looks.
         right, boxes = want, []
         for _ in self.strides:
-            boxes.append(right.grown(self._reach.feature))  # by one at least, which the density asks for too
+            # The density's average looks one further.
+            boxes.append(right.grown(max(1, self._reach.feature)))
             fine = right.grown(self._reach.upsampled)
             # Half the height, and one more for a box that starts on an odd cell: all tiles of a batch are alike.
             height, width = (side // 2 + 1 + 2 * _STEP_MARGIN for side in (fine.height, fine.width))

@@ -18,7 +18,7 @@ class Objective(nn.Module):
 
     The head `rate` predicts counts. Its log-normalised values come from the predicted share of the predicted total.
     Shares do not tell how many counts a region has in all, so a third term holds the total to what was measured, up to
-    the sample's capture efficiency. It is what teaches the field where cells are.
+    the sample's capture efficiency. It is what teaches the field, by its density, where cells are.
 
     Parameters
     ----------
@@ -63,7 +63,11 @@ class Objective(nn.Module):
         if config.loss != "squared" and config.counts == "capture":
             # Counts that are expected as they are hold the total themselves.
             return first * self._likelihood(predicted * log_capture.exp().unsqueeze(1), batch) + correlation
-        error = torch.log(total + 1.0) + log_capture - torch.log(batch.total + 1.0)
+        # Where not all was measured, what is predicted of it all is learned from, in the share that it has as it is:
+        # so the error of the total does not hang on shares, and teaches the density alone.
+        whole = predicted.sum(dim=1)
+        seen = whole * (total / whole).detach()
+        error = torch.log(seen + 1.0) + log_capture - torch.log(batch.total + 1.0)
         depth = config.depth_weight * error.square().mean()
         if config.loss == "squared":
             return first * squared_loss(values, batch.values, genes) + correlation + depth
