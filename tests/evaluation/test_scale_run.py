@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from pixnet.evaluation.report import number
 from pixnet.evaluation.report.parts import DASH
 from pixnet.evaluation.scale_accuracy import at_training, scales_accuracy_page
 from pixnet.evaluation.scale_curves import draw_group
+from pixnet.evaluation.scale_field import SQUARE_UM, additivity_error
 from pixnet.evaluation.scale_report import write_scales
 from pixnet.evaluation.scale_run import run_scales
 from pixnet.evaluation.scale_tables import additivity_table, groups_of, headline, scales_page
 from pixnet.evaluation.scales import SIDES, ScaleSettings
+from pixnet.regions import Squares
 
 SETTINGS = ScaleSettings(
     "breast", (100.0,), training=((3, 7), (5, 6)), test=((4, 8),), side_um=400.0, places=25, genes=6
@@ -73,6 +76,21 @@ def test_bins_of_a_field_add_up_to_squares(results: dict[str, Any]) -> None:
     assert float(table.rows[0][1]) <= 1e-5
     assert table.rows[1][1] == DASH
     assert not additivity_table({"cells": {"mean": results["cells"]["mean"]}}).rows
+
+
+def test_a_field_that_does_not_add_up_is_seen() -> None:
+    class Field:
+        """Gives each region its share of a square, and one bin half a square more."""
+
+        head = SimpleNamespace(kind="rate")
+
+        def query(self, regions: Squares) -> SimpleNamespace:
+            values = np.ones((len(regions), 2), np.float32) * regions.areas_um2[:, None] / SQUARE_UM**2
+            values[0, 0] += 0.5 * (len(regions) > 4)
+            return SimpleNamespace(X=values)
+
+    assert additivity_error(Field(), 210.0, 230.0) == pytest.approx(0.5, rel=1e-5)  # type: ignore[arg-type]
+    assert additivity_error(Field(), 210.0, 103.0) is None  # type: ignore[arg-type]
 
 
 def test_what_is_done_is_not_done_again(cells: Path, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,6 +160,7 @@ def test_the_page_holds_every_table_and_curve_and_needs_no_other_file(tmp_path: 
         assert html.count(f'<td class="words">{method}</td>') >= 8
     low, high = results["scores"][0]["methods"]["pixnet"]["interval"]
     assert f"[{number(low)}, {number(high)}]" in html
+    assert additivity_table(results).rows[0][1] in html[html.index("Additivity") : html.index("What it costs")]
     costs = html[html.index("What it costs") :]
     cells = results["cells"]["pixnet"]
     cold = [cell["seconds"] + cell["features"]["found"] for cell in cells]
@@ -165,6 +184,7 @@ def test_one_file_tells_the_accuracy_of_all(results: dict[str, Any]) -> None:
     difference = row["methods"]["pixnet"]["pcc_m"] - one["pcc_m"]
     assert paired["against"]["colour-ridge"]["difference"] == pytest.approx(difference)
     assert page.count("## pixnet against the others, 100-µm disk") == 2
+    assert page.count("## Additivity") == 2
 
 
 def test_curves_are_of_all_methods_with_their_intervals(results: dict[str, Any]) -> None:
