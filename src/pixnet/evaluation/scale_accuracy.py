@@ -11,15 +11,7 @@ from pixnet.evaluation.accuracy import comparison, titled
 from pixnet.evaluation.report.markdown import provenance
 from pixnet.evaluation.report.parts import DASH, Table, interval, number, percent
 from pixnet.evaluation.scale_scores import CEILING
-from pixnet.evaluation.scale_tables import (
-    additivity_table,
-    costs_table,
-    group_title,
-    groups_of,
-    lead_of,
-    scales_table,
-    title_of,
-)
+from pixnet.evaluation.scale_tables import closing_tables, group_title, groups_of, lead_of, scales_table, title_of
 
 _AT = ("other donors", "truth", "log")
 """The group that is told in full at the size of training: log-normalised shares are what an evaluation scores too."""
@@ -45,12 +37,8 @@ def scales_accuracy_page(every: Sequence[dict[str, Any]], command: str) -> str:
         row = at_training(groups[_AT], results["settings"]["sizes_um"])
         found = comparison(row["paired"], row["methods"])
         tables += [_in_full(row), *(replace(one, title=f"{one.title}, {row['regions']}") for one in found)]
-        tables += [
-            replace(additivity_table(results), title="Additivity"),
-            replace(costs_table(results), title="Cost of one cell"),
-        ]
-        for table in tables:
-            lines += ["", *titled(table)] if table.rows else []
+        for table in (*tables, *closing_tables(results)):
+            lines += ["", *titled(table)]
     return "\n".join(lines) + "\n"
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from pixnet.evaluation.accuracy import titled
 from pixnet.evaluation.report.markdown import markdown_table
 from pixnet.evaluation.report.parts import DASH, Table, distinct, duration, memory, number
 from pixnet.evaluation.scale_field import BIN_UM, SQUARE_UM
@@ -55,9 +57,8 @@ def scales_page(results: dict[str, Any]) -> str:
     lines = [f"# {title_of(results)}", "", lead_of(results)]
     for group, rows in groups_of(results).items():
         lines += ["", f"## {group_title(group)}", "", *markdown_table(scales_table(rows))]
-    for title, table in {"Additivity": additivity_table(results), "Cost of one cell": costs_table(results)}.items():
-        if table.rows:
-            lines += ["", f"## {title}", "", *markdown_table(table), "", table.note]
+    for table in closing_tables(results):
+        lines += ["", *titled(table)]
     return "\n".join(lines) + "\n"
 
 
@@ -112,6 +113,15 @@ def additivity_table(results: dict[str, Any]) -> Table:
         "largest difference over the largest value, of all genes, slides and seeds. Means (head `mean`) do not add up."
     )
     return Table(["method", "largest difference"], rows, note)
+
+
+def closing_tables(results: dict[str, Any]) -> list[Table]:
+    """Give what stands below the scores on a page: additivity, where a field was asked, and costs."""
+    additivity, costs = additivity_table(results), costs_table(results)
+    return [
+        *([replace(additivity, title="Additivity")] if additivity.rows else []),
+        replace(costs, title="Cost of one cell"),
+    ]
 
 
 def headline(results: dict[str, Any]) -> str:
