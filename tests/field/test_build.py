@@ -168,7 +168,7 @@ def test_values_without_data_need_not_be_finite(build: Build, holed: Slide) -> N
     assert all(np.array_equal(one, other) for one, other in zip(usual, field, strict=True))
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "default::ResourceWarning")  # see test_writing.py
 def test_latent_values_may_lie_in_memory_in_any_way(build: Build) -> None:
     def frozen(images: TileImages) -> np.ndarray:
         values = latent(images)
