@@ -22,7 +22,6 @@ from pixnet.field import ExpressionField, LinearHead, build_field
 from pixnet.field.tile import TileImages, read_tile
 from pixnet.genes import join_genes
 from pixnet.grid import Box
-from pixnet.inspection.glass import WHITE_GLASS, Glass
 from pixnet.panel import choose_panel
 from pixnet.pixel_size import COARSEST
 
@@ -195,7 +194,7 @@ class PixNet:
         where = choose_device(device)
         network = self.network.for_prediction(where)
         lattice = network.lattice(slide)
-        glass = Glass.of(slide) if self.config.training.white_balance else WHITE_GLASS
+        glass = self.config.training.glass(slide)
 
         def latent(images: TileImages) -> NDArray[np.float32]:
             sent = [as_image(glass.whiten(rgb)).to(where) for rgb in images if rgb is not None]

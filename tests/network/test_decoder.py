@@ -145,7 +145,7 @@ def test_only_counts_have_a_density(make_network: Callable[..., Network]) -> Non
 def test_the_density_reads_fine_levels_and_never_the_one_with_the_surroundings(levels: int, read: int) -> None:
     decoder = Decoder((4,) * levels, DecoderConfig(channels=(3,) * levels), with_density=True)
     assert decoder.density is not None
-    assert decoder.density.levels == len(decoder.density.fine.levels) == read
+    assert len(decoder.density.fine.levels) == read
 
 
 def test_nothing_is_dropped_of_what_the_density_reads_at_the_finest_level() -> None:

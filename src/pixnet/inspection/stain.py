@@ -66,10 +66,11 @@ class StainProfile:
             np.minimum(((np.arange(number) + 0.5) * um_per_px / tissue.um_per_px).astype(np.int64), most - 1)
             for number, most in zip((height, width), tissue.mask.shape, strict=True)
         )
-        pixels = Glass.of(slide).whiten(rgb)[tissue.mask[np.ix_(rows, cols)] & valid]
+        pixels = rgb[tissue.mask[np.ix_(rows, cols)] & valid]
         if len(pixels) < _LEAST_PIXELS:
             return None
-        density = _OF_VALUE[pixels[:: len(pixels) // _MOST_PIXELS + 1]] @ _SEPARATE
+        some = pixels[None, :: len(pixels) // _MOST_PIXELS + 1]
+        density = _OF_VALUE[Glass.of(slide).whiten(some)[0]] @ _SEPARATE
         return cls(_rounded(density.mean(axis=0)), _rounded(density.std(axis=0)))
 
     @classmethod

@@ -77,8 +77,9 @@ class Decoder(nn.Module):
         pairs = list(zip(batches, wants, strict=True))
         self.out.learn(torch.cat([self(crops, want)[0].mean(dim=(2, 3)) for crops, want in pairs]))
         if self.density:
-            # It reads the map above as it is scaled now.
-            self.density.learn_scale(torch.cat([cast(Tensor, self(crops, want)[1]) for crops, want in pairs]))
+            # It reads the map above as it is scaled now. All its cells count, not their mean in each tile.
+            maps = torch.cat([cast(Tensor, self(crops, want)[1]) for crops, want in pairs])
+            self.density.out.learn(maps.flatten()[:, None])
         self.scale.train()
 
     def forward(self, crops: Sequence[Crop], want: Sequence[Box]) -> tuple[Tensor, Tensor | None]:
@@ -112,6 +113,6 @@ class Decoder(nn.Module):
         if self.training:
             # Of the fine levels nothing is dropped for the density: one number for each place is learned from all
             # regions. What it learns stays its own.
-            fine = zip(self.scale, crops[: self.density.levels], strict=False)
-            levels = [crop._replace(feature=scale(crop.feature.detach())) for scale, crop in fine]
+            fine = zip(self.scale, crops, self.density.fine.levels, strict=False)
+            levels = [crop._replace(feature=scale(crop.feature.detach())) for scale, crop, _ in fine]
         return decoded.feature, self.density(levels, decoded)

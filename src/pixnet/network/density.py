@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from pixnet.network.blocks import Standardise
@@ -35,17 +34,11 @@ class Density(nn.Module):
         Channels of F_1 .. F_L, finest first.
     channels
         Channels of the decoder's map.
-
-    Attributes
-    ----------
-    levels : int
-        How many of the finest levels are read.
     """
 
     def __init__(self, encoder_channels: Sequence[int], channels: int) -> None:
         super().__init__()
-        self.levels = max(1, min(_LEVELS, len(encoder_channels) - 1))
-        self.fine = Projections(encoder_channels[: self.levels], 1, _HIDDEN)
+        self.fine = Projections(encoder_channels[: max(1, min(_LEVELS, len(encoder_channels) - 1))], 1, _HIDDEN)
         self.context = Projections((channels,), 1, channels)
         # What is finer than this at the finest stride is texture, and differs from training to training.
         self.smooth = nn.AvgPool2d(3, stride=1, padding=1)
@@ -58,7 +51,7 @@ class Density(nn.Module):
         ----------
         levels
             The standardised features, finest first, each on its crop; the finest reaches a cell further than is wanted.
-            Those beyond `levels` are left alone.
+            Those of coarser levels are left alone.
         decoded
             The decoder's map (T, C, h, w).
         """
@@ -67,8 +60,3 @@ class Density(nn.Module):
         context = self.context([decoded._replace(feature=decoded.feature.detach())]).feature
         scaled: Tensor = self.out(smooth + context)
         return scaled
-
-    @torch.no_grad()
-    def learn_scale(self, maps: Tensor) -> None:
-        """Bring the map to mean 0 and variance 1 over all cells of some training tiles, (T, 1, h, w), as it is now."""
-        self.out.learn(maps.flatten()[:, None])

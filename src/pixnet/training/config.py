@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from pixnet.inspection.glass import Glass
+    from pixnet.slide import Slide
 
 
 class TrainingConfig(BaseModel):
@@ -92,3 +96,9 @@ class TrainingConfig(BaseModel):
     patience: int = Field(16, gt=0)
     refit: bool = True
     seed: int = Field(0, ge=0)
+
+    def glass(self, slide: Slide) -> Glass:
+        """Give the glass that a slide is seen on: its own where that is made white, or white."""
+        from pixnet.inspection.glass import WHITE_GLASS, Glass
+
+        return Glass.of(slide) if self.white_balance else WHITE_GLASS

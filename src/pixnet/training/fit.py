@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from pixnet.errors import DataError, ModelError
-from pixnet.inspection.glass import WHITE_GLASS, Glass
 from pixnet.network.network import Network
 from pixnet.training.batches import Batcher
 from pixnet.training.components import denoised
@@ -206,9 +205,7 @@ def _draw_views(targets: Sequence[Targets], network: Network, config: TrainingCo
     views = {}
     for target in targets:
         slide = target.sample.slide
-        lattice = network.lattice(slide)
-        glass = Glass.of(slide) if config.white_balance else WHITE_GLASS
-        own = [View(target.sample, lattice, glass=glass)]
+        own = [View(target.sample, network.lattice(slide), glass=config.glass(slide))]
         for index in range(1, config.views):
             # A view depends on the slide and its number alone, so that runs over other samples find its features.
             key = int(slide.fingerprint()[:12], 16)
