@@ -161,7 +161,7 @@ TINY = Config.of(
         "network": {"encoder": {"name": "test_resnet", "weights": "random", "finest": 4},
                     "decoder": {"channels": [6, 6, 6], "dsub_steps": 1}},
         "training": {"steps": 4, "tiles": 2, "views": 1, "tile_um": 64.0, "warmup": 1, "evaluate_every": 2,
-                     "min_counts": 50},
+                     "min_counts": 50, "validation": "auto"},
         "genes": {"number": 4},
     }
 )  # fmt: skip

@@ -27,7 +27,7 @@ CONFIG = Config.of(
         "network": {"encoder": {"name": "test_resnet", "weights": "random", "finest": 4},
                     "decoder": {"channels": [6, 6, 6], "dsub_steps": 1}},
         "training": {"steps": 3, "tiles": 2, "views": 1, "tile_um": 64.0, "warmup": 1, "evaluate_every": 1,
-                     "min_counts": 20},
+                     "min_counts": 20, "validation": "auto"},
         "genes": {"number": 5},
     }
 )  # fmt: skip

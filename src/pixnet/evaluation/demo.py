@@ -45,7 +45,7 @@ class DemoSize:
         How many slides are trained on, 1 to 4, each of a donor of its own.
     genes
         How many genes are predicted.
-    steps, tiles, views, lr, validation, min_counts
+    steps, tiles, views, lr, head_lr, min_counts
         See `TrainingConfig`.
     bins
         At how many places the prediction is compared with the truth.
@@ -60,14 +60,13 @@ class DemoSize:
     views: int = 2
     lr: float = 0.02  # high, for so few steps
     head_lr: float = 2.4  # so the head learns as fast as it does by default
-    validation: str = "none"  # a demo has no time to look for the number of steps
     min_counts: int = 500
     bins: int = 1500
 
     @property
     def config(self) -> Config:
         """The model's configuration."""
-        names = ("steps", "tiles", "views", "lr", "head_lr", "validation", "min_counts")
+        names = ("steps", "tiles", "views", "lr", "head_lr", "min_counts")
         training = {name: getattr(self, name) for name in names}
         return Config.of({"training": training, "genes": {"number": self.genes}})
 

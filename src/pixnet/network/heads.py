@@ -19,6 +19,10 @@ from torch import Tensor, nn
 
 HeadKind = Literal["rate", "mean", "sum"]
 
+# What one unit of the density stands for, over the mean of the training regions. So it starts too low and has to rise
+# where there is much, out of the bend of its softplus, in which contrast would grow slower (docs/tried.md).
+_UNIT = 0.5
+
 
 class Head(nn.Module):
     """A linear head with units.
@@ -74,7 +78,7 @@ class Head(nn.Module):
         if self.kind == "rate":
             # All programs make equally many counts of one unit, so what they are shared among is all that they tell.
             profiles = self.scale * F.softplus(self.loadings)
-            weight = profiles * (self.scale.sum() / profiles.sum(dim=1, keepdim=True))
+            weight = profiles * (_UNIT * self.scale.sum() / profiles.sum(dim=1, keepdim=True))
             return weight, self.scale * F.softplus(self.baseline) * 0.1
         return self.scale * self.loadings, self.offset + self.scale * self.baseline
 

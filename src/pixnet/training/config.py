@@ -17,7 +17,7 @@ class TrainingConfig(BaseModel):
     Attributes
     ----------
     steps
-        Most steps of the optimiser; early stopping on the validation part may choose fewer.
+        Steps of the optimiser; the most of them where there is a validation part.
     tiles
         Tiles in a step. Each is placed around a measured region drawn at random.
     tile_um
@@ -58,15 +58,16 @@ class TrainingConfig(BaseModel):
     min_counts
         Regions with fewer counts in all are left out.
     validation
-        `"sample"`: hold out the training samples of a donor, or one sample where all are of one donor; `"block"`: a
-        quarter of each as one spatial block; `"auto"`: `"sample"` where there are three samples or more; `"none"`:
-        train for all steps.
+        `"none"`: train on everything for all steps, of which the last are so small that looking for a better number
+        of them does not pay for the time it takes. Otherwise look for the number of steps on a part that is held out,
+        `"sample"`: the training samples of a donor, or one sample where all are of one donor; `"block"`: a quarter of
+        each as one spatial block; `"auto"`: `"sample"` where there are three samples or more.
     evaluate_every
         Steps between looks at the validation part.
     patience
-        Looks without gain after which training stops.
+        Looks without gain after which the search stops.
     refit
-        After early stopping, train anew on all regions for the chosen number of steps.
+        After the search, train anew on all regions for the chosen number of steps.
     seed
         Everything random follows from it.
     """
@@ -91,7 +92,7 @@ class TrainingConfig(BaseModel):
     stain_jitter: float = Field(0.1, ge=0.0)
     white_balance: bool = True
     min_counts: int = Field(500, ge=0)
-    validation: Literal["auto", "sample", "block", "none"] = "auto"
+    validation: Literal["none", "auto", "sample", "block"] = "none"
     evaluate_every: int = Field(25, gt=0)
     patience: int = Field(16, gt=0)
     refit: bool = True

@@ -1,4 +1,4 @@
-"""A whole training: look for the number of steps on a validation part, then refit on everything."""
+"""A whole training: where asked, look for the number of steps on a validation part; then fit on everything."""
 
 from __future__ import annotations
 
