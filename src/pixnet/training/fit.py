@@ -1,4 +1,4 @@
-"""A whole training: where asked, look for the number of steps on a validation part; then fit on everything."""
+"""A whole training: on everything, or first with a search for the number of steps on a validation part."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from pixnet.errors import DataError, ModelError
+from pixnet.hashes import code_hash
 from pixnet.network.network import Network
 from pixnet.training.batches import Batcher
 from pixnet.training.components import denoised
@@ -175,7 +176,7 @@ def fit_network(
 
 
 def _new_network(config: NetworkConfig, targets: Sequence[Targets], seed: int) -> Network:
-    """Make a network whose head starts at the training data's scale."""
+    """Make a network whose head has the training data's scale."""
     outputs = len(targets[0].measured)
     torch.manual_seed(seed)
     network = Network(config, outputs)
@@ -222,6 +223,7 @@ def _run_key(samples: Sequence[Sample], panel: GenePanel, network_config: Networ
         list(panel.names),
         [[s.id, s.slide.fingerprint(), s.slide.mpp, float(s.depth.sum()), _bounds_hash(s)] for s in samples],
         torch.get_num_threads(),
+        code_hash(__name__),
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -236,7 +238,7 @@ def _open_work(work: Path, key: str, resume: bool) -> None:
     if resume and note.exists():
         if note.read_text() != key:
             raise ModelError(
-                f"{work}: holds a run with other settings, samples or threads; train without --resume to start anew."
+                f"{work}: holds a run with other settings, samples, threads or code; train without --resume to start anew."
             )
         return
     if work.exists():
