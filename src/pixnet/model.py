@@ -97,7 +97,7 @@ class PixNet:
         Parameters
         ----------
         samples
-            Slides with measured regions. Genes, scales and the number of steps are chosen from these alone.
+            Slides with measured regions. All that is chosen, such as genes and scales, comes from these alone.
         work
             Folder for checkpoints and metrics; a temporary one by default, without which nothing can be resumed.
         features

@@ -36,7 +36,14 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Samp
     ]
     settings = Config.of(
         {
-            "training": {"steps": 4, "tiles": 2, "views": 1, "min_counts": 10, "evaluate_every": 2},
+            "training": {
+                "steps": 4,
+                "tiles": 2,
+                "views": 1,
+                "min_counts": 10,
+                "evaluate_every": 2,
+                "validation": "block",
+            },
             "genes": {"number": 6},
             "network": {"encoder": {"weights": "random"}},
         }
@@ -91,6 +98,28 @@ def test_report_warns_when_a_donor_is_on_both_sides(evaluated: tuple[Path, list[
     assert '<p class="warning">Donor P7 is on both sides.</p>' in html
     assert "Observed and predicted" in html
     assert len(IMAGE.findall(html)) == 5
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        (("fit",), "All training samples were learned from, for 4 steps."),
+        (("search",), "the validation part; then nothing was trained anew."),
+        (("search", "refit"), "the validation part; then all of them were trained anew for that many steps."),
+    ],
+)
+def test_report_says_what_was_learned_from(
+    evaluated: tuple[Path, list[Sample]], tmp_path: Path, stages: tuple[str, ...], words: str
+) -> None:
+    folder, _ = evaluated
+    for name in ("results.json", "predictions.h5ad"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    card = json.loads((folder / "model/card.json").read_text())
+    card |= {"steps": 4, "metrics": [row for row in card["metrics"] if row["stage"] == "search"]}
+    card["metrics"] = [row | {"stage": stage} for stage in stages for row in card["metrics"]]
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/card.json").write_text(json.dumps(card))
+    assert words in write_report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_many_folds_are_told_one_by_one(tmp_path: Path) -> None:

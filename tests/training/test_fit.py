@@ -18,14 +18,17 @@ from PIL import Image
 
 from pixnet.counts import Counts
 from pixnet.errors import DataError, ModelError, PixNetWarning
+from pixnet.field.tile import read_tile
 from pixnet.grid import Box
 from pixnet.inspection.glass import WHITE_GLASS, Glass
+from pixnet.network.encoders import as_image
 from pixnet.network.weights import weights_hash
 from pixnet.panel import GenePanel
 from pixnet.sample import Sample
 from pixnet.slide import Slide
 from pixnet.training import fit as module
 from pixnet.training.components import Components
+from pixnet.training.config import TrainingConfig
 from pixnet.training.fit import Fitted, fit_network
 from pixnet.training.loop import train
 from pixnet.training.targets import Targets
@@ -294,11 +297,37 @@ def test_every_view_is_seen_on_white_glass_if_asked(
 def test_the_head_starts_at_the_scale_of_the_data(
     samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any
 ) -> None:
-    """Before anything is learned, a rate's counts are of the measured size."""
+    """Before anything is learned, there is about half of what was measured, so that the density has to rise."""
     fitted = fit(samples[:2], panel, network_config(), training_config(steps=1, lr=1e-12), tmp_path)
-    depth = np.concatenate([s.depth for s in samples[:2]]).mean()
-    per_um2 = float(fitted.network.head.scale.sum())
-    assert per_um2 == pytest.approx(depth / (np.pi * 15**2), rel=0.05)
+    per_um2 = np.concatenate([s.depth for s in samples[:2]]).mean() / (np.pi * 15**2)
+    network, slide = fitted.network, samples[0].slide
+    assert float(network.head.scale.sum()) == pytest.approx(per_um2, rel=0.05)
+    lattice = network.lattice(slide)
+    images, _ = read_tile(slide, lattice, Box(0, 0, lattice.height, lattice.width))
+    latent = network.latent(*(as_image(rgb) for rgb in images if rgb is not None))
+    with torch.no_grad():
+        weight, bias = network.head.linear()
+    assert 0.3 < float((latent.mean(dim=(1, 2)) @ weight + bias).sum()) / per_um2 < 0.7
+
+
+def test_all_samples_are_learned_from_for_all_steps_by_default(
+    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any
+) -> None:
+    config = TrainingConfig(steps=2, tiles=2, tile_um=64.0, views=1, min_counts=100, evaluate_every=1)
+    fitted = fit(samples, panel, network_config(), config, tmp_path)
+    assert [(row["stage"], row["step"]) for row in fitted.metrics] == [("fit", 1), ("fit", 2)]
+    assert fitted.steps == 2
+    assert set(fitted.components) == {sample.id for sample in samples}
+
+
+def test_a_run_of_other_code_is_not_resumed(
+    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    fit(samples[:2], panel, network_config(), training_config(steps=1), tmp_path)
+    monkeypatch.setattr(module, "code_hash", lambda name: "of another version")
+    with pytest.raises(ModelError, match=r"threads or code; train without --resume"):
+        fit(samples[:2], panel, network_config(), training_config(steps=1), tmp_path, resume=True)
 
 
 def test_repeated_ids_and_too_few_regions_are_told(

@@ -69,7 +69,7 @@ class StainProfile:
         pixels = rgb[tissue.mask[np.ix_(rows, cols)] & valid]
         if len(pixels) < _LEAST_PIXELS:
             return None
-        some = pixels[None, :: len(pixels) // _MOST_PIXELS + 1]
+        some = pixels[None, :: len(pixels) // _MOST_PIXELS + 1]  # an image of one row
         density = _OF_VALUE[Glass.of(slide).whiten(some)[0]] @ _SEPARATE
         return cls(_rounded(density.mean(axis=0)), _rounded(density.std(axis=0)))
 

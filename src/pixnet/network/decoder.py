@@ -111,7 +111,7 @@ class Decoder(nn.Module):
         if not self.density:
             return decoded.feature, None
         if self.training:
-            # Of the fine levels nothing is dropped for the density: one number for each place is learned from all
+            # Of the levels that the density reads nothing is dropped: one number for each place is learned from all
             # regions. What it learns stays its own.
             fine = zip(self.scale, crops, self.density.fine.levels, strict=False)
             levels = [crop._replace(feature=scale(crop.feature.detach())) for scale, crop, _ in fine]

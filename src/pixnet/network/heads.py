@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 HeadKind = Literal["rate", "mean", "sum"]
 
-# What one unit of the density stands for, over the mean of the training regions. So it starts too low and has to rise
-# where there is much, out of the bend of its softplus, in which contrast would grow slower (docs/tried.md).
+# What one unit of the density stands for, as a share of the training regions' mean counts per um^2. Below one, so that
+# it starts too low and has to rise where there is much: out of the bend of its softplus, in which contrast would grow
+# slower (docs/tried.md).
 _UNIT = 0.5
 
 

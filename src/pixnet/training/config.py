@@ -17,7 +17,7 @@ class TrainingConfig(BaseModel):
     Attributes
     ----------
     steps
-        Steps of the optimiser; the most of them where there is a validation part.
+        Steps of the optimiser; at most so many where `validation` searches for a better number.
     tiles
         Tiles in a step. Each is placed around a measured region drawn at random.
     tile_um
@@ -35,7 +35,8 @@ class TrainingConfig(BaseModel):
         Weight of the correlation term (the paper's lambda).
     depth_weight
         Weight of the squared error of the log total of a region's counts (head `rate`), which teaches where there is
-        much and where little. Left out where a likelihood expects the counts themselves (`counts = "capture"`).
+        much and where little. Left out where a likelihood expects the counts themselves (`counts = "capture"`);
+        otherwise 0 leaves the level of all counts to chance.
     denoise
         Learn log-normalised values from the components of expression that stand above the counting noise, rather than
         gene by gene; counts stay as they are. See `pixnet.training.components`.
@@ -58,16 +59,15 @@ class TrainingConfig(BaseModel):
     min_counts
         Regions with fewer counts in all are left out.
     validation
-        `"none"`: train on everything for all steps, of which the last are so small that looking for a better number
-        of them does not pay for the time it takes. Otherwise look for the number of steps on a part that is held out,
-        `"sample"`: the training samples of a donor, or one sample where all are of one donor; `"block"`: a quarter of
-        each as one spatial block; `"auto"`: `"sample"` where there are three samples or more.
+        `"none"`: train on everything for all `steps`. The others search for the number of steps on a part that is held
+        out. `"sample"`: the training samples of a donor, or one sample where all are of one donor; `"block"`: a
+        quarter of each as one spatial block; `"auto"`: `"sample"` where there are three samples or more.
     evaluate_every
-        Steps between looks at the validation part.
+        Steps between looks at the validation part, and between the rows of the training's metrics.
     patience
-        Looks without gain after which the search stops.
+        Looks without gain after which a search stops.
     refit
-        After the search, train anew on all regions for the chosen number of steps.
+        After a search, train anew on all regions for the chosen number of steps.
     seed
         Everything random follows from it.
     """

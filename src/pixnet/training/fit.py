@@ -238,7 +238,8 @@ def _open_work(work: Path, key: str, resume: bool) -> None:
     if resume and note.exists():
         if note.read_text() != key:
             raise ModelError(
-                f"{work}: holds a run with other settings, samples, threads or code; train without --resume to start anew."
+                f"{work}: holds a run with other settings, samples, threads or code; train without --resume to start "
+                "anew."
             )
         return
     if work.exists():

@@ -74,8 +74,8 @@ def _settings(done: Evaluated) -> list[list[str]]:
         rows += [
             ["network", f"preset {network.get('preset')}, encoder {encoder}, head {network.get('head')}, at "
                         f"{network.get('mpp')} µm per pixel"],
-            ["training", f"at most {training.get('steps')} steps of {training.get('tiles')} tiles, loss "
-                         f"{training.get('loss')}"],
+            ["training", f"{'' if training.get('validation') == 'none' else 'at most '}{training.get('steps')} steps "
+                         f"of {training.get('tiles')} tiles, loss {training.get('loss')}"],
         ]  # fmt: skip
     return rows
 

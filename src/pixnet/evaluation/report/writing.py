@@ -89,12 +89,13 @@ def _training(done: Evaluated) -> list[Section]:
     rows = done.card.get("metrics", [])
     if not rows:
         return []
-    chosen = done.card.get("steps")
-    text = [
-        "The number of steps was chosen on a part of the training samples, the validation part; then all of them were "
-        "trained anew for that many steps."
-        if any(row["stage"] == "refit" for row in rows)
-        else "No second training followed."
-    ]
+    chosen, stages = done.card.get("steps"), {row["stage"] for row in rows}
+    if "search" not in stages:
+        text = f"All training samples were learned from, for {chosen} steps."
+    else:
+        text = "The number of steps was chosen on a part of the training samples, the validation part; then "
+        text += (
+            "all of them were trained anew for that many steps." if "refit" in stages else "nothing was trained anew."
+        )
     picture = Picture(data_uri(curves.draw_training(rows, chosen)), "")
-    return [Section("Training", text, pictures=[picture])]
+    return [Section("Training", [text], pictures=[picture])]
