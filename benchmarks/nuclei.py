@@ -29,8 +29,7 @@ _MARGIN_UM = 56.0  # where the slide's border is in sight
 def run(quick: bool = False) -> Figures:
     """Train on 100-um spots of three donors; predict the cells of another; compare with what each truly expresses."""
     side, steps = (_QUICK_SIDE_UM, _QUICK_STEPS) if quick else (_SIDE_UM, _STEPS)
-    # As `pixnet demo` trains.
-    training = {"steps": steps, "tiles": 16, "views": 2, "lr": 0.02, "head_lr": 2.4}
+    training = {"steps": steps}
     measured = []
     for seed, donor in _TRAINING_SEEDS:
         tissue = VirtualTissue.generate("breast", seed, donor, side, side)

@@ -27,7 +27,7 @@ def run() -> dict[str, float | str]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         samples = read_manifest(_write(folder))
-        training = TrainingConfig(steps=150, lr=8e-3, tile_um=120.0, min_counts=_MIN_COUNTS)
+        training = TrainingConfig(tile_um=120.0, min_counts=_MIN_COUNTS)
         config = Config(genes=GenesConfig(number=100), training=training)
         held_out = [f"{platform}-test" for platform in ("visium", "visium-hd", "xenium")]
         results = evaluate(samples, held_out, folder / "out", methods=["ridge", "pixnet"], config=config).results

@@ -45,8 +45,8 @@ class DemoSize:
         How many slides are trained on, 1 to 4, each of a donor of its own.
     genes
         How many genes are predicted.
-    steps, tiles, views, lr, head_lr, min_counts
-        See `TrainingConfig`.
+    steps, tiles, views, min_counts
+        See `TrainingConfig`, whose defaults these are but for the steps.
     bins
         At how many places the prediction is compared with the truth.
     """
@@ -56,17 +56,15 @@ class DemoSize:
     training_slides: int = 3
     genes: int = 100
     steps: int = 130
-    tiles: int = 16
+    tiles: int = 32
     views: int = 2
-    lr: float = 0.02  # high, for so few steps
-    head_lr: float = 2.4  # so the head learns as fast as it does by default
     min_counts: int = 500
     bins: int = 1500
 
     @property
     def config(self) -> Config:
         """The model's configuration."""
-        names = ("steps", "tiles", "views", "lr", "head_lr", "min_counts")
+        names = ("steps", "tiles", "views", "min_counts")
         training = {name: getattr(self, name) for name in names}
         return Config.of({"training": training, "genes": {"number": self.genes}})
 
