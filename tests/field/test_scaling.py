@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pixnet.field.scaling import Outgrown, Scale
+from pixnet.field.head import LinearHead
+from pixnet.field.scaling import Outgrown, Scale, first_exponents
 
 
 @pytest.mark.parametrize("size", [1e-44, 1e-39, 1e-30, 1.0, 3e38])
@@ -35,6 +36,16 @@ def test_all_channels_that_outgrow_their_scale_are_told_at_once() -> None:
         scale.pack(values)
     assert told.value.exponent == [30, 0, 20]
     assert np.isfinite(Scale(np.dtype(np.float16), told.value.exponent).pack(values)).all()
+
+
+def test_a_head_with_b_says_what_is_tiny_before_any_block_is_known() -> None:
+    def head(b: list[float]) -> LinearHead:
+        return LinearHead("mean", ("A", "B"), np.array([[3.0, -1.0], [2.0**-20, 0.0], [0.0, 0.0]]), np.array(b), "u")
+
+    half = np.dtype(np.float16)
+    assert first_exponents(half, head([0.5, -0.75])) == [-1, 21, None]  # 1.25 over 4, and over 2^-20
+    assert first_exponents(half, head([0.0, 0.0])) == [None] * 3
+    assert first_exponents(np.dtype(np.float32), head([0.5, 0.5])) == [None] * 3
 
 
 def test_float32_is_stored_as_it_is() -> None:

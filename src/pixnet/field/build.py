@@ -19,7 +19,7 @@ from pixnet.field.background import Background
 from pixnet.field.field import ExpressionField
 from pixnet.field.head import LinearHead
 from pixnet.field.pipeline import WriteBehind, read_ahead
-from pixnet.field.scaling import NotFinite, Outgrown, Scale
+from pixnet.field.scaling import NotFinite, Outgrown, Scale, first_exponents
 from pixnet.field.store import FORMAT_VERSION, Attributes, LatticeFacts, Level, SlideFacts
 from pixnet.field.tile import TileImages, read_tile
 from pixnet.field.unfinished import Facts, Unfinished, claimed, partial_folder
@@ -197,7 +197,7 @@ class _Builder:
 
     def run(self, workers: int, progress: Callable[[int, int], None]) -> tuple[float, ...]:
         """Compute and write all blocks; gives the channels' factors."""
-        exponent: list[int | None] = [None] * self.head.channels
+        exponent = first_exponents(self.dtype, self.head)
         while True:
             if not self.unfinished.begun:
                 create_arrays(self.unfinished.store, self.grid, self.block, self.head, self.dtype)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pixnet.field.head import LinearHead
 
 _SMALLEST = -126  # of the exponents
 _ROOM = 15  # powers of two by which a later block may exceed the channel's first one; float16 ends below 2^16
@@ -24,19 +27,33 @@ class NotFinite(Exception):  # noqa: N818  the one who knows the model and the p
     """Some latent values are no numbers or infinite."""
 
 
+def first_exponents(dtype: np.dtype[Any], head: LinearHead) -> list[int | None]:
+    """Give the exponents that are known before any block is: those of values that make as much as the head's b.
+
+    Without them a block of bare glass, where there is next to nothing, would set a factor that tissue outgrows. None
+    where the head has no b, or takes nothing from a channel.
+    """
+    if dtype != np.float16:
+        return [None] * head.channels
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sizes = np.abs(head.b).sum() / np.abs(head.W).sum(axis=1)
+    return [max(int(np.frexp(size)[1]), _SMALLEST) if 0 < size < np.inf else None for size in sizes]
+
+
 class Scale:
     """One factor a channel, by which latent values are divided before they are stored as float16.
 
     A factor is a power of two, so dividing by it changes no digit: a stored value differs from the computed one by
-    float16's half step (2^-11 of itself), or by 2^-25 of the factor where it is tiny beside it. The first block in
-    which a channel is not zero sets its factor, and leaves room for values 2^15 times as large.
+    float16's half step (2^-11 of itself), or by 2^-25 of the factor where it is tiny beside it. Where `first_exponents`
+    does not, the first block in which a channel is not zero sets its factor. Both leave room for values 2^15 times as
+    large.
 
     Parameters
     ----------
     dtype
         float16, or float32, which is stored as it is.
     exponent
-        Exponents of the factors; None where a channel has been zero so far.
+        Exponents of the factors; None where one is not known so far.
     """
 
     def __init__(self, dtype: np.dtype[Any], exponent: Sequence[int | None]) -> None:
