@@ -20,6 +20,7 @@ from pixnet.evaluation.held_out import Prediction
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.report import Section, Table, number, richest_window, shrink, write_report
 from pixnet.evaluation.report.canvas import Backdrop, Marks
+from pixnet.evaluation.report.parts import interval
 from pixnet.evaluation.results import summarise
 from pixnet.sample import Sample
 from pixnet.slide import Slide
@@ -131,9 +132,11 @@ def test_many_folds_are_told_one_by_one(tmp_path: Path) -> None:
     assert "each section held out in turn; 5 folds, seed 0" in html
     assert "Also held out, but not drawn here: E; predictions.h5ad holds" in html
     for fold in outcome.results["folds"]:
-        row = re.search(rf'<td class="words">{fold["name"]}</td><td>20</td><td>(.*?)</td>', html)
+        row = re.search(rf'<td class="words">{fold["name"]}</td><td>20</td><td>([^<]*)</td>', html)
         assert row
-        assert row[1].startswith(number(fold["methods"]["mean"]["pcc_m"]))
+        score, _, between = row[1].partition("\n")
+        assert score == number(fold["methods"]["mean"]["pcc_m"])
+        assert between == f"({interval(fold['methods']['mean']['interval_blocks'])})"
     folded = html[html.index("<details>") : html.index("</details>")]
     for sample in samples:
         facts = outcome.results["protocol"]["data"][sample.id]
@@ -169,7 +172,7 @@ def test_seeds_and_samples_have_tables_of_their_own(tmp_path: Path) -> None:
     net = outcome.results["methods"]["net"]
     seeds = html[html.index("PCC@M by seed") : html.index("PCC@M by held-out sample")]
     for seed in ("4", "9"):
-        assert f'<td class="words">{seed}</td><td>{number(net["per_seed"][seed]["pcc_m"])} (' in seeds
+        assert f'<td class="words">{seed}</td><td>{number(net["per_seed"][seed]["pcc_m"])}\n(' in seeds
     assert f'<td class="words">sd</td><td>{number(net["sd_over_seeds"]["pcc_m"])}</td>' in seeds
     samples = html[html.index("PCC@M by held-out sample") :]
     for name, scores in net["per_sample"].items():

@@ -159,7 +159,8 @@ def test_the_page_holds_every_table_and_curve_and_needs_no_other_file(tmp_path: 
     for method in (*METHODS, "pixnet:mean-head", "ceiling"):
         assert html.count(f'<td class="words">{method}</td>') >= 8
     low, high = results["scores"][0]["methods"]["pixnet"]["interval"]
-    assert f"[{number(low)}, {number(high)}]" in html
+    assert f"\n({number(low)} to {number(high)})</td>" in html
+    assert html.index("Other donors: ") < html.index("Training slides: ")
     assert additivity_table(results).rows[0][1] in html[html.index("Additivity") : html.index("What it costs")]
     costs = html[html.index("What it costs") :]
     cells = results["cells"]["pixnet"]

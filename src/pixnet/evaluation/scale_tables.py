@@ -9,7 +9,7 @@ from typing import Any
 
 from pixnet.evaluation.accuracy import titled
 from pixnet.evaluation.report.markdown import markdown_table
-from pixnet.evaluation.report.parts import DASH, Table, distinct, duration, memory, number
+from pixnet.evaluation.report.parts import DASH, Table, distinct, duration, memory, over_interval
 from pixnet.evaluation.scale_field import BIN_UM, SQUARE_UM
 from pixnet.evaluation.scale_scores import CEILING, is_crop_method
 from pixnet.evaluation.scales import SIDES
@@ -23,9 +23,9 @@ Group = tuple[str, str, str]
 
 
 def groups_of(results: dict[str, Any]) -> dict[Group, list[dict[str, Any]]]:
-    """Give the scores by side, target and kind; of each, a row for every size."""
+    """Give the scores by side, target and kind; of each, a row for every size. Slides that none learned from first."""
     groups: dict[Group, list[dict[str, Any]]] = {}
-    for row in results["scores"]:
+    for row in sorted(results["scores"], key=lambda row: row["side"] == SIDES[0]):
         groups.setdefault((row["side"], row["target"], row["kind"]), []).append(row)
     return groups
 
@@ -137,13 +137,8 @@ def headline(results: dict[str, Any]) -> str:
 
 
 def _score(method: dict[str, Any]) -> str:
-    return f"{number(method['pcc_m'])}\n{_between(method['interval'], 3)}"
+    return over_interval(method["pcc_m"], method["interval"])
 
 
 def _quotient(found: dict[str, Any]) -> str:
-    return f"{number(found['value'], 2)}\n{_between(found['interval'], 2)}"
-
-
-def _between(pair: Sequence[Any], digits: int) -> str:
-    low, high = (number(end, digits) for end in pair)
-    return DASH if DASH in (low, high) else f"[{low}, {high}]"
+    return over_interval(found["value"], found["interval"], 2)

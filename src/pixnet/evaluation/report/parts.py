@@ -57,11 +57,17 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def interval(pair: Any) -> str:
+def interval(pair: Any, digits: int = 3) -> str:
     """Give an interval for a table; a dash where there is none."""
-    if not pair or any(end is None for end in pair):
+    if not pair or any(number(end) == DASH for end in pair):
         return DASH
-    return f"{number(pair[0])} to {number(pair[1])}"
+    return f"{number(pair[0], digits)} to {number(pair[1], digits)}"
+
+
+def over_interval(value: Any, pair: Any, digits: int = 3) -> str:
+    """Give a number and, in a line of its own below, its interval where there is one: many fit beside each other."""
+    found = interval(pair, digits)
+    return number(value, digits) + (f"\n({found})" if found != DASH else "")
 
 
 def percent(value: Any) -> str:

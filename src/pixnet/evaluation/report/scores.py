@@ -19,6 +19,7 @@ from pixnet.evaluation.report.parts import (
     Table,
     interval,
     number,
+    over_interval,
     p_value,
     percent,
 )
@@ -143,7 +144,8 @@ def _by_fold(done: Evaluated) -> list[Table]:
         return []
     rows = []
     for fold in done.folds:
-        scores = [_with(one["pcc_m"], one.get("interval_blocks")) for one in map(fold["methods"].get, done.methods)]
+        found = map(fold["methods"].get, done.methods)
+        scores = [over_interval(one["pcc_m"], one.get("interval_blocks")) for one in found]
         rows.append([fold["name"], str(fold["n_regions"]), *scores, number(fold["noise_estimate"]["pcc_m"])])
     return [
         Table(
@@ -162,7 +164,7 @@ def _by_seed(done: Evaluated) -> list[Table]:
     rows = []
     for seed in seeds:
         found = [one["per_seed"][seed] for one in methods.values()]
-        rows.append([seed, *(_with(one["pcc_m"], one.get("interval_blocks")) for one in found)])
+        rows.append([seed, *(over_interval(one["pcc_m"], one.get("interval_blocks")) for one in found)])
     rows.append(["mean", *(number(one["pcc_m"]) for one in methods.values())])
     rows.append(["sd", *(number(one["sd_over_seeds"]["pcc_m"]) for one in methods.values())])
     note = "Methods that are not random have one seed." if len(methods) < len(done.methods) else ""

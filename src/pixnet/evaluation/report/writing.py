@@ -77,7 +77,7 @@ def _headline(done: Evaluated) -> list[tuple[str, str]]:
         best = max(others, key=lambda name: float(methods[name]["pcc_m"]))
         facts.append((number(methods[best]["pcc_m"]), f"PCC@M, {best}" + (", best other" if len(others) > 1 else "")))
     facts.append((number(done.results["noise_estimate"]["pcc_m"]), "PCC@M, noise estimate"))
-    facts.append((percent(main.get("noise_share")), f"of it explained by {done.main}"))
+    facts.append((percent(main.get("noise_share")), f"of that, {done.main}"))
     facts.append((f"{main['n_regions']}", "regions scored"))
     facts.append((number(main["n_genes"], 0), "genes"))
     if len(done.folds) > 1:
