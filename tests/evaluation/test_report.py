@@ -20,7 +20,7 @@ from pixnet.evaluation.held_out import Prediction
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.report import Section, Table, number, richest_window, shrink, write_report
 from pixnet.evaluation.report.canvas import Backdrop, Marks
-from pixnet.evaluation.report.parts import interval
+from pixnet.evaluation.report.parts import interval, over_interval
 from pixnet.evaluation.results import summarise
 from pixnet.sample import Sample
 from pixnet.slide import Slide
@@ -160,6 +160,24 @@ def test_what_was_shared_is_told_beside_what_was_spent(tmp_path: Path) -> None:
     costs = html[html.index("What it costs") :]
     cells_of = [f"<td>{text}</td>" for text in ("90 s", "60 s", "30 s", "2.00 GB", "cpu", "3")]
     assert f'<td class="words">net</td>{"".join(cells_of)}' in costs
+
+
+def test_folds_stand_across_where_methods_are_more(tmp_path: Path) -> None:
+    held = {name: held_out(name) for name in "AB"}
+    rng = np.random.default_rng(0)
+    folds = []
+    for one in held.values():
+        tables = {name: one.observed + rng.normal(size=one.observed.shape) for name in ("net", "other", "third")}
+        folds.append(fold_of(one, tables))
+    outcome = summarise(folds, {}, 0)
+    outcome.write(tmp_path)
+    html = write_report(tmp_path).read_text(encoding="utf-8")
+    table = html[html.index("PCC@M by fold") :]
+    head = "".join(f"<th>{fold['name']}</th>" for fold in outcome.results["folds"])
+    assert f'<th class="words">fold</th>{head}' in table
+    scores = [over_interval(fold["methods"]["other"]["pcc_m"], fold["methods"]["other"]["interval_blocks"])
+              for fold in outcome.results["folds"]]  # fmt: skip
+    assert '<td class="words">other</td>' + "".join(f"<td>{score}</td>" for score in scores) in table
 
 
 def test_seeds_and_samples_have_tables_of_their_own(tmp_path: Path) -> None:

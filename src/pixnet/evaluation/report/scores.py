@@ -147,13 +147,10 @@ def _by_fold(done: Evaluated) -> list[Table]:
         found = map(fold["methods"].get, done.methods)
         scores = [over_interval(one["pcc_m"], one.get("interval_blocks")) for one in found]
         rows.append([fold["name"], str(fold["n_regions"]), *scores, number(fold["noise_estimate"]["pcc_m"])])
-    return [
-        Table(
-            ["fold", "regions", *done.methods, "noise estimate"],
-            rows,
-            title="PCC@M by fold, with the interval over blocks",
-        )
-    ]
+    columns = ["fold", "regions", *done.methods, "noise estimate"]
+    if len(done.methods) > len(done.folds):  # the fewer across: a page is narrower than it is long
+        columns, *rows = map(list, zip(columns, *rows, strict=True))
+    return [Table(columns, rows, title="PCC@M by fold, with the interval over blocks")]
 
 
 def _by_seed(done: Evaluated) -> list[Table]:
