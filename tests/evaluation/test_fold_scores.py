@@ -7,6 +7,7 @@ from tests.evaluation.made import fold_of, held_out, make_sample, with_counts
 
 from pixnet.errors import DataError
 from pixnet.evaluation.fold_scores import FoldScores
+from pixnet.evaluation.metrics import correlation_given_depth
 
 
 def noisy(held, seed=0):
@@ -22,6 +23,8 @@ def test_a_method_is_scored_with_each_seed():
         r = [stats.pearsonr(held.observed[:, gene], values[:, gene]).statistic for gene in range(3)]
         assert found.summary["pcc_m"] == pytest.approx(np.mean(r), rel=1e-5)
         assert found.summary["pcc_m_variable"] == pytest.approx(np.mean(r[1:]), rel=1e-5)
+        given = correlation_given_depth(held.observed, values, held.total)
+        assert found.summary["pcc_m_given_depth"] == pytest.approx(np.mean(given), rel=1e-5)
         rho = [stats.spearmanr(held.observed[:, gene], values[:, gene]).statistic for gene in range(3)]
         assert found.summary["spearman_m"] == pytest.approx(np.mean(rho), rel=1e-5)
         np.testing.assert_allclose(found.mse.mean(), found.summary["mse"])

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from pixnet.errors import DataError
-from pixnet.evaluation.metrics import bootstrap_interval, rank_correlation, score
+from pixnet.evaluation.metrics import bootstrap_interval, correlation_given_depth, rank_correlation, score
 
 
 @pytest.fixture
@@ -102,3 +102,27 @@ def test_rank_correlation_is_spearmans(tables):
     np.testing.assert_allclose(found[2:], expected)
     assert np.isnan(found[0])
     assert found[1] == 0
+
+
+def test_correlation_given_depth_is_the_partial_correlation(tables):
+    observed, predicted = tables
+    total = np.random.default_rng(1).lognormal(8.0, 1.0, 50)
+    depth = np.log1p(total)
+    observed, predicted = observed + depth[:, None], predicted + 2.0 * depth[:, None]
+    found = correlation_given_depth(observed, predicted, total)
+    for gene in range(9):
+        # By the inverse of the covariance of all four variables.
+        every = np.stack([observed[:, gene], predicted[:, gene], depth, depth**2])
+        inverse = np.linalg.inv(np.cov(every))
+        assert found[gene] == pytest.approx(-inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1]), rel=1e-6)
+    assert (np.abs(found) < np.abs(score(observed, predicted)["per_gene"])).mean() > 0.5
+
+
+def test_what_depth_alone_predicts_counts_for_nothing(tables):
+    observed, _ = (table.copy() for table in tables)
+    total = np.random.default_rng(1).lognormal(8.0, 1.0, 50)
+    observed[:, 0] = 1.0
+    observed[:, 1] = np.log1p(total)
+    found = correlation_given_depth(observed, np.repeat(np.log1p(total)[:, None], 9, axis=1), total)
+    assert np.isnan(found[0])
+    np.testing.assert_array_equal(found[1:], 0.0)

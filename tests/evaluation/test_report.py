@@ -5,9 +5,11 @@ import io
 import json
 import re
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from tests.evaluation.made import config, fold_of, held_out, make_sample
@@ -16,12 +18,13 @@ from pixnet.config import Config
 from pixnet.errors import DataError
 from pixnet.evaluation.folds import make_folds
 from pixnet.evaluation.harness import evaluate, run
-from pixnet.evaluation.held_out import Prediction
+from pixnet.evaluation.held_out import HeldOut, Prediction
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.report import Section, Table, number, richest_window, shrink, write_report
 from pixnet.evaluation.report.canvas import Backdrop, Marks
-from pixnet.evaluation.report.parts import interval, over_interval
+from pixnet.evaluation.report.parts import duration, interval, over_interval
 from pixnet.evaluation.results import summarise
+from pixnet.panel import GenePanel
 from pixnet.sample import Sample
 from pixnet.slide import Slide
 from pixnet.virtual import VirtualTissue, spots
@@ -178,6 +181,32 @@ def test_folds_stand_across_where_methods_are_more(tmp_path: Path) -> None:
     scores = [over_interval(fold["methods"]["other"]["pcc_m"], fold["methods"]["other"]["interval_blocks"])
               for fold in outcome.results["folds"]]  # fmt: skip
     assert '<td class="words">other</td>' + "".join(f"<td>{score}</td>" for score in scores) in table
+
+
+def test_single_genes_are_named_and_notes_say_what_the_figures_are_of(tmp_path: Path) -> None:
+    genes = ("G3", "ERBB2", *(f"G{number}" for number in range(4, 12)), "CD74")
+    held = HeldOut([make_sample(name, genes=genes) for name in "AB"], GenePanel(genes, "list"), 50)
+    noise = np.random.default_rng(0).normal(size=held.observed.shape) * np.linspace(0.0, 5.0, len(genes))
+    tables = {"net": held.observed + noise, "istar": held.observed + 1.0, "mean": np.zeros_like(held.observed)}
+    outcome = summarise([fold_of(held, tables)], {}, 0)
+    outcome.write(tmp_path)
+    html = write_report(tmp_path).read_text(encoding="utf-8")
+    table = html[html.index("Correlation of single genes") : html.index("What it costs")]
+    frame = pd.read_csv(tmp_path / "per_gene.csv", index_col="gene")
+    named = re.findall(r'<td class="words">(.*?)</td>', table)
+    order = frame["pcc_net"].sort_values(ascending=False).index
+    assert named[:5] == list(order[:5])
+    assert named[-1] == order[-1]
+    assert {"ERBB2", "CD74"} <= set(named)
+    figures = [number(frame.loc["ERBB2", key]) for key in ("mean_counts", "noise_estimate", "pcc_net", "pcc_istar")]
+    assert '<td class="words">ERBB2</td>' + "".join(f"<td>{one}</td>" for one in figures) in table
+    assert "istar: this package's own versions of published methods" in unescape(html)
+    given = outcome.results["methods"]["net"]["pcc_m_given_depth"]
+    assert f"<td>{number(given)}</td>" in html[html.index("given depth") : html.index("MAE")]
+
+
+def test_a_time_has_no_sixty_seconds() -> None:
+    assert [duration(one) for one in (59.6, 119.7, 119.4, 3661)] == ["60 s", "2 min 0 s", "1 min 59 s", "61 min 1 s"]
 
 
 def test_seeds_and_samples_have_tables_of_their_own(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pixnet.config import Config
 from pixnet.errors import DataError
 from pixnet.evaluation import scale_cells
 from pixnet.evaluation.report import number
-from pixnet.evaluation.report.parts import DASH
+from pixnet.evaluation.report.parts import DASH, percent
 from pixnet.evaluation.scale_accuracy import at_training, scales_accuracy_page
 from pixnet.evaluation.scale_curves import draw_group
 from pixnet.evaluation.scale_field import SQUARE_UM, additivity_error
@@ -161,6 +161,14 @@ def test_the_page_holds_every_table_and_curve_and_needs_no_other_file(tmp_path: 
     low, high = results["scores"][0]["methods"]["pixnet"]["interval"]
     assert f"\n({number(low)} to {number(high)})</td>" in html
     assert html.index("Other donors: ") < html.index("Training slides: ")
+    errors = html[html.index('<th class="words">MSE</th>') :]
+    row = next(
+        row for row in results["scores"] if (row["side"], row["target"], row["kind"]) == (SIDES[1], "truth", "log")
+    )
+    assert f'<td class="words">pixnet</td><td>{number(row["methods"]["pixnet"]["mse"])}</td>' in errors
+    assert html.count('<th class="words">MSE</th>') == 4
+    share = row["methods"]["pixnet"]["share"]["value"]
+    assert f"log-normalised, {row['regions']}: {percent(share)} of the ceiling" in html
     assert additivity_table(results).rows[0][1] in html[html.index("Additivity") : html.index("What it costs")]
     costs = html[html.index("What it costs") :]
     cells = results["cells"]["pixnet"]

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from pixnet.evaluation.bootstrap import Scored
 from pixnet.evaluation.held_out import Floats, FoldPredictions
-from pixnet.evaluation.metrics import Score, rank_correlation, score
+from pixnet.evaluation.metrics import Score, correlation_given_depth, rank_correlation, score
 from pixnet.evaluation.spatial import morans_i, neighbour_weights
 from pixnet.expression import NoiseEstimate, noise_estimate
 
-SUMMARIES = ("mse", "mae", "pcc_f", "pcc_s", "pcc_m", "spearman_m", "pcc_m_variable", "moran_residual")
+SUMMARIES = (
+    "mse", "mae", "pcc_f", "pcc_s", "pcc_m", "spearman_m", "pcc_m_variable", "pcc_m_given_depth", "moran_residual",
+)  # fmt: skip
 """Scores that are averaged over folds and seeds."""
 
 
@@ -146,6 +148,7 @@ def _scores(
     summary = {key: float(result[key]) for key in ("mse", "mae", "pcc_f", "pcc_s", "pcc_m")}
     summary["spearman_m"] = _mean(spearman)
     summary["pcc_m_variable"] = _mean(result["per_gene"][variable])
+    summary["pcc_m_given_depth"] = _mean(correlation_given_depth(observed, predicted, held.total[kept]))
     summary["moran_residual"] = _mean(moran)
     per_sample = {
         sample.id: score(held.observed[rows], values[rows])

@@ -87,6 +87,42 @@ def rank_correlation(observed: ArrayLike, predicted: ArrayLike) -> NDArray[np.fl
     return np.where(np.ptp(truth, axis=0) > 0, ranks, np.nan)
 
 
+def correlation_given_depth(observed: ArrayLike, predicted: ArrayLike, total: ArrayLike) -> NDArray[np.float64]:
+    """Give each gene's partial correlation over regions, (g,), given how many counts the regions have.
+
+    A quadratic in the logarithm of the total is fitted to the observed and to the predicted values of each gene, and
+    what is left of both is correlated. Log-normalised values of few counts hang on the total, so a part of a
+    correlation can come from predicting it.
+
+    Parameters
+    ----------
+    observed, predicted
+        (n, g).
+    total
+        (n,) counts of each region over all genes.
+
+    Returns
+    -------
+    array
+        NaN for genes that do not vary in the observed values; 0 where nothing is left of one of the two.
+
+    Raises
+    ------
+    DataError
+        As `score`.
+    """
+    truth, guess = _checked(observed, predicted)
+    depth = np.log1p(np.asarray(total, np.float64))
+    depth -= depth.mean()
+    terms = np.stack([np.ones_like(depth), depth, depth**2], axis=1)
+    left = [table - terms @ np.linalg.lstsq(terms, table, rcond=None)[0] for table in (truth, guess)]
+    # What is left of a value that the total explains whole is rounding.
+    some = [rest.std(axis=0) > 1e-6 * np.maximum(table.std(axis=0), 1e-12)
+            for rest, table in zip(left, (truth, guess), strict=True)]  # fmt: skip
+    partial = np.where(some[0] & some[1], correlation(*left), 0.0)
+    return np.where(np.ptp(truth, axis=0) > 0, partial, np.nan)
+
+
 def bootstrap_interval(
     observed: ArrayLike, predicted: ArrayLike, resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pixnet.evaluation.report.canvas import data_uri
 from pixnet.evaluation.report.page import write_page
-from pixnet.evaluation.report.parts import Picture, Section, Table, number, percent
+from pixnet.evaluation.report.parts import Picture, Section, number, percent
 from pixnet.evaluation.results import finite
 from pixnet.evaluation.scale_curves import draw_group, draw_scales
-from pixnet.evaluation.scale_scores import CEILING
 from pixnet.evaluation.scale_tables import (
     additivity_table,
     costs_table,
+    group_tables,
     group_title,
     groups_of,
     lead_of,
     scales_page,
-    scales_table,
     title_of,
 )
+from pixnet.evaluation.scales import SIDES
 
 _CAPTION = (
     "PCC@M over the size of the region that is asked for; lines: 95 % intervals, each a little beside its size so that "
@@ -46,11 +47,10 @@ def write_scales(results: dict[str, Any], folder: Path) -> Path:
 def _sections(results: dict[str, Any]) -> list[Section]:
     sections: list[Section] = []
     for group, rows in groups_of(results).items():
-        table = scales_table(rows)
-        main = next((k for k, row in enumerate(table.rows) if row[0] == "pixnet"), None)
-        table = Table(table.columns, table.rows, table.note, main)
+        main = list(rows[0]["methods"]).index("pixnet") if "pixnet" in rows[0]["methods"] else None
+        tables = [replace(table, emphasis=main) for table in group_tables(group, rows)]
         picture = Picture(data_uri(draw_group(results, rows)), _CAPTION if not sections else "")
-        sections.append(Section(group_title(group), tables=[table], pictures=[picture]))
+        sections.append(Section(group_title(group), tables=tables, pictures=[picture]))
     additivity = additivity_table(results)
     if additivity.rows:
         sections.append(Section("Additivity", tables=[additivity]))
@@ -61,14 +61,13 @@ def _sections(results: dict[str, Any]) -> list[Section]:
 
 
 def _headline(results: dict[str, Any]) -> list[tuple[str, str]]:
-    """Give the scores for the smallest and the largest regions on slides of other donors."""
-    rows = groups_of(results).get(("other donors", "truth", "counts"), [])
-    sized = [row for row in rows if "µm" in row["regions"]]
+    """Give pixnet's scores for the smallest and the largest regions, with the truth on slides of other donors."""
     facts = []
-    for row in sized[:1] + sized[-1:]:
-        for name in ("pixnet", CEILING):
-            if name in row["methods"]:
-                facts.append((number(row["methods"][name]["pcc_m"]), f"PCC@M, {name}, {row['regions']}"))
-        if "pixnet" in row["methods"]:
-            facts.append((percent(row["methods"]["pixnet"]["share"]["value"]), "of the ceiling"))
+    for kind, words in (("counts", "expected counts"), ("log", "log-normalised")):
+        rows = groups_of(results).get((SIDES[1], "truth", kind), [])
+        sized = [row for row in rows if "µm" in row["regions"] and "pixnet" in row["methods"]]
+        for row in sized[:1] + sized[-1:]:
+            found = row["methods"]["pixnet"]
+            share = percent(found["share"]["value"])
+            facts.append((number(found["pcc_m"]), f"{words}, {row['regions']}: {share} of the ceiling"))
     return facts

@@ -9,7 +9,7 @@ from typing import Any
 
 from pixnet.evaluation.accuracy import titled
 from pixnet.evaluation.report.markdown import markdown_table
-from pixnet.evaluation.report.parts import DASH, Table, distinct, duration, memory, over_interval
+from pixnet.evaluation.report.parts import DASH, Table, distinct, duration, memory, number, over_interval
 from pixnet.evaluation.scale_field import BIN_UM, SQUARE_UM
 from pixnet.evaluation.scale_scores import CEILING, is_crop_method
 from pixnet.evaluation.scales import SIDES
@@ -46,9 +46,10 @@ def lead_of(results: dict[str, Any]) -> str:
     """Say how much there is of everything, and what the score is."""
     settings = results["settings"]
     return (
-        f"Virtual tissue {settings['virtual_version']}; {len(settings['training'])} training slides and "
+        f"Virtual tissue, version {settings['virtual_version']}; {len(settings['training'])} training slides and "
         f"{len(settings['test'])} of other donors, {settings['side_um']:g} µm a side; {len(results['genes'])} genes; "
-        f"seeds {', '.join(map(str, results['seeds']))}. PCC@M with 95 % intervals over redrawn blocks of each slide."
+        f"seed{'s' * (len(results['seeds']) > 1)} {', '.join(map(str, results['seeds']))}. PCC@M with 95 % intervals "
+        "over redrawn blocks of each slide, which keep the donors and the seeds as they are."
     )
 
 
@@ -56,7 +57,9 @@ def scales_page(results: dict[str, Any]) -> str:
     """Give everything that was scored, as Markdown."""
     lines = [f"# {title_of(results)}", "", lead_of(results)]
     for group, rows in groups_of(results).items():
-        lines += ["", f"## {group_title(group)}", "", *markdown_table(scales_table(rows))]
+        lines += ["", f"## {group_title(group)}"]
+        for table in group_tables(group, rows):
+            lines += ["", *markdown_table(table), *(["", table.note] if table.note else [])]
     for table in closing_tables(results):
         lines += ["", *titled(table)]
     return "\n".join(lines) + "\n"
@@ -79,7 +82,42 @@ def scales_table(rows: Sequence[dict[str, Any]]) -> Table:
                 found.append([f"{name}, {title}", *(_quotient(one) for one in quotients)])
     if any(is_crop_method(name) for name in names):
         found.append(["the best crop method", *(row["best_crop"] for row in rows)])
-    return Table(["method", *(row["regions"] for row in rows)], found)
+    return Table(["method", *(row["regions"] for row in rows)], found, _explained(rows))
+
+
+def errors_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Give the mean squared errors of one group of log-normalised values: methods down, sizes of regions across."""
+    names = list(rows[0]["methods"])
+    found = [[name, *(number(row["methods"][name]["mse"]) for row in rows)] for name in names]
+    note = (
+        "Squared error of log(1 + counts per 10,000), which asks for the right level and contrast too. The smaller the "
+        "region, the less is known of it, and who predicts as much contrast as there is pays for it; who predicts "
+        "little does not."
+    )
+    return Table(["MSE", *(row["regions"] for row in rows)], found, note)
+
+
+def group_tables(group: Group, rows: Sequence[dict[str, Any]]) -> list[Table]:
+    """Give the tables of one group. The errors of counts would be those of the capture, so they are left out."""
+    return [scales_table(rows), *([errors_table(rows)] if group[2] == "log" else [])]
+
+
+def _explained(rows: Sequence[dict[str, Any]]) -> str:
+    """Say what is to be known of the methods, the ceiling and whole cells."""
+    names = list(rows[0]["methods"])
+    words = []
+    if crops := [name for name in names if is_crop_method(name)]:
+        words.append(
+            f"Crop methods ({', '.join(crops)}) predict a region of any size from the 112-µm crop round its centre; "
+            "the best of them is the one with the best score here."
+        )
+    if rows[0]["side"] == SIDES[0]:
+        words.append(
+            "The ceiling knows no counts. Methods have seen those of these slides, so it does not bound them here."
+        )
+    if rows[0]["kind"] == "counts" and "mean" in names:
+        words.append("Every method is told how large a region is; what that is worth for whole cells, the mean shows.")
+    return " ".join(words)
 
 
 def costs_table(results: dict[str, Any]) -> Table:

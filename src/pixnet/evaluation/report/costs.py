@@ -16,8 +16,9 @@ def costs_table(done: Evaluated) -> Table:
         rows.append([name, *costs, memory(one.get("peak_rss_mb")), *where])
     columns = ["method", "time of a fold", "of it shared", "spent here", "peak memory", "device", "threads"]
     note = (
-        "Mean over folds and seeds, all sittings of one that was broken off. Time of a fold: of one training and "
-        "prediction with its image features made from cold. Of it shared: the part that making features took which "
-        "were found ready, since another fold, seed or run had made them. Spent here: the rest."
+        "Mean over folds and seeds, all sittings of one that was broken off; what else ran on the machine counts. "
+        "Time of a fold: of one training and prediction with its image features made from cold. Of it shared: the "
+        "part that making features took which were found ready, since another fold, seed or run had made them. Spent "
+        "here: the rest. Peak memory: the most that the process held, with what earlier cells had left in it."
     )
     return Table(columns, rows, note, done.methods.index(done.main), title="What it costs")

@@ -12,6 +12,7 @@ from pixnet.evaluation.report import figures
 from pixnet.evaluation.report.canvas import Backdrop, Marks, Window, data_uri
 from pixnet.evaluation.report.evaluated import Evaluated
 from pixnet.evaluation.report.parts import Picture, Section
+from pixnet.evaluation.report.scores import MARKERS
 from pixnet.evaluation.report.windows import richest_window, shrink
 from pixnet.expression import correlation
 from pixnet.field import ExpressionField
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 SHOWN = 4
 """How many of the held-out samples are shown."""
 
-_MARKERS = ("ERBB2", "CD74", "COL1A1", "KRT19", "PTPRC", "CD3E", "EPCAM", "MBP", "INS", "ACTB")
 _WINDOW_UM = 400.0
 _OVERVIEW = 700  # most cells along a side of a map of the whole slide
 
@@ -48,13 +48,13 @@ def sample_sections(done: Evaluated, name: str, sample: Sample | None) -> list[S
     if sample is not None:
         slide = sample.slide
         caption = (
-            f"{slide.name}: {slide.width_um / 1000:.2f} \N{MULTIPLICATION SIGN} {slide.height_um / 1000:.2f} mm at "
-            f"{slide.mpp:.3g} µm per pixel (from {slide.mpp_source}); regions of {np.median(marks.size_um):.0f} µm, "
-            "drawn at true size."
+            f"Image {slide.name}: {slide.width_um / 1000:.2f} \N{MULTIPLICATION SIGN} {slide.height_um / 1000:.2f} "
+            f"mm at {slide.mpp:.3g} µm per pixel (from {slide.mpp_source}); regions of "
+            f"{np.median(marks.size_um):.0f} µm, drawn at true size."
         )
         picture = Picture(data_uri(figures.draw_slide(Backdrop.read(slide), marks, kept), "jpeg"), caption)
         sections.append(Section(f"The slide of {name}", pictures=[picture]))
-    ranked = done.ranked()
+    ranked, seeds = done.ranked(), done.results["methods"][done.main]["seeds"]
     shown = {"Best": ranked[0], "Median": ranked[len(ranked) // 2], "Worst": ranked[-1]}
     pictures: list[Picture] = []
     for label, gene in shown.items():
@@ -62,8 +62,9 @@ def sample_sections(done: Evaluated, name: str, sample: Sample | None) -> list[S
     text = [
         f"Genes by their correlation under {done.main}: the best, median and worst of the {len(ranked)} that vary"
         + (" and are predicted in all folds" if len(done.folds) > 1 else "")
-        + ". Observed and predicted share one colour scale; a prediction of an uncertain value stays near the mean, so "
-        "its map is paler. The dashed line is equality. r: over the regions of this sample."
+        + ". Observed and predicted share one colour scale, which ends at the 1st and 99th percentile; a prediction of "
+        "an uncertain value stays near the mean, so its map is more even. The dashed line is equality. r: over the "
+        "regions of this sample" + (f", of the first seed, {seeds[0]}." if len(seeds) > 1 else ".")
     ]
     sections.append(Section(f"Observed and predicted at the measured regions of {name}", text, pictures=pictures))
     field = done.folder / "fields" / name
@@ -91,7 +92,7 @@ def _dense(
     done: Evaluated, dense: ExpressionField, name: str, sample: Sample | None, marks: Marks, wanted: dict[str, str]
 ) -> Section:
     names = [str(gene) for gene in done.table.var_names]
-    marker = next((gene for gene in _MARKERS if gene in names and gene not in wanted), None)
+    marker = next((gene for gene in MARKERS if gene in names and gene not in wanted), None)
     if marker:
         wanted[marker] = "A known marker"
     rate, pitch = dense.head.kind == "rate", dense.grid.pitch_um

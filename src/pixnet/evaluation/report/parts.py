@@ -84,7 +84,8 @@ def duration(seconds: Any) -> str:
     """Give a time for a table; a dash where there is none."""
     if number(seconds) == DASH:
         return DASH
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+    whole = round(seconds)
+    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60} s"
 
 
 def memory(megabytes: Any) -> str:

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from pixnet.evaluation.report.evaluated import Evaluated
-from pixnet.evaluation.report.parts import DASH, Section, Table, duration, memory
+from pixnet.evaluation.report.parts import DASH, Section, Table, distinct, duration, memory
 
 _PLAIN_LIST = re.compile(r"\[\s+([^\[\]{}]*?)\s+\]")
 _HASH = 16  # digits of a hash that are shown; the protocol below has all
@@ -55,15 +55,16 @@ def _cells(protocol: dict[str, Any]) -> list[Table]:
         for cell in cells:
             made, found = (duration(cell.get("features", {}).get(key)) for key in ("made", "found"))
             cost = [duration(cell.get("seconds")), made, found, memory(cell.get("peak_rss_mb"))]
-            where = [str(cell.get(key, DASH)) for key in ("device", "threads", "machine")]
+            where = [str(cell.get(key, DASH)) for key in ("device", "threads")]
             which = [method, cell["fold"], str(cell["seed"]), _hash(cell["key"])]
             sittings = str(len(cell.get("sittings", [])) or DASH)
             rows.append([*which, _settings(cell.get("chosen", {})), *cost, sittings, *where])
     if not rows:
         return []
     columns = ["method", "fold", "seed", "key", "chosen in training", "time", "of it features", "features found ready",
-               "peak memory", "sittings", "device", "threads", "machine"]  # fmt: skip
-    return [Table(columns, rows, words=5, title="Cells")]
+               "peak memory", "sittings", "device", "threads"]  # fmt: skip
+    machines = distinct(cell.get("machine") for cells in protocol["cells"].values() for cell in cells)
+    return [Table(columns, rows, f"Computed on {machines}.", words=5, title="Cells")]
 
 
 def _imports(protocol: dict[str, Any]) -> list[Table]:
