@@ -1,0 +1,96 @@
+"""What neighbouring sections tell of a held-out one without its image: `python -m benchmarks.neighbours PROTOCOL`.
+
+Each training section is laid over the held-out one by the places of the spots alone, and what was measured in it is
+averaged round each spot. Where sections are neighbours of one donor, that says how much of a score needs no picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from pixnet.errors import PixNetError
+from pixnet.evaluation.held_out import HeldOut
+from pixnet.evaluation.metrics import score
+from pixnet.evaluation.protocol import Protocol
+from pixnet.evaluation.split import listed_entries
+from pixnet.genes import join_genes
+from pixnet.panel import GenePanel
+
+Floats = NDArray[np.float64]
+
+WIDTHS_UM = (100.0, 150.0, 200.0, 300.0, 400.0, 600.0)
+"""Standard deviations of the kernel that is chosen from, on the training sections."""
+
+_TURNS = np.deg2rad(np.arange(-180.0, 180.0, 15.0))  # where the search for the best lay begins
+_ROUNDS = 50
+
+
+def laid_over(moving: Floats, fixed: Floats) -> Floats:
+    """Turn and shift points (n, 2) so that they lie over others (m, 2): iterated closest points, from many turns."""
+    tree, best = cKDTree(fixed), (np.inf, moving)
+    for angle in _TURNS:
+        placed = (moving - moving.mean(axis=0)) @ _turn(angle).T + fixed.mean(axis=0)
+        for _ in range(_ROUNDS):
+            near = fixed[tree.query(placed)[1]]
+            u, _, vt = np.linalg.svd((placed - placed.mean(axis=0)).T @ (near - near.mean(axis=0)))
+            turn = vt.T @ np.diag([1.0, np.linalg.det(vt.T @ u.T)]) @ u.T
+            placed = (placed - placed.mean(axis=0)) @ turn.T + near.mean(axis=0)
+        # Both ways, or a small section would lie anywhere within a large one.
+        apart = float(np.mean(tree.query(placed)[0] ** 2) + np.mean(cKDTree(placed).query(fixed)[0] ** 2))
+        best = min(best, (apart, placed), key=lambda pair: pair[0])
+    return best[1]
+
+
+def predicted(training: Sequence[HeldOut], centers: Floats, width_um: float) -> Floats:
+    """Give (n, g) means round the points (n, 2) over the spots of the training sections, each laid over the points."""
+    placed = np.concatenate([laid_over(one.centers_um[one.enough], centers) for one in training])
+    observed = np.concatenate([one.observed[one.enough] for one in training])
+    near = np.exp(-((centers[:, None] - placed) ** 2).sum(axis=2) / (2.0 * width_um**2))
+    return np.asarray(near @ observed / near.sum(axis=1, keepdims=True))
+
+
+def _turn(angle: float) -> Floats:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def _score(training: Sequence[HeldOut], held: HeldOut, width_um: float) -> float:
+    found = predicted(training, held.centers_um[held.enough], width_um)
+    return score(held.observed[held.enough], found)["pcc_m"]
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.neighbours", description=__doc__)
+    parser.add_argument("protocol", type=Path)
+    options = parser.parse_args()
+    protocol = Protocol.read(options.protocol)
+    with warnings.catch_warnings():  # of what is odd in the files, which the evaluation told
+        warnings.simplefilter("ignore")
+        entries = {entry.id: entry for entry in listed_entries(protocol.manifests)}
+        samples = join_genes([entries[name].read() for name in protocol.samples])
+    scores = []
+    for fold in protocol.folds:
+        panel, split = GenePanel(fold.genes, "list"), fold.split(samples)
+        training = [HeldOut([sample], panel, protocol.min_counts) for sample in split.train]
+        inner = {
+            width: np.mean([_score([b for b in training if b is not a], a, width) for a in training])
+            for width in WIDTHS_UM
+        }
+        width = max(inner, key=lambda width: inner[width])
+        scores.append(_score(training, HeldOut(split.test, panel, protocol.min_counts), width))
+        print(f"{fold.name}: PCC@M {scores[-1]:.3f}, kernel of {width:g} um chosen among the training sections")
+    print(f"mean: {np.mean(scores):.3f}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except PixNetError as error:
+        raise SystemExit(f"error: {error}") from error
