@@ -126,3 +126,5 @@ def test_what_depth_alone_predicts_counts_for_nothing(tables):
     found = correlation_given_depth(observed, np.repeat(np.log1p(total)[:, None], 9, axis=1), total)
     assert np.isnan(found[0])
     np.testing.assert_array_equal(found[1:], 0.0)
+    constant = np.repeat(observed.mean(axis=0)[None], 50, axis=0)
+    np.testing.assert_array_equal(correlation_given_depth(observed, constant, total)[1:], 0.0)

@@ -116,8 +116,8 @@ def correlation_given_depth(observed: ArrayLike, predicted: ArrayLike, total: Ar
     depth -= depth.mean()
     terms = np.stack([np.ones_like(depth), depth, depth**2], axis=1)
     left = [table - terms @ np.linalg.lstsq(terms, table, rcond=None)[0] for table in (truth, guess)]
-    # What is left of a value that the total explains whole is rounding.
-    some = [rest.std(axis=0) > 1e-6 * np.maximum(table.std(axis=0), 1e-12)
+    # What is left of a value that does not vary, or that the total explains whole, is rounding.
+    some = [(np.ptp(table, axis=0) > 0) & (rest.std(axis=0) > 1e-6 * table.std(axis=0))
             for rest, table in zip(left, (truth, guess), strict=True)]  # fmt: skip
     partial = np.where(some[0] & some[1], correlation(*left), 0.0)
     return np.where(np.ptp(truth, axis=0) > 0, partial, np.nan)
