@@ -6,9 +6,9 @@ import argparse
 import json
 import shlex
 import sys
-import warnings
 from pathlib import Path
 
+from benchmarks.frozen import frozen_samples
 from pixnet.cli.progress import Progress
 from pixnet.errors import PixNetError
 from pixnet.evaluation.accuracy import accuracy_page
@@ -16,8 +16,6 @@ from pixnet.evaluation.merged_scores import merged_scores, merged_table
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.report.evaluated import Evaluated
 from pixnet.evaluation.results import finite
-from pixnet.evaluation.split import listed_entries
-from pixnet.genes import join_genes
 
 
 def main() -> None:
@@ -30,10 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     command = options.command or shlex.join(["python", "-m", "benchmarks.her2st", *sys.argv[1:]])
     protocol = Protocol.read(options.protocol)
-    with warnings.catch_warnings():  # of what is odd in the files, which the evaluation told
-        warnings.simplefilter("ignore")
-        entries = {entry.id: entry for entry in listed_entries(protocol.manifests)}
-        samples = join_genes([entries[name].read() for name in protocol.samples])
+    samples = frozen_samples(protocol)
     with Progress() as progress:
         found = merged_scores(protocol, samples, options.cells, progress=progress)
     text = json.dumps(finite(found), indent=1, allow_nan=False)

@@ -7,7 +7,6 @@ averaged round each spot. Where sections are neighbours of one donor, that says 
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from benchmarks.frozen import frozen_samples
 from pixnet.errors import PixNetError
 from pixnet.evaluation.held_out import HeldOut
 from pixnet.evaluation.metrics import score
 from pixnet.evaluation.protocol import Protocol
-from pixnet.evaluation.split import listed_entries
-from pixnet.genes import join_genes
 from pixnet.panel import GenePanel
 
 Floats = NDArray[np.float64]
@@ -48,21 +46,21 @@ def laid_over(moving: Floats, fixed: Floats) -> Floats:
     return best[1]
 
 
-def predicted(training: Sequence[HeldOut], centers: Floats, width_um: float) -> Floats:
-    """Give (n, g) means round the points (n, 2) over the spots of the training sections, each laid over the points."""
+def scores(training: Sequence[HeldOut], held: HeldOut, widths_um: Sequence[float]) -> list[float]:
+    """Give PCC@M of a held-out section for each width of the means round its spots over the training ones."""
+    centers = held.centers_um[held.enough]
     placed = np.concatenate([laid_over(one.centers_um[one.enough], centers) for one in training])
     observed = np.concatenate([one.observed[one.enough] for one in training])
-    near = np.exp(-((centers[:, None] - placed) ** 2).sum(axis=2) / (2.0 * width_um**2))
-    return np.asarray(near @ observed / near.sum(axis=1, keepdims=True))
+    squared = ((centers[:, None] - placed) ** 2).sum(axis=2)
+    found = []
+    for width in widths_um:
+        near = np.exp(-squared / (2.0 * width**2))
+        found.append(score(held.observed[held.enough], near @ observed / near.sum(axis=1, keepdims=True))["pcc_m"])
+    return found
 
 
 def _turn(angle: float) -> Floats:
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-
-
-def _score(training: Sequence[HeldOut], held: HeldOut, width_um: float) -> float:
-    found = predicted(training, held.centers_um[held.enough], width_um)
-    return score(held.observed[held.enough], found)["pcc_m"]
 
 
 def main() -> None:
@@ -71,22 +69,16 @@ def main() -> None:
     parser.add_argument("protocol", type=Path)
     options = parser.parse_args()
     protocol = Protocol.read(options.protocol)
-    with warnings.catch_warnings():  # of what is odd in the files, which the evaluation told
-        warnings.simplefilter("ignore")
-        entries = {entry.id: entry for entry in listed_entries(protocol.manifests)}
-        samples = join_genes([entries[name].read() for name in protocol.samples])
-    scores = []
+    samples = frozen_samples(protocol)
+    found = []
     for fold in protocol.folds:
         panel, split = GenePanel(fold.genes, "list"), fold.split(samples)
         training = [HeldOut([sample], panel, protocol.min_counts) for sample in split.train]
-        inner = {
-            width: np.mean([_score([b for b in training if b is not a], a, width) for a in training])
-            for width in WIDTHS_UM
-        }
-        width = max(inner, key=lambda width: inner[width])
-        scores.append(_score(training, HeldOut(split.test, panel, protocol.min_counts), width))
-        print(f"{fold.name}: PCC@M {scores[-1]:.3f}, kernel of {width:g} um chosen among the training sections")
-    print(f"mean: {np.mean(scores):.3f}")
+        inner = [scores([b for b in training if b is not a], a, WIDTHS_UM) for a in training]
+        width = WIDTHS_UM[int(np.argmax(np.mean(inner, axis=0)))]
+        found += scores(training, HeldOut(split.test, panel, protocol.min_counts), [width])
+        print(f"{fold.name}: PCC@M {found[-1]:.3f}, kernel of {width:g} um chosen among the training sections")
+    print(f"mean: {np.mean(found):.3f}")
 
 
 if __name__ == "__main__":

@@ -162,9 +162,7 @@ def test_the_page_holds_every_table_and_curve_and_needs_no_other_file(tmp_path: 
     assert f"\n({number(low)} to {number(high)})</td>" in html
     assert html.index("Other donors: ") < html.index("Training slides: ")
     errors = html[html.index('<th class="words">MSE</th>') :]
-    row = next(
-        row for row in results["scores"] if (row["side"], row["target"], row["kind"]) == (SIDES[1], "truth", "log")
-    )
+    row = groups_of(results)[SIDES[1], "truth", "log"][0]
     assert f'<td class="words">pixnet</td><td>{number(row["methods"]["pixnet"]["mse"])}</td>' in errors
     assert html.count('<th class="words">MSE</th>') == 4
     share = row["methods"]["pixnet"]["share"]["value"]

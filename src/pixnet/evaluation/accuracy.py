@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pixnet.evaluation.report.costs import costs_table
-from pixnet.evaluation.report.markdown import markdown_table, provenance
+from pixnet.evaluation.report.markdown import noted_table, provenance
 from pixnet.evaluation.report.parts import DASH, Table, interval, number, p_value, percent
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def accuracy_page(done: Evaluated, title: str, command: str, others: Sequence[Ta
 
 def titled(table: Table) -> list[str]:
     """Give the lines of a table with its title above and its note below."""
-    below = ["", table.note] if table.note else []
-    return [f"## {table.title}", "", *markdown_table(table), *below]
+    return [f"## {table.title}", "", *noted_table(table)]
 
 
 def comparison(paired: Mapping[str, Any] | None, methods: Mapping[str, Any]) -> list[Table]:

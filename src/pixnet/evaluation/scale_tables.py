@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from pixnet.evaluation.accuracy import titled
-from pixnet.evaluation.report.markdown import markdown_table
+from pixnet.evaluation.report.markdown import noted_table
 from pixnet.evaluation.report.parts import DASH, Table, distinct, duration, memory, number, over_interval
 from pixnet.evaluation.scale_field import BIN_UM, SQUARE_UM
 from pixnet.evaluation.scale_scores import CEILING, is_crop_method
@@ -59,7 +59,7 @@ def scales_page(results: dict[str, Any]) -> str:
     for group, rows in groups_of(results).items():
         lines += ["", f"## {group_title(group)}"]
         for table in group_tables(group, rows):
-            lines += ["", *markdown_table(table), *(["", table.note] if table.note else [])]
+            lines += ["", *noted_table(table)]
     for table in closing_tables(results):
         lines += ["", *titled(table)]
     return "\n".join(lines) + "\n"

@@ -18,6 +18,11 @@ def markdown_table(table: Table) -> list[str]:
     return lines
 
 
+def noted_table(table: Table) -> list[str]:
+    """Give the lines of a table with its note below."""
+    return [*markdown_table(table), *(["", table.note] if table.note else [])]
+
+
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
