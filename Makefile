@@ -59,14 +59,14 @@ freeze-her2st: setup
 
 known-cells:
 	@mkdir -p $(CELLS)
-	@if [ -d $(KEPT) ]; then cp -R $(KEPT)/. $(CELLS)/; fi
+	@if [ -n "$(KEPT)" ] && [ -d "$(KEPT)" ]; then cp -R $(KEPT)/. $(CELLS)/; fi
 
-# Of all cells that are done, but for those of virtual tissue, which are too large. Begin with an empty CELLS after a
-# change of code, or void ones come along.
+# Of all cells that are done, but for those of virtual tissue, which are too large: their scores are kept. Begin with an
+# empty CELLS after a change of code, or void ones come along.
 keep-cells:
 	rm -rf $(KEPT) && mkdir -p $(KEPT)
-	cd $(CELLS) && find . \( -path ./work -o -name '*um-seed*' \) -prune -o \( -name cell.json -o -name predictions.npz \) -print \
-	  | tar -cf - -T - | tar -xf - -C $(CURDIR)/$(KEPT)
+	cd $(CELLS) && find . \( -path ./work -o -name '*um-seed*' ! -path './scores/*' \) -prune \
+	  -o \( -name cell.json -o -name predictions.npz \) -print | tar -cf - -T - | tar -xf - -C $(CURDIR)/$(KEPT)
 
 benchmark-virtual: setup known-cells
 	$(BIN)/python -m benchmarks.scales --presets breast,colon,cortex --sizes 100,55 --methods $(METHODS) \

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +16,11 @@ import pytest
 from pixnet.config import Config
 from pixnet.errors import DataError
 from pixnet.evaluation import scale_cells
+from pixnet.evaluation.cells import Cells
 from pixnet.evaluation.report import number
 from pixnet.evaluation.report.parts import DASH, percent
 from pixnet.evaluation.scale_accuracy import at_training, scales_accuracy_page
+from pixnet.evaluation.scale_cells import ScaleCells
 from pixnet.evaluation.scale_curves import draw_group
 from pixnet.evaluation.scale_field import SQUARE_UM, additivity_error
 from pixnet.evaluation.scale_report import write_scales
@@ -101,6 +105,33 @@ def test_what_is_done_is_not_done_again(cells: Path, results: dict[str, Any], mo
     again = run_scales(SETTINGS, METHODS, [0, 1], cells, config=CONFIG, variants=VARIANTS, redraws=2)
     assert json.dumps(again["scores"]) == json.dumps(results["scores"])
     assert again["cells"] == results["cells"]
+
+
+def test_kept_scores_stand_for_all_cells(
+    cells: Path, tmp_path: Path, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(cells / "scores", tmp_path / "scores")
+    monkeypatch.setattr(ScaleCells, "targets", lambda _: pytest.fail("targets were asked for"))
+    kept = run_scales(SETTINGS, METHODS, [0, 1], tmp_path, config=CONFIG, variants=VARIANTS, redraws=2)
+    assert {**kept, "environment": None} == {**results, "environment": None}
+    assert {path.name for path in tmp_path.iterdir()} == {"scores", ".lock"}
+
+
+def test_scores_of_other_methods_seeds_redraws_or_code_are_other_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    def key(seeds: Sequence[int] = (0,), redraws: int = 2, **configs: Config) -> str:
+        return ScaleCells(SETTINGS, configs, seeds, Cells(Path()), redraws, "cpu", None).scores_cell().key
+
+    default = Config()
+    asked = [{"mean": default}, {"mean": default, "pixnet": default}, {"pixnet": default, "mean": default}]
+    keys = [key(**configs) for configs in (*asked, {"mean": default, "pixnet": CONFIG})]
+    keys += [key((1,), **asked[0]), key(redraws=3, **asked[0])]
+    hashed = scale_cells.code_hash
+    for changed in ("pixnet.evaluation.scale_scores", "pixnet.evaluation.scale_targets", "pixnet.evaluation.scales"):
+        monkeypatch.setattr(scale_cells, "code_hash", lambda name, of=changed: hashed(name) + "*" * (name == of))
+        keys.append(key(**asked[0]))
+    monkeypatch.setattr(scale_cells, "code_hash", hashed)
+    assert len(set(keys)) == len(keys) == 9
+    assert key(**asked[0]) == keys[0]
 
 
 def test_a_cell_computed_again_is_equal(tmp_path: Path, results: dict[str, Any]) -> None:

@@ -110,6 +110,16 @@ class ScaleCells:
             self.progress("cells", done, len(cells), title)
         return stored
 
+    def scores_cell(self) -> Cell:
+        """Name the cell of all methods' scores: small, and enough to write the tables without any of the others."""
+        depends_on = {
+            "targets": self._targets_cell().key,
+            "methods": [[name, self._method_facts(name)] for name in self.configs],
+            "seeds": self.seeds,
+            "code": code_hash("pixnet.evaluation.scale_scores"),
+        }
+        return Cell("scores", self.settings.name, self.settings.seed, depends_on)
+
     def targets(self) -> Stored:
         """Give targets and best predictions; `chosen` in its facts names the genes."""
         return self.store.get(self._targets_cell(), self._compute_targets)
@@ -121,16 +131,21 @@ class ScaleCells:
 
     def _cell(self, name: str, seed: int, genes: tuple[str, ...]) -> Cell:
         # Variants are told apart by their settings alone: one that equals another shares its cell.
-        method = method_of(name)
-        asked = _ASKED["pixnet" if method == "pixnet" else "baseline"]
         depends_on = {
             "scales": self.settings.facts(),
             "genes": list(genes),
             "min_counts": self.settings.min_counts,
+            **self._method_facts(name),
+        }
+        return Cell(method_of(name), self.settings.name, seed, depends_on)
+
+    def _method_facts(self, name: str) -> dict[str, Any]:
+        method = method_of(name)
+        asked = _ASKED["pixnet" if method == "pixnet" else "baseline"]
+        return {
             "settings": method_settings(method, self.configs[name]),
             "code": [*self.code, method_code(method), code_hash(asked)],
         }
-        return Cell(method, self.settings.name, seed, depends_on)
 
     def _compute_targets(self, work: Path) -> tuple[Arrays, dict[str, Any]]:
         panel = choose_panel(self.samples, self.settings.genes, "top-mean", self.settings.min_counts)

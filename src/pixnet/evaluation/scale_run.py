@@ -68,23 +68,34 @@ def run_scales(
     progress = progress or (lambda *_: None)
     store = Cells(Path(cells))
     computed = ScaleCells(settings, configs, list(dict.fromkeys(seeds)), store, redraws, device, progress)
+    scored = computed.scores_cell()
     with store.locked():
-        targets = computed.targets()
-        genes = tuple(targets.facts["chosen"]["genes"])
-        stored = computed.predictions(genes)
-    progress("scores", 0, 1, settings.name)
-    scores = scale_scores(_slides(settings, targets, stored), settings.seed)
-    progress("scores", 1, 1, settings.name)
-    every = {CEILING: {settings.seed: targets}, **stored}
+        if not store.has(scored):
+            targets = computed.targets()
+            stored = computed.predictions(tuple(targets.facts["chosen"]["genes"]))
+            progress("scores", 0, 1, settings.name)
+            store.get(scored, lambda _: ({}, _scored(settings, targets, stored)))
+            progress("scores", 1, 1, settings.name)
+        found = store.read(scored).facts["chosen"]
     return {
         "name": settings.name,
         "settings": {**settings.facts(), "min_counts": settings.min_counts, "redraws": redraws},
-        "genes": list(genes),
+        "genes": found["genes"],
         "seeds": list(computed.seeds),
         "methods": {name: method_settings(method_of(name), one) for name, one in configs.items()},
-        "scores": scores,
-        "cells": {name: [one.told() for one in by_seed.values()] for name, by_seed in every.items()},
+        "scores": found["scores"],
+        "cells": found["cells"],
         "environment": environment(),
+    }
+
+
+def _scored(settings: ScaleSettings, targets: Stored, stored: Mapping[str, Mapping[int, Stored]]) -> dict[str, Any]:
+    """Give the scores, with the genes and what each cell tells of itself."""
+    every = {CEILING: {settings.seed: targets}, **stored}
+    return {
+        "genes": targets.facts["chosen"]["genes"],
+        "scores": scale_scores(_slides(settings, targets, stored), settings.seed),
+        "cells": {name: [one.told() for one in by_seed.values()] for name, by_seed in every.items()},
     }
 
 
