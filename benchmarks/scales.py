@@ -60,7 +60,7 @@ def main() -> None:
                 device=options.device, progress=progress,
             )  # fmt: skip
             every.append(results)
-            page = write_scales(results, options.out)
+            page = write_scales(results, options.out, command)
             (options.out / "accuracy.md").write_text(scales_accuracy_page(every, command), encoding="utf-8")
             print(headline(results), f"Report: {page}", sep="\n", flush=True)
         progress("benchmark", len(asked), len(asked), "")

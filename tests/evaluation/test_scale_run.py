@@ -19,10 +19,11 @@ from pixnet.evaluation import scale_cells
 from pixnet.evaluation.cells import Cells
 from pixnet.evaluation.report import number
 from pixnet.evaluation.report.parts import DASH, percent
-from pixnet.evaluation.scale_accuracy import at_training, scales_accuracy_page
+from pixnet.evaluation.scale_accuracy import scales_accuracy_page
 from pixnet.evaluation.scale_cells import ScaleCells
 from pixnet.evaluation.scale_curves import draw_group
 from pixnet.evaluation.scale_field import SQUARE_UM, additivity_error
+from pixnet.evaluation.scale_in_full import at_training
 from pixnet.evaluation.scale_report import write_scales
 from pixnet.evaluation.scale_run import run_scales
 from pixnet.evaluation.scale_tables import additivity_table, groups_of, headline, scales_page
@@ -160,7 +161,7 @@ def test_predictions_are_of_the_same_places_whatever_the_method(cells: Path, res
 
 
 def test_tables_tell_scores_ratios_and_shares(tmp_path: Path, results: dict[str, Any]) -> None:
-    page = write_scales(results, tmp_path)
+    page = write_scales(results, tmp_path, "typed")
     assert page.name == "breast-100um.html"
     text = (tmp_path / "breast-100um.md").read_text(encoding="utf-8")
     assert text == scales_page(results)
@@ -184,7 +185,7 @@ def test_tables_tell_scores_ratios_and_shares(tmp_path: Path, results: dict[str,
 
 
 def test_the_page_holds_every_table_and_curve_and_needs_no_other_file(tmp_path: Path, results: dict[str, Any]) -> None:
-    html = write_scales(results, tmp_path).read_text(encoding="utf-8")
+    html = write_scales(results, tmp_path, "typed").read_text(encoding="utf-8")
     assert html.count('src="data:image/png;base64,') == len(groups_of(results)) == 8
     assert not re.search(r"(src|href)=\"(?!data:)", html)
     for method in (*METHODS, "pixnet:mean-head", "ceiling"):
@@ -199,7 +200,13 @@ def test_the_page_holds_every_table_and_curve_and_needs_no_other_file(tmp_path: 
     share = row["methods"]["pixnet"]["share"]["value"]
     assert f"log-normalised, {row['regions']}: {percent(share)} of the ceiling" in html
     assert additivity_table(results).rows[0][1] in html[html.index("Additivity") : html.index("What it costs")]
+    full = html[html.index("At the size of training") : html.index("What it costs")]
+    at = at_training(groups_of(results)[SIDES[1], "truth", "log"], SETTINGS.sizes_um)["methods"]["colour-ridge"]
+    assert "<th>breast-4</th>" in full
+    assert f'<td class="words">colour-ridge</td><td>{number(at["per_slide"][0])}</td>' in full
+    assert "pixnet against the others, 100-µm disk" in full
     costs = html[html.index("What it costs") :]
+    assert "with `typed`" in costs
     cells = results["cells"]["pixnet"]
     cold = [cell["seconds"] + cell["features"]["found"] for cell in cells]
     assert f'<td class="words">pixnet</td><td>{np.mean(cold):.0f} s</td>' in costs

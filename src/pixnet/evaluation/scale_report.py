@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from pixnet.evaluation.report.canvas import data_uri
+from pixnet.evaluation.report.markdown import provenance
 from pixnet.evaluation.report.page import write_page
 from pixnet.evaluation.report.parts import Picture, Section, number, percent
 from pixnet.evaluation.results import finite
 from pixnet.evaluation.scale_curves import draw_group, draw_scales
+from pixnet.evaluation.scale_in_full import full_tables
 from pixnet.evaluation.scale_tables import (
     additivity_table,
     costs_table,
@@ -31,30 +33,31 @@ _CAPTION = (
 )
 
 
-def write_scales(results: dict[str, Any], folder: Path) -> Path:
-    """Write `NAME.html`, `NAME.md`, `NAME.json` and pictures, and give the first."""
+def write_scales(results: dict[str, Any], folder: Path, command: str) -> Path:
+    """Write `NAME.html`, `NAME.md`, `NAME.json` and pictures, and give the first; `command` is for the record."""
     folder.mkdir(parents=True, exist_ok=True)
     name = results["name"]
     text = json.dumps(finite(results), indent=1, allow_nan=False)
     (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     (folder / f"{name}.md").write_text(scales_page(results), encoding="utf-8")
     draw_scales(results, folder)
-    return write_page(
-        folder / f"{name}.html", title_of(results), lead_of(results), _headline(results), _sections(results)
-    )
+    sections = _sections(results, command)
+    return write_page(folder / f"{name}.html", title_of(results), lead_of(results), _headline(results), sections)
 
 
-def _sections(results: dict[str, Any]) -> list[Section]:
+def _sections(results: dict[str, Any], command: str) -> list[Section]:
     sections: list[Section] = []
     for group, rows in groups_of(results).items():
         main = list(rows[0]["methods"]).index("pixnet") if "pixnet" in rows[0]["methods"] else None
         tables = [replace(table, emphasis=main) for table in group_tables(group, rows)]
         picture = Picture(data_uri(draw_group(results, rows)), _CAPTION if not sections else "")
         sections.append(Section(group_title(group), tables=tables, pictures=[picture]))
+    sections.append(Section("At the size of training", tables=full_tables(results)))
     additivity = additivity_table(results)
     if additivity.rows:
         sections.append(Section("Additivity", tables=[additivity]))
-    sections.append(Section("What it costs", tables=[costs_table(results)]))
+    cells = [cell for of_method in results["cells"].values() for cell in of_method]
+    sections.append(Section("What it costs", text=[provenance(command, cells)], tables=[costs_table(results)]))
     told = {name: value for name, value in results.items() if name != "scores"}
     code = json.dumps(finite(told), indent=1, ensure_ascii=False)
     return [*sections, Section("Every setting and hash", code=code, folded=True)]

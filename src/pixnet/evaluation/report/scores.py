@@ -94,8 +94,8 @@ def _means(done: Evaluated) -> Table:
 
 def _other_correlations(done: Evaluated) -> Table:
     columns: dict[str, Cell] = {
-        "PCC@S (95 %)": lambda one: _with(one["pcc_s"], _over_blocks(one, "pcc_s")),
-        "PCC@F (95 %)": lambda one: _with(one["pcc_f"], _over_blocks(one, "pcc_f")),
+        "PCC@S (95 %)": lambda one: over_interval(one["pcc_s"], _over_blocks(one, "pcc_s")),
+        "PCC@F (95 %)": lambda one: over_interval(one["pcc_f"], _over_blocks(one, "pcc_f")),
         "50 most variable": lambda one: number(one.get("pcc_m_variable")),
         "given depth": lambda one: number(one.get("pcc_m_given_depth")),
         "Spearman": lambda one: number(one.get("spearman_m")),
@@ -161,12 +161,6 @@ def _rows(done: Evaluated, columns: dict[str, Cell]) -> list[list[str]]:
 
 def _over_blocks(one: dict[str, Any], key: str) -> Any:
     return one.get("intervals", {}).get("blocks", {}).get(key)
-
-
-def _with(value: Any, ends: Any) -> str:
-    """Give a score and, in brackets, its interval."""
-    found = interval(ends)
-    return number(value) + (f" ({found})" if found != DASH else "")
 
 
 def _paired(done: Evaluated) -> list[Table]:
