@@ -84,7 +84,7 @@ def test_report_gives_the_scores_of_every_method(evaluated: tuple[Path, list[Sam
     results = json.loads((folder / "results.json").read_text())
     assert set(results["methods"]) == {"pixnet", "ridge", "mean"}
     for name, one in results["methods"].items():
-        row = " ".join(re.findall(rf'<tr[^>]*><td class="words">{name}</td>(.*?)</tr>', html))
+        row = " ".join(re.findall(rf'<tr[^>]*><td class="words">{name}</td>(.*?)</tr>', html, re.DOTALL))
         for key in ("pcc_m", "pcc_s", "pcc_f", "mse", "mae"):
             assert number(one[key]) in row
     assert f'<td class="words">noise estimate</td><td>{number(results["noise_estimate"]["pcc_m"])}</td>' in html
