@@ -15,7 +15,7 @@ import pytest
 
 from pixnet.config import Config
 from pixnet.errors import DataError
-from pixnet.evaluation import scale_cells
+from pixnet.evaluation import methods, scale_cells
 from pixnet.evaluation.cells import Cells
 from pixnet.evaluation.report import number
 from pixnet.evaluation.report.parts import DASH, percent
@@ -247,6 +247,14 @@ def test_curves_are_of_all_methods_with_their_intervals(results: dict[str, Any])
     legend = [text.get_text() for text in axes.get_legend().get_texts()]
     assert legend == sorted(legend, key=lambda name: -float(lines[name].get_ydata()[-1]))
     assert len({(line.get_color(), line.get_marker()) for line in lines.values()}) == len(lines)
+
+
+def test_no_two_methods_have_the_same_colour(results: dict[str, Any]) -> None:
+    rows = groups_of(results)[SIDES[0], "truth", "log"]
+    every = [{**row, "methods": dict.fromkeys((*methods.METHODS, "ceiling"), row["methods"]["mean"])} for row in rows]
+    (axes,) = draw_group(results, every).axes
+    lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+    assert len(lines) == len({line.get_color() for line in lines}) == 9
 
 
 def test_unknown_methods_and_no_seeds_are_refused(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "legend.frameon": False,
 }
-COLOURS = ("#3b4cc0", "#d1662b", "#7a8591", "#2b8a6e", "#a0408a", "#b58900", "#2a9fb5")
+COLOURS = ("#3b4cc0", "#d1662b", "#7a8591", "#2b8a6e", "#a0408a", "#b58900", "#2a9fb5", "#6b4226")
 _ROUND = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # lengths of scale bars, in um
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from pixnet.evaluation.report.canvas import FAINT, INK, STYLE, Floats
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a8591")  # Okabe and Ito, and grey
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a8591", "#6b4226")
+# Okabe and Ito; grey and brown
 _MARKERS = "sD^vPX<>*"  # for who does not see colours; the ceiling has the disk
 _APART = 0.03  # between methods at one size, as a share of it, so that intervals do not hide one another
 _BEYOND = 2.0  # how far to the right of the largest size that stands which has none
