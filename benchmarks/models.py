@@ -11,8 +11,11 @@ from pixnet.network.network import Network
 from pixnet.panel import GenePanel
 from pixnet.training.fit import Fitted
 
+# With surroundings: the dearer of the two that the default may be.
+_DEFAULT = PRESETS["small"].settled(donors=1)
 
-def untrained(genes: int, network: NetworkConfig = PRESETS["small"]) -> PixNet:
+
+def untrained(genes: int, network: NetworkConfig = _DEFAULT) -> PixNet:
     """Make a model; the encoder has its ImageNet weights, all else is drawn at random, the same each time."""
     from pixnet.config import Config
 

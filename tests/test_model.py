@@ -74,6 +74,17 @@ def field(model: PixNet, slide: Slide, tmp_path_factory: pytest.TempPathFactory)
     return model.predict(slide, tmp_path_factory.mktemp("field") / "f", dtype="float32", device="cpu")
 
 
+def test_the_card_says_what_was_settled_by_the_samples(samples: list[Sample], tmp_path: Path) -> None:
+    config = small_config(surroundings_um=None)
+    model = PixNet(config).fit(samples, device="cpu")
+    assert len({sample.donor for sample in samples}) == 2
+    assert model.card["config"]["network"]["surroundings_um"] == []
+    assert model.config is config  # so that the next fit is settled by its own samples
+    loaded = PixNet.load(model.save(tmp_path / "model"))
+    assert loaded.config.network.surroundings_um == ()
+    assert loaded.network.channels == model.network.channels
+
+
 def test_the_card_tells_what_was_trained(model: PixNet, samples: list[Sample]) -> None:
     card = model.card
     assert model.genes == tuple(card["genes"])
@@ -108,7 +119,7 @@ def test_the_card_tells_of_how_many_components_each_sample_was_learned(model: Pi
 def test_blocks_are_as_large_as_their_features_allow(
     monkeypatch: pytest.MonkeyPatch, gigabytes: float, expected: int
 ) -> None:
-    network = Network(PRESETS["small"], 3)
+    network = Network(PRESETS["small"].settled(donors=1), 3)
     monkeypatch.setattr(module, "_FEATURE_BYTES", gigabytes * 1e9)
     assert module._fitting_core(network) == expected
 

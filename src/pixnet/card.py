@@ -32,7 +32,7 @@ def make_card(config: Config, samples: Sequence[Sample], panel: GenePanel, fitte
     """Give the card of a model that was just trained."""
     from pixnet.network.weights import weights_hash
 
-    network = config.network
+    network = fitted.network.config  # with what was left to the samples settled
     return {
         "format_version": FORMAT_VERSION,
         "pixnet_version": pixnet.__version__,
@@ -52,7 +52,7 @@ def make_card(config: Config, samples: Sequence[Sample], panel: GenePanel, fitte
         "samples": [{**_describe(sample), "components": fitted.components.get(sample.id)} for sample in samples],
         "steps": fitted.steps,
         "seed": config.training.seed,
-        "config": config.model_dump(mode="json"),
+        "config": config.model_copy(update={"network": network}).model_dump(mode="json"),
     }
 
 

@@ -398,3 +398,23 @@ def test_a_gene_that_a_sample_was_not_measured_for_is_masked(
         enough = whole.depth >= 100
         rate = whole.counts.matrix[enough][:, [column]].sum() / whole.regions.areas_um2[enough].sum()
         assert float(fitted.network.head.scale[8]) == pytest.approx(rate, rel=1e-5)
+
+
+def test_surroundings_are_those_of_one_donor_unless_said_otherwise(
+    samples: list[Sample], panel: GenePanel, network_config: Any, training_config: Any, tmp_path: Path
+) -> None:
+    def widths(donors: tuple[str | None, ...], **options: Any) -> tuple[float, ...]:
+        of_donors = [dataclasses.replace(s, donor=donor) for s, donor in zip(samples, donors, strict=False)]
+        config = network_config(finest=8, **options)
+        fitted = fit(of_donors, panel, config, training_config(steps=1), tmp_path / "work")
+        network = fitted.network
+        assert len(network.surroundings.widths) == len(network.config.surroundings_um or ())
+        assert network.config.surroundings_um is not None  # and so the card will say what it was
+        return network.config.surroundings_um
+
+    assert widths(("a", "a"), around=None) == (300.0, 600.0, 1200.0)
+    assert widths((None,), around=None) == (300.0, 600.0, 1200.0)
+    assert widths(("a", "b"), around=None) == ()
+    assert widths((None, None), around=None) == ()
+    assert widths(("a", "b"), around=(48.0,)) == (48.0,)
+    assert widths(("a", "a"), around=()) == ()

@@ -45,6 +45,7 @@ def test_log_normalised_values_of_a_rate_are_shares_of_the_predicted_total() -> 
 @pytest.mark.parametrize("kind", ["mean", "sum"])
 def test_the_papers_loss(training_config: Any, kind: str) -> None:
     batch = make_batch()
+    batch.sample.zero_()
     predicted = batch.values + torch.randn(batch.values.shape, generator=torch.Generator().manual_seed(0))
     found = Objective(training_config(pcc_weight=0.5), 2, 4)(predicted, batch, Head(kind, 3, 4))  # type: ignore[arg-type]
     expected = (predicted - batch.values).square().mean() + 0.5 * pearson_loss(predicted, batch.values)
@@ -55,6 +56,7 @@ def test_the_papers_loss(training_config: Any, kind: str) -> None:
 def test_the_first_term_has_a_weight(training_config: Any, loss: str) -> None:
     batch, head = make_batch(), Head("rate", 3, 5)
     predicted = guess(batch)
+    batch.sample.zero_()
     none, half, whole = (
         Objective(training_config(loss=loss, loss_weight=weight), 2, 5)(predicted, batch, head).item()
         for weight in (0.0, 0.5, 1.0)
@@ -63,6 +65,34 @@ def test_the_first_term_has_a_weight(training_config: Any, loss: str) -> None:
     only = Objective(training_config(loss=loss, loss_weight=0.0, pcc_weight=0.0), 2, 5)(predicted, batch, head)
     values = log_normalised(predicted, head, batch.measured)
     assert none - only.item() == pytest.approx(0.5 * float(pearson_loss(values, batch.values)), rel=1e-5)
+
+
+def test_what_sets_samples_apart_is_not_learned(training_config: Any) -> None:
+    """Of a sample with many regions in the batch nearly all of it is taken off, of one with a single region half."""
+    batch, head = make_batch(300), Head("mean", 3, 4)
+    batch.measured[::3, 1] = 0.0
+    objective = Objective(training_config(pcc_weight=0.5), 2, 4)
+    noise = 0.1 * torch.randn(batch.values.shape, generator=torch.Generator().manual_seed(0))
+    apart = torch.tensor([1.0, -1.0])[batch.sample][:, None] * torch.tensor([0.5, 1.0, -2.0, 3.0])
+    with torch.no_grad():
+        near, far = (float(objective(batch.values + noise + shift, batch, head)) for shift in (0.0, apart))
+        level = float(objective(batch.values + noise + 1.0, batch, head))
+        batch.sample.zero_()
+        blind = float(objective(batch.values + noise + apart, batch, head))
+    assert near < 0.03
+    assert far == pytest.approx(near, rel=0.05)
+    assert level - near == pytest.approx(1.0, rel=0.2)  # the level of all is held
+    assert blind > 3.0
+
+
+def test_a_sample_of_one_region_teaches(training_config: Any) -> None:
+    batch, head = make_batch(12), Head("mean", 3, 4)
+    batch.sample.copy_(torch.arange(12))
+    objective = Objective(training_config(pcc_weight=0.0), 12, 4)
+    error = torch.randn(batch.values.shape, generator=torch.Generator().manual_seed(0))
+    error -= error.mean(0)
+    found = float(objective(batch.values + error, batch, head))
+    assert found == pytest.approx(float(error.square().mean()) / 4.0, rel=1e-4)
 
 
 @pytest.mark.parametrize("loss", ["poisson", "negative-binomial"])

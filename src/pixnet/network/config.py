@@ -80,6 +80,9 @@ class DecoderConfig(BaseModel):
     dropout: float = Field(0.4, ge=0.0, lt=1.0)
 
 
+_OF_ONE_DONOR_UM = (300.0, 600.0, 1200.0)  # surroundings where all training samples are of one donor
+
+
 class NetworkConfig(BaseModel):
     """The whole network.
 
@@ -93,7 +96,7 @@ class NetworkConfig(BaseModel):
         Their configurations.
     surroundings_um
         Widths, in um, of the squares round each place over which the encoder's features are averaged and set beside
-        those of its deepest level; empty: none.
+        those of its deepest level; empty: none. None leaves it to the training samples, see `settled`.
     surroundings_zoom
         How many times coarser than `mpp` the encoder sees the surroundings.
     head
@@ -106,7 +109,7 @@ class NetworkConfig(BaseModel):
     mpp: float = Field(1.0, gt=0.0)
     encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = DecoderConfig()
-    surroundings_um: tuple[PositiveFloat, ...] = (300.0, 600.0, 1200.0)
+    surroundings_um: tuple[PositiveFloat, ...] | None = None
     surroundings_zoom: Literal[1, 2, 4, 8] = 4
     head: Literal["rate", "mean", "sum"] = "rate"
 
@@ -114,6 +117,21 @@ class NetworkConfig(BaseModel):
     def pitch_um(self) -> float:
         """Side of a cell of the latent map, in um."""
         return self.mpp * self.encoder.finest
+
+    def settled(self, donors: int) -> NetworkConfig:
+        """Give the configuration with what was left to the training samples decided.
+
+        Wide surroundings tell where on a slide a place lies. Between sections of one donor that is worth much; those of
+        several donors are learned by heart, and other donors predicted worse than without them (docs/tried.md).
+
+        Parameters
+        ----------
+        donors
+            Number of donors that the training samples are of.
+        """
+        if self.surroundings_um is not None:
+            return self
+        return self.model_copy(update={"surroundings_um": _OF_ONE_DONOR_UM if donors == 1 else ()})
 
 
 # `paper` has the published widths; `small` a decoder of at most half the encoder's work, for a CPU.

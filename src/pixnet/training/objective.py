@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixnet.errors import ModelError
@@ -50,12 +51,13 @@ class Objective(nn.Module):
         """
         config, first = self.config, self.config.loss_weight
         genes = batch.measured[:, : batch.values.shape[1]]
-        values = log_normalised(predicted, head, batch.measured)
-        correlation = config.pcc_weight * pearson_loss(values, batch.values, genes)
+        values = _within(log_normalised(predicted, head, batch.measured), batch.sample, genes)
+        observed = _within(batch.values, batch.sample, genes)
+        correlation = config.pcc_weight * pearson_loss(values, observed, genes)
         if head.kind != "rate":
             if config.loss != "squared":
                 raise ModelError(f"loss {config.loss!r} needs counts; set head = 'rate', or loss = 'squared'.")
-            return first * squared_loss(values, batch.values, genes) + correlation
+            return first * squared_loss(values, observed, genes) + correlation
 
         total = (predicted * batch.measured).sum(dim=1)
         # Captures are relative to each other: their mean is held at one, since the head carries the common depth.
@@ -70,7 +72,7 @@ class Objective(nn.Module):
         error = torch.log(seen + 1.0) + log_capture - torch.log(batch.total + 1.0)
         depth = config.depth_weight * error.square().mean()
         if config.loss == "squared":
-            return first * squared_loss(values, batch.values, genes) + correlation + depth
+            return first * squared_loss(values, observed, genes) + correlation + depth
         expected = batch.total.unsqueeze(1) * predicted / total.unsqueeze(1)
         return first * self._likelihood(expected, batch) + correlation + depth
 
@@ -87,3 +89,25 @@ def log_normalised(predicted: Tensor, head: Head, measured: Tensor) -> Tensor:
         return predicted
     share = predicted[:, :-1] / (predicted * measured).sum(dim=1, keepdim=True).clamp(min=1e-12)
     return torch.log1p(SCALE * share)
+
+
+def _within(values: Tensor, sample: Tensor, measured: Tensor) -> Tensor:
+    """Bring the samples of a batch to the mean of all, as far as their regions in it tell their own.
+
+    What differs between samples as wholes (a donor's levels, what a preparation captures of each gene) their pictures
+    seldom show, and it is not to be learned from what else tells the pictures apart. As with the random effect of a
+    mixed model, a mean of few regions counts less: alone, a region is moved half the way and still teaches.
+
+    Parameters
+    ----------
+    values
+        (N, genes).
+    sample
+        (N,).
+    measured
+        (N, genes), 1 where a value counts.
+    """
+    of_sample = F.one_hot(sample).to(values.dtype)
+    overall = (values * measured).sum(dim=0) / measured.sum(dim=0).clamp(min=1.0)
+    apart = of_sample.T @ ((values - overall) * measured) / (of_sample.T @ measured + 1.0)
+    return values - apart[sample]
