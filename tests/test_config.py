@@ -8,7 +8,8 @@ import pytest
 
 from pixnet.config import Config
 from pixnet.errors import ModelError
-from pixnet.network.config import PRESETS, EncoderConfig, NetworkConfig
+from pixnet.network.config import PRESETS, NetworkConfig
+from pixnet.network.encoder_config import EncoderConfig
 
 
 def write(folder: Path, text: str) -> Path:

@@ -15,7 +15,7 @@ from pixnet.errors import ModelError
 
 if TYPE_CHECKING:
     from pixnet.config import Config
-    from pixnet.network.config import EncoderConfig
+    from pixnet.network.encoder_config import EncoderConfig
     from pixnet.panel import GenePanel
     from pixnet.sample import Sample
     from pixnet.training.fit import Fitted

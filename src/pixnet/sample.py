@@ -144,20 +144,11 @@ def donor_groups(donors: Sequence[str | None]) -> NDArray[np.int64]:
     array
         (samples,) numbers from 0, in the order of first appearance.
     """
-    own = _own_names(donors)
-    known = list(dict.fromkeys(own))
+    names = [(number,) if donor is None else donor for number, donor in enumerate(donors)]
+    known = list(dict.fromkeys(names))
     if len(known) < 2:
-        return np.arange(len(own))
-    return np.array([known.index(name) for name in own], np.int64)
-
-
-def count_donors(donors: Sequence[str | None]) -> int:
-    """Give the number of donors that samples are of, a sample of unknown donor counting as a donor of its own."""
-    return len(set(_own_names(donors)))
-
-
-def _own_names(donors: Sequence[str | None]) -> list[str | tuple[int]]:
-    return [(number,) if donor is None else donor for number, donor in enumerate(donors)]
+        return np.arange(len(names))
+    return np.array([known.index(name) for name in names], np.int64)
 
 
 _CHUNK = 1 << 20

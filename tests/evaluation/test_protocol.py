@@ -114,6 +114,15 @@ def test_changed_inputs_are_told_by_hash_and_sample(samples):
         changed = [*samples[:index], other, *samples[index + 1 :]]
         with pytest.raises(DataError, match=f"inputs have changed since the protocol was frozen: {words}"):
             frozen.check(changed)
+    facts = frozen.samples["A"]
+    for factor, words in ((1 + 1e-14, None), (1.001, r"pixel size of 'A' \(1\.001 is now 1\.0\)\. Give")):
+        of_then = {**frozen.samples, "A": facts.model_copy(update={"mpp": facts.mpp * factor})}
+        then = frozen.model_copy(update={"samples": of_then})
+        if words is None:
+            then.check(samples)
+            continue
+        with pytest.raises(DataError, match=words):
+            then.check(samples)
     every = [with_counts(sample, one_more) for sample in samples]
     with pytest.raises(DataError, match=r"'A'.*'B'.*'C'"):
         frozen.check(every)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pixnet.network.config import EncoderConfig, NetworkConfig
+from pixnet.network.config import NetworkConfig
+from pixnet.network.encoder_config import EncoderConfig
 from pixnet.network.encoders import make_encoder
 from pixnet.network.network import Network
 from pixnet.network.stripwise import Stripwise, stripwise

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pixnet.network.config import DecoderConfig, EncoderConfig, NetworkConfig
+from pixnet.network.config import DecoderConfig, NetworkConfig
+from pixnet.network.encoder_config import EncoderConfig
 from pixnet.panel import GenePanel, choose_panel
 from pixnet.sample import Sample
 from pixnet.training.config import TrainingConfig

@@ -126,7 +126,7 @@ def read_crops(slide: Slide, centers_um: ArrayLike, um_per_px: float = UM_PER_PX
 @cache
 def frozen_encoder() -> Encoder:
     """Make the default encoder with its five stages, strides 2 to 32, once."""
-    from pixnet.network.config import EncoderConfig
+    from pixnet.network.encoder_config import EncoderConfig
     from pixnet.network.encoders import make_encoder
 
     return make_encoder(EncoderConfig(finest=2, stride=32)).eval()

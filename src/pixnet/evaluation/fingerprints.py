@@ -27,10 +27,13 @@ def counts_hash(sample: Sample) -> str:
 
 
 def positions_hash(sample: Sample) -> str:
-    """Hash where a sample's regions lie, how large they are, and how large the slide's pixels are."""
-    regions, found = sample.regions, hashlib.sha256(f"{type(sample.regions).__name__} {sample.slide.mpp!r}".encode())
+    """Hash where a sample's regions lie, how large they are, and how large the slide's pixels are.
+
+    In units of 1e-4 um, or um^2: where a pixel size is fitted to the spots, processors differ in the last of 16 digits.
+    """
+    regions, found = sample.regions, hashlib.sha256(f"{type(sample.regions).__name__} {sample.slide.mpp:.9g}".encode())
     for part in (regions.centers_um, regions.bounds_um, regions.areas_um2):
-        found.update(np.ascontiguousarray(part, "<f8").tobytes())
+        found.update(np.rint(np.asarray(part, np.float64) * 1e4).astype("<i8").tobytes())
     return found.hexdigest()
 
 

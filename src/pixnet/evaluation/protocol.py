@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -203,10 +204,11 @@ class Protocol(_Frozen):
             raise DataError(f"the protocol needs the sample {missing[0]!r}; there are {', '.join(by_id)}.")
         changed = []
         for name, facts in self.samples.items():
-            now = by_id[name].donor, by_id[name].slide.mpp
-            for what, then, value in zip(("donor", "pixel size"), (facts.donor, facts.mpp), now, strict=True):
-                if then != value:
-                    changed.append(f"{what} of {name!r} ({then} is now {value})")
+            donor, mpp = by_id[name].donor, by_id[name].slide.mpp
+            if donor != facts.donor:
+                changed.append(f"donor of {name!r} ({facts.donor} is now {donor})")
+            if not math.isclose(mpp, facts.mpp, rel_tol=1e-9):  # a fitted one differs in its last digit by processor
+                changed.append(f"pixel size of {name!r} ({facts.mpp} is now {mpp})")
             for key, value in sample_hashes(by_id[name]).items():
                 old = getattr(facts, key)
                 if value != old:

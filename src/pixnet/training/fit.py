@@ -18,7 +18,6 @@ import torch
 from pixnet.errors import DataError, ModelError
 from pixnet.hashes import code_hash
 from pixnet.network.network import Network
-from pixnet.sample import count_donors
 from pixnet.training.batches import Batcher
 from pixnet.training.components import denoised
 from pixnet.training.feature_costs import COSTS, note_cost
@@ -109,7 +108,8 @@ def fit_network(
     ids = [sample.id for sample in samples]
     if repeated := {name for name in ids if ids.count(name) > 1}:
         raise DataError(f"sample id {sorted(repeated)[0]!r} occurs twice; give each sample an id of its own.")
-    network_config = network_config.settled(count_donors([sample.donor for sample in samples]))
+    donors = {sample.id if sample.donor is None else (sample.donor,) for sample in samples}
+    network_config = network_config.settled(len(donors))
     _open_work(work, _run_key(samples, panel, network_config, config), resume)
     rate = network_config.head == "rate"
     most_genes = max(len(sample.genes) for sample in samples)
