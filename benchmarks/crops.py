@@ -30,7 +30,7 @@ _ROUNDS = 3  # the fastest counts
 
 def run(quick: bool = False) -> Figures:
     """Predict 2 x 2 mm and query all bins; and give every tenth bin's crop to the encoder alone, in batches."""
-    default = PRESETS["small"].settled(donors=1)
+    default = PRESETS["small"].settled(["A"])
     networks = {"same context": default.model_copy(update={"surroundings_um": ()}), "1,200 um around": default}
     encoder = untrained(_GENES).network.for_prediction("cpu").encoder
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():

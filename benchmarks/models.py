@@ -12,7 +12,7 @@ from pixnet.panel import GenePanel
 from pixnet.training.fit import Fitted
 
 # With surroundings: the dearer of the two that the default may be.
-_DEFAULT = PRESETS["small"].settled(donors=1)
+_DEFAULT = PRESETS["small"].settled(["A"])
 
 
 def untrained(genes: int, network: NetworkConfig = _DEFAULT) -> PixNet:

@@ -75,14 +75,13 @@ def field(model: PixNet, slide: Slide, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_the_card_says_what_was_settled_by_the_samples(samples: list[Sample], tmp_path: Path) -> None:
-    config = small_config(surroundings_um=None)
-    model = PixNet(config).fit(samples, device="cpu")
-    assert len({sample.donor for sample in samples}) == 2
-    assert model.card["config"]["network"]["surroundings_um"] == []
-    assert model.config is config  # so that the next fit is settled by its own samples
-    loaded = PixNet.load(model.save(tmp_path / "model"))
-    assert loaded.config.network.surroundings_um == ()
-    assert loaded.network.channels == model.network.channels
+    model = PixNet(small_config(surroundings_um=None))
+    for part, expected in ((samples[:1], [300.0, 600.0, 1200.0]), (samples, [])):
+        assert len({sample.donor for sample in part}) == len(part)
+        model.fit(part, device="cpu")  # each time settled by its own samples
+        assert model.card["config"]["network"]["surroundings_um"] == expected
+        loaded = PixNet.load(model.save(tmp_path / "model", overwrite=True))
+        assert loaded.config.network.surroundings_um == tuple(expected)
 
 
 def test_the_card_tells_what_was_trained(model: PixNet, samples: list[Sample]) -> None:
@@ -119,7 +118,7 @@ def test_the_card_tells_of_how_many_components_each_sample_was_learned(model: Pi
 def test_blocks_are_as_large_as_their_features_allow(
     monkeypatch: pytest.MonkeyPatch, gigabytes: float, expected: int
 ) -> None:
-    network = Network(PRESETS["small"].settled(donors=1), 3)
+    network = Network(PRESETS["small"].settled(["A"]), 3)
     monkeypatch.setattr(module, "_FEATURE_BYTES", gigabytes * 1e9)
     assert module._fitting_core(network) == expected
 

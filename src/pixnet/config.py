@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +38,10 @@ class Config(BaseModel):
     network: NetworkConfig = PRESETS["small"]
     training: TrainingConfig = TrainingConfig()
     genes: GenesConfig = GenesConfig()
+
+    def settled(self, donors: Sequence[str | None]) -> Config:
+        """Give the configuration with what was left to training samples, of these donors, decided."""
+        return self.model_copy(update={"network": self.network.settled(donors)})
 
     @classmethod
     def read(cls, path: str | Path | None) -> Config:

@@ -115,14 +115,13 @@ def test_changed_inputs_are_told_by_hash_and_sample(samples):
         with pytest.raises(DataError, match=f"inputs have changed since the protocol was frozen: {words}"):
             frozen.check(changed)
     facts = frozen.samples["A"]
-    for factor, words in ((1 + 1e-14, None), (1.001, r"pixel size of 'A' \(1\.001 is now 1\.0\)\. Give")):
-        of_then = {**frozen.samples, "A": facts.model_copy(update={"mpp": facts.mpp * factor})}
-        then = frozen.model_copy(update={"samples": of_then})
-        if words is None:
-            then.check(samples)
-            continue
-        with pytest.raises(DataError, match=words):
-            then.check(samples)
+
+    def of_then(mpp: float) -> Protocol:
+        return frozen.model_copy(update={"samples": {**frozen.samples, "A": facts.model_copy(update={"mpp": mpp})}})
+
+    of_then(facts.mpp * (1 + 1e-14)).check(samples)
+    with pytest.raises(DataError, match=r"pixel size of 'A' \(1\.001 is now 1\.0\)\. Give"):
+        of_then(1.001).check(samples)
     every = [with_counts(sample, one_more) for sample in samples]
     with pytest.raises(DataError, match=r"'A'.*'B'.*'C'"):
         frozen.check(every)
@@ -172,6 +171,21 @@ def test_a_cell_depends_on_all_but_the_counts_of_the_test(samples):
     changed = keys([with_counts(samples[0], one_more), *samples[1:]], blocks=True)
     # The region whose count changed is in one block's test, and in the training of the other.
     assert sum(changed[name] == key for name, key in blocks.items()) == 2
+
+
+def test_a_cell_depends_on_what_its_training_donors_settle(samples):
+    def key(method, donor, around_um):
+        given = [samples[0], dataclasses.replace(samples[1], donor=donor), samples[2]]
+        whole = config(4)
+        network = whole.network.model_copy(update={"surroundings_um": around_um})
+        settings = whole.model_copy(update={"network": network})
+        frozen = Protocol.freeze(given, hold_out(given, ["C"]), (method,), settings, split="hold-out")
+        return frozen.cell(method, frozen.folds[0], 0, {}).key
+
+    wide = (300.0, 600.0, 1200.0)
+    assert key("pixnet", "p", None) == key("pixnet", "p", wide) == key("pixnet", "q", wide)
+    assert key("pixnet", "q", None) == key("pixnet", None, None) == key("pixnet", "q", ()) != key("pixnet", "p", None)
+    assert key("ridge", "p", None) == key("ridge", "q", None)
 
 
 def test_what_cannot_be_frozen(samples):

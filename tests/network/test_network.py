@@ -52,7 +52,7 @@ def slide(wavy: Callable[..., NDArray[np.uint8]]) -> Slide:
 
 def test_the_default_has_no_seams(slide: Slide, settle: Callable[[Network], Network]) -> None:
     torch.manual_seed(0)
-    network = settle(Network(PRESETS["small"].settled(donors=1), 5))
+    network = settle(Network(PRESETS["small"].settled(["A"]), 5))
     assert network.strides[0] * network.config.mpp == network.config.pitch_um
     assert seam(network, slide, 512, {256: [5]}) <= 1e-4
 
@@ -147,7 +147,7 @@ def test_the_latent_map_of_a_core_has_its_cells(make_network: Callable[..., Netw
 
 def test_the_paper_preset_maps_every_pixel(wavy: Callable[..., NDArray[np.uint8]], tile_sides: TileSides) -> None:
     torch.manual_seed(0)
-    network = Network(PRESETS["paper"].settled(donors=1), 5).eval()
+    network = Network(PRESETS["paper"].settled(["A"]), 5).eval()
     assert network.strides == (1, 2, 4, 8, 16, 32)
     images = (torch.from_numpy(wavy(side, side)).permute(2, 0, 1) for side in tile_sides(network, network.stride))
     latent = network.latent(*images)

@@ -406,10 +406,12 @@ def test_surroundings_are_those_of_one_donor_unless_said_otherwise(
     def widths(donors: tuple[str | None, ...], **options: Any) -> tuple[float, ...]:
         of_donors = [dataclasses.replace(s, donor=donor) for s, donor in zip(samples, donors, strict=False)]
         config = network_config(finest=8, **options)
-        fitted = fit(of_donors, panel, config, training_config(steps=1), tmp_path / "work")
-        network = fitted.network
-        assert len(network.surroundings.widths) == len(network.config.surroundings_um or ())
-        assert network.config.surroundings_um is not None  # and so the card will say what it was
+        network = fit(of_donors, panel, config, training_config(steps=1), tmp_path / "work").network
+        assert network.config.surroundings_um is not None
+        cells = tuple(
+            2 * round((um / 32.0 - 1) / 2) + 1 for um in network.config.surroundings_um
+        )  # of 16 px, 2 um each
+        assert network.surroundings.widths == cells
         return network.config.surroundings_um
 
     assert widths(("a", "a"), around=None) == (300.0, 600.0, 1200.0)

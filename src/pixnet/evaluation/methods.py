@@ -22,7 +22,7 @@ from pixnet.evaluation.baselines import (
     RidgeBaseline,
     StNetBaseline,
 )
-from pixnet.evaluation.pixnet_method import Progress, fit_pixnet, predict_pixnet
+from pixnet.evaluation.pixnet_method import Progress, fit_pixnet, pixnet_choices, predict_pixnet
 from pixnet.evaluation.split import Split
 from pixnet.hashes import code_hash, digest
 from pixnet.panel import GenePanel
@@ -112,7 +112,7 @@ def run_method(
     """
     if method == "pixnet":
         model = fit_pixnet(split.train, _named(config, panel), folder, device, features, progress)
-        return predict_pixnet(model, split.test, folder / "fields", device, progress), {"steps": model.card["steps"]}
+        return predict_pixnet(model, split.test, folder / "fields", device, progress), pixnet_choices(model)
     baseline = BASELINES[method]()
     baseline.fit(split.train, panel, config.training.min_counts, config.training.seed)
     values = [baseline.predict(sample.slide, sample.regions.centers_um) for sample in split.test]

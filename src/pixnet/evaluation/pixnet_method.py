@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,11 @@ def fit_pixnet(
     for unfinished in folder.glob("training-*"):
         shutil.rmtree(unfinished)
     return model
+
+
+def pixnet_choices(model: PixNet) -> dict[str, Any]:
+    """Give what was chosen in training: steps, and the surroundings that were left to the samples."""
+    return {"steps": model.card["steps"], "surroundings_um": model.card["config"]["network"]["surroundings_um"]}
 
 
 def predict_pixnet(

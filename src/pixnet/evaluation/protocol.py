@@ -248,11 +248,12 @@ class Protocol(_Frozen):
             side: {key: value for key, value in found.items() if not (side.startswith("test:") and "counts" in key)}
             for side, found in hashes.items()
         }
+        donors = [self.samples[sample].donor for sample in fold.train]
         depends_on = {
             "samples": seen,
             "genes": list(fold.genes),
             "min_counts": self.min_counts,
-            "settings": self.methods[method].settings,
+            "settings": method_settings(method, self.config.settled(donors)),
             "code": method_code(method),
         }
         return Cell(method, fold.name, seed, depends_on)

@@ -12,7 +12,7 @@ from pixnet.config import Config, GenesConfig
 from pixnet.errors import DataError
 from pixnet.evaluation.cells import Arrays, Cell, Cells, Stored
 from pixnet.evaluation.methods import BASELINES, method_code, method_settings, seeds_of
-from pixnet.evaluation.pixnet_method import Progress, fit_pixnet
+from pixnet.evaluation.pixnet_method import Progress, fit_pixnet, pixnet_choices
 from pixnet.evaluation.scale_baselines import ask_baseline, choices
 from pixnet.evaluation.scale_field import additivity_error, ask_field
 from pixnet.evaluation.scale_targets import target_arrays
@@ -142,8 +142,9 @@ class ScaleCells:
     def _method_facts(self, name: str) -> dict[str, Any]:
         method = method_of(name)
         asked = _ASKED["pixnet" if method == "pixnet" else "baseline"]
+        donors = [str(donor) for _, donor in self.settings.training]
         return {
-            "settings": method_settings(method, self.configs[name]),
+            "settings": method_settings(method, self.configs[name].settled(donors)),
             "code": [*self.code, method_code(method), code_hash(asked)],
         }
 
@@ -193,7 +194,7 @@ class ScaleCells:
             errors.append(additivity_error(field, tissue.slide.width_um, tissue.slide.height_um))
             shutil.rmtree(fields / name)
         known = [error for error in errors if error is not None]
-        return arrays, {"steps": model.card["steps"], "additivity_error": max(known, default=None)}
+        return arrays, {**pixnet_choices(model), "additivity_error": max(known, default=None)}
 
 
 def method_of(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
@@ -78,7 +79,7 @@ class NetworkConfig(BaseModel):
         """Side of a cell of the latent map, in um."""
         return self.mpp * self.encoder.finest
 
-    def settled(self, donors: int) -> NetworkConfig:
+    def settled(self, donors: Sequence[str | None]) -> NetworkConfig:
         """Give the configuration with what was left to the training samples decided.
 
         Wide surroundings tell where on a slide a place lies. Between sections of one donor that is worth much; those of
@@ -87,11 +88,12 @@ class NetworkConfig(BaseModel):
         Parameters
         ----------
         donors
-            Number of donors that the training samples are of.
+            The donor of each training sample; a sample of unknown donor counts as a donor of its own.
         """
         if self.surroundings_um is not None:
             return self
-        return self.model_copy(update={"surroundings_um": _OF_ONE_DONOR_UM if donors == 1 else ()})
+        one = len(donors) == 1 or (len(set(donors)) == 1 and donors[0] is not None)
+        return self.model_copy(update={"surroundings_um": _OF_ONE_DONOR_UM if one else ()})
 
 
 # `paper` has the published widths; `small` a decoder of at most half the encoder's work, for a CPU.

@@ -39,7 +39,7 @@ class Network(nn.Module):
     Parameters
     ----------
     config
-        Encoder, decoder, head, working resolution. Surroundings that are left to training samples are none.
+        Encoder, decoder, head, working resolution; settled (see `NetworkConfig.settled`).
     outputs
         Number of outputs of the head: genes, and one more for the rest if the head is `rate`.
 
@@ -64,9 +64,11 @@ class Network(nn.Module):
         self.config = config
         self.encoder = make_encoder(config.encoder)
         self.strides = config.encoder.strides
-        around_um = config.surroundings_um or ()
-        self.zoom = config.surroundings_zoom if around_um else 1
-        self.surroundings = Surroundings(around_um, config.mpp * self.zoom * self.strides[-1], self.zoom)
+        if config.surroundings_um is None:
+            raise ValueError("the surroundings are left to the training samples: give a configuration that is settled")
+        self.zoom = config.surroundings_zoom if config.surroundings_um else 1
+        far_cell_um = config.mpp * self.zoom * self.strides[-1]
+        self.surroundings = Surroundings(config.surroundings_um, far_cell_um, self.zoom)
         *finer, deepest = self.encoder.channels
         self.channels = (*finer, deepest + len(self.surroundings.widths) * sum(self.encoder.channels))
         # Of log-normalised values there is no density.

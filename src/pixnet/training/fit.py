@@ -108,8 +108,7 @@ def fit_network(
     ids = [sample.id for sample in samples]
     if repeated := {name for name in ids if ids.count(name) > 1}:
         raise DataError(f"sample id {sorted(repeated)[0]!r} occurs twice; give each sample an id of its own.")
-    donors = {sample.id if sample.donor is None else (sample.donor,) for sample in samples}
-    network_config = network_config.settled(len(donors))
+    network_config = network_config.settled([sample.donor for sample in samples])
     _open_work(work, _run_key(samples, panel, network_config, config), resume)
     rate = network_config.head == "rate"
     most_genes = max(len(sample.genes) for sample in samples)

@@ -51,8 +51,9 @@ class Objective(nn.Module):
         """
         config, first = self.config, self.config.loss_weight
         genes = batch.measured[:, : batch.values.shape[1]]
-        values = _within(log_normalised(predicted, head, batch.measured), batch.sample, genes)
-        observed = _within(batch.values, batch.sample, genes)
+        of_sample = F.one_hot(batch.sample, len(self.log_capture)).to(predicted.dtype)
+        values = _within(log_normalised(predicted, head, batch.measured), of_sample, genes)
+        observed = _within(batch.values, of_sample, genes)
         correlation = config.pcc_weight * pearson_loss(values, observed, genes)
         if head.kind != "rate":
             if config.loss != "squared":
@@ -91,7 +92,7 @@ def log_normalised(predicted: Tensor, head: Head, measured: Tensor) -> Tensor:
     return torch.log1p(SCALE * share)
 
 
-def _within(values: Tensor, sample: Tensor, measured: Tensor) -> Tensor:
+def _within(values: Tensor, of_sample: Tensor, measured: Tensor) -> Tensor:
     """Bring the samples of a batch to the mean of all, as far as their regions in it tell their own.
 
     What differs between samples as wholes (a donor's levels, what a preparation captures of each gene) their pictures
@@ -102,12 +103,12 @@ def _within(values: Tensor, sample: Tensor, measured: Tensor) -> Tensor:
     ----------
     values
         (N, genes).
-    sample
-        (N,).
+    of_sample
+        (N, samples), 1 where a region is of a sample.
     measured
         (N, genes), 1 where a value counts.
     """
-    of_sample = F.one_hot(sample).to(values.dtype)
     overall = (values * measured).sum(dim=0) / measured.sum(dim=0).clamp(min=1.0)
     apart = of_sample.T @ ((values - overall) * measured) / (of_sample.T @ measured + 1.0)
-    return values - apart[sample]
+    # A product and no look-up, whose gradient several threads would add up in any order.
+    return values - of_sample @ apart
