@@ -1,6 +1,7 @@
-"""A dense field against one crop for each 8-um bin: the same encoder, the same context, and the default's wider one.
+"""A dense field against one crop for each 8-um bin: the same encoder, the same context, and a wider one.
 
-A crop shows 112 um. So does the network without its means over the surroundings; the default sees 1,200 um.
+A crop shows 112 um. So does the network without surroundings, the default for several donors; that for one donor sees
+1,200 um.
 """
 
 from __future__ import annotations
