@@ -24,15 +24,20 @@ def test_a_model_folder_holds_what_was_asked_for(data, model):
     assert sorted(path.name for path in model.parent.iterdir()) == ["model"]
 
 
-def test_options_come_before_the_file(data, run, tmp_path):
+@pytest.mark.parametrize(
+    ("ids", "told"), [("B,A", "none, since the samples are of several"), ("B,C", "used, since all")]
+)
+def test_options_come_before_the_file(data, run, tmp_path, ids, told):
     out = tmp_path / "model"
-    arguments = ("--config", data / "small.toml", "--genes", "5", "--seed", "7", "--samples", "B,A", "--device", "cpu")
+    arguments = ("--config", data / "small.toml", "--genes", "5", "--seed", "7", "--samples", ids, "--device", "cpu")
     done = run("train", data / "samples.toml", *arguments, "--out", out)
     assert done.status == 0, done.err
-    assert done.out.startswith(f"Model: {out} (5 genes, 6 steps on 2 samples)")
+    model, surroundings = done.out.splitlines()
+    assert model == f"Model: {out} (5 genes, 6 steps on 2 samples)"
+    assert surroundings.startswith(f"Surroundings: {told}")
     card = json.loads((out / "card.json").read_text())
     assert (len(card["genes"]), card["seed"]) == (5, 7)
-    assert [sample["id"] for sample in card["samples"]] == ["B", "A"]
+    assert [sample["id"] for sample in card["samples"]] == ids.split(",")
 
 
 def test_a_model_is_not_overwritten_unasked(data, model, run):

@@ -74,12 +74,12 @@ def train(
     model.save(out, overwrite=overwrite)
     shutil.copy(work / "metrics.csv", out / "metrics.csv")
     shutil.rmtree(work)
+    typer.echo(f"Model: {out} ({len(model.genes)} genes, {model.card['steps']} steps on {len(read)} samples)")
     if settings.network.surroundings_um is None:
         if model.network.config.surroundings_um:
             typer.echo("Surroundings: used, since all samples are of one donor.")
         else:
             typer.echo("Surroundings: none, since the samples are of several donors (one without a donor is its own).")
-    typer.echo(f"Model: {out} ({len(model.genes)} genes, {model.card['steps']} steps on {len(read)} samples)")
 
 
 def _check_out(out: Path, overwrite: bool) -> None:
