@@ -408,11 +408,9 @@ def test_surroundings_are_those_of_one_donor_unless_said_otherwise(
         config = network_config(finest=8, **options)
         network = fit(of_donors, panel, config, training_config(steps=1), tmp_path / "work").network
         assert network.config.surroundings_um is not None
-        cells = tuple(
-            2 * round((um / 32.0 - 1) / 2) + 1 for um in network.config.surroundings_um
-        )  # of 16 px, 2 um each
-        assert network.surroundings.widths == cells
-        return network.config.surroundings_um
+        around_um, cell_um = network.config.surroundings_um, 32.0  # 16 pixels of 2 um
+        assert network.surroundings.widths == tuple(2 * round((um / cell_um - 1) / 2) + 1 for um in around_um)
+        return around_um
 
     assert widths(("a", "a"), around=None) == (300.0, 600.0, 1200.0)
     assert widths((None,), around=None) == (300.0, 600.0, 1200.0)
