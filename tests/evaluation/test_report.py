@@ -60,7 +60,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Samp
 def test_report_is_one_file_with_all_its_sections_and_pictures(evaluated: tuple[Path, list[Sample]]) -> None:
     folder, samples = evaluated
     extra = Section("One more", ["a < b"], [Table(["x", "y"], [["one", "2"]])])
-    path = write_report(folder, samples, [extra])
+    path = write_report(folder, samples, [extra], "pixnet evaluate samples.toml")
     html = path.read_text(encoding="utf-8")
     assert path == folder / "report.html"
     titles = re.findall(r"<h2>(.*?)</h2>", html)
@@ -68,6 +68,7 @@ def test_report_is_one_file_with_all_its_sections_and_pictures(evaluated: tuple[
         assert any(word in title for title in titles), word
     assert titles[-2:] == ["One more", "Every setting and hash"]
     assert "a &lt; b" in html
+    assert re.search(r"Written on 20\d\d-\d\d-\d\d with `pixnet evaluate samples.toml`. Computed by pixnet \d", html)
     # The slide, two pictures of all genes, three genes at regions, two dense maps, the training curve.
     images = IMAGE.findall(html)
     assert len(images) == 9 == html.count("<img ")

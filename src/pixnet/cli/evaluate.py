@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -227,5 +229,5 @@ def _run(
             overwrite=overwrite, progress=progress,
         )  # fmt: skip
     typer.echo("\n".join(score_lines(outcome.results)))
-    report = write_report(out, samples)
+    report = write_report(out, samples, command=shlex.join(["pixnet", *sys.argv[1:]]))
     typer.echo(f"Results: {out / 'results.json'}\nReport: {report}")

@@ -33,17 +33,19 @@ def provenance(command: str, cells: Iterable[Mapping[str, Any]]) -> str:
     Parameters
     ----------
     command
-        As it was typed.
+        As it was typed; empty where nothing was.
     cells
         What is told of each cell; see `pixnet.evaluation.cells.Stored.told`.
     """
     told = list(cells)
+    by = f" with `{command}`" if command else ""
+    written = f"Written on {datetime.now(UTC):%Y-%m-%d}{by}."
+    if not told:
+        return written
     where = [
         f"{cell.get('machine', 'a machine that is not known')}"
         f" (device {cell.get('device', DASH)}, threads {cell.get('threads', DASH)})"
         for cell in told
     ]
     versions = distinct(cell.get("environment", {}).get("pixnet") for cell in told)
-    return (
-        f"Written on {datetime.now(UTC):%Y-%m-%d} with `{command}`. Computed by pixnet {versions} on {distinct(where)}."
-    )
+    return f"{written} Computed by pixnet {versions} on {distinct(where)}."

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from pixnet.evaluation.report.evaluated import Evaluated
+from pixnet.evaluation.report.markdown import provenance
 from pixnet.evaluation.report.parts import DASH, Section, Table, number
 
 
-def done_section(done: Evaluated) -> Section:
-    """Say what was trained on, what was held out, and how."""
+def done_section(done: Evaluated, command: str) -> Section:
+    """Say what was trained on, what was held out, and how; when, with what command, and where."""
     protocol = done.protocol
     text = [
         "In each fold every method was trained on the same samples. None saw the counts of the held-out ones before it "
@@ -21,6 +22,7 @@ def done_section(done: Evaluated) -> Section:
             f"The predictions of {', '.join(imports)} were made elsewhere and are scored as they are; what they were "
             "trained on is not known here."
         )
+    text.append(provenance(command, (cell for cells in protocol.get("cells", {}).values() for cell in cells)))
     note = str(protocol.get("donor_note", ""))
     note = note[:1].upper() + note[1:]
     shared = bool(protocol.get("donors_on_both_sides"))

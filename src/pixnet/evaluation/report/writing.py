@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 
 
-def write_report(folder: Path, samples: Sequence[Sample] | None = None, extra: Sequence[Section] = ()) -> Path:
+def write_report(
+    folder: Path, samples: Sequence[Sample] | None = None, extra: Sequence[Section] = (), command: str = ""
+) -> Path:
     """Write the report of an evaluation beside its results.
 
     Parameters
@@ -33,6 +35,8 @@ def write_report(folder: Path, samples: Sequence[Sample] | None = None, extra: S
         The held-out samples, whose slides are shown; without them the maps have no picture behind. Others do no harm.
     extra
         Sections to put after the maps.
+    command
+        What was typed, for the record.
 
     Returns
     -------
@@ -46,7 +50,7 @@ def write_report(folder: Path, samples: Sequence[Sample] | None = None, extra: S
     """
     done = Evaluated.read(Path(folder))
     known = {sample.id: sample for sample in samples or ()}
-    sections = [done_section(done), scores_section(done)]
+    sections = [done_section(done, command), scores_section(done)]
     for name in done.ids[:SHOWN]:
         sections += sample_sections(done, name, known.get(name))
     if len(done.ids) > SHOWN:
