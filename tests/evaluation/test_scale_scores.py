@@ -148,6 +148,9 @@ def test_counts_are_share_times_density_times_area(
     # A regression that falls below zero twice means no counts, not many.
     below = expected_counts(np.full((1, 1), -1.0, np.float32), np.full(1, -1.0, np.float32), np.ones(1, np.float32))
     assert below == 0
+    # One that runs away ends at a share of one and 1,000 counts per um^2.
+    away = expected_counts(np.full((1, 1), 106.0), np.full(1, 800.0), np.full(1, 4.0))
+    assert away == pytest.approx(4000.0)
     # Larger cells hold more: a constant share and density correlates with their counts, and not with their shares.
     assert _row(rows, CELL, "truth", "counts")["methods"]["ridge"]["pcc_m"] > 0.1
     assert _row(rows, CELL, "truth", "log")["methods"]["ridge"]["pcc_m"] == 0.0

@@ -29,6 +29,7 @@ KINDS = ("counts", "log")
 """Counts of the region; and log(1 + counts per 10,000 of all its counts)."""
 
 REDRAWS = 32
+_MOST_PER_UM2 = 1000.0  # counts; the densest assays come to some tens
 _HIDDEN_SEED = 700_000  # far from any slide's own
 
 
@@ -156,6 +157,9 @@ def expected_counts(
 ) -> NDArray[np.float32]:
     """Give a region's expected counts: share x density x area.
 
+    A regression may leave what is possible by far, and would end in counts that no float holds: a share is at most 1, a
+    density 1,000 counts per um^2.
+
     Parameters
     ----------
     logs
@@ -165,7 +169,7 @@ def expected_counts(
     areas
         (n,) um^2.
     """
-    share = np.expm1(logs.astype(np.float64)) / SCALE
-    # A regression may go below zero, and two values below zero would make counts above it.
-    per_um2 = np.maximum(np.expm1(density.astype(np.float64)), 0.0) / SCALE
+    share = np.expm1(np.minimum(logs.astype(np.float64), np.log1p(SCALE))) / SCALE
+    # Two values below zero would make counts above it.
+    per_um2 = np.expm1(np.clip(density.astype(np.float64), 0.0, np.log1p(SCALE * _MOST_PER_UM2))) / SCALE
     return np.asarray(share * (per_um2 * areas)[:, None], np.float32)
