@@ -28,13 +28,12 @@ def accuracy_page(done: Evaluated, title: str, command: str, others: Sequence[Ta
         More tables, before the costs.
     """
     protocol, results = done.protocol, done.results
-    cells = [cell for of_method in protocol.get("cells", {}).values() for cell in of_method]
     tables = [_scores(results, done.methods.index(done.main)), *comparison(results.get("paired"), results["methods"])]
     donors = str(protocol.get("donor_note", ""))
     lines = [
         f"# {title}",
         "",
-        provenance(command, cells),
+        provenance(command, protocol.get("cells", {})),
         "",
         f"{len(done.folds)} folds ({', '.join(fold['name'] for fold in done.folds)}), seeds "
         f"{', '.join(map(str, protocol.get('seeds', [])))}; "

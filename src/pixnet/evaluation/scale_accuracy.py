@@ -22,8 +22,7 @@ def scales_accuracy_page(every: Sequence[dict[str, Any]], command: str) -> str:
     command
         What was typed, for the record.
     """
-    cells = [cell for results in every for of_method in results["cells"].values() for cell in of_method]
-    lines = ["# Virtual tissue across scales", "", provenance(command, cells)]
+    lines = ["# Virtual tissue across scales", "", provenance(command, *(results["cells"] for results in every))]
     for results in every:
         name, groups = title_of(results), groups_of(results)
         lines += ["", f"# {name}", "", lead_of(results)]

@@ -56,10 +56,10 @@ def _sections(results: dict[str, Any], command: str) -> list[Section]:
     additivity = additivity_table(results)
     if additivity.rows:
         sections.append(Section("Additivity", tables=[additivity]))
-    cells = [cell for of_method in results["cells"].values() for cell in of_method]
-    sections.append(Section("What it costs", text=[provenance(command, cells)], tables=[costs_table(results)]))
-    told = {name: value for name, value in results.items() if name != "scores"}
-    code = json.dumps(finite(told), indent=1, ensure_ascii=False)
+    told = provenance(command, results["cells"])
+    sections.append(Section("What it costs", text=[told], tables=[costs_table(results)]))
+    rest = {name: value for name, value in results.items() if name != "scores"}
+    code = json.dumps(finite(rest), indent=1, ensure_ascii=False)
     return [*sections, Section("Every setting and hash", code=code, folded=True)]
 
 

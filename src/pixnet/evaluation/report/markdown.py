@@ -27,7 +27,7 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def provenance(command: str, cells: Iterable[Mapping[str, Any]]) -> str:
+def provenance(command: str, *cells: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
     """Say when and with what command tables were written, and on which machines their cells were computed.
 
     Parameters
@@ -35,9 +35,9 @@ def provenance(command: str, cells: Iterable[Mapping[str, Any]]) -> str:
     command
         As it was typed; empty where nothing was.
     cells
-        What is told of each cell; see `pixnet.evaluation.cells.Stored.told`.
+        By method, what is told of each cell, of one run or of several; see `pixnet.evaluation.cells.Stored.told`.
     """
-    told = list(cells)
+    told = [cell for of_run in cells for of_method in of_run.values() for cell in of_method]
     by = f" with `{command}`" if command else ""
     written = f"Written on {datetime.now(UTC):%Y-%m-%d}{by}."
     if not told:

@@ -22,7 +22,7 @@ def done_section(done: Evaluated, command: str) -> Section:
             f"The predictions of {', '.join(imports)} were made elsewhere and are scored as they are; what they were "
             "trained on is not known here."
         )
-    text.append(provenance(command, (cell for cells in protocol.get("cells", {}).values() for cell in cells)))
+    text.append(provenance(command, protocol.get("cells", {})))
     note = str(protocol.get("donor_note", ""))
     note = note[:1].upper() + note[1:]
     shared = bool(protocol.get("donors_on_both_sides"))
