@@ -156,7 +156,7 @@ def test_counts_are_share_times_density_times_area(
     assert _row(rows, CELL, "truth", "log")["methods"]["ridge"]["pcc_m"] == 0.0
 
 
-def test_a_method_fitted_by_likelihood_may_say_something_else_of_measured_logs(
+def test_a_method_may_say_something_else_of_measured_logs(
     slides: list[tuple[VirtualTissue, Targets]],
 ) -> None:
     targets = slides[0][1]

@@ -8,6 +8,7 @@ import torch
 from scipy import sparse, stats
 
 from pixnet.errors import ModelError
+from pixnet.expression import log_expectation
 from pixnet.network.heads import Head
 from pixnet.network.integral import to_torch
 from pixnet.network.losses import pearson_loss
@@ -32,12 +33,16 @@ def guess(batch: Batch) -> torch.Tensor:
     return (batch.counts + 1.0) * torch.empty_like(batch.counts).uniform_(0.5, 2.0, generator=rng)
 
 
-def test_log_normalised_values_of_a_rate_are_shares_of_the_predicted_total() -> None:
-    batch = make_batch()
-    head = Head("rate", 3, 5)
-    assert torch.allclose(log_normalised(batch.counts, head, batch.measured), batch.values, atol=1e-5)
-    assert torch.allclose(log_normalised(7.0 * batch.counts, head, batch.measured), batch.values, atol=1e-5)
-    assert log_normalised(torch.zeros(3, 5), head, torch.ones(3, 5)).isfinite().all()
+def test_log_normalised_values_of_a_rate_are_expected_ones() -> None:
+    batch, head = make_batch(), Head("rate", 3, 5)
+    share = (batch.counts[:, :-1] / batch.total[:, None]).double().numpy()
+    at_the_measured, at_seven_times = (log_expectation(share, k * batch.total.double().numpy()) for k in (1, 7))
+    for k in (1.0, 7.0):
+        found = log_normalised(k * batch.counts, head, batch.measured, batch.total)
+        np.testing.assert_allclose(found, at_the_measured, atol=1e-4)
+    np.testing.assert_allclose(log_normalised(7.0 * batch.counts, head, batch.measured), at_seven_times, atol=1e-4)
+    for total in (None, torch.zeros(3)):
+        assert log_normalised(torch.zeros(3, 5), head, torch.ones(3, 5), total).isfinite().all()
     mean = Head("mean", 3, 4)
     assert log_normalised(batch.values, mean, batch.measured) is batch.values
 
@@ -63,7 +68,7 @@ def test_the_first_term_has_a_weight(training_config: Any, loss: str) -> None:
     )
     assert half == pytest.approx((none + whole) / 2, rel=1e-5)
     only = Objective(training_config(loss=loss, loss_weight=0.0, pcc_weight=0.0), 2, 5)(predicted, batch, head)
-    values = log_normalised(predicted, head, batch.measured)
+    values = log_normalised(predicted, head, batch.measured, batch.total)
     assert none - only.item() == pytest.approx(0.5 * float(pearson_loss(values, batch.values)), rel=1e-5)
 
 
@@ -194,3 +199,25 @@ def test_every_loss_is_least_near_the_truth_and_has_gradients(training_config: A
     assert wrong.grad is not None
     assert wrong.grad.isfinite().all()
     assert (wrong.grad != 0).any()
+
+
+def test_few_counts_teach_the_share_itself(training_config: Any) -> None:
+    """At five counts of a gene in a region the mean logarithm is far below the logarithm of the mean."""
+    rng = np.random.default_rng(3)
+    share, total = np.array([0.002, 0.01, 0.05]), 500.0
+    counts = rng.poisson(share * total, (4000, 3)).astype(np.float32)
+    whole = np.full(4000, total, np.float32)
+    values = np.log1p(1e4 * counts / total).astype(np.float32)
+    counts = np.column_stack([counts, total - counts.sum(1)])
+    given = (torch.from_numpy(np.asarray(array, np.float32)) for array in (counts, whole, values))
+    empty = to_torch(sparse.csr_array((4000, 4)))
+    batch = Batch([], [], empty, torch.ones(4000), *given, torch.ones(4000, 4), torch.zeros(4000, dtype=torch.long))
+    objective = Objective(training_config(pcc_weight=0.0, depth_weight=1.0), 1, 4)
+    logits = torch.zeros(4, requires_grad=True)
+    optimiser = torch.optim.Adam([logits], lr=0.1)
+    for _ in range(300):
+        optimiser.zero_grad()
+        objective(total * torch.softmax(logits, 0).expand(4000, 4), batch, Head("rate", 3, 4)).backward()
+        optimiser.step()
+    np.testing.assert_allclose(torch.softmax(logits, 0).detach()[:3], share, rtol=0.05)
+    assert np.expm1(values.mean(0))[0] / 1e4 < 0.5 * share[0]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixnet.errors import DataError
-from pixnet.expression import SCALE, log_expectation, normalise
+from pixnet.expression import log_expectation, normalise
 from pixnet.panel import GenePanel, panel_counts
 
 if TYPE_CHECKING:
@@ -88,20 +88,16 @@ def merged_logs(values: ArrayLike, members: Members) -> NDArray[np.float32]:
     return np.asarray(np.log1p(shares[members].mean(axis=1)), np.float32)
 
 
-def merged_field(
-    field: ExpressionField, regions: Regions, members: Members, likelihood: bool = False
-) -> NDArray[np.float32]:
+def merged_field(field: ExpressionField, regions: Regions, members: Members) -> NDArray[np.float32]:
     """Read merged regions off a field, (m, g): the sum of their members' integrals, then normalised.
 
-    Of a `rate` head these are expected counts, whose share of the sum over all outputs is taken. Of the others, which
+    Of a `rate` head these are expected counts; see `pixnet.evaluation.pixnet_method.log_values`. Of the others, which
     hold log-normalised values, the sum of the integrals over the sum of the areas is the mean over members.
 
     Parameters
     ----------
     field, regions, members
         What is read.
-    likelihood
-        Whether the model was fitted to counts by their likelihood; see `pixnet.evaluation.pixnet_method.log_values`.
     """
     if field.head.kind != "rate":
         areas = regions.areas_um2[:, None]
@@ -112,4 +108,4 @@ def merged_field(
     counts = np.asarray(field.query(regions, field.head.genes).X, np.float64)[members].sum(axis=1)
     total = counts.sum(axis=1)
     share = counts[:, :-1] / np.maximum(total, 1e-12)[:, None]
-    return np.asarray(log_expectation(share, total) if likelihood else np.log1p(SCALE * share), np.float32)
+    return np.asarray(log_expectation(share, total), np.float32)

@@ -71,7 +71,6 @@ def predict_pixnet(
     model: PixNet, test: Sequence[Sample], fields: Path, device: str = "auto", progress: Progress | None = None
 ) -> list[NDArray[np.float32]]:
     """Predict the regions of held-out samples, (n, g) each; their fields lie in `fields / id`."""
-    likelihood = model.config.training.loss != "squared"
     shutil.rmtree(fields, ignore_errors=True)  # of a sitting that was killed
     values = []
     for sample in test:
@@ -80,12 +79,15 @@ def predict_pixnet(
             sample.slide, fields / sample.id, tissue_mask=False, device=device,
             progress=_tile_progress(progress, sample.id),
         )  # fmt: skip
-        values.append(log_values(field, sample.regions, likelihood))
+        values.append(log_values(field, sample.regions))
     return values
 
 
-def log_values(field: ExpressionField, regions: Regions, likelihood: bool) -> NDArray[np.float32]:
-    """Give the log-normalised expression that a field predicts for regions, all of the panel's genes.
+def log_values(field: ExpressionField, regions: Regions) -> NDArray[np.float32]:
+    """Give what log-normalised expression is expected to be measured in regions, all of the panel's genes.
+
+    A `rate` head predicts expected counts, and the logarithm of an expected count is above the expected logarithm. So
+    that is taken, over Poisson counts at the region's *predicted* total.
 
     Parameters
     ----------
@@ -93,11 +95,6 @@ def log_values(field: ExpressionField, regions: Regions, likelihood: bool) -> ND
         The field.
     regions
         n regions.
-    likelihood
-        Whether the model was fitted to counts by their likelihood. A `rate` head then predicts expected counts, and
-        what a log-normalised measurement is expected to be is the expectation of the logarithm, taken over Poisson
-        counts at the region's *predicted* total. Fitted to log-normalised values by squared error, the logarithm of
-        the predicted share estimates that expectation itself, and would be corrected twice.
 
     Returns
     -------
@@ -106,8 +103,6 @@ def log_values(field: ExpressionField, regions: Regions, likelihood: bool) -> ND
     """
     if field.head.kind != "rate":
         return np.asarray(field.query(regions).X, np.float32)
-    if not likelihood:
-        return np.asarray(field.query(regions).layers["log1p"], np.float32)
     counts = np.asarray(field.query(regions, field.head.genes).X, np.float64)
     total = counts.sum(axis=1)
     covered = total > 0

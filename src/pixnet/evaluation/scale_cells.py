@@ -182,7 +182,7 @@ class ScaleCells:
         named = GenesConfig(number=len(genes), names=genes)
         config = config.model_copy(update={"training": training, "genes": named})
         model = fit_pixnet(self.samples, config, work, self.device, self.store.folder / "features", tell)
-        fields, likelihood = work / "fields", training.loss != "squared"
+        fields = work / "fields"
         shutil.rmtree(fields, ignore_errors=True)  # of a sitting that was killed
         arrays: Arrays = {}
         errors = []
@@ -190,7 +190,7 @@ class ScaleCells:
             name = slide_name(tissue)
             tell("predict", number, len(self.asked), name)
             field = model.predict(tissue.slide, fields / name, tissue_mask=False, device=self.device)
-            arrays |= {f"{name}|{key}": table for key, table in ask_field(field, sets, likelihood).items()}
+            arrays |= {f"{name}|{key}": table for key, table in ask_field(field, sets).items()}
             errors.append(additivity_error(field, tissue.slide.width_um, tissue.slide.height_um))
             shutil.rmtree(fields / name)
         known = [error for error in errors if error is not None]

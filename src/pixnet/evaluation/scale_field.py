@@ -15,9 +15,7 @@ SQUARE_UM, BIN_UM = 104, 8
 """Sides of the squares that must add up, and of the bins that they are added up from."""
 
 
-def ask_field(
-    field: ExpressionField, sets: Mapping[str, Regions], likelihood: bool = False
-) -> dict[str, NDArray[np.float32]]:
+def ask_field(field: ExpressionField, sets: Mapping[str, Regions]) -> dict[str, NDArray[np.float32]]:
     """Give what a field predicts for regions, all of the panel's genes.
 
     Parameters
@@ -26,20 +24,18 @@ def ask_field(
         The field.
     sets
         From `asked_regions`.
-    likelihood
-        Whether the model was fitted to counts by their likelihood; see `pixnet.evaluation.pixnet_method.log_values`.
 
     Returns
     -------
     dict
-        (n, g) by `NAME|log`, log-normalised; by `NAME|counts`, expected counts; and by `NAME|measured-log`, where what
-        a log-normalised measurement is expected to be is something else.
+        (n, g) by `NAME|log`, log-normalised shares; by `NAME|counts`, expected counts; and, of a `rate` head, by
+        `NAME|measured-log`, what log-normalised measurements are expected to be (see `log_values`).
     """
     arrays = {}
     for name, regions in sets.items():
         arrays[f"{name}|counts"], arrays[f"{name}|log"] = counts_and_logs(field, regions)
-        if field.head.kind == "rate" and likelihood:
-            arrays[f"{name}|measured-log"] = log_values(field, regions, likelihood=True)
+        if field.head.kind == "rate":
+            arrays[f"{name}|measured-log"] = log_values(field, regions)
     return arrays
 
 

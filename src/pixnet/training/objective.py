@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pixnet.errors import ModelError
 from pixnet.expression import SCALE
+from pixnet.network.expected_log import expected_log
 from pixnet.network.heads import Head
 from pixnet.network.losses import negative_binomial_loss, pearson_loss, poisson_loss, squared_loss
 from pixnet.training.batches import Batch
@@ -17,9 +18,11 @@ from pixnet.training.config import TrainingConfig
 class Objective(nn.Module):
     """First term, with its weight, plus lambda times the correlation term.
 
-    The head `rate` predicts counts. Its log-normalised values come from the predicted share of the predicted total.
-    Shares do not tell how many counts a region has in all, so a third term holds the total to what was measured, up to
-    the sample's capture efficiency. It is what teaches the field, by its density, where cells are.
+    The head `rate` predicts counts. Its log-normalised values are what measured ones are expected to be: the
+    logarithm's expectation over Poisson counts of the predicted shares, at the region's measured total. So shares are
+    learned as they are, however few counts a region has. They do not tell how many it has in all, so a third term
+    holds the total to what was measured, up to the sample's capture efficiency. It is what teaches the field, by its
+    density, where cells are.
 
     Parameters
     ----------
@@ -52,7 +55,7 @@ class Objective(nn.Module):
         config, first = self.config, self.config.loss_weight
         genes = batch.measured[:, : batch.values.shape[1]]
         of_sample = F.one_hot(batch.sample, len(self.log_capture)).to(predicted.dtype)
-        values = _within(log_normalised(predicted, head, batch.measured), of_sample, genes)
+        values = _within(log_normalised(predicted, head, batch.measured, batch.total), of_sample, genes)
         observed = _within(batch.values, of_sample, genes)
         correlation = config.pcc_weight * pearson_loss(values, observed, genes)
         if head.kind != "rate":
@@ -84,12 +87,25 @@ class Objective(nn.Module):
         return negative_binomial_loss(expected, batch.counts, self.log_dispersion.exp(), batch.measured)
 
 
-def log_normalised(predicted: Tensor, head: Head, measured: Tensor) -> Tensor:
-    """Give (N, genes) log1p of counts per 10,000, of the outputs that were `measured` (N, M) in all."""
+def log_normalised(predicted: Tensor, head: Head, measured: Tensor, total: Tensor | None = None) -> Tensor:
+    """Give what log1p of counts per 10,000 is expected to be, (N, genes).
+
+    Parameters
+    ----------
+    predicted
+        (N, M), what the head gives for the regions; all but `rate` give these values themselves.
+    head
+        Says what `predicted` means.
+    measured
+        (N, M), 1 for the outputs whose counts make the region's total.
+    total
+        (N,), counts of each region; by default those that are predicted.
+    """
     if head.kind != "rate":
         return predicted
-    share = predicted[:, :-1] / (predicted * measured).sum(dim=1, keepdim=True).clamp(min=1e-12)
-    return torch.log1p(SCALE * share)
+    whole = (predicted * measured).sum(dim=1, keepdim=True).clamp(min=1e-12)
+    depth = (whole.detach() if total is None else total.unsqueeze(1)).clamp(min=1e-6)
+    return expected_log(depth * predicted[:, :-1] / whole, SCALE / depth)
 
 
 def _within(values: Tensor, of_sample: Tensor, measured: Tensor) -> Tensor:
