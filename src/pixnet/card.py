@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pixnet.sample import Sample
     from pixnet.training.fit import Fitted
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 UNITS = {
     "rate": "counts per um^2",
     "mean": "log1p of counts per 10,000",

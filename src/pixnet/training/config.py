@@ -23,8 +23,8 @@ class TrainingConfig(BaseModel):
     tile_um
         Side of a tile's core, in um; widened where a region would not fit.
     loss
-        First term: `"squared"` error of log-normalised expression (the paper's), or `"poisson"` or
-        `"negative-binomial"` for counts (head `rate` only).
+        First term: `"squared"` error of log-normalised expression (the paper's; of the head `rate`, of its
+        expectation), or `"poisson"` or `"negative-binomial"` for counts (head `rate` only).
     counts
         What the count likelihoods expect: `"share"` of the region's measured total, or `"capture"`: the integral
         times a factor learned for each sample.
