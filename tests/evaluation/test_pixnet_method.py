@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pixnet.evaluation.pixnet_method import log_values
+from pixnet.evaluation.scale_field import ask_field
 from pixnet.expression import log_expectation
 from pixnet.field import LinearHead, build_field
 from pixnet.grid import Lattice
@@ -41,6 +42,17 @@ def test_a_rate_gives_the_expected_logarithm_at_the_predicted_total(make_field):
     values = log_values(field, REGIONS)
     np.testing.assert_allclose(values, expected, rtol=1e-6)
     assert (values < field.query(REGIONS).layers["log1p"]).all()
+
+
+@pytest.mark.parametrize("kind", ["rate", "mean", "sum"])
+def test_only_a_rate_says_something_else_of_measured_logs_than_of_shares(make_field, kind):
+    field = make_field(kind)
+    arrays = ask_field(field, {"disks": REGIONS})
+    if kind != "rate":
+        assert set(arrays) == {"disks|counts", "disks|log"}
+        return
+    np.testing.assert_array_equal(arrays["disks|log"], field.query(REGIONS).layers["log1p"])
+    np.testing.assert_array_equal(arrays["disks|measured-log"], log_values(field, REGIONS))
 
 
 @pytest.mark.parametrize("kind", ["mean", "sum"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,14 @@ def test_every_loss_trains(bench: Bench, training_config: Any, loss: str, counts
     state, history = bench.run(training_config(steps=3, loss=loss, counts=counts), held=True)
     assert all(value.isfinite().all() for value in state.values())
     assert all(math.isfinite(float(row["loss"])) for row in history.rows)
+
+
+def test_a_prediction_knows_nothing_of_the_measured_total(bench: Bench) -> None:
+    bench.network.load_state_dict(bench.start)
+    parts = bench.validation.targets
+    deeper = bench.batcher([dataclasses.replace(part, panel=9 * part.panel, total=9 * part.total) for part in parts])
+    plain, scaled = (predict_regions(bench.network, bench.kept, one, 8) for one in (bench.validation, deeper))
+    np.testing.assert_array_equal(plain[0], scaled[0])
 
 
 def test_predictions_are_in_the_order_of_the_regions(bench: Bench) -> None:
