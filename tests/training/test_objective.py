@@ -112,6 +112,18 @@ def test_what_sets_samples_apart_is_not_learned(training_config: Any) -> None:
     assert blind > 3.0
 
 
+def test_what_sets_samples_apart_is_learned_if_asked_for(training_config: Any) -> None:
+    batch, head = make_batch(300), Head("mean", 3, 4)
+    apart = torch.tensor([1.0, -1.0])[batch.sample][:, None] * torch.tensor([0.5, 1.0, -2.0, 3.0])
+    shifted = batch.values + apart
+    on, off = (
+        float(Objective(training_config(pcc_weight=0.0, within_samples=within), 2, 4)(shifted, batch, head))
+        for within in (True, False)
+    )
+    assert on < 0.01
+    assert off == pytest.approx(float(apart.square().mean()), rel=1e-4)
+
+
 def test_a_sample_of_one_region_teaches(training_config: Any) -> None:
     batch, head = make_batch(12), Head("mean", 3, 4)
     batch.sample.copy_(torch.arange(12))

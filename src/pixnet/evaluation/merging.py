@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixnet.errors import DataError
-from pixnet.expression import log_expectation, normalise
+from pixnet.evaluation.pixnet_method import measured_logs
+from pixnet.expression import normalise
 from pixnet.panel import GenePanel, panel_counts
 
 if TYPE_CHECKING:
@@ -91,21 +92,19 @@ def merged_logs(values: ArrayLike, members: Members) -> NDArray[np.float32]:
 def merged_field(field: ExpressionField, regions: Regions, members: Members) -> NDArray[np.float32]:
     """Read merged regions off a field, (m, g): the sum of their members' integrals, then normalised.
 
-    Of a `rate` head these are expected counts; see `pixnet.evaluation.pixnet_method.log_values`. Of the others, which
-    hold log-normalised values, the sum of the integrals over the sum of the areas is the mean over members.
+    Of a `rate` head these are expected counts (see `pixnet.evaluation.pixnet_method.measured_logs`). Of the others,
+    which hold log-normalised values, the sum of the integrals over the sum of the areas is the mean over members.
 
     Parameters
     ----------
     field, regions, members
         What is read.
     """
-    if field.head.kind != "rate":
-        areas = regions.areas_um2[:, None]
-        values = np.asarray(field.query(regions).X, np.float64)
-        integrals = values * areas if field.head.kind == "mean" else values
-        unit = areas[members].sum(axis=1) if field.head.kind == "mean" else float(members.shape[1])
-        return np.asarray(integrals[members].sum(axis=1) / unit, np.float32)
-    counts = np.asarray(field.query(regions, field.head.genes).X, np.float64)[members].sum(axis=1)
-    total = counts.sum(axis=1)
-    share = counts[:, :-1] / np.maximum(total, 1e-12)[:, None]
-    return np.asarray(log_expectation(share, total), np.float32)
+    if field.head.kind == "rate":
+        counts = np.asarray(field.query(regions, field.head.genes).X, np.float64)
+        return measured_logs(counts[members].sum(axis=1))
+    areas = regions.areas_um2[:, None]
+    values = np.asarray(field.query(regions).X, np.float64)
+    integrals = values * areas if field.head.kind == "mean" else values
+    unit = areas[members].sum(axis=1) if field.head.kind == "mean" else float(members.shape[1])
+    return np.asarray(integrals[members].sum(axis=1) / unit, np.float32)

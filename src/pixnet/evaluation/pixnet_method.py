@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pixnet.config import Config
 from pixnet.evaluation.spent import tell_spent
@@ -86,8 +86,7 @@ def predict_pixnet(
 def log_values(field: ExpressionField, regions: Regions) -> NDArray[np.float32]:
     """Give what log-normalised expression is expected to be measured in regions, all of the panel's genes.
 
-    A `rate` head predicts expected counts, and the logarithm of an expected count is above the expected logarithm. So
-    that is taken, over Poisson counts at the region's *predicted* total.
+    Of a `rate` head see `measured_logs`; the others predict these values themselves.
 
     Parameters
     ----------
@@ -103,11 +102,30 @@ def log_values(field: ExpressionField, regions: Regions) -> NDArray[np.float32]:
     """
     if field.head.kind != "rate":
         return np.asarray(field.query(regions).X, np.float32)
-    counts = np.asarray(field.query(regions, field.head.genes).X, np.float64)
-    total = counts.sum(axis=1)
+    return measured_logs(field.query(regions, field.head.genes).X)
+
+
+def measured_logs(counts: ArrayLike) -> NDArray[np.float32]:
+    """Give what log-normalised expression is expected to be measured where these counts are expected.
+
+    The logarithm of an expected count is above the expected logarithm. So that is taken, over Poisson counts at the
+    region's *predicted* total.
+
+    Parameters
+    ----------
+    counts
+        (n, g + 1) expected counts, those of all genes outside the panel together as the last.
+
+    Returns
+    -------
+    array
+        (n, g), NaN where no counts are expected at all.
+    """
+    expected = np.asarray(counts, np.float64)
+    total = expected.sum(axis=1)
     covered = total > 0
-    values = np.full((len(counts), len(field.gene_names)), np.nan, np.float32)
-    values[covered] = log_expectation(counts[covered, :-1] / total[covered, None], total[covered])
+    values = np.full((len(expected), expected.shape[1] - 1), np.nan, np.float32)
+    values[covered] = log_expectation(expected[covered, :-1] / total[covered, None], total[covered])
     return values
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pixnet.evaluation.pixnet_method import log_values
+from pixnet.evaluation.pixnet_method import measured_logs
 from pixnet.field import ExpressionField
 from pixnet.regions import Regions, Squares
 
@@ -29,13 +29,14 @@ def ask_field(field: ExpressionField, sets: Mapping[str, Regions]) -> dict[str, 
     -------
     dict
         (n, g) by `NAME|log`, log-normalised shares; by `NAME|counts`, expected counts; and, of a `rate` head, by
-        `NAME|measured-log`, what log-normalised measurements are expected to be (see `log_values`).
+        `NAME|measured-log`, what log-normalised measurements are expected to be (see `measured_logs`).
     """
-    arrays = {}
+    arrays, genes = {}, len(field.gene_names)
     for name, regions in sets.items():
-        arrays[f"{name}|counts"], arrays[f"{name}|log"] = counts_and_logs(field, regions)
+        counts, logs = counts_and_logs(field, regions, field.head.genes)
+        arrays[f"{name}|counts"], arrays[f"{name}|log"] = counts[:, :genes], logs[:, :genes]
         if field.head.kind == "rate":
-            arrays[f"{name}|measured-log"] = log_values(field, regions)
+            arrays[f"{name}|measured-log"] = measured_logs(counts)
     return arrays
 
 

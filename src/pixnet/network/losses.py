@@ -35,8 +35,12 @@ def _centred(values: Tensor, measured: Tensor | None) -> Tensor:
     """Take each gene's mean over its measured regions off; entries that were not measured become zero."""
     if measured is None:
         return values - values.mean(0)
-    mean = (values * measured).sum(0) / measured.sum(0).clamp(min=1)
-    return (values - mean) * measured
+    return (values - gene_means(values, measured)) * measured
+
+
+def gene_means(values: Tensor, measured: Tensor) -> Tensor:
+    """Give each gene's mean, (M,), over the regions (N, M) in which it was measured; zero where there are none."""
+    return (values * measured).sum(0) / measured.sum(0).clamp(min=1)
 
 
 def _mean(values: Tensor, measured: Tensor | None) -> Tensor:

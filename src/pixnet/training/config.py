@@ -37,6 +37,10 @@ class TrainingConfig(BaseModel):
         Weight of the squared error of the log total of a region's counts (head `rate`), which teaches where there is
         much and where little. Left out where a likelihood expects the counts themselves (`counts = "capture"`);
         otherwise 0 leaves the level of all counts to chance.
+    within_samples
+        Learn log-normalised values as they differ within a sample: a sample's own mean is taken off what is predicted
+        and measured, as far as its regions in a batch tell it. What tells samples apart as wholes is then learned by
+        none but the count likelihoods and the total.
     denoise
         Learn log-normalised values from the components of expression that stand above the counting noise, rather than
         gene by gene; counts stay as they are. See `pixnet.training.components`.
@@ -82,6 +86,7 @@ class TrainingConfig(BaseModel):
     loss_weight: float = Field(1.0, ge=0.0)
     pcc_weight: float = Field(0.5, ge=0.0)
     depth_weight: float = Field(2.0, ge=0.0)
+    within_samples: bool = True
     denoise: bool = True
     lr: float = Field(4e-3, gt=0.0)
     head_lr: float = Field(12.0, gt=0.0)

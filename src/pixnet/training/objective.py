@@ -10,7 +10,7 @@ from pixnet.errors import ModelError
 from pixnet.expression import SCALE
 from pixnet.network.expected_log import expected_log
 from pixnet.network.heads import Head
-from pixnet.network.losses import negative_binomial_loss, pearson_loss, poisson_loss, squared_loss
+from pixnet.network.losses import gene_means, negative_binomial_loss, pearson_loss, poisson_loss, squared_loss
 from pixnet.training.batches import Batch
 from pixnet.training.config import TrainingConfig
 
@@ -54,9 +54,10 @@ class Objective(nn.Module):
         """
         config, first = self.config, self.config.loss_weight
         genes = batch.measured[:, : batch.values.shape[1]]
-        of_sample = F.one_hot(batch.sample, len(self.log_capture)).to(predicted.dtype)
-        values = _within(log_normalised(predicted, head, batch.measured, batch.total), of_sample, genes)
-        observed = _within(batch.values, of_sample, genes)
+        values, observed = log_normalised(predicted, head, batch.measured, batch.total), batch.values
+        if config.within_samples:
+            of_sample = F.one_hot(batch.sample, len(self.log_capture)).to(predicted.dtype)
+            values, observed = (_within(table, of_sample, genes) for table in (values, observed))
         correlation = config.pcc_weight * pearson_loss(values, observed, genes)
         if head.kind != "rate":
             if config.loss != "squared":
@@ -124,7 +125,6 @@ def _within(values: Tensor, of_sample: Tensor, measured: Tensor) -> Tensor:
     measured
         (N, genes), 1 where a value counts.
     """
-    overall = (values * measured).sum(dim=0) / measured.sum(dim=0).clamp(min=1.0)
-    apart = of_sample.T @ ((values - overall) * measured) / (of_sample.T @ measured + 1.0)
+    apart = of_sample.T @ ((values - gene_means(values, measured)) * measured) / (of_sample.T @ measured + 1.0)
     # A product and no look-up, whose gradient several threads would add up in any order.
     return values - of_sample @ apart
