@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +152,14 @@ def test_strides_double_from_the_finest(finest: Any, stride: Any, strides: tuple
     )
     assert network.encoder.strides == strides
     assert network.pitch_um == 0.5 * finest
+
+
+def test_the_page_names_every_setting_with_its_default() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    some, all_settings = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    assert Config.of(tomllib.loads(some)).training.min_counts == 100
+    found = tomllib.loads(all_settings)
+    default = Config().model_dump(mode="json")
+    for key in ("preset", "surroundings_um"):  # said at the top; has no value until the samples are known
+        del default["network"][key]
+    assert found == default
