@@ -253,4 +253,4 @@ def test_few_counts_teach_the_share_itself(training_config: Any) -> None:
         objective(1000.0 * torch.softmax(logits, 0).expand(4000, 4), batch, Head("rate", 3, 4)).backward()
         optimiser.step()
     np.testing.assert_allclose(torch.softmax(logits, 0).detach()[:3], share, rtol=0.05)
-    assert np.expm1(values.mean(0))[0] / 1e4 < 0.7 * share[0]
+    assert np.expm1(values.mean(0))[0] / 1e4 < 0.5 * share[0]
