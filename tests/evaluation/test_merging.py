@@ -127,6 +127,31 @@ def test_other_blocks_are_read_from_the_field_anew(tmp_path: Path) -> None:
     assert found == merged_scores(protocol, mirrored, tmp_path / "fresh")
 
 
+def test_a_reading_that_was_killed_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pixnet.model import PixNet
+
+    samples = [array_sample(name) for name in "AB"]
+    protocol = Protocol.freeze(samples, make_folds(samples, "loso"), ["pixnet"], _config("rate"))
+    run(protocol, samples, tmp_path / "out", cells=tmp_path / "cells")
+    shutil.copytree(tmp_path / "cells", tmp_path / "unbroken")
+    predict = PixNet.predict
+
+    def killed(*arguments: Any, **options: Any) -> None:
+        def dies(done: int, _total: int) -> None:
+            if done:
+                raise KeyboardInterrupt
+
+        predict(*arguments, **options, progress=dies)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PixNet, "predict", killed)
+        with pytest.raises(KeyboardInterrupt):
+            merged_scores(protocol, samples, tmp_path / "cells")
+    assert list((tmp_path / "cells").glob("work/*/fields/A.partial"))
+    found = merged_scores(protocol, samples, tmp_path / "cells")
+    assert found == merged_scores(protocol, samples, tmp_path / "unbroken")
+
+
 def test_samples_that_are_not_those_of_the_protocol_are_refused(tmp_path: Path) -> None:
     samples = [array_sample(name) for name in "AB"]
     protocol = Protocol.freeze(samples, make_folds(samples, "loso"), ["mean"], _config("rate"))

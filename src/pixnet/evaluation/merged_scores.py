@@ -152,10 +152,9 @@ def _merged(store: Cells, cell: Cell, split: Split, members: list[Members], devi
 
 
 def _read_again(stored: Stored, pairs: list[tuple[Sample, Members]], work: Path, device: str) -> Arrays:
-    model, arrays = PixNet.load(stored.folder / "model"), {}
+    model, arrays, fields = PixNet.load(stored.folder / "model"), {}, work / "fields"
+    shutil.rmtree(fields, ignore_errors=True)  # of a sitting that was killed
     for sample, rows in pairs:
-        place = work / "fields" / sample.id
-        shutil.rmtree(place, ignore_errors=True)  # of a sitting that was killed
-        field = model.predict(sample.slide, place, tissue_mask=False, device=device)
+        field = model.predict(sample.slide, fields / sample.id, tissue_mask=False, device=device)
         arrays[sample.id] = merged_field(field, sample.regions, rows)
     return arrays
