@@ -10,7 +10,7 @@ JOBS ?= 2
 CELLS ?= out/cells
 KEPT := benchmarks/cells
 HER2ST ?= ../shared/data/her2st/samples.toml
-HER2ST_PROTOCOL ?= benchmarks/her2st.protocol.json
+HER2ST_PROTOCOL ?= benchmarks/accuracy/her2st.protocol.json
 METHODS ?= pixnet,mean,colour-ridge,ridge,hest-ridge,knn,st-net,istar
 SEEDS ?= 0,1,2,3,4
 VIRTUAL_SEEDS ?= 0
@@ -48,7 +48,7 @@ bench: setup $(PEERS)/.complete
 benchmark-her2st: setup known-cells
 	@if [ -f $(HER2ST) ]; then \
 	  $(BIN)/pixnet evaluate --protocol $(HER2ST_PROTOCOL) --cells $(CELLS) --out out/benchmark-her2st --overwrite && \
-	  $(BIN)/python -m benchmarks.her2st $(HER2ST_PROTOCOL) --cells $(CELLS) --out out/benchmark-her2st \
+	  $(BIN)/python -m benchmarks.accuracy.her2st $(HER2ST_PROTOCOL) --cells $(CELLS) --out out/benchmark-her2st \
 	    --command '$(TYPED)'; \
 	else echo "benchmark-her2st: skipped, for there is no $(HER2ST)"; fi
 
@@ -69,7 +69,7 @@ keep-cells:
 	  -o \( -name cell.json -o -name predictions.npz \) -print | tar -cf - -T - | tar -xf - -C $(CURDIR)/$(KEPT)
 
 benchmark-virtual: setup known-cells
-	$(BIN)/python -m benchmarks.scales --presets breast,colon,cortex --sizes 100,55 --methods $(METHODS) \
+	$(BIN)/python -m benchmarks.accuracy.scales --presets breast,colon,cortex --sizes 100,55 --methods $(METHODS) \
 	  --seeds $(VIRTUAL_SEEDS) --cells $(CELLS) --out out/benchmark-virtual --command '$(TYPED)' \
 	  $(VIRTUAL_OPTIONS)
 

@@ -8,24 +8,24 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.figures import Figures, Reached
+from benchmarks.speed.figures import Figures, Reached
 from pixnet.cli.process import let_threads_sleep, share_freed_memory
 
 # Of the field engine first, those with targets; the last take the longest.
 ALL = {
-    "predict": "predict:run",
-    "memory": "memory:run",
-    "crops": "crops:run",
-    "sliding_window": "sliding_window:run",
-    "query": "query:run",
-    "many_genes": "many_genes:run",
-    "kills": "kills:run",
-    "nuclei": "nuclei:run",
-    "coverage": "coverage:run",
-    "visium_hd": "visium_hd:run",
-    "platforms": "platforms:run",
-    "demo": "programs:demo",
-    "evaluate": "programs:evaluate",
+    "predict": "speed.predict:run",
+    "memory": "speed.memory:run",
+    "crops": "speed.crops:run",
+    "sliding_window": "speed.sliding_window:run",
+    "query": "speed.query:run",
+    "many_genes": "speed.many_genes:run",
+    "kills": "speed.kills:run",
+    "nuclei": "accuracy.nuclei:run",
+    "coverage": "speed.coverage:run",
+    "visium_hd": "speed.visium_hd:run",
+    "platforms": "accuracy.platforms:run",
+    "demo": "speed.programs:demo",
+    "evaluate": "speed.programs:evaluate",
 }
 QUICK = ("predict", "memory", "crops", "sliding_window", "query", "many_genes", "kills", "nuclei")
 _OUT = Path("out/benchmarks.json")

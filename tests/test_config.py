@@ -10,8 +10,7 @@ import pytest
 
 from pixnet.config import Config
 from pixnet.errors import ModelError
-from pixnet.network.config import PRESETS, NetworkConfig
-from pixnet.network.encoder_config import EncoderConfig
+from pixnet.network.config import PRESETS, EncoderConfig, NetworkConfig
 
 
 def write(folder: Path, text: str) -> Path:

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from scipy import sparse, stats
 
 from pixnet.errors import DataError
-from pixnet.expression import correlation, enough_counts, log_expectation, noise_estimate, normalise
-from pixnet.panel import GenePanel, choose_panel, panel_counts
+from pixnet.expression import correlation, log_expectation, noise_estimate, normalise
 from pixnet.readers.manifest import read_manifest
 from pixnet.regions import Disks
 from pixnet.sample import Sample
+from pixnet.sample.panel import GenePanel, choose_panel, panel_counts
+from pixnet.sample.sample import enough_counts
 from pixnet.slide import Slide
 
 

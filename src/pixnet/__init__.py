@@ -5,102 +5,66 @@ The names below are loaded when they are first used, so that `import pixnet` cos
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+from pixnet.version import __version__
 
 if TYPE_CHECKING:
-    from pixnet.config import Config
-    from pixnet.errors import DataError, FieldError, ModelError, PixNetError, PixNetWarning, SlideError
-    from pixnet.field import ExpressionField
-    from pixnet.inspection import inspect
-    from pixnet.model import PixNet
-    from pixnet.readers.anndata_table import read_anndata
-    from pixnet.readers.hest import read_hest
-    from pixnet.readers.legacy_st import read_legacy_st
-    from pixnet.readers.manifest import read_manifest
-    from pixnet.readers.recognise import read, recognise
-    from pixnet.readers.spatialdata_zarr import read_spatialdata
-    from pixnet.readers.visium import read_visium
-    from pixnet.readers.visium_hd import read_visium_hd
-    from pixnet.readers.visium_hd_cells import read_visium_hd_cells
-    from pixnet.readers.xenium import read_xenium
-    from pixnet.regions import Disks, LabelMask, Polygons, Regions, Squares
-    from pixnet.sample import Sample
-    from pixnet.slide import Slide
+    from pixnet.config import Config as Config
+    from pixnet.errors import DataError as DataError
+    from pixnet.errors import FieldError as FieldError
+    from pixnet.errors import ModelError as ModelError
+    from pixnet.errors import PixNetError as PixNetError
+    from pixnet.errors import PixNetWarning as PixNetWarning
+    from pixnet.errors import SlideError as SlideError
+    from pixnet.field import ExpressionField as ExpressionField
+    from pixnet.inspection import inspect as inspect
+    from pixnet.model import PixNet as PixNet
+    from pixnet.readers import read as read
+    from pixnet.readers import read_anndata as read_anndata
+    from pixnet.readers import read_hest as read_hest
+    from pixnet.readers import read_legacy_st as read_legacy_st
+    from pixnet.readers import read_manifest as read_manifest
+    from pixnet.readers import read_spatialdata as read_spatialdata
+    from pixnet.readers import read_visium as read_visium
+    from pixnet.readers import read_visium_hd as read_visium_hd
+    from pixnet.readers import read_visium_hd_cells as read_visium_hd_cells
+    from pixnet.readers import read_xenium as read_xenium
+    from pixnet.readers import recognise as recognise
+    from pixnet.regions import Disks as Disks
+    from pixnet.regions import LabelMask as LabelMask
+    from pixnet.regions import Polygons as Polygons
+    from pixnet.regions import Regions as Regions
+    from pixnet.regions import Squares as Squares
+    from pixnet.sample import Sample as Sample
+    from pixnet.slide import Slide as Slide
 
-__version__ = "0.1.0"
-
-__all__ = [
-    "PixNet",
-    "Config",
-    "Slide",
-    "Sample",
-    "Regions",
-    "Disks",
-    "Squares",
-    "Polygons",
-    "LabelMask",
-    "ExpressionField",
-    "read",
-    "recognise",
-    "inspect",
-    "read_manifest",
-    "read_legacy_st",
-    "read_visium",
-    "read_visium_hd",
-    "read_visium_hd_cells",
-    "read_xenium",
-    "read_hest",
-    "read_anndata",
-    "read_spatialdata",
-    "PixNetError",
-    "SlideError",
-    "DataError",
-    "ModelError",
-    "FieldError",
-    "PixNetWarning",
-    "__version__",
-]
-
-_HOMES = {
-    "PixNet": "pixnet.model",
-    "Config": "pixnet.config",
-    "Slide": "pixnet.slide",
-    "Sample": "pixnet.sample",
-    "Regions": "pixnet.regions",
-    "Disks": "pixnet.regions",
-    "Squares": "pixnet.regions",
-    "Polygons": "pixnet.regions",
-    "LabelMask": "pixnet.regions",
-    "ExpressionField": "pixnet.field",
-    "read": "pixnet.readers.recognise",
-    "recognise": "pixnet.readers.recognise",
-    "inspect": "pixnet.inspection",
-    "read_manifest": "pixnet.readers.manifest",
-    "read_visium": "pixnet.readers.visium",
-    "read_visium_hd": "pixnet.readers.visium_hd",
-    "read_visium_hd_cells": "pixnet.readers.visium_hd_cells",
-    "read_xenium": "pixnet.readers.xenium",
-    "read_hest": "pixnet.readers.hest",
-    "read_anndata": "pixnet.readers.anndata_table",
-    "read_spatialdata": "pixnet.readers.spatialdata_zarr",
-    "read_legacy_st": "pixnet.readers.legacy_st",
-    "PixNetError": "pixnet.errors",
-    "SlideError": "pixnet.errors",
-    "DataError": "pixnet.errors",
-    "ModelError": "pixnet.errors",
-    "FieldError": "pixnet.errors",
-    "PixNetWarning": "pixnet.errors",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pixnet' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, _names = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "model": ["PixNet"],
+        "config": ["Config"],
+        "slide": ["Slide"],
+        "sample": ["Sample"],
+        "regions": ["Regions", "Disks", "Squares", "Polygons", "LabelMask"],
+        "field": ["ExpressionField"],
+        "readers": [
+            "read",
+            "recognise",
+            "read_manifest",
+            "read_legacy_st",
+            "read_visium",
+            "read_visium_hd",
+            "read_visium_hd_cells",
+            "read_xenium",
+            "read_hest",
+            "read_anndata",
+            "read_spatialdata",
+        ],
+        "inspection": ["inspect"],
+        "errors": ["PixNetError", "SlideError", "DataError", "ModelError", "FieldError", "PixNetWarning"],
+    },
+)
+__all__ = [*_names, "__version__"]

@@ -16,7 +16,7 @@ from pixnet.training.config import TrainingConfig
 
 
 class GenesConfig(BaseModel):
-    """Which genes to predict: how many and by which rule, or their names; see `pixnet.panel.choose_panel`."""
+    """Which genes to predict: how many and by which rule, or their names; see `pixnet.sample.panel.choose_panel`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

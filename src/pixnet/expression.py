@@ -12,7 +12,7 @@ from scipy import sparse
 from pixnet.errors import DataError
 
 if TYPE_CHECKING:
-    from pixnet.sample import Sample
+    pass
 
 SCALE = 1e4
 """Counts are given per this many counts of the region."""
@@ -45,11 +45,6 @@ def normalise(counts: ArrayLike | sparse.sparray | sparse.spmatrix, total: Array
     depth = _checked_total(values, total)
     share = np.divide(SCALE, depth, out=np.zeros_like(depth), where=depth > 0)
     return np.log1p(values * share[:, None]).astype(np.float32)
-
-
-def enough_counts(sample: Sample, min_counts: int) -> NDArray[np.bool_]:
-    """Tell which regions have at least `min_counts` counts over all genes, (n,)."""
-    return np.asarray(sample.depth >= min_counts, np.bool_)
 
 
 @dataclass(frozen=True, eq=False)

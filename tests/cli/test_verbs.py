@@ -16,7 +16,7 @@ from pixnet.cli import app
 from pixnet.cli.encoders import ENCODERS
 from pixnet.cli.messages import plain_messages
 from pixnet.errors import DataError, PixNetWarning
-from pixnet.network.encoder_config import EncoderConfig
+from pixnet.network.config import EncoderConfig
 from pixnet.network.encoders import make_encoder
 from pixnet.network.weights import DEFAULT_ENCODER
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from pixnet.config import Config
-from pixnet.counts import Counts
 from pixnet.evaluation.folds import Fold
-from pixnet.evaluation.held_out import FoldPredictions, HeldOut, Prediction
-from pixnet.panel import GenePanel
+from pixnet.evaluation.scoring.held_out import FoldPredictions, HeldOut, Prediction
 from pixnet.regions import Disks
 from pixnet.sample import Sample
+from pixnet.sample.counts import Counts
+from pixnet.sample.panel import GenePanel
 from pixnet.slide import Slide
 
 GENES = [f"G{number}" for number in range(12)]

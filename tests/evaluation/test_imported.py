@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from tests.evaluation.made import held_out, make_sample
 
-from pixnet.counts import Counts
 from pixnet.errors import DataError
-from pixnet.evaluation.held_out import HeldOut
 from pixnet.evaluation.imported import Imported
-from pixnet.panel import GenePanel
+from pixnet.evaluation.scoring.held_out import HeldOut
 from pixnet.sample import Sample
+from pixnet.sample.counts import Counts
+from pixnet.sample.panel import GenePanel
 
 
 @pytest.fixture

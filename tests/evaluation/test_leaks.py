@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from pixnet.config import Config
-from pixnet.counts import Counts
 from pixnet.evaluation.folds import hold_out, make_folds
 from pixnet.evaluation.methods import METHODS, run_method
 from pixnet.evaluation.protocol import Protocol, side_hashes
-from pixnet.panel import GenePanel
+from pixnet.sample.counts import Counts
+from pixnet.sample.panel import GenePanel
 from pixnet.virtual import VirtualTissue, spots
 
 WIDTH_UM, HEIGHT_UM = 260.0, 200.0

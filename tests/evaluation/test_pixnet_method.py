@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pixnet.demo.ask import ask_field
 from pixnet.evaluation.pixnet_method import log_values
-from pixnet.evaluation.scale_field import ask_field
 from pixnet.expression import log_expectation
 from pixnet.field import LinearHead, build_field
 from pixnet.grid import Lattice

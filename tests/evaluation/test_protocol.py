@@ -8,12 +8,12 @@ import pytest
 from tests.evaluation.made import GENES, config, make_sample, with_counts
 
 from pixnet.errors import DataError, PixNetWarning
-from pixnet.evaluation import split as module
+from pixnet.evaluation import splits as module
 from pixnet.evaluation.folds import hold_out, make_folds
 from pixnet.evaluation.protocol import Protocol, side_hashes
 from pixnet.expression import normalise
-from pixnet.panel import GenePanel, panel_counts
 from pixnet.regions import Disks
+from pixnet.sample.panel import GenePanel, panel_counts
 from pixnet.slide import Slide
 
 

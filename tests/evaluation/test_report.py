@@ -17,15 +17,15 @@ from tests.evaluation.made import config, fold_of, held_out, make_sample
 from pixnet.config import Config
 from pixnet.errors import DataError
 from pixnet.evaluation.folds import make_folds
-from pixnet.evaluation.harness import evaluate, run
-from pixnet.evaluation.held_out import HeldOut, Prediction
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.report import Section, Table, number, richest_window, shrink, write_report
 from pixnet.evaluation.report.canvas import Backdrop, Marks
 from pixnet.evaluation.report.parts import duration, interval, over_interval
 from pixnet.evaluation.results import summarise
-from pixnet.panel import GenePanel
+from pixnet.evaluation.runner import evaluate, run
+from pixnet.evaluation.scoring.held_out import HeldOut, Prediction
 from pixnet.sample import Sample
+from pixnet.sample.panel import GenePanel
 from pixnet.slide import Slide
 from pixnet.virtual import VirtualTissue, spots
 

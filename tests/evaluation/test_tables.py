@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from tests.evaluation.made import fold_of, held_out
 
-from pixnet.evaluation.fold_scores import SUMMARIES, FoldScores
+from pixnet.evaluation.scoring.scores import SUMMARIES, FoldScores
 from pixnet.evaluation.tables import layer_names, predictions_table, write_tables
 
 

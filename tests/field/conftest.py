@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixnet.field import ExpressionField, LinearHead, build_field
-from pixnet.field.tile import TileImages
+from pixnet.field.build.tile import TileImages
 from pixnet.grid import Lattice
 from pixnet.slide import Slide
 

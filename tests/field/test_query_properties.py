@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pixnet.field import ExpressionField, LinearHead
-from pixnet.field.integral import integrate
-from pixnet.field.tile import TileImages
+from pixnet.field.build.tile import TileImages
+from pixnet.field.read.integral import integrate
 from pixnet.regions import Disks, LabelMask, Polygons, Regions, Squares
 from pixnet.slide import Slide
 
@@ -252,10 +252,10 @@ def test_blocks_threads_and_order_change_nothing(
     field, regions = any_field(seed), ALL[kind]
     plain = sums(field, regions)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pixnet.field.integral._THREADS", threads)
+        patch.setattr("pixnet.field.read.integral._THREADS", threads)
         np.testing.assert_array_equal(sums(field, regions), plain)
         patch.setattr("pixnet.field.store._BLOCK_VALUES", block)
-        patch.setattr("pixnet.field.integral._ENTRIES", entries)
+        patch.setattr("pixnet.field.read.integral._ENTRIES", entries)
         assert_close(sums(field, regions), plain, 1e-12)
     rows = list(range(len(regions)))
     order.shuffle(rows)

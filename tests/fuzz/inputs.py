@@ -185,7 +185,7 @@ def _matrix_as_text(path: Path) -> None:
 
     from scipy import io as scipy_io
 
-    from pixnet.readers.tenx_matrix import read_tenx_matrix
+    from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
 
     found = read_tenx_matrix(path)
     folder = path.with_suffix("")

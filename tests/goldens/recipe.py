@@ -154,7 +154,9 @@ def content(path: Path) -> dict[str, ArrayLike]:
             return {f"level {number}": level.asarray() for number, level in enumerate(file.series[0].levels)}
     if path.suffix == ".zarr":
         root = zarr.open_group(path, mode="r")
-        return {name: array[...] for name, array in sorted(root.members(max_depth=None)) if isinstance(array, zarr.Array)}
+        return {
+            name: array[...] for name, array in sorted(root.members(max_depth=None)) if isinstance(array, zarr.Array)
+        }
     return {"bytes": np.frombuffer(path.read_bytes(), np.uint8)}
 
 
@@ -213,7 +215,9 @@ def command_options() -> dict[str, Any]:
                 "flag": bool(getattr(one, "is_flag", False)),
                 "several": one.nargs != 1 or bool(getattr(one, "multiple", False)),
                 "required": one.required,
-                "default": None if one.default is None or not isinstance(one.default, int | float | str) else one.default,
+                "default": None
+                if one.default is None or not isinstance(one.default, int | float | str)
+                else one.default,
             }
             for one in command.params
         ]

@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 from scipy import sparse
 
-from pixnet.counts import Counts
 from pixnet.errors import DataError
 from pixnet.inspection import Finding, Inspection, inspect, inspect_sample
 from pixnet.inspection.counts_checks import (
@@ -26,6 +25,7 @@ from pixnet.inspection.counts_checks import (
     weigh_duplicates,
 )
 from pixnet.sample import Sample
+from pixnet.sample.counts import Counts
 from pixnet.training.config import TrainingConfig
 from pixnet.virtual import VirtualTissue, spots, write_hest, write_visium_hd, write_xenium
 

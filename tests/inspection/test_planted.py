@@ -15,8 +15,8 @@ import tifffile
 from scipy import sparse
 
 from pixnet.inspection import inspect
-from pixnet.inspection.stain import StainProfile
 from pixnet.sample import Sample
+from pixnet.slide.stain import StainProfile
 from pixnet.virtual import VirtualTissue, spots, write_hest
 
 Table = anndata.AnnData

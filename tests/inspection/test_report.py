@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixnet.counts import Counts
 from pixnet.errors import DataError
 from pixnet.grid import Box
 from pixnet.inspection import inspect_sample
@@ -15,6 +14,7 @@ from pixnet.inspection.geometry import Layout
 from pixnet.inspection.report import _histograms, _overlay, write_report
 from pixnet.regions import Squares
 from pixnet.sample import Sample
+from pixnet.sample.counts import Counts
 from pixnet.slide import Slide
 from pixnet.virtual import VirtualTissue
 

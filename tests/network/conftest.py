@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from pixnet.grid import Box, round_up
-from pixnet.network.config import DecoderConfig, NetworkConfig
+from pixnet.network.config import DecoderConfig, EncoderConfig, NetworkConfig
 from pixnet.network.crop import Crop
-from pixnet.network.encoder_config import EncoderConfig
 from pixnet.network.network import Network
 
 MakeNetwork = Callable[..., Network]

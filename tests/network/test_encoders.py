@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from pixnet.errors import ModelError
-from pixnet.network.config import PRESETS
-from pixnet.network.encoder_config import EncoderConfig
+from pixnet.network.config import PRESETS, EncoderConfig
 from pixnet.network.encoders import Encoder, ViTEncoder, make_encoder
 from pixnet.network.network import Network
 from pixnet.network.receptive import receptive_radius

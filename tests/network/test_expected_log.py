@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from pixnet.expression import log_expectation
-from pixnet.network.expected_log import expected_log
+from pixnet.network.losses import expected_log
 
 TOTALS = np.array([40.0, 1500.0, 200_000.0])
 SHARES = np.tile([0.0, 1e-6, 1e-4, 3e-3, 0.02, 0.3, 0.7], (3, 1))

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixnet.network.config import DecoderConfig
-from pixnet.network.fusion import SAFB, ChannelNorm
-from pixnet.network.fusion_kinds import TransformerFusion, fusion_reach, make_fusion
+from pixnet.network.fusion import SAFB, ChannelNorm, TransformerFusion, fusion_reach, make_fusion
 
 
 def reference(block: SAFB, feature: Tensor, upsampled: Tensor) -> Tensor:

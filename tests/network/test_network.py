@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pixnet.field.tile import read_tile
+from pixnet.field.build.tile import read_tile
 from pixnet.grid import Box, round_up
 from pixnet.network.config import PRESETS
 from pixnet.network.network import Network

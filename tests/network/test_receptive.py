@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pixnet.grid import round_up
-from pixnet.network.encoder_config import EncoderConfig
+from pixnet.network.config import EncoderConfig
 from pixnet.network.encoders import make_encoder
 from pixnet.network.receptive import receptive_radius
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from pixnet.errors import ModelError
-from pixnet.network.encoder_config import EncoderConfig
+from pixnet.network.config import EncoderConfig
 from pixnet.network.encoders import make_encoder
 from pixnet.network.weights import create_timm, lite0_state, load_matching, read_safetensors, weights_hash
 

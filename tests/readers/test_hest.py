@@ -15,7 +15,7 @@ from pixnet.readers.hest import read_hest
 from pixnet.regions import Disks, Polygons, Squares
 from pixnet.sample import Sample
 from pixnet.virtual import VirtualTissue, spots
-from pixnet.virtual.export_hest import write_hest
+from pixnet.virtual.write.hest import write_hest
 
 
 @pytest.fixture(scope="module")

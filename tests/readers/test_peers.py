@@ -13,18 +13,18 @@ import pytest
 import shapely
 import zarr
 
-from pixnet.readers.tenx_matrix import read_tenx_matrix
-from pixnet.readers.tenx_spatial import read_positions
+from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
+from pixnet.readers.formats.tenx_spatial import read_positions
 from pixnet.readers.visium import read_visium
 from pixnet.readers.visium_hd import read_visium_hd
-from pixnet.readers.visium_hd_cells import read_visium_hd_cells
+from pixnet.readers.visium_hd.cells import read_visium_hd_cells
 from pixnet.readers.xenium import read_xenium
 from pixnet.regions import Polygons
 from pixnet.sample import Sample
 from pixnet.virtual import VirtualTissue, spots
-from pixnet.virtual.export_visium import write_visium
-from pixnet.virtual.export_visium_hd import write_visium_hd
-from pixnet.virtual.export_xenium import write_xenium
+from pixnet.virtual.write.visium import write_visium
+from pixnet.virtual.write.visium_hd import write_visium_hd
+from pixnet.virtual.write.xenium import write_xenium
 
 pytestmark = pytest.mark.filterwarnings("ignore", "error::pixnet.errors.PixNetWarning")
 

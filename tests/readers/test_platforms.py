@@ -13,12 +13,12 @@ import pixnet
 from pixnet.config import Config
 from pixnet.errors import DataError
 from pixnet.readers.manifest import manifest_entries, read_manifest
-from pixnet.readers.recognise import read, recognise
+from pixnet.readers.recognition import read, recognise
 from pixnet.virtual import VirtualTissue, spots, write_legacy_st
-from pixnet.virtual.export_hest import write_hest
-from pixnet.virtual.export_visium import write_visium
-from pixnet.virtual.export_visium_hd import write_visium_hd
-from pixnet.virtual.export_xenium import write_xenium
+from pixnet.virtual.write.hest import write_hest
+from pixnet.virtual.write.visium import write_visium
+from pixnet.virtual.write.visium_hd import write_visium_hd
+from pixnet.virtual.write.xenium import write_xenium
 
 SIDE_UM = 500.0
 

@@ -21,7 +21,7 @@ from pixnet.readers.visium import read_visium
 from pixnet.regions import Disks, Squares
 from pixnet.sample import Sample
 from pixnet.virtual import VirtualTissue, spots
-from pixnet.virtual.export_visium import write_visium
+from pixnet.virtual.write.visium import write_visium
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from pixnet.network.config import DecoderConfig, NetworkConfig
-from pixnet.network.encoder_config import EncoderConfig
-from pixnet.panel import GenePanel, choose_panel
+from pixnet.network.config import DecoderConfig, EncoderConfig, NetworkConfig
 from pixnet.sample import Sample
+from pixnet.sample.panel import GenePanel, choose_panel
 from pixnet.training.config import TrainingConfig
 from pixnet.training.targets import Targets
 from pixnet.virtual import VirtualTissue, spots

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from pixnet import hashes
+from pixnet import digest as hashes
 from pixnet.grid import Box
-from pixnet.inspection.glass import Glass
 from pixnet.network.crop import Crop
 from pixnet.network.network import Network
 from pixnet.sample import Sample
+from pixnet.slide.glass import Glass
 from pixnet.training import features
 from pixnet.training.batches import Batcher
 from pixnet.training.features import KeptFeatures, LiveEncoder

@@ -16,16 +16,16 @@ import pytest
 import torch
 from PIL import Image
 
-from pixnet.counts import Counts
 from pixnet.errors import DataError, ModelError, PixNetWarning
-from pixnet.field.tile import read_tile
+from pixnet.field.build.tile import read_tile
 from pixnet.grid import Box
-from pixnet.inspection.glass import WHITE_GLASS, Glass
 from pixnet.network.encoders import as_image
 from pixnet.network.weights import weights_hash
-from pixnet.panel import GenePanel
 from pixnet.sample import Sample
+from pixnet.sample.counts import Counts
+from pixnet.sample.panel import GenePanel
 from pixnet.slide import Slide
+from pixnet.slide.glass import WHITE_GLASS, Glass
 from pixnet.training import fit as module
 from pixnet.training.components import Components
 from pixnet.training.config import TrainingConfig

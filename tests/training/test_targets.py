@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pixnet.counts import Counts
 from pixnet.errors import DataError
-from pixnet.panel import GenePanel
 from pixnet.sample import Sample
+from pixnet.sample.counts import Counts
+from pixnet.sample.panel import GenePanel
 from pixnet.training.targets import Targets, split
 
 

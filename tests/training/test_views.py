@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixnet.grid import Box, Lattice
-from pixnet.inspection.glass import Glass
 from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.slide import Slide
+from pixnet.slide.glass import Glass
 from pixnet.training.views import Symmetry, View, jitter_stain
 
 ALL = [Symmetry.number(index) for index in range(8)]

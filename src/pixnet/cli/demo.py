@@ -16,7 +16,7 @@ def demo(
 ) -> None:
     """Train, predict, query and score on virtual tissue, and write a report."""
     keep_freed_memory()
-    from pixnet.evaluation.demo import run_demo
+    from pixnet.demo.demo import run_demo
 
     with Progress() as progress:
         report = run_demo(out, progress)

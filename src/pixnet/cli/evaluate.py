@@ -153,11 +153,11 @@ def _freeze(
     """Read the samples and freeze what is asked for."""
     wanted, held_out, numbers = names(methods, "--methods"), names(hold_out, "--hold-out") or [], _seeds(seeds)
     from pixnet.evaluation import folds
-    from pixnet.evaluation.harness import USUAL
     from pixnet.evaluation.methods import check_methods
     from pixnet.evaluation.protocol import Protocol
-    from pixnet.evaluation.split import listed_entries
-    from pixnet.genes import join_genes
+    from pixnet.evaluation.runner import USUAL
+    from pixnet.evaluation.splits import listed_entries
+    from pixnet.sample.genes import join_genes
 
     known = check_methods(wanted or USUAL)
     if split is not None:
@@ -174,8 +174,8 @@ def _freeze(
 def _thawed(path: Path, skip_checks: bool) -> tuple[Protocol, list[Sample]]:
     """Read a protocol and its samples."""
     from pixnet.evaluation.protocol import Protocol
-    from pixnet.evaluation.split import listed_entries
-    from pixnet.genes import join_genes
+    from pixnet.evaluation.splits import listed_entries
+    from pixnet.sample.genes import join_genes
 
     frozen = Protocol.read(path)
     listed = {entry.id: entry for entry in listed_entries(frozen.manifests)}
@@ -219,8 +219,8 @@ def _run(
     features: Path | None,
     overwrite: bool,
 ) -> None:
-    from pixnet.evaluation.harness import run
     from pixnet.evaluation.report import write_report
+    from pixnet.evaluation.runner import run
 
     keep_freed_memory()
     with Progress() as progress:

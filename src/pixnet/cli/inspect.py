@@ -47,7 +47,7 @@ def inspect(
         options["swap_xy"] = True
     card = None
     if model is not None:
-        from pixnet.card import read_card
+        from pixnet.model.card import read_card
 
         card = read_card(model)
     from pixnet.inspection import inspect as look

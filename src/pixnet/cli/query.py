@@ -60,7 +60,7 @@ def query(
     )  # fmt: skip
     shapes.check()
     from pixnet.field import ExpressionField
-    from pixnet.field.query import X_UNITS
+    from pixnet.field.read.query import X_UNITS
 
     opened = ExpressionField.open(field)
     regions, own_names = regions_of(opened, shapes)

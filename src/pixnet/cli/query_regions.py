@@ -103,7 +103,7 @@ def _squares(field: ExpressionField, side_um: float, angle_deg: float) -> Region
 
 def _polygons(field: ExpressionField, path: Path, alignment: Path | None) -> Polygons:
     """Read polygons by what the file is called: vertices in um as of Xenium, or GeoJSON in pixels."""
-    from pixnet.readers.xenium_outlines import read_boundaries
+    from pixnet.readers.xenium.outlines import read_boundaries
     from pixnet.regions import Polygons
 
     mpp = field.attributes.slide.mpp
@@ -124,7 +124,7 @@ def _by_class(path: Path, polygons: Polygons) -> Polygons:
 
 
 def _labels(field: ExpressionField, path: Path, mpp: float | None) -> Regions:
-    from pixnet.readers.label_image import read_label_mask
+    from pixnet.readers.formats.label_image import read_label_mask
 
     if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
         raise DataError(f"--labels-mpp {mpp}: must be a positive number of um.")
@@ -135,7 +135,7 @@ def _labels(field: ExpressionField, path: Path, mpp: float | None) -> Regions:
 
 def _of_sample(field: ExpressionField, path: Path, wanted: Wanted) -> Found:
     from pixnet.readers.manifest import chosen_entries, manifest_entries
-    from pixnet.readers.recognise import read
+    from pixnet.readers.recognition import read
 
     if path.suffix == ".toml":
         if wanted.image is not None:

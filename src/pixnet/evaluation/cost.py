@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pixnet.whole_file import write_whole
+from pixnet.files import write_whole
 
 _EVERY = 20  # looks between two notes, so about a second
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pixnet.errors import DataError
 from pixnet.evaluation.blocks import Rectangle, cut_blocks, distance, inside
-from pixnet.evaluation.split import Split, check_hold_out, samples_by_id
+from pixnet.evaluation.splits import Split, check_hold_out, samples_by_id
 from pixnet.sample import Sample
 
 SPLITS = "loso, lodo, kfold:K or blocks:K:GAP"

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, first_line
-from pixnet.genes import without_version
+from pixnet.sample.genes import without_version
 
 if TYPE_CHECKING:
     import anndata
 
-    from pixnet.evaluation.held_out import HeldOut
+    from pixnet.evaluation.scoring.held_out import HeldOut
 
 _NO_ID = ("", "nan", "None")  # what stands where a gene has no Ensembl id
 

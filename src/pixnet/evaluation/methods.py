@@ -23,9 +23,9 @@ from pixnet.evaluation.baselines import (
     StNetBaseline,
 )
 from pixnet.evaluation.pixnet_method import Progress, fit_pixnet, pixnet_choices, predict_pixnet
-from pixnet.evaluation.split import Split
-from pixnet.hashes import code_hash, digest
-from pixnet.panel import GenePanel
+from pixnet.evaluation.splits import Split
+from pixnet.sample.panel import GenePanel
+from pixnet.training.config import METHOD_VERSION
 
 BASELINES: Mapping[str, Callable[[], Baseline]] = {
     "ridge": RidgeBaseline,
@@ -67,14 +67,12 @@ def method_settings(method: str, config: Config) -> dict[str, Any]:
     if method == "pixnet":
         training = config.training.model_dump(mode="json", exclude={"seed", "min_counts"})
         return {"network": config.network.model_dump(mode="json"), "training": training}
-    return _public(BASELINES[method]())
+    return public_facts(BASELINES[method]())
 
 
-def method_code(method: str) -> str:
-    """Hash the code that a method's result depends on, that which reads pixels included."""
-    own = "pixnet.evaluation.pixnet_method" if method == "pixnet" else _module(method)
-    # Baselines are given a slide and import none.
-    return digest([code_hash(module) for module in (own, "pixnet.slide", "pixnet.slide_zarr")])
+def method_version(method: str) -> int:
+    """Return the version of a method, which its maintainer raises when its numbers change."""
+    return METHOD_VERSION if method == "pixnet" else BASELINES[method]().METHOD_VERSION
 
 
 def run_method(
@@ -116,19 +114,14 @@ def run_method(
     baseline = BASELINES[method]()
     baseline.fit(split.train, panel, config.training.min_counts, config.training.seed)
     values = [baseline.predict(sample.slide, sample.regions.centers_um) for sample in split.test]
-    return values, _public(baseline)
+    return values, public_facts(baseline)
 
 
 def _named(config: Config, panel: GenePanel) -> Config:
     return config.model_copy(update={"genes": GenesConfig(number=len(panel), names=panel.names)})
 
 
-def _module(method: str) -> str:
-    made = BASELINES[method]
-    return made.__module__ if isinstance(made, type) else type(made()).__module__
-
-
-def _public(baseline: object) -> dict[str, Any]:
+def public_facts(baseline: object) -> dict[str, Any]:
     """Give the numbers and words among an object's public attributes."""
     facts = {name: value for name, value in vars(baseline).items() if not name.startswith("_")}
     plain = {name: value for name, value in facts.items() if isinstance(value, bool | int | float | str)}

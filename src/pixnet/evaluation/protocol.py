@@ -1,4 +1,4 @@
-"""The protocol of an evaluation, frozen in a file: folds, genes, seeds, settings, and hashes of inputs and code."""
+"""The protocol of an evaluation, frozen in a file: folds, genes, seeds, settings, versions and hashes of inputs."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-import pixnet
 from pixnet.config import Config
 from pixnet.errors import DataError, PixNetWarning, first_line
-from pixnet.evaluation.cells import Cell
-from pixnet.evaluation.fingerprints import environment, sample_hashes
 from pixnet.evaluation.folds import Fold
-from pixnet.evaluation.methods import check_methods, method_code, method_settings
-from pixnet.evaluation.split import Split, common_panel, most_variable, samples_by_id
-from pixnet.expression import enough_counts
+from pixnet.evaluation.methods import check_methods, method_settings, method_version
+from pixnet.evaluation.provenance import environment, sample_hashes
+from pixnet.evaluation.runs import Cell
+from pixnet.evaluation.splits import Split, common_panel, most_variable, samples_by_id
+from pixnet.files import write_whole
 from pixnet.sample import Sample
-from pixnet.whole_file import write_whole
+from pixnet.sample.sample import enough_counts
+from pixnet.version import __version__
 
 _HASHES = {"slide_sha256": "slide", "counts_sha256": "counts", "positions_sha256": "positions"}
 
@@ -44,10 +44,18 @@ class SampleFacts(_Frozen):
 
 
 class MethodFacts(_Frozen):
-    """A method's settings, and the hash of its code."""
+    """A method's settings, and its `METHOD_VERSION` when the protocol was frozen."""
 
     settings: dict[str, Any]
-    code_sha256: str
+    version: int = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_code_hash(cls, facts: Any) -> Any:
+        """Read early files too: they hold a hash of the code in place of the version, which was 1 of every method."""
+        if not isinstance(facts, dict):
+            return facts
+        return {key: value for key, value in facts.items() if key != "code_sha256"}
 
 
 class Protocol(_Frozen):
@@ -140,7 +148,7 @@ class Protocol(_Frozen):
             min_counts=training.min_counts,
             seeds=seeds,
             methods={
-                name: MethodFacts(settings=method_settings(name, config), code_sha256=method_code(name))
+                name: MethodFacts(settings=method_settings(name, config), version=method_version(name))
                 for name in names
             },
             config=config,
@@ -190,7 +198,7 @@ class Protocol(_Frozen):
         Warns
         -----
         PixNetWarning
-            If the code of a method is not the same. Its cells are then computed anew.
+            If a method has another version now. Its runs are then computed again.
         """
         for name in check_methods(list(self.methods)):
             same = self.methods[name].settings == method_settings(name, self.config)
@@ -219,12 +227,12 @@ class Protocol(_Frozen):
                 "freeze a new protocol."
             )
         others = [
-            name for name in check_methods(list(self.methods)) if self.methods[name].code_sha256 != method_code(name)
+            name for name in check_methods(list(self.methods)) if self.methods[name].version != method_version(name)
         ]
         if others:
             warnings.warn(
-                f"the code of {', '.join(others)} is not that of the protocol (now pixnet {pixnet.__version__}, then "
-                f"{self.environment.get('pixnet', 'unknown')}); what was kept is computed anew.",
+                f"{', '.join(others)}: the method's version is not that of the protocol (now pixnet {__version__}, "
+                f"then {self.environment.get('pixnet', 'unknown')}); stored runs are not used, but computed again.",
                 PixNetWarning,
                 stacklevel=2,
             )
@@ -254,7 +262,7 @@ class Protocol(_Frozen):
             "genes": list(fold.genes),
             "min_counts": self.min_counts,
             "settings": method_settings(method, self.config.settled(donors)),
-            "code": method_code(method),
+            "version": method_version(method),
         }
         return Cell(method, fold.name, seed, depends_on)
 

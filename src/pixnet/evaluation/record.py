@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pixnet
-from pixnet.evaluation.fingerprints import environment
-from pixnet.evaluation.methods import method_code
+from pixnet.evaluation.methods import method_version
 from pixnet.evaluation.protocol import Protocol
-from pixnet.evaluation.split import Split, donor_words, named_donors
+from pixnet.evaluation.provenance import environment
+from pixnet.evaluation.splits import Split, donor_words, named_donors
 from pixnet.sample import Sample
+from pixnet.version import __version__
 
 
 def record_of(protocol: Protocol, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def record_of(protocol: Protocol, samples: Sequence[Sample]) -> dict[str, Any]:
     union = list(dict.fromkeys(gene for fold in protocol.folds for gene in fold.genes))
     sides = {"train": list(protocol.folds[0].train), "test": list(protocol.folds[0].test)} if one else {}
     return {
-        "pixnet_version": pixnet.__version__,
+        "pixnet_version": __version__,
         "split": protocol.split,
         "manifests": list(protocol.manifests),
         **sides,
@@ -34,9 +34,9 @@ def record_of(protocol: Protocol, samples: Sequence[Sample]) -> dict[str, Any]:
         "min_counts": protocol.min_counts,
         "seed": protocol.seeds[0],
         "seeds": list(protocol.seeds),
-        # The code that was run, which may be newer than the protocol.
+        # The versions that were run, which may be newer than the protocol's.
         "methods": {
-            name: {"settings": facts.settings, "code_sha256": method_code(name)}
+            name: {"settings": facts.settings, "version": method_version(name)}
             for name, facts in protocol.methods.items()
         },
         "values": "log1p of counts per 10,000 over all genes",

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from pixnet.evaluation.bootstrap import interval, intervals, paired_test, redrawn_scores
-from pixnet.evaluation.fold_scores import SUMMARIES, FoldScores
-from pixnet.evaluation.held_out import Floats, FoldPredictions
-from pixnet.evaluation.metrics import Score, bootstrap_interval
+from pixnet.evaluation.scoring.bootstrap import interval, intervals, paired_test, redrawn_scores
+from pixnet.evaluation.scoring.held_out import Floats, FoldPredictions
+from pixnet.evaluation.scoring.metrics import Score, bootstrap_interval
+from pixnet.evaluation.scoring.scores import SUMMARIES, FoldScores
 from pixnet.evaluation.tables import PER_GENE, layer_names, write_tables
 
 RESULTS = "results.json"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pixnet.model import choose_device
-from pixnet.whole_file import write_whole
+from pixnet.files import write_whole
+from pixnet.network.device import choose_device
 
 _FILE = "spent.json"
 _UNTOLD: dict[str, Any] = {"device": "cpu", "features": {"made": 0.0, "found": 0.0}}

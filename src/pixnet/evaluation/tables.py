@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pixnet.evaluation.fold_scores import SUMMARIES, FoldScores
+from pixnet.evaluation.scoring.scores import SUMMARIES, FoldScores
 
 if TYPE_CHECKING:
     import anndata

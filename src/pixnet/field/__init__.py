@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixnet.field.build import build_field
+from pixnet.field.build.build import build_field
 from pixnet.field.field import ExpressionField
 from pixnet.field.head import LinearHead
 

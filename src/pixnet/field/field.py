@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.field.head import LinearHead
-from pixnet.field.maps import checked_grid, genes_readout, lazy_map, score_readout
-from pixnet.field.query import Part, query, query_parts
+from pixnet.field.read.maps import checked_grid, genes_readout, lazy_map, score_readout
+from pixnet.field.read.query import Part, query, query_parts
 from pixnet.field.store import Attributes, FieldStore, open_store
 from pixnet.grid import Box, Grid
 
@@ -221,7 +221,7 @@ class ExpressionField:
             As `query`; if `out` ends in neither, if something is there that is not to be replaced, or if it cannot be
             written, such as on a full disk.
         """
-        from pixnet.field.table import write_table
+        from pixnet.field.read.table import write_table
 
         options: dict[str, Any] = {"names": names, "overwrite": overwrite, "progress": progress}
         write_table(self._store, regions, Path(out), genes, **options)

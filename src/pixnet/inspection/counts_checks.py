@@ -10,8 +10,8 @@ import numpy as np
 from scipy import sparse
 from scipy.special import pdtr
 
-from pixnet.counts import Counts
 from pixnet.inspection.findings import Finding, Level
+from pixnet.sample.counts import Counts
 
 _NEAR_EMPTY = 0.05  # of the median depth
 _BY_CHANCE = 0.1  # of the median depth: what a region might have and still be drawn near-empty

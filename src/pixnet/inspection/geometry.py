@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.inspection.findings import Finding, Level
-from pixnet.inspection.tissue_mask import TissueMask
-from pixnet.pixel_size import AGREES
 from pixnet.slide import Slide
+from pixnet.slide.pixel_size import AGREES
+from pixnet.slide.tissue import TissueMask
 
 Places = NDArray[np.float64]
 

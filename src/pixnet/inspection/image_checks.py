@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pixnet.inspection.findings import Finding
-from pixnet.inspection.tissue_mask import TissueMask
 from pixnet.slide import Slide
+from pixnet.slide.tissue import TissueMask
 
 _COARSE_MPP = 1.5
 _BLUR_MPP = 1.0

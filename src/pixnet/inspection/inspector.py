@@ -24,15 +24,15 @@ from pixnet.inspection.image_checks import check_blur, check_damage, check_resol
 from pixnet.inspection.raw_counts import raw_counts
 from pixnet.inspection.raw_files import RawFiles, raw_files
 from pixnet.inspection.shift import check_shift
-from pixnet.inspection.tissue_mask import TissueMask
 from pixnet.inspection.trained_on import TrainedOn, check_resolution_of, check_stain
-from pixnet.readers.lattice import pitch
+from pixnet.readers.formats.pitch import pitch
 from pixnet.readers.manifest import chosen_entries, entry_of, manifest_entries
 from pixnet.readers.platforms import Entry
-from pixnet.readers.recognise import recognise, telling_name
+from pixnet.readers.recognition import recognise, telling_name
 from pixnet.regions import Disks, Squares
 from pixnet.sample import Sample
 from pixnet.slide import Slide
+from pixnet.slide.tissue import TissueMask
 
 _MOST_PLACES = 100_000
 _TELLING_PLACES = 20_000  # for a pitch; neighbours mostly follow each other

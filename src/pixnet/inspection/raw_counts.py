@@ -46,8 +46,8 @@ def _legacy_counts(entry: LegacyStEntry) -> Counted:
 
 
 def _visium_counts(entry: VisiumEntry) -> Counted:
-    from pixnet.readers.find_file import find_file
-    from pixnet.readers.tenx_matrix import read_tenx_matrix
+    from pixnet.readers.formats.find_file import find_file
+    from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
 
     outs = outs_of(entry.path)
     folders = [name.removesuffix(".h5") for name in _MATRICES]
@@ -56,8 +56,8 @@ def _visium_counts(entry: VisiumEntry) -> Counted:
 
 
 def _table_counts(entry: HestEntry | AnnDataEntry) -> Counted:
-    from pixnet.readers.anndata_counts import gene_names
-    from pixnet.readers.anndata_source import open_table
+    from pixnet.readers.anndata.counts import gene_names
+    from pixnet.readers.anndata.source import open_table
 
     layer = getattr(entry, "layer", None) or "X"
     with open_table(table_of(entry)) as source:
@@ -65,9 +65,9 @@ def _table_counts(entry: HestEntry | AnnDataEntry) -> Counted:
 
 
 def _xenium_counts(entry: XeniumEntry) -> Counted | None:
-    from pixnet.readers.tenx_matrix import read_tenx_matrix
-    from pixnet.readers.xenium_panel import matrix_path
-    from pixnet.readers.xenium_run import run_folder
+    from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
+    from pixnet.readers.xenium.panel import matrix_path
+    from pixnet.readers.xenium.run import run_folder
 
     path = matrix_path(run_folder(entry.path))
     if path is None:
@@ -77,7 +77,7 @@ def _xenium_counts(entry: XeniumEntry) -> Counted | None:
 
 
 def _store_counts(entry: SpatialDataEntry) -> Counted:
-    from pixnet.readers.anndata_counts import gene_names
+    from pixnet.readers.anndata.counts import gene_names
 
     with parts_of(entry).counted() as source:
         return source.matrix("X"), gene_names(source.genes("X"))[0]

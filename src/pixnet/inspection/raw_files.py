@@ -15,10 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import PixNetError, SlideError
-from pixnet.pixel_size import positive
-from pixnet.readers.find_file import find_file
-from pixnet.readers.image_transform import GivenTransform, ImageTransform
-from pixnet.readers.lattice import pitch, pitch_in_pixels
+from pixnet.readers.formats.find_file import find_file
+from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
+from pixnet.readers.formats.pitch import pitch, pitch_in_pixels
 from pixnet.readers.platforms import (
     AnnDataEntry,
     Entry,
@@ -30,10 +29,11 @@ from pixnet.readers.platforms import (
     XeniumEntry,
 )
 from pixnet.slide import Slide
-from pixnet.slide_formats import SUFFIXES
+from pixnet.slide.formats import SUFFIXES
+from pixnet.slide.pixel_size import positive
 
 if TYPE_CHECKING:
-    from pixnet.readers.spatialdata_zarr import Parts
+    from pixnet.readers.spatialdata.reader import Parts
 
 Places = NDArray[np.float64]
 _T = TypeVar("_T")
@@ -126,7 +126,7 @@ def _legacy_places(entry: LegacyStEntry, found: RawFiles) -> None:
 
 
 def _visium_places(entry: VisiumEntry, found: RawFiles) -> None:
-    from pixnet.readers.tenx_spatial import POSITION_FILES, find_image, read_positions
+    from pixnet.readers.formats.tenx_spatial import POSITION_FILES, find_image, read_positions
     from pixnet.readers.visium import PITCH_UM
 
     outs = outs_of(entry.path)
@@ -152,8 +152,8 @@ def _hexagonal_pitch(spots: pd.DataFrame, places: Places) -> float | None:
 
 
 def _hd_places(entry: VisiumHDEntry, found: RawFiles) -> None:
-    from pixnet.readers.tenx_spatial import POSITION_FILES
-    from pixnet.readers.visium_hd_files import DEFAULT_BIN_UM, bin_folders, full_resolution_image, read_spatial
+    from pixnet.readers.formats.tenx_spatial import POSITION_FILES
+    from pixnet.readers.visium_hd.files import DEFAULT_BIN_UM, bin_folders, full_resolution_image, read_spatial
 
     # The largest bins: they lie where the small ones do, and are few.
     sizes = bin_folders(entry.path)
@@ -188,9 +188,9 @@ def _lattice_places(path: Path) -> tuple[Places, Places]:
 
 
 def _xenium_places(entry: XeniumEntry, found: RawFiles) -> None:
-    from pixnet.readers.affine import moved
-    from pixnet.readers.xenium_run import he_image, place_run, run_folder
-    from pixnet.readers.xenium_tables import parquet_batches
+    from pixnet.readers.formats.affine import moved
+    from pixnet.readers.xenium.run import he_image, place_run, run_folder
+    from pixnet.readers.xenium.tables import parquet_batches
 
     folder = run_folder(entry.path)
     # Without the given pixel size, which may be what is wrong.
@@ -208,7 +208,7 @@ def _xenium_places(entry: XeniumEntry, found: RawFiles) -> None:
 
 def parts_of(entry: SpatialDataEntry) -> Parts:
     """Find the elements of a store; if that can be, without the given pixel size, which may be what is wrong."""
-    from pixnet.readers.spatialdata_zarr import open_parts
+    from pixnet.readers.spatialdata.reader import open_parts
 
     find = partial(
         open_parts, entry.path, entry.table, entry.element, entry.region, coordinate_system=entry.coordinate_system
@@ -226,8 +226,8 @@ def _store_places(entry: SpatialDataEntry, found: RawFiles) -> None:
 
 
 def _table_places(entry: HestEntry | AnnDataEntry, found: RawFiles) -> None:
-    from pixnet.readers.anndata_source import open_table
-    from pixnet.readers.anndata_table import coordinates
+    from pixnet.readers.anndata.reader import coordinates
+    from pixnet.readers.anndata.source import open_table
 
     path = table_of(entry)
     if found.image is None:
@@ -296,7 +296,7 @@ def table_of(entry: HestEntry | AnnDataEntry) -> Path:
 
 def _pictured(found: RawFiles) -> None:
     """Work out from Space Ranger's pictures and their scale factors how large the full-resolution image is."""
-    from pixnet.readers.tenx_spatial import SCALEFACTOR_FILES, read_scalefactors
+    from pixnet.readers.formats.tenx_spatial import SCALEFACTOR_FILES, read_scalefactors
 
     folder = found.spatial
     stated = find_file(folder, SCALEFACTOR_FILES) if folder else None

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pixnet.inspection.findings import Finding
-from pixnet.inspection.stain import EOSIN, HAEMATOXYLIN
 from pixnet.slide import Slide
+from pixnet.slide.stain import EOSIN, HAEMATOXYLIN
 
 Floats = NDArray[np.float64]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pixnet.inspection.findings import Finding
-from pixnet.inspection.stain import STAINS, StainProfile, stain_distance
-from pixnet.inspection.tissue_mask import TissueMask
-from pixnet.pixel_size import COARSEST
 from pixnet.slide import Slide
+from pixnet.slide.pixel_size import COARSEST
+from pixnet.slide.stain import STAINS, StainProfile, stain_distance
+from pixnet.slide.tissue import TissueMask
 
 _FAR = 4.0  # standard deviations
 

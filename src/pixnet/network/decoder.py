@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pixnet.errors import ModelError
 from pixnet.network.blocks import DSUB, BilinearUp, Standardise, conv_block
 from pixnet.network.density import Density
-from pixnet.network.fusion_kinds import make_fusion
+from pixnet.network.fusion import make_fusion
 from pixnet.network.projections import Projections
 
 if TYPE_CHECKING:

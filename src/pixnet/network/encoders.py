@@ -18,7 +18,7 @@ from pixnet.errors import ModelError
 from pixnet.network.weights import create_timm
 
 if TYPE_CHECKING:
-    from pixnet.network.encoder_config import EncoderConfig
+    from pixnet.network.config import EncoderConfig
 
 
 class Encoder(nn.Module):

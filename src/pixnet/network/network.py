@@ -13,11 +13,11 @@ from pixnet.grid import Box, Lattice, round_up
 from pixnet.network.crop import Crop
 from pixnet.network.decoder import Decoder
 from pixnet.network.encoders import make_encoder
-from pixnet.network.folding import folded
-from pixnet.network.fusion_kinds import fusion_reach
+from pixnet.network.fast.folding import folded
+from pixnet.network.fast.stripwise import stripwise
+from pixnet.network.fusion import fusion_reach
 from pixnet.network.heads import Head
 from pixnet.network.receptive import receptive_radius
-from pixnet.network.stripwise import stripwise
 from pixnet.network.surroundings import Surroundings
 
 if TYPE_CHECKING:

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, SlideError
-from pixnet.pixel_size import AGREES, positive
-from pixnet.readers.anndata_counts import dropped, table_counts, tell, with_notes
-from pixnet.readers.anndata_source import open_table
-from pixnet.readers.anndata_table import coordinates, placed
-from pixnet.readers.image_transform import GivenTransform, ImageTransform
-from pixnet.readers.lattice import fit_squares, pitch
+from pixnet.readers.anndata.counts import dropped, table_counts, tell, with_notes
+from pixnet.readers.anndata.reader import coordinates, placed
+from pixnet.readers.anndata.source import open_table
+from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
+from pixnet.readers.formats.pitch import fit_squares, pitch
 from pixnet.regions import Disks, Regions
 from pixnet.sample import Sample
 from pixnet.slide import Slide
+from pixnet.slide.pixel_size import AGREES, positive
 
 _IMAGES = (".tif", ".tiff", ".ome.tif", ".ome.tiff", ".svs", ".ndpi", ".jpg", ".jpeg", ".png")
 _SIZE_AGREES = 0.01

@@ -14,15 +14,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pixnet.counts import Counts
 from pixnet.errors import DataError, PixNetWarning
-from pixnet.pixel_size import AGREES
-from pixnet.readers.count_table import read_counts
-from pixnet.readers.image_transform import GivenTransform, ImageTransform
-from pixnet.readers.lattice import pitch_in_pixels
+from pixnet.readers.formats.count_table import read_counts
+from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
+from pixnet.readers.formats.pitch import pitch_in_pixels
 from pixnet.regions import Disks
 from pixnet.sample import Sample
+from pixnet.sample.counts import Counts
 from pixnet.slide import Slide
+from pixnet.slide.pixel_size import AGREES
 
 _AXES_AGREE = 0.02
 

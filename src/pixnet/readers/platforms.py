@@ -105,7 +105,7 @@ class VisiumHDEntry(Entry):
 
     def _read(self, common: dict[str, Any]) -> Sample:
         from pixnet.readers.visium_hd import read_visium_hd
-        from pixnet.readers.visium_hd_cells import read_visium_hd_cells
+        from pixnet.readers.visium_hd.cells import read_visium_hd_cells
 
         common |= {"image": self.image, "filtered": self.filtered}
         if self.cells:
@@ -152,7 +152,7 @@ class AnnDataEntry(Entry):
     layer: str | None = None
 
     def _read(self, common: dict[str, Any]) -> Sample:
-        from pixnet.readers.anndata_table import read_anndata
+        from pixnet.readers.anndata.reader import read_anndata
 
         size: dict[str, Any] = {"diameter_um": self.diameter_um, "side_um": self.side_um}
         return read_anndata(self.path, self.image, swap_xy=self.swap_xy, layer=self.layer, **size, **common)
@@ -170,7 +170,7 @@ class SpatialDataEntry(Entry):
     coordinate_system: str = "global"
 
     def _read(self, common: dict[str, Any]) -> Sample:
-        from pixnet.readers.spatialdata_zarr import read_spatialdata
+        from pixnet.readers.spatialdata.reader import read_spatialdata
 
         where: dict[str, Any] = {
             "table": self.table,

@@ -14,15 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pixnet.counts import Counts
 from pixnet.errors import DataError, PixNetWarning
-from pixnet.genes import merge_genes
-from pixnet.pixel_size import AGREES
-from pixnet.readers.find_file import find_file
-from pixnet.readers.image_transform import GivenTransform, ImageTransform
-from pixnet.readers.lattice import pitch_in_pixels
-from pixnet.readers.tenx_matrix import TenXMatrix, read_tenx_matrix
-from pixnet.readers.tenx_spatial import (
+from pixnet.readers.formats.find_file import find_file
+from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
+from pixnet.readers.formats.pitch import pitch_in_pixels
+from pixnet.readers.formats.tenx_matrix import TenXMatrix, read_tenx_matrix
+from pixnet.readers.formats.tenx_spatial import (
     POSITION_FILES,
     SCALEFACTOR_FILES,
     check_image_scale,
@@ -32,7 +29,10 @@ from pixnet.readers.tenx_spatial import (
 )
 from pixnet.regions import Disks
 from pixnet.sample import Sample
+from pixnet.sample.counts import Counts
+from pixnet.sample.genes import merge_genes
 from pixnet.slide import Slide
+from pixnet.slide.pixel_size import AGREES
 
 SPOT_UM, PITCH_UM = 55.0, 100.0
 # Space Ranger documents spot_diameter_fullres as the diameter of a "theoretical 65-um spot", and real files agree with

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
-    from pixnet.inspection.glass import Glass
     from pixnet.slide import Slide
+    from pixnet.slide.glass import Glass
+
+METHOD_VERSION = 1
+"""Version of the trained network. Raise it when the same samples, settings and seed lead to other numbers: runs that
+are stored are then computed again, and a training that was begun before cannot be resumed."""
 
 
 class TrainingConfig(BaseModel):
@@ -105,6 +109,6 @@ class TrainingConfig(BaseModel):
 
     def glass(self, slide: Slide) -> Glass:
         """Give the glass that a slide is seen on: its own where that is made white, or white."""
-        from pixnet.inspection.glass import WHITE_GLASS, Glass
+        from pixnet.slide.glass import WHITE_GLASS, Glass
 
         return Glass.of(slide) if self.white_balance else WHITE_GLASS

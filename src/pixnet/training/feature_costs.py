@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pixnet.whole_file import write_whole
+from pixnet.files import write_whole
 
 COSTS = "feature-costs.json"
 

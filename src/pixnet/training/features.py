@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixnet.digest import digest
+from pixnet.files import write_whole
 from pixnet.grid import Box, round_up
-from pixnet.hashes import code_hash, digest
 from pixnet.network.crop import Crop
 from pixnet.network.encoders import as_image
-from pixnet.network.stripwise import stripwise
+from pixnet.network.fast.stripwise import stripwise
 from pixnet.network.weights import weights_hash
 from pixnet.training.feature_costs import Prepared
 from pixnet.training.views import View
-from pixnet.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pixnet.network.network import Network
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _CORE = 1536  # pixels of a tile, near or far, while features are computed
 _STRIP = 64  # rows of cells whose surroundings are interpolated at a time
 _NEAR = 64  # pixels to which the place of a region is rounded when it is asked what lies near
-# What features are computed by, with all that these import. Slides and the network come as arguments.
-_CODE = ("pixnet.slide", "pixnet.slide_zarr", "pixnet.network.network", "pixnet.training.features")
+FEATURES_VERSION = 1
+"""Raise it when the same slide, encoder and settings lead to other features: stored ones are then computed again."""
 
 
 class LiveEncoder:
@@ -65,7 +65,7 @@ class KeptFeatures:
     """The pyramids of whole views, computed once around their regions and kept on disk as float16.
 
     A folder for each view, named by the hash of all that its features depend on: the slide's bytes, the encoder's
-    weights, the lattice, the view, and the code that computes them. Each level is a plain `.npy` array (rows, columns,
+    weights, the lattice, the view, and `FEATURES_VERSION`. Each level is a plain `.npy` array (rows, columns,
     channels), sparse where no region is near.
 
     Parameters
@@ -129,7 +129,7 @@ class KeptFeatures:
             "surroundings": [network.surroundings.widths, network.zoom],
             "reach": self.reach,
             "view": [repr(view.symmetry), view.stain, view.glass.rgb],
-            "code": [code_hash(module) for module in _CODE],
+            "version": FEATURES_VERSION,
             "regions": hashlib.sha256(view.sample.regions.bounds_um.tobytes()).hexdigest(),
         }
         return digest(facts)[:32]

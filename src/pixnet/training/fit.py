@@ -16,21 +16,21 @@ import numpy as np
 import torch
 
 from pixnet.errors import DataError, ModelError
-from pixnet.hashes import code_hash
+from pixnet.files import write_whole
 from pixnet.network.network import Network
 from pixnet.training.batches import Batcher
-from pixnet.training.components import denoised
+from pixnet.training.config import METHOD_VERSION
+from pixnet.training.denoise import denoised
 from pixnet.training.feature_costs import COSTS, note_cost
 from pixnet.training.features import KeptFeatures, LiveEncoder, PyramidSource
 from pixnet.training.loop import History, train
 from pixnet.training.targets import Targets, split
 from pixnet.training.views import View
-from pixnet.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pixnet.network.config import NetworkConfig
-    from pixnet.panel import GenePanel
     from pixnet.sample import Sample
+    from pixnet.sample.panel import GenePanel
     from pixnet.training.config import TrainingConfig
 
 Progress = Callable[[str, int, int, str], None]
@@ -224,7 +224,7 @@ def _run_key(samples: Sequence[Sample], panel: GenePanel, network_config: Networ
         list(panel.names),
         [[s.id, s.slide.fingerprint(), s.slide.mpp, float(s.depth.sum()), _bounds_hash(s)] for s in samples],
         torch.get_num_threads(),
-        code_hash(__name__),
+        METHOD_VERSION,
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -239,8 +239,8 @@ def _open_work(work: Path, key: str, resume: bool) -> None:
     if resume and note.exists():
         if note.read_text() != key:
             raise ModelError(
-                f"{work}: holds a run with other settings, samples, threads or code; train without --resume to start "
-                "anew."
+                f"{work}: holds a run with other settings, samples or threads, or of another version; train without "
+                "--resume to start again."
             )
         return
     if work.exists():

@@ -8,9 +8,15 @@ from torch import Tensor, nn
 
 from pixnet.errors import ModelError
 from pixnet.expression import SCALE
-from pixnet.network.expected_log import expected_log
 from pixnet.network.heads import Head
-from pixnet.network.losses import gene_means, negative_binomial_loss, pearson_loss, poisson_loss, squared_loss
+from pixnet.network.losses import (
+    expected_log,
+    gene_means,
+    negative_binomial_loss,
+    pearson_loss,
+    poisson_loss,
+    squared_loss,
+)
 from pixnet.training.batches import Batch
 from pixnet.training.config import TrainingConfig
 

@@ -11,9 +11,9 @@ from scipy import sparse
 
 from pixnet.errors import DataError
 from pixnet.expression import SCALE, normalise
-from pixnet.panel import GenePanel, measured_counts
 from pixnet.regions import Regions
-from pixnet.sample import donor_groups
+from pixnet.sample.panel import GenePanel, measured_counts
+from pixnet.sample.sample import donor_groups
 
 if TYPE_CHECKING:
     from pixnet.sample import Sample

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.grid import Box, Lattice
-from pixnet.inspection.glass import WHITE_GLASS, Glass
+from pixnet.slide.glass import WHITE_GLASS, Glass
 
 if TYPE_CHECKING:
     from pixnet.regions import Regions

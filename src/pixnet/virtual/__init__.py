@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pixnet.virtual.arrays import spots
-from pixnet.virtual.export import write_dataset, write_legacy_st
-from pixnet.virtual.export_hest import write_hest
-from pixnet.virtual.export_visium import write_visium
-from pixnet.virtual.export_visium_hd import write_visium_hd
-from pixnet.virtual.export_xenium import write_xenium
 from pixnet.virtual.frozen import TEST_SEEDS, VIRTUAL_VERSION, frozen_digest
 from pixnet.virtual.parameters import TissuePreset
 from pixnet.virtual.presets import PRESETS
 from pixnet.virtual.tissue import VirtualTissue
+from pixnet.virtual.write.dataset import write_dataset, write_legacy_st
+from pixnet.virtual.write.hest import write_hest
+from pixnet.virtual.write.visium import write_visium
+from pixnet.virtual.write.visium_hd import write_visium_hd
+from pixnet.virtual.write.xenium import write_xenium
 
 __all__ = [
     "PRESETS",

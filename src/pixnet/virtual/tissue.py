@@ -9,11 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pixnet.counts import Counts
 from pixnet.errors import DataError
 from pixnet.grid import Grid
 from pixnet.regions import Regions, Squares
 from pixnet.sample import Sample
+from pixnet.sample.counts import Counts
 from pixnet.slide import Slide
 from pixnet.virtual.cells import Cells, footprints, place_cells
 from pixnet.virtual.diffusion import diffused_areas

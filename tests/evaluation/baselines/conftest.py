@@ -18,9 +18,9 @@ from pixnet.evaluation.baselines import (
     StNetBaseline,
 )
 from pixnet.expression import normalise
-from pixnet.panel import GenePanel, panel_counts
 from pixnet.regions import Disks
 from pixnet.sample import Sample
+from pixnet.sample.panel import GenePanel, panel_counts
 from pixnet.slide import Slide
 
 COARSE = 2.0  # um per pixel: the facts are the same, the crops are small

@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pixnet.evaluation.baselines import HestRidgeBaseline
-from pixnet.evaluation.crops import pooled_features
+from pixnet.evaluation.baselines.crops import pooled_features
 from pixnet.expression import correlation
 
 COARSE = 2.0

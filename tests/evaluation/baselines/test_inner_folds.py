@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pixnet.evaluation.baselines.base import TrainingRows
 from pixnet.evaluation.baselines.inner_folds import inner_folds, inner_scores, quarters
-from pixnet.evaluation.baselines.training_rows import TrainingRows
 from pixnet.regions import Disks
 from pixnet.slide import Slide
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from pixnet.config import Config
-from pixnet.counts import Counts
 from pixnet.errors import DataError, ModelError
 from pixnet.evaluation import methods
-from pixnet.evaluation.metrics import score
-from pixnet.evaluation.split import Split
-from pixnet.panel import GenePanel
+from pixnet.evaluation.scoring.metrics import score
+from pixnet.evaluation.splits import Split
 from pixnet.sample import Sample
+from pixnet.sample.counts import Counts
+from pixnet.sample.panel import GenePanel
 
 
 @pytest.fixture(scope="module")

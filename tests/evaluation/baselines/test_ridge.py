@@ -5,10 +5,10 @@ import pytest
 
 from pixnet.evaluation.baselines import MeanBaseline, RidgeBaseline
 from pixnet.evaluation.baselines.eigen_ridge import PENALTIES
-from pixnet.evaluation.metrics import score
-from pixnet.expression import enough_counts
-from pixnet.panel import choose_panel
+from pixnet.evaluation.scoring.metrics import score
 from pixnet.readers.manifest import read_manifest
+from pixnet.sample.panel import choose_panel
+from pixnet.sample.sample import enough_counts
 
 COARSE = 2.0
 

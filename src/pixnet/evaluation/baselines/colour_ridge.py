@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixnet.errors import ModelError
+from pixnet.evaluation.baselines.base import training_rows
+from pixnet.evaluation.baselines.crops import BLOCKS, colour_features
 from pixnet.evaluation.baselines.eigen_ridge import EigenRidge, penalty_scores
-from pixnet.evaluation.baselines.training_rows import training_rows
-from pixnet.evaluation.crops import BLOCKS, colour_features
 
 if TYPE_CHECKING:
-    from pixnet.panel import GenePanel
     from pixnet.sample import Sample
+    from pixnet.sample.panel import GenePanel
     from pixnet.slide import Slide
 
 _GROUPS = BLOCKS[-1:]
@@ -34,6 +34,8 @@ class ColourRidgeBaseline:
     validation_scores : dict
         PCC@M inside training, for every penalty.
     """
+
+    METHOD_VERSION = 1
 
     def __init__(self) -> None:
         self.penalty = float("nan")

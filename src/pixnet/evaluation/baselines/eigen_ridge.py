@@ -12,7 +12,7 @@ from pixnet.evaluation.baselines.inner_folds import inner_scores
 from pixnet.evaluation.baselines.standardise import Standardiser
 
 if TYPE_CHECKING:
-    from pixnet.evaluation.baselines.training_rows import TrainingRows
+    from pixnet.evaluation.baselines.base import TrainingRows
 
 PENALTIES = tuple(float(f"{10.0**power:.3g}") for power in np.arange(-1.0, 5.01, 0.25))
 """Penalties that ridge chooses from; 1 is the variance of all features of one group together."""

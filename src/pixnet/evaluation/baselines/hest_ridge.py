@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixnet.errors import ModelError
-from pixnet.evaluation.baselines.training_rows import training_rows
-from pixnet.evaluation.crops import UM_PER_PX, pooled_features
+from pixnet.evaluation.baselines.base import training_rows
+from pixnet.evaluation.baselines.crops import UM_PER_PX, pooled_features
 
 if TYPE_CHECKING:
-    from pixnet.panel import GenePanel
     from pixnet.sample import Sample
+    from pixnet.sample.panel import GenePanel
     from pixnet.slide import Slide
 
 COMPONENTS = 256
@@ -42,6 +42,8 @@ class HestRidgeBaseline:
     um_per_px
         Resolution at which crops are read.
     """
+
+    METHOD_VERSION = 1
 
     def __init__(self, um_per_px: float = UM_PER_PX) -> None:
         self.um_per_px = um_per_px

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.expression import correlation
-from pixnet.sample import donor_groups
+from pixnet.sample.sample import donor_groups
 
 if TYPE_CHECKING:
-    from pixnet.evaluation.baselines.training_rows import TrainingRows
+    from pixnet.evaluation.baselines.base import TrainingRows
 
 Mask = NDArray[np.bool_]
 

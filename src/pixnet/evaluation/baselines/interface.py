@@ -9,13 +9,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
-    from pixnet.panel import GenePanel
     from pixnet.sample import Sample
+    from pixnet.sample.panel import GenePanel
     from pixnet.slide import Slide
 
 
 class Baseline(Protocol):
-    """A method that learns from measured samples and predicts at points of any slide."""
+    """A method that learns from measured samples and predicts at points of any slide.
+
+    Attributes
+    ----------
+    METHOD_VERSION
+        Raised by the maintainer when the same inputs and settings lead to other numbers.
+    """
+
+    METHOD_VERSION: int
 
     def fit(
         self,

@@ -10,17 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError, ModelError
+from pixnet.evaluation.baselines.base import TrainingRows, training_rows
 from pixnet.evaluation.baselines.inner_folds import inner_scores
 from pixnet.evaluation.baselines.standardise import Standardiser
 from pixnet.evaluation.baselines.superpixels import superpixels_under
-from pixnet.evaluation.baselines.training_rows import TrainingRows, training_rows
 from pixnet.regions import Disks
 
 if TYPE_CHECKING:
     from pixnet.evaluation.baselines.superpixel_mlp import MeanSupervision, SuperpixelMLP
-    from pixnet.panel import GenePanel
     from pixnet.regions import Regions
     from pixnet.sample import Sample
+    from pixnet.sample.panel import GenePanel
     from pixnet.slide import Slide
 
 EPOCHS = 48
@@ -66,6 +66,8 @@ class IstarBaseline:
     validation_scores : dict
         PCC@M inside training, for every number of epochs.
     """
+
+    METHOD_VERSION = 1
 
     def __init__(self, most_epochs: int = EPOCHS, restarts: int = RESTARTS) -> None:
         if most_epochs < _EVERY or restarts < 1:

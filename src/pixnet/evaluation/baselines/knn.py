@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from pixnet.errors import ModelError
+from pixnet.evaluation.baselines.base import training_rows
+from pixnet.evaluation.baselines.crops import BLOCKS, UM_PER_PX, crop_features
 from pixnet.evaluation.baselines.inner_folds import inner_scores
 from pixnet.evaluation.baselines.standardise import Standardiser
-from pixnet.evaluation.baselines.training_rows import training_rows
-from pixnet.evaluation.crops import BLOCKS, UM_PER_PX, crop_features
 
 if TYPE_CHECKING:
-    from pixnet.panel import GenePanel
     from pixnet.sample import Sample
+    from pixnet.sample.panel import GenePanel
     from pixnet.slide import Slide
 
 NEIGHBOURS = (1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200)
@@ -53,6 +53,8 @@ class KnnBaseline:
     validation_scores : dict
         PCC@M inside training, for every (space, k).
     """
+
+    METHOD_VERSION = 1
 
     def __init__(self, um_per_px: float = UM_PER_PX, neighbours: Sequence[int] = NEIGHBOURS) -> None:
         self.um_per_px = um_per_px

@@ -9,16 +9,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixnet.errors import ModelError
-from pixnet.evaluation.baselines.training_rows import training_rows
+from pixnet.evaluation.baselines.base import training_rows
 
 if TYPE_CHECKING:
-    from pixnet.panel import GenePanel
     from pixnet.sample import Sample
+    from pixnet.sample.panel import GenePanel
     from pixnet.slide import Slide
 
 
 class MeanBaseline:
     """Predicts the training mean of each gene everywhere: the error that knowing nothing of the image gives."""
+
+    METHOD_VERSION = 1
 
     def __init__(self) -> None:
         self._mean: NDArray[np.float64] | None = None

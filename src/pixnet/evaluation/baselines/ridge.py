@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixnet.errors import ModelError
+from pixnet.evaluation.baselines.base import training_rows
+from pixnet.evaluation.baselines.crops import BLOCKS, UM_PER_PX, crop_features
 from pixnet.evaluation.baselines.eigen_ridge import EigenRidge, penalty_scores
-from pixnet.evaluation.baselines.training_rows import training_rows
-from pixnet.evaluation.crops import BLOCKS, UM_PER_PX, crop_features
 
 if TYPE_CHECKING:
-    from pixnet.panel import GenePanel
     from pixnet.sample import Sample
+    from pixnet.sample.panel import GenePanel
     from pixnet.slide import Slide
 
 
@@ -45,6 +45,8 @@ class RidgeBaseline:
     validation_scores : dict
         PCC@M inside training, for every penalty.
     """
+
+    METHOD_VERSION = 1
 
     def __init__(self, um_per_px: float = UM_PER_PX) -> None:
         self.um_per_px = um_per_px

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixnet.errors import ModelError
+from pixnet.evaluation.baselines.base import training_rows
+from pixnet.evaluation.baselines.crops import read_crops
 from pixnet.evaluation.baselines.inner_folds import inner_scores
-from pixnet.evaluation.baselines.training_rows import training_rows
-from pixnet.evaluation.crops import read_crops
 
 if TYPE_CHECKING:
     from pixnet.evaluation.baselines.fine_tuning import CropNetwork
-    from pixnet.panel import GenePanel
     from pixnet.sample import Sample
+    from pixnet.sample.panel import GenePanel
     from pixnet.slide import Slide
 
 EPOCHS = 10
@@ -58,6 +58,8 @@ class StNetBaseline:
     validation_scores : dict
         PCC@M inside training, after every epoch.
     """
+
+    METHOD_VERSION = 1
 
     def __init__(self, um_per_px: float = 1.0, most_epochs: int = EPOCHS) -> None:
         self.um_per_px = um_per_px

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pixnet.evaluation.crops import colour_channels, frozen_encoder
+from pixnet.evaluation.baselines.crops import colour_channels, frozen_encoder
 from pixnet.grid import Box, Grid, Lattice
 
 if TYPE_CHECKING:

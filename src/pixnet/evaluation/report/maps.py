@@ -12,7 +12,7 @@ from pixnet.evaluation.report import figures
 from pixnet.evaluation.report.canvas import Backdrop, Marks, Window, data_uri
 from pixnet.evaluation.report.evaluated import Evaluated
 from pixnet.evaluation.report.parts import Picture, Section
-from pixnet.evaluation.report.scores import MARKERS
+from pixnet.evaluation.report.tables import MARKERS
 from pixnet.evaluation.report.windows import richest_window, shrink
 from pixnet.expression import correlation
 from pixnet.field import ExpressionField

@@ -35,7 +35,7 @@ def provenance(command: str, *cells: Mapping[str, Iterable[Mapping[str, Any]]]) 
     command
         As it was typed; empty where nothing was.
     cells
-        By method, what is told of each cell, of one run or of several; see `pixnet.evaluation.cells.Stored.told`.
+        By method, what is told of each cell, of one run or of several; see `pixnet.evaluation.runs.Stored.told`.
     """
     told = [cell for of_run in cells for of_method in of_run.values() for cell in of_method]
     by = f" with `{command}`" if command else ""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import jinja2
 
-import pixnet
 from pixnet.evaluation.report.parts import Section
-from pixnet.whole_file import write_whole
+from pixnet.files import write_whole
+from pixnet.version import __version__
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -32,7 +32,7 @@ def write_page(
     """
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True)
     html = environment.get_template("report.html.j2").render(
-        title=title, lead=lead, headline=headline, sections=sections, version=pixnet.__version__
+        title=title, lead=lead, headline=headline, sections=sections, version=__version__
     )
     write_whole(target, html)
     return target

@@ -14,7 +14,7 @@ _HASH = 16  # digits of a hash that are shown; the protocol below has all
 
 
 def record_section(done: Evaluated) -> Section:
-    """Give the hashes of samples and code, versions, cells, imports, and the protocol as it is."""
+    """Give the hashes of samples, versions, cells, imports, and the protocol as it is."""
     protocol = done.protocol
     tables = [
         _samples(protocol),
@@ -42,10 +42,14 @@ def _samples(protocol: dict[str, Any]) -> Table:
 def _methods(protocol: dict[str, Any]) -> Table:
     methods = protocol.get("methods", {})
     rows = [
-        [name, _hash(facts["code_sha256"]), "see the protocol" if name == "pixnet" else _settings(facts["settings"])]
+        [
+            name,
+            str(facts.get("version", DASH)),
+            "see the protocol" if name == "pixnet" else _settings(facts["settings"]),
+        ]
         for name, facts in methods.items()
     ]
-    return Table(["method", "code", "settings"], rows, words=3, title="Methods")
+    return Table(["method", "version", "settings"], rows, words=3, title="Methods")
 
 
 def _cells(protocol: dict[str, Any]) -> list[Table]:

@@ -11,8 +11,8 @@ from pixnet.field.export.csv_table import write_csv
 from pixnet.field.export.geojson import write_geojson
 from pixnet.field.export.ome_tiff import write_ome_tiff
 from pixnet.field.export.ome_zarr import write_ome_zarr
-from pixnet.field.export.order import Order, Progress
 from pixnet.field.export.place import beside
+from pixnet.field.export.request import Order, Progress
 from pixnet.field.export.spatialdata_zarr import write_spatialdata
 from pixnet.regions import Regions
 

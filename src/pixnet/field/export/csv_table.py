@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pixnet.field.export.order import Order
+from pixnet.field.export.request import Order
 from pixnet.field.export.table import read_rows
 
 _REGION_BYTES, _VALUE_BYTES, _LARGEST_GB = 60, 12, 8.0

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import shapely
 
-from pixnet.field.export.order import Order
 from pixnet.field.export.outlines import outlines
+from pixnet.field.export.request import Order
 from pixnet.field.export.table import Rows, read_rows
 from pixnet.regions import Squares
 

@@ -11,8 +11,8 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
-from pixnet.field.export.order import Order, steps
-from pixnet.field.maps import read_values
+from pixnet.field.export.request import Order, steps
+from pixnet.field.read.maps import read_values
 from pixnet.grid import Box, Grid
 
 TILE = 512  # side of a tile, in cells

@@ -13,7 +13,7 @@ import zarr
 from numpy.typing import NDArray
 
 from pixnet.field.export.image import TILE, tiles, write_levels
-from pixnet.field.export.order import Order
+from pixnet.field.export.request import Order
 from pixnet.grid import Grid
 
 _BIG = 3 << 30  # bytes, uncompressed, from which on a BigTIFF is written

@@ -8,7 +8,7 @@ from typing import Any
 import zarr
 
 from pixnet.field.export.image import display_ranges, write_levels
-from pixnet.field.export.order import Order
+from pixnet.field.export.request import Order
 from pixnet.field.ngff import multiscales
 
 EXPORT_KEY = "pixnet_export"

@@ -12,9 +12,9 @@ import numpy as np
 from pixnet.errors import FieldError, PixNetWarning
 from pixnet.field.export.image import TILE
 from pixnet.field.export.ome_zarr import EXPORT_KEY
-from pixnet.field.export.order import Order
 from pixnet.field.export.outlines import outlines
-from pixnet.field.maps import lazy_values
+from pixnet.field.export.request import Order
+from pixnet.field.read.maps import lazy_values
 from pixnet.grid import round_up
 
 IMAGE, SHAPES, TABLE = "expression", "regions", "table"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.errors import PixNetWarning
-from pixnet.field.export.order import Order, steps
+from pixnet.field.export.request import Order, steps
 from pixnet.regions import Regions
 
 if TYPE_CHECKING:

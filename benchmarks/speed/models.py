@@ -1,0 +1,27 @@
+"""An untrained model with as many genes as wanted: speed and memory do not depend on the weights."""
+
+from __future__ import annotations
+
+import torch
+
+from pixnet.model import PixNet
+from pixnet.model.card import make_card
+from pixnet.network.config import PRESETS, NetworkConfig
+from pixnet.network.network import Network
+from pixnet.sample.panel import GenePanel
+from pixnet.training.fit import Fitted
+
+# With surroundings: the dearer of the two that the default may be.
+_DEFAULT = PRESETS["small"].settled(["A"])
+
+
+def untrained(genes: int, network: NetworkConfig = _DEFAULT) -> PixNet:
+    """Make a model; the encoder has its ImageNet weights, all else is drawn at random, the same each time."""
+    from pixnet.config import Config
+
+    torch.manual_seed(0)
+    model = PixNet(Config(network=network))
+    model._network = Network(network, genes + 1).eval()
+    panel = GenePanel(tuple(f"G{gene:05d}" for gene in range(genes)), "list")
+    model.card = make_card(model.config, [], panel, Fitted(model.network, [], 0, {}))
+    return model

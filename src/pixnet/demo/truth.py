@@ -1,0 +1,157 @@
+"""The demo's comparison with the noise-free truth: a table over region sizes, and maps of marker genes at 2 um."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pixnet.demo.ask import ask_baseline, ask_field, counts_and_logs
+from pixnet.demo.curves import draw_sizes
+from pixnet.demo.regions import MARGIN_UM, asked_regions
+from pixnet.demo.scores import AskedSlide, scale_scores
+from pixnet.demo.targets import TRUTH, Targets, target_arrays
+from pixnet.evaluation.report import Picture, Section, Table, figures, number, richest_window
+from pixnet.evaluation.report.canvas import Backdrop, data_uri
+from pixnet.expression import normalise
+from pixnet.regions import Squares
+from pixnet.virtual import VIRTUAL_VERSION, VirtualTissue
+
+if TYPE_CHECKING:
+    from pixnet.evaluation.baselines import RidgeBaseline
+    from pixnet.field import ExpressionField
+    from pixnet.slide import Slide
+
+_SEED = 0
+_PITCH_UM, _CROP_UM = 2.0, 250.0
+_METHODS = ("pixnet", "ridge", "ceiling")
+
+
+def compare_with_truth(
+    tissue: VirtualTissue, field: ExpressionField, ridge: RidgeBaseline, slide: Slide, places: int
+) -> dict[str, Any]:
+    """Compare PixNet and ridge with the noise-free truth in regions of several sizes at the same random places.
+
+    Parameters
+    ----------
+    tissue
+        The truth.
+    field
+        PixNet's prediction.
+    ridge
+        Fitted to the same genes, in the field's order, with the density.
+    slide
+        The picture that both were predicted from.
+    places
+        At how many places; fewer if the tissue has no room for them.
+
+    Returns
+    -------
+    dict
+        `places`, `genes`, and `sizes`: for each size PCC@M of `pixnet`, `ridge` and `ceiling` (the best that can be
+        predicted from the picture), for expected `counts` and for `log`-normalised values.
+    """
+    sets = asked_regions(tissue, places, _SEED)
+    targets = Targets(target_arrays(tissue, sets, field.gene_names, _SEED))
+    predictions = {"pixnet": [ask_field(field, sets)], "ridge": [ask_baseline(ridge, slide, sets)]}
+    asked = AskedSlide(slide.name, "test", f"donor {tissue.donor_seed}", targets, predictions)
+    sizes: dict[str, dict[str, Any]] = {name: {"regions": name} for name in sets}
+    for row in scale_scores([asked], _SEED):
+        if row["target"] == TRUTH:
+            scores = {who: row["methods"][who]["pcc_m"] for who in _METHODS}
+            sizes[row["regions"]] |= {row["kind"]: scores, "places": row["places"][0]}
+    return {
+        "virtual_version": VIRTUAL_VERSION,
+        "preset": tissue.preset.name,
+        "slide_seed": tissue.seed,
+        "donor_seed": tissue.donor_seed,
+        "places": len(next(iter(sets.values()))),
+        "genes": len(field.gene_names),
+        "sizes": list(sizes.values()),
+    }
+
+
+def truth_section(truth: dict[str, Any], tissue: VirtualTissue, field: ExpressionField, slide: Slide) -> Section:
+    """Put the comparison into the report: one table, and the map of marker genes at 2 um.
+
+    Parameters
+    ----------
+    truth
+        From `compare_with_truth`.
+    tissue, field, slide
+        As given to it.
+    """
+    columns = ["region", *(f"{who}, {kind}" for kind in ("counts", "log") for who in _METHODS)]
+    rows = [
+        [one["regions"], *(number(one[kind][who]) for kind in ("counts", "log") for who in _METHODS)]
+        for one in truth["sizes"]
+    ]
+    text = [
+        f"This tissue is drawn by a generator (preset {truth['preset']}, version {truth['virtual_version']}), so what "
+        "is expressed is known at every point, without counting noise. Trained on regions of 100 µm alone, the field "
+        f"is read here in regions down to 2 µm, at the same {truth['places']} random places on tissue for all sizes, "
+        "and in as many whole cells, and compared with the truth: mean over "
+        f"{truth['genes']} genes of the Pearson correlation over places.",
+    ]
+    rate = field.head.kind == "rate"
+    shares = "" if rate else " This PixNet predicts shares only, which stand for counts when multiplied by the area."
+    note = (
+        "Counts: expected counts in the region; log: log(1 + counts per 10,000). Ridge sees the 112-µm crop centred "
+        "on each place, and learns the density of all counts beside the shares: its counts are share x density x area."
+        f"{shares} Ceiling: the best prediction by someone who knows every cell's type, outline, niche and donor, as "
+        "the best reader of the picture could: the expected counts, and the expected logarithm."
+    )
+    labels = {"pixnet": "pixnet", "ridge": "ridge", "ceiling": "ceiling: what morphology shows"}
+    scores = {label: [one["counts"][who] for one in truth["sizes"]] for who, label in labels.items()}
+    lines = draw_sizes([str(one["regions"]) for one in truth["sizes"]], scores, "Expected counts")
+    pictures = [Picture(data_uri(lines), "")]
+    pictures += [_marker_picture(gene, kind, tissue, field, slide) for kind, gene in _markers(tissue, field.gene_names)]
+    return Section("Against the noise-free truth", text, [Table(columns, rows, note)], pictures)
+
+
+def _markers(tissue: VirtualTissue, genes: Sequence[str]) -> list[tuple[str, str]]:
+    """Name, for the two commonest cell types that have one, the panel's first marker; the score plays no part."""
+    names = tissue.preset.cell_names
+    common = np.argsort(-np.bincount(tissue.cells.kind, minlength=len(names)), kind="stable")
+    group = dict(zip(tissue.genes, tissue.gene_groups, strict=True))
+    found = []
+    for index in common:
+        own = [gene for gene in genes if group[gene] == f"marker:{names[index]}"]
+        found += [(names[index], own[0])] if own else []
+    return found[:2]
+
+
+def _marker_picture(gene: str, kind: str, tissue: VirtualTissue, field: ExpressionField, slide: Slide) -> Picture:
+    """Draw the window where the gene's truth varies most: H&E, truth, what of it morphology shows, prediction."""
+    pitch, column = _PITCH_UM, tissue.genes.index(gene)
+    # Where places may lie: near the border a crop and a halo reach beyond the slide.
+    margin, (rows, cols) = MARGIN_UM, tissue.labels.shape
+    inner = margin, margin, cols - 2 * margin, rows - 2 * margin
+    window = richest_window(tissue.truth_map(gene, pitch), pitch, _CROP_UM, inner)
+    left, top, width, height = window
+    part = Squares.tiling(left, top, left + width, top + height, pitch)
+    predicted, predicted_log = counts_and_logs(field, part, [gene])
+    maps: dict[str, Any] = {"Truth": tissue.truth(part), "What morphology shows of it": tissue.visible(part)}
+    caption = f"Squares of {pitch:g} µm."
+    if field.head.kind == "rate":
+        unit, per_area = "expected counts\nper 100 µm²", 100.0 / pitch**2
+        # A model cannot know which part of the molecules an assay would catch here: one factor makes the slides agree.
+        everywhere = Squares.tiling(margin, margin, cols - margin, rows - margin, _CROP_UM)
+        sums = tissue.truth(everywhere)[:, column].sum(), counts_and_logs(field, everywhere, [gene])[0].sum()
+        factor = float(sums[0] / max(float(sums[1]), 1e-12))
+        maps = {name: per_area * values[:, column] for name, values in maps.items()}
+        maps["PixNet"] = per_area * factor * predicted[:, 0]
+        caption += (
+            f" The predicted map is multiplied by one factor, {factor:.3g}, which gives it the truth's mean away "
+            "from the slide's border: the share of molecules that an assay catches is not in the picture."
+        )
+    else:
+        unit = "log(1 + counts\nper 10,000)"
+        maps = {name: normalise(values, values.sum(axis=1))[:, column] for name, values in maps.items()}
+        maps["PixNet"] = predicted_log[:, 0]
+    shape = round(height / pitch), round(width / pitch)
+    panels: list[tuple[str, Any]] = [("H&E", Backdrop.read(slide, window, 600))]
+    panels += [(name, values.reshape(shape)) for name, values in maps.items()]
+    figure = figures.draw_row(panels, window, unit)
+    return Picture(data_uri(figure), caption, f"{gene}, a marker of the cell type {kind}")

@@ -1,0 +1,99 @@
+"""The measured truth of held-out regions, and what was predicted for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixnet.expression import normalise
+from pixnet.sample.panel import GenePanel, panel_counts
+from pixnet.sample.sample import enough_counts
+
+if TYPE_CHECKING:
+    from pixnet.evaluation.folds import Fold
+    from pixnet.sample import Sample
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one method predicts for the held-out regions, and what that cost.
+
+    Attributes
+    ----------
+    values
+        (n, g) log-normalised expression, NaN where there is no prediction.
+    seconds
+        Time of training and prediction, all sittings; NaN: not known.
+    peak_rss_mb
+        Most memory that the process held meanwhile, in MB of 10^6 bytes.
+    shared_seconds
+        Time that was spent elsewhere on image features which it found ready; NaN: not known.
+    """
+
+    values: NDArray[np.float32]
+    seconds: float
+    peak_rss_mb: float
+    shared_seconds: float = 0.0
+
+
+class HeldOut:
+    """The measured truth of the held-out samples, one after the other.
+
+    Parameters
+    ----------
+    samples
+        The held-out samples.
+    panel
+        Genes that are predicted.
+    min_counts
+        Regions with fewer counts are left out of the main scores.
+
+    Attributes
+    ----------
+    counts, observed
+        (n, g) raw counts, and log1p of counts per 10,000.
+    total
+        (n,) counts over all genes.
+    owner
+        (n,) which sample a region is of.
+    enough
+        (n,) whether it has enough counts.
+    """
+
+    def __init__(self, samples: Sequence[Sample], panel: GenePanel, min_counts: int) -> None:
+        self.samples, self.panel = list(samples), panel
+        self.counts = np.concatenate([panel_counts(sample, panel) for sample in samples])
+        self.total: Floats = np.concatenate([sample.depth for sample in samples])
+        self.observed = normalise(self.counts, self.total)
+        self.owner = np.repeat(np.arange(len(samples)), [len(sample.regions) for sample in samples])
+        self.enough = np.concatenate([enough_counts(sample, min_counts) for sample in samples])
+
+    @property
+    def centers_um(self) -> Floats:
+        """(n, 2) centres of the regions."""
+        return np.concatenate([sample.regions.centers_um for sample in self.samples])
+
+
+@dataclass(frozen=True)
+class FoldPredictions:
+    """All predictions for one fold.
+
+    Attributes
+    ----------
+    fold
+        Its name, samples and genes.
+    held
+        The truth.
+    predictions
+        By method, then by seed. Of a method without randomness, or whose seed is not known, there is one.
+    """
+
+    fold: Fold
+    held: HeldOut
+    predictions: Mapping[str, Mapping[int, Prediction]]

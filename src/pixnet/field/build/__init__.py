@@ -1,0 +1,3 @@
+"""Building a field, block by block."""
+
+from __future__ import annotations

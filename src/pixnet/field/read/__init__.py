@@ -1,0 +1,3 @@
+"""Reading regions and maps off a field."""
+
+from __future__ import annotations

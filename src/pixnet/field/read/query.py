@@ -1,0 +1,234 @@
+"""Reading a field off over regions, into a table that says what it holds."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixnet.errors import FieldError, PixNetWarning
+from pixnet.field.head import LinearHead
+from pixnet.field.read.integral import Integrals, expression, integrate
+from pixnet.field.store import FieldStore
+from pixnet.regions import LabelMask, Polygons, Regions, Squares
+
+if TYPE_CHECKING:
+    import anndata
+    import pandas as pd
+
+_REGIONS = 1 << 19  # regions integrated at once: 140 MB for 32 channels
+X_UNITS = {
+    "rate": "expected counts",
+    "mean": "log-normalised expression",
+    "sum": "log-normalised expression, summed over um^2",
+}
+_NORMALISATION = {
+    "rate": "none in X; layers['log1p'] = log1p(1e4 * counts / total over all outputs)",
+    "mean": "log1p of counts per 10,000, as trained",
+    "sum": "log1p of counts per 10,000, as trained, summed over um^2",
+}
+
+
+def gene_columns(head: LinearHead, genes: Sequence[str]) -> NDArray[np.int64]:
+    """Give the outputs' places for names of genes.
+
+    Raises
+    ------
+    FieldError
+        If a gene is not in the field (the nearest names are given), or named twice.
+    """
+    place = {name: index for index, name in enumerate(head.genes)}
+    for name in genes:
+        if name not in place:
+            raise FieldError(f"the field has no gene {name!r}; {_nearest(head, name)}")
+    if len(set(genes)) != len(genes):
+        twice = next(name for name in genes if list(genes).count(name) > 1)
+        raise FieldError(f"the gene {twice!r} was asked for twice; name each gene once.")
+    return np.array([place[name] for name in genes], np.int64)
+
+
+def gene_names(store: FieldStore, genes: Sequence[str] | None) -> list[str]:
+    """Give the names of the genes asked for; None asks for all of the panel."""
+    return list(store.head.panel if genes is None else [genes] if isinstance(genes, str) else genes)
+
+
+def _nearest(head: LinearHead, name: str) -> str:
+    # Case is the usual slip: human ERBB2, mouse Erbb2.
+    by_upper = {gene.upper(): gene for gene in head.panel}
+    near = difflib.get_close_matches(str(name).upper(), by_upper, n=3, cutoff=0.6)
+    if not near:
+        return f"none of its {len(head.panel)} genes has a like name."
+    return f"the nearest of its {len(head.panel)} are {', '.join(by_upper[key] for key in near)}."
+
+
+class Part(NamedTuple):
+    """What was read off for some successive regions.
+
+    Attributes
+    ----------
+    rows
+        Which regions.
+    values, log1p
+        (r, g) float32; see `ExpressionField.query`.
+    obs
+        r rows of what is known of each region.
+    """
+
+    rows: slice
+    values: NDArray[np.float32]
+    log1p: NDArray[np.float32] | None
+    obs: pd.DataFrame
+
+
+def query_parts(store: FieldStore, regions: Regions, genes: Sequence[str] | None) -> Iterator[Part]:
+    """Read the expression of regions, some at a time; see `ExpressionField.query_parts`."""
+    columns = gene_columns(store.head, gene_names(store, genes))
+    for rows, obs, integrals in _integrated(store, regions):
+        for part, values, log1p in expression(store.head, integrals, columns):
+            yield Part(slice(rows.start + part.start, rows.start + part.stop), values, log1p, obs.iloc[part])
+
+
+def query(store: FieldStore, regions: Regions, genes: Sequence[str] | None) -> anndata.AnnData:
+    """Read the expression of regions; see `ExpressionField.query`."""
+    import anndata
+    import pandas as pd
+
+    names = gene_names(store, genes)
+    columns = gene_columns(store.head, names)
+    values = np.empty((len(regions), len(names)), np.float32)
+    log1p = np.empty_like(values) if store.head.kind == "rate" else None
+    frames = []
+    for rows, obs, integrals in _integrated(store, regions):
+        frames.append(obs)
+        for part, found, share in expression(store.head, integrals, columns):
+            values[rows][part] = found
+            if log1p is not None:
+                log1p[rows][part] = share
+    obs = pd.concat(frames)
+    table = anndata.AnnData(values, obs=obs, var=pd.DataFrame(index=pd.Index(names, dtype=object)))
+    table.obsm["spatial"] = obs[["x_um", "y_um"]].to_numpy() / store.attributes.slide.mpp
+    if log1p is not None:
+        table.layers["log1p"] = log1p
+    table.uns["pixnet"] = facts(store)
+    return table
+
+
+def _integrated(store: FieldStore, regions: Regions) -> Iterator[tuple[slice, pd.DataFrame, Integrals]]:
+    """Integrate a bounded number of regions at a time: 2-um squares of a slide are tens of millions."""
+    import pandas as pd
+
+    check_place(store, regions)
+    names = region_names(regions)
+    classes = pd.Categorical(regions.classes) if isinstance(regions, Polygons) and any(regions.classes) else None
+    empty = 0
+    for rows, group in _groups(regions):
+        integrals = integrate(store, group)
+        centers, areas = group.centers_um, group.areas_um2
+        obs = pd.DataFrame(
+            {
+                "x_um": centers[:, 0],
+                "y_um": centers[:, 1],
+                "area_um2": areas,
+                "valid_area_um2": integrals.area,
+                "background_share": np.clip(integrals.background / areas, 0, 1),
+                "no_data_share": np.clip(1 - (integrals.area + integrals.background) / areas, 0, 1),
+            },
+            index=names[rows] if names else [str(number) for number in range(rows.start, rows.stop)],
+        )
+        if isinstance(group, Squares):
+            obs["row"], obs["col"] = group.rows, group.cols
+        if classes is not None:
+            obs["class"] = classes[rows]
+        empty += int((integrals.area <= 0).sum())
+        yield rows, obs, integrals
+    _warn_of_empty(store, empty, len(regions))
+
+
+def _groups(regions: Regions) -> Iterator[tuple[slice, Regions]]:
+    """Cut regions into successive groups of a bounded number; no regions are one group."""
+    for start in range(0, max(len(regions), 1), _REGIONS):
+        rows = slice(start, min(start + _REGIONS, len(regions)))
+        yield rows, regions.take(np.arange(rows.start, rows.stop))
+
+
+def check_place(store: FieldStore, regions: Regions) -> None:
+    """Refuse regions of which none touches the slide: their unit or the slide is the wrong one."""
+    lattice = store.attributes.lattice
+    spans = []
+    for _, part in _groups(regions):
+        bounds = part.bounds_um
+        if not len(bounds):
+            return
+        left, top, right, bottom = bounds.T
+        if ((left < lattice.width_um) & (right > 0) & (top < lattice.height_um) & (bottom > 0)).any():
+            return
+        spans.append([*bounds[:, :2].min(axis=0), *bounds[:, 2:].max(axis=0)])
+    left, top = np.min(spans, axis=0)[:2]
+    right, bottom = np.max(spans, axis=0)[2:]
+    raise FieldError(
+        f"none of the {len(regions)} regions touches the slide {store.attributes.slide.name!r} of "
+        f"{lattice.width_um:.0f} x {lattice.height_um:.0f} um: they lie at x = {left:.0f} to "
+        f"{right:.0f}, y = {top:.0f} to {bottom:.0f}. Give positions in um (not pixels) from "
+        "the slide's top-left corner, and check that it is the right slide."
+    )
+
+
+def _warn_of_empty(store: FieldStore, empty: int, regions: int) -> None:
+    if empty:
+        value = "NaN" if store.head.kind == "mean" else "0"
+        warnings.warn(
+            f"{empty} of {regions} regions lie outside the slide {store.attributes.slide.name!r}, where it has no data "
+            f"or on its background; their values are {value} and their valid_area_um2 is 0.",
+            PixNetWarning,
+            stacklevel=5,
+        )
+
+
+def region_names(regions: Regions) -> list[str]:
+    """Give one name a region, where they have names; names that several share get a number."""
+    if isinstance(regions, Polygons):
+        names = list(regions.names)
+    elif isinstance(regions, LabelMask):
+        names = [str(label) for label in regions.ids]
+    else:
+        return []
+    taken, result = set(names), []
+    seen: dict[str, int] = {}
+    for name in names:
+        count = seen.get(name, 0)
+        fresh = name
+        while count and fresh in taken:
+            fresh, count = f"{name}-{count}", count + 1
+        seen[name] = max(count, 1)
+        taken.add(fresh)
+        result.append(fresh)
+    return result
+
+
+def facts(store: FieldStore) -> dict[str, Any]:
+    """Give what a table must carry to be understood later; values that an h5ad file can hold."""
+    attributes = store.attributes
+    card: dict[str, Any] = {}
+    for key, value in attributes.card.items():
+        if isinstance(value, str | int | float):
+            card[key] = value
+        elif key != "genes" and isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+            card[key] = np.array(value, dtype=object)
+    return {
+        "units": X_UNITS[attributes.head],
+        "normalisation": _NORMALISATION[attributes.head],
+        "head": attributes.head,
+        "field": str(store.path),
+        "field_units": attributes.units,
+        "pitch_um": attributes.pitch_um,
+        "slide": attributes.slide.name,
+        "slide_fingerprint": attributes.slide.fingerprint,
+        "mpp": attributes.slide.mpp,
+        "mpp_source": attributes.slide.mpp_source,
+        "pixnet_version": attributes.pixnet_version,
+        "model": card,
+    }

@@ -1,0 +1,198 @@
+"""Writing what was read off over regions as a table on disk, some rows at a time.
+
+The layout is AnnData's, as HDF5 (`.h5ad`) or Zarr 3 (`.zarr`), so anndata opens it whole or backed. The table itself
+never stands in memory: https://anndata.readthedocs.io/en/stable/fileformat-prose.html.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pixnet.errors import FieldError
+from pixnet.field.read.query import Part, check_place, facts, gene_columns, gene_names, query_parts
+from pixnet.field.steady_file import SteadyFile
+from pixnet.field.store import FieldStore
+from pixnet.regions import Regions
+
+ENDINGS = (".h5ad", ".zarr")
+Progress = Callable[[int, int], None]
+
+_CHUNK_BYTES = 1 << 20
+_CHUNK_GENES = 4096  # a gene is read without the whole table
+_OBS_ROWS = 1 << 16  # rows of a chunk of what is known of each region
+_GZIP = 1  # level 4 packs little better, and takes three times as long
+
+
+def write_table(
+    store: FieldStore,
+    regions: Regions,
+    out: Path,
+    genes: Sequence[str] | None,
+    *,
+    names: Sequence[str] | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Write the expression of regions as a table; see `ExpressionField.write_table`."""
+    from pixnet.field.export.place import beside
+
+    if out.suffix not in ENDINGS or out.name in ENDINGS:
+        raise FieldError(f"{out}: the table is written in AnnData's formats; give a name that ends in .h5ad or .zarr.")
+    if names is not None and (len(names) != len(regions) or len(set(names)) != len(names)):
+        raise FieldError(f"{len(set(names))} different names were given for {len(regions)} regions; give one for each.")
+    if overwrite and out.suffix == ".zarr" and out.is_dir():
+        _check_is_table(out)
+    wanted = gene_names(store, genes)
+    # What the field has not got is refused before anything is made.
+    gene_columns(store.head, wanted)
+    check_place(store, regions)
+    tell = progress or (lambda *_: None)
+    place = beside(out, store.path, folder=out.suffix == ".zarr", overwrite=overwrite)
+    with place as partial, _created(partial) as (root, check):
+        table = _Table(root, len(regions), store.attributes.slide.mpp)
+        table.put_fixed(wanted, facts(store))
+        tell(0, len(regions))
+        for part in query_parts(store, regions, wanted):
+            table.add(part, None if names is None else names[part.rows])
+            check()
+            tell(part.rows.stop, len(regions))
+
+
+def _check_is_table(out: Path) -> None:
+    """Refuse to overwrite any other Zarr store, such as an image or a data set."""
+    import zarr
+
+    try:
+        kind = zarr.open_group(out, mode="r").attrs.get("encoding-type")
+    except (OSError, ValueError, KeyError, TypeError):
+        kind = None
+    if kind != "anndata" and any(out.iterdir()):
+        raise FieldError(f"{out} is no table of AnnData's, so it is not overwritten. Give another place.")
+
+
+@contextmanager
+def _created(path: Path) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """Create an empty file of HDF5 or folder of Zarr; give it, and what raises OSError if it could not be written."""
+    if path.suffix == ".zarr":
+        import zarr
+
+        yield zarr.create_group(path, zarr_format=3), lambda: None
+        return
+    import h5py
+
+    with SteadyFile(path, "w+") as steady:
+        try:
+            with h5py.File(steady, "w") as file:
+                yield file, steady.check
+        finally:
+            # Whatever came of it, this is what went wrong first.
+            steady.check()
+
+
+class _Table:
+    """A table of n rows, made as the parts come in, one after the other.
+
+    Parameters
+    ----------
+    root
+        Empty group of h5py or zarr.
+    n_rows
+        Rows there will be.
+    mpp
+        um per pixel of the slide.
+    """
+
+    def __init__(self, root: Any, n_rows: int, mpp: float) -> None:
+        self._root, self._n_rows, self._mpp = root, n_rows, mpp
+        self._arrays: dict[str, Any] = {}
+        self._waiting: list[pd.DataFrame] = []
+
+    def put_fixed(self, genes: Sequence[str], about: dict[str, Any]) -> None:
+        """Write all that does not depend on the regions."""
+        self._root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+        for name in ("layers", "obsm", "varm", "obsp", "varp"):
+            self._element(name, {})
+        self._element("var", pd.DataFrame(index=pd.Index(list(genes), dtype=object)))
+        self._element("uns", {"pixnet": about})
+
+    def add(self, part: Part, names: Sequence[str] | None) -> None:
+        """Write the next rows, under their own names or others."""
+        self._put("X", part.rows.start, part.values)
+        if part.log1p is not None:
+            self._put("layers/log1p", part.rows.start, part.log1p)
+        # A part of thousands of genes has few rows: what is known of them is gathered to whole chunks.
+        self._waiting.append(part.obs if names is None else part.obs.set_axis(list(names)))
+        first = part.rows.stop - sum(map(len, self._waiting))
+        if part.rows.stop - first >= _OBS_ROWS or part.rows.stop == self._n_rows:
+            self._put_obs(first, pd.concat(self._waiting))
+            self._waiting.clear()
+
+    def _put_obs(self, first: int, obs: pd.DataFrame) -> None:
+        if "obs" not in self._root:
+            kind = {"encoding-type": "dataframe", "encoding-version": "0.2.0"}
+            order = {"_index": "_index", "column-order": list(obs.columns)}
+            self._root.create_group("obs").attrs.update(kind | order)
+        self._put("obs/_index", first, obs.index.to_numpy(object))
+        for name, column in obs.items():
+            if isinstance(column.dtype, pd.CategoricalDtype):
+                self._put_categorical(f"obs/{name}", first, column)
+            else:
+                self._put(f"obs/{name}", first, column.to_numpy())
+        self._put("obsm/spatial", first, obs[["x_um", "y_um"]].to_numpy() / self._mpp)
+
+    def _put_categorical(self, name: str, first: int, column: pd.Series[Any]) -> None:
+        if name not in self._root:
+            kind = {"encoding-type": "categorical", "encoding-version": "0.2.0", "ordered": False}
+            self._root.create_group(name).attrs.update(kind)
+            self._element(f"{name}/categories", column.cat.categories.to_numpy(object))
+        self._put(f"{name}/codes", first, column.cat.codes.to_numpy())
+
+    def _put(self, name: str, first: int, values: NDArray[Any]) -> None:
+        """Write rows of an array, which is made when its first rows come."""
+        if name not in self._arrays:
+            self._arrays[name] = self._create(name, values)
+        if len(values):
+            self._arrays[name][first : first + len(values)] = values
+
+    def _create(self, name: str, values: NDArray[Any]) -> Any:
+        """Create an array whose chunks are as many rows as come at a time, or a half, a quarter, ... of them."""
+        shape = (self._n_rows, *values.shape[1:])
+        texts = values.dtype == object
+        columns = [min(side, _CHUNK_GENES) for side in values.shape[1:]]
+        rows, row_bytes = len(values), values.itemsize * int(np.prod(columns))
+        while rows > 1 and rows * row_bytes > _CHUNK_BYTES:
+            rows = -(-rows // 2)
+        chunks = (max(rows, 1), *(max(side, 1) for side in columns))
+        options: dict[str, Any] = {"shape": shape, "chunks": chunks}
+        if self._in_zarr:
+            array = self._root.create_array(name, dtype=str if texts else values.dtype, **options)
+        else:
+            import h5py
+
+            options |= {"compression": "gzip", "compression_opts": _GZIP, "shuffle": not texts}
+            if 0 in shape:
+                options = {"shape": shape}
+            array = self._root.create_dataset(name, dtype=h5py.string_dtype() if texts else values.dtype, **options)
+        kind = "string-array" if texts else "array"
+        array.attrs.update({"encoding-type": kind, "encoding-version": "0.2.0"})
+        return array
+
+    def _element(self, name: str, value: Any) -> None:
+        from anndata.io import write_elem
+
+        with warnings.catch_warnings():
+            # What it has to say of its future defaults is for those who choose them.
+            warnings.simplefilter("ignore")
+            write_elem(self._root, name, value)
+
+    @property
+    def _in_zarr(self) -> bool:
+        return hasattr(self._root, "create_array")

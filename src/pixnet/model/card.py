@@ -1,0 +1,112 @@
+"""The card of a model: what is known about it, written beside its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pixnet.errors import ModelError
+from pixnet.version import __version__
+
+if TYPE_CHECKING:
+    from pixnet.config import Config
+    from pixnet.network.config import EncoderConfig
+    from pixnet.sample import Sample
+    from pixnet.sample.panel import GenePanel
+    from pixnet.training.fit import Fitted
+
+FORMAT_VERSION = 6
+UNITS = {
+    "rate": "counts per um^2",
+    "mean": "log1p of counts per 10,000",
+    "sum": "log1p of counts per 10,000, summed as in the paper's Eq. 9, per um^2",
+}
+
+
+def make_card(config: Config, samples: Sequence[Sample], panel: GenePanel, fitted: Fitted) -> dict[str, Any]:
+    """Give the card of a model that was just trained."""
+    from pixnet.network.weights import weights_hash
+
+    network = fitted.network.config  # with what was left to the samples settled
+    return {
+        "format_version": FORMAT_VERSION,
+        "pixnet_version": __version__,
+        "genes": list(panel.names),
+        "gene_rule": panel.rule,
+        "outputs": int(fitted.network.head.scale.shape[0]),
+        "head": network.head,
+        "units": UNITS[network.head],
+        "normalisation": "log1p of counts per 10,000 over all genes",
+        "mpp": network.mpp,
+        "pitch_um": network.pitch_um,
+        "encoder": {
+            "name": network.encoder.name,
+            "sha256": weights_hash(fitted.network.encoder),
+            "inside": encoder_inside(network.encoder),
+        },
+        "samples": [{**_describe(sample), "components": fitted.components.get(sample.id)} for sample in samples],
+        "steps": fitted.steps,
+        "seed": config.training.seed,
+        "config": config.model_copy(update={"network": network}).model_dump(mode="json"),
+    }
+
+
+def encoder_inside(encoder: EncoderConfig) -> bool:
+    """Whether the encoder's weights are written with the model; a hub's licence may forbid it."""
+    return encoder.trainable or not encoder.name.startswith("hf-hub:")
+
+
+def _describe(sample: Sample) -> dict[str, Any]:
+    from pixnet.slide.stain import StainProfile
+
+    sides = sample.regions.bounds_um
+    stain = StainProfile.of(sample.slide)
+    return {
+        "id": sample.id,
+        "donor": sample.donor,
+        "platform": sample.platform,
+        "regions": len(sample.regions),
+        "region_size_um": float(np.median(sides[:, 2] - sides[:, 0])),
+        "median_counts": float(np.median(sample.depth)),
+        "mpp": sample.slide.mpp,
+        "mpp_source": sample.slide.mpp_source,
+        "slide_sha256": sample.slide.fingerprint(),
+        "stain": None if stain is None else stain.to_json(),
+    }
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """Read the card of a model's folder, without its weights.
+
+    Raises
+    ------
+    ModelError
+        If it is missing, altered or from a newer version.
+    """
+    path = Path(path) / "card.json"
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: is missing; a model folder holds model.safetensors and card.json.") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path}: cannot be read as JSON ({error}); copy the folder again.") from error
+    version = card.get("format_version") if isinstance(card, dict) else None
+    if version is None:
+        raise ModelError(f"{path}: is no model card, it has no format_version; copy the folder again.")
+    if version != FORMAT_VERSION:
+        older = isinstance(version, int) and version < FORMAT_VERSION
+        advice = "train the model anew" if older else "update pixnet"
+        raise ModelError(f"{path}: has format version {version}, this pixnet reads {FORMAT_VERSION}; {advice}.")
+    if card.pop("card_sha256", None) != card_hash(card):
+        raise ModelError(f"{path}: was changed after it was written; copy the folder again.")
+    return dict(card)
+
+
+def card_hash(card: dict[str, Any]) -> str:
+    """Hash a card's content, so that an edited gene name or unit is noticed."""
+    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()

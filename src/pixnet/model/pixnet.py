@@ -1,0 +1,320 @@
+"""PixNet: what a user holds. Trains, predicts, saves, loads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from pixnet.config import Config
+from pixnet.errors import DataError, ModelError, SlideError, first_line
+from pixnet.field import ExpressionField, LinearHead, build_field
+from pixnet.field.build.tile import TileImages
+from pixnet.model.blocks import fitting_core, seam_error
+from pixnet.model.card import UNITS, card_hash, encoder_inside, make_card, read_card
+from pixnet.network.device import choose_device
+from pixnet.sample.genes import join_genes
+from pixnet.sample.panel import choose_panel
+from pixnet.slide.pixel_size import COARSEST
+
+if TYPE_CHECKING:
+    from pixnet.network.network import Network
+    from pixnet.sample import Sample
+    from pixnet.slide import Slide
+    from pixnet.training.fit import Progress
+
+
+class PixNet:
+    """A model of gene expression from H&E images.
+
+    Parameters
+    ----------
+    config
+        Network, training and genes; the defaults are the preset `small`.
+
+    Attributes
+    ----------
+    genes : tuple of str
+        The genes that the model predicts, once it is trained.
+    card : dict
+        What is known about the model: the content of `card.json`.
+
+    Examples
+    --------
+    >>> model = PixNet().fit(samples)                                        # doctest: +SKIP
+    >>> field = model.predict(Slide.open("slide.svs"), out="slide.field")    # doctest: +SKIP
+    >>> field.query(Squares.tiling(0, 0, 2000, 2000, side_um=8.0))           # doctest: +SKIP
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config or Config()
+        self.card: dict[str, Any] = {}
+        self.metrics: list[dict[str, float | str]] = []
+        self._network: Network | None = None
+
+    @property
+    def genes(self) -> tuple[str, ...]:
+        """The genes that the model predicts."""
+        return tuple(self.card.get("genes", ()))
+
+    @property
+    def network(self) -> Network:
+        """The torch module.
+
+        Raises
+        ------
+        ModelError
+            If the model has not been trained.
+        """
+        if self._network is None:
+            raise ModelError("this model has not been trained: call fit, or load one that has been.")
+        return self._network
+
+    def fit(
+        self,
+        samples: Sequence[Sample],
+        *,
+        work: str | Path | None = None,
+        features: str | Path | None = None,
+        device: str = "auto",
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Train on samples.
+
+        Parameters
+        ----------
+        samples
+            Slides with measured regions. All that is chosen, such as genes and scales, comes from these alone.
+        work
+            Folder for checkpoints and metrics; a temporary one by default, without which nothing can be resumed.
+        features
+            Folder for the kept features of a frozen encoder; several runs may share it.
+        device
+            `"auto"`, `"cpu"` or `"cuda"`.
+        resume
+            Go on from the checkpoints in `work`.
+        progress
+            Called with a stage's name, the work done, the work in all and a few words.
+
+        Raises
+        ------
+        DataError, SlideError, ModelError
+            If the samples cannot be trained on.
+        """
+        from pixnet.training.fit import fit_network
+
+        if not samples:
+            raise DataError("fit needs at least one sample; the manifest or the selection is empty.")
+        for sample in samples:
+            self._check_resolution(sample.slide)
+        genes, training = self.config.genes, self.config.training
+        samples = join_genes(samples)
+        panel = choose_panel(
+            samples, genes.names or genes.number, genes.rule, training.min_counts, measured_in=genes.measured_in
+        )
+        with tempfile.TemporaryDirectory(prefix="pixnet-") as temporary:
+            fitted = fit_network(
+                samples,
+                panel,
+                self.config.network,
+                training,
+                Path(work or temporary),
+                features=Path(features) if features else None,
+                device=choose_device(device),
+                resume=resume,
+                progress=progress or (lambda *_: None),
+            )
+        self._network, self.metrics = fitted.network, fitted.metrics
+        self.card = make_card(self.config, samples, panel, fitted)
+        return self
+
+    def predict(
+        self,
+        slide: Slide,
+        out: str | Path,
+        *,
+        core: int | None = None,
+        dtype: str = "float16",
+        tissue_mask: bool = True,
+        workers: int = 1,
+        device: str = "auto",
+        resume: bool = False,
+        overwrite: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> ExpressionField:
+        """Predict the dense expression field of a slide.
+
+        Parameters
+        ----------
+        slide
+            Any slide with H&E; nothing but the image is used.
+        out
+            Folder of the field's Zarr store.
+        core
+            Side of a block in pixels of the working resolution; changes speed and memory, not the field. By default
+            2048, or less where the encoder's features of such a block would take over 1 GB.
+        dtype
+            How the latent field is stored: `"float16"` with a scale per channel, or `"float32"`.
+        tissue_mask
+            Whether background (bare glass, told from a coarse picture of the slide) is left out.
+        workers
+            Blocks that are read ahead, each in a thread of its own.
+        device
+            `"auto"`, `"cpu"` or `"cuda"`.
+        resume
+            Go on with an unfinished field of the same slide, model and options; begin if there is none.
+        overwrite
+            Replace a field that exists at `out`.
+        progress
+            Called at the start and after each block with the blocks computed and the blocks in all.
+
+        Raises
+        ------
+        SlideError
+            If the slide is coarser than 1.5 times the model's working resolution.
+        FieldError
+            If `out` exists; see `pixnet.field.build_field` for the rest.
+        """
+        from pixnet.network.encoders import as_image
+
+        self._check_resolution(slide)
+        where = choose_device(device)
+        network = self.network.for_prediction(where)
+        lattice = network.lattice(slide)
+        glass = self.config.training.glass(slide)
+
+        def latent(images: TileImages) -> NDArray[np.float32]:
+            sent = [as_image(glass.whiten(rgb)).to(where) for rgb in images if rgb is not None]
+            return network.latent(*sent).cpu().numpy()
+
+        return build_field(
+            slide,
+            lattice,
+            network.strides[0],
+            latent,
+            self._linear_head(),
+            Path(out),
+            core=core or fitting_core(network),
+            card=self.card,
+            dtype=dtype,
+            tissue_mask=tissue_mask,
+            workers=workers,
+            seam_error=seam_error(network, lattice, slide, latent) if network.encoder.window else None,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        )
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the model to a folder: `model.safetensors` and `card.json`.
+
+        The folder appears whole or not at all. The weights of a frozen encoder from a hub are not written, since
+        their licence may forbid it; the card names them by hash.
+
+        Raises
+        ------
+        ModelError
+            If the folder exists and `overwrite` is not set.
+        """
+        from safetensors.torch import save_file
+
+        path = Path(path)
+        if path.exists() and not overwrite:
+            raise ModelError(f"{path}: exists already; choose another folder or overwrite it.")
+        if path.exists() and not (path / "card.json").is_file():
+            raise ModelError(f"{path}: is no model folder and is not overwritten; choose another place.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
+        if not encoder_inside(self.config.network.encoder):
+            state = {key: value for key, value in state.items() if not key.startswith("encoder.")}
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            save_file(state, partial / "model.safetensors")
+            digest = hashlib.sha256((partial / "model.safetensors").read_bytes()).hexdigest()
+            card = {**self.card, "weights_sha256": digest, "metrics": self.metrics}
+            card["card_sha256"] = card_hash(card)
+            (partial / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+            partial.chmod(0o755)
+            if path.exists():
+                # Moved aside, not deleted, until the new one is in its place.
+                old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+                os.replace(path, old)
+                os.replace(partial, path)
+                shutil.rmtree(old)
+            else:
+                os.replace(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a model folder. Nothing in it is unpickled or run.
+
+        Raises
+        ------
+        ModelError
+            If a file is missing, altered or from a newer version, or if a hub's encoder cannot be fetched or is not
+            the one that the model was trained with.
+        """
+        from pixnet.network.network import Network
+        from pixnet.network.weights import read_safetensors, weights_hash
+
+        path = Path(path)
+        card = read_card(path)
+        weights = path / "model.safetensors"
+        if not weights.is_file():
+            raise ModelError(f"{weights}: is missing; a model folder holds model.safetensors and card.json.")
+        if hashlib.sha256(weights.read_bytes()).hexdigest() != card.get("weights_sha256"):
+            raise ModelError(f"{weights}: is not the file that card.json was written with; copy the folder again.")
+        try:
+            model = cls(Config.model_validate(card["config"]))
+            network_config = model.config.network
+            if card["encoder"]["inside"]:
+                # The weights are in the folder: whatever they came from need not be there any more.
+                encoder = network_config.encoder.model_copy(update={"weights": "random"})
+                network_config = network_config.model_copy(update={"encoder": encoder})
+            network = Network(network_config, card["outputs"])
+            state = read_safetensors(weights)
+            if not card["encoder"]["inside"]:
+                state |= {f"encoder.{key}": value for key, value in network.encoder.state_dict().items()}
+            network.load_state_dict(state)
+            name, expected = card["encoder"]["name"], card["encoder"]["sha256"]
+        except (ValidationError, KeyError, TypeError, RuntimeError) as error:
+            raise ModelError(
+                f"{path}: card and weights do not fit each other ({first_line(error)}); copy the folder again."
+            ) from error
+        found = weights_hash(network.encoder)
+        if found != expected:
+            raise ModelError(
+                f"{path}: was trained with encoder {name} of hash {expected[:12]}, "
+                f"but the one at hand has {found[:12]}; fetch the same version of it."
+            )
+        model.metrics = card.pop("metrics", [])
+        model.card, model._network = card, network.eval()
+        return model
+
+    def _linear_head(self) -> LinearHead:
+        weight, bias = (t.detach().cpu().numpy() for t in self.network.head.linear())
+        kind = self.network.head.kind
+        names = (*self.genes, "other") if kind == "rate" else self.genes
+        return LinearHead(kind, names, weight, bias, UNITS[kind])
+
+    def _check_resolution(self, slide: Slide) -> None:
+        mpp = self.config.network.mpp
+        if slide.mpp > COARSEST * mpp:
+            raise SlideError(
+                f"{slide.path or slide.name}: its finest resolution is {slide.mpp:.3g} um/px (from "
+                f"{slide.mpp_source}), too coarse for a model working at {mpp:g} um/px (at most {COARSEST * mpp:g}). "
+                "Use a finer scan, or give the right pixel size if this one is wrong."
+            )

@@ -1,0 +1,140 @@
+"""Raw counts and gene names of an AnnData, whichever of its matrices and columns hold them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from pixnet.errors import DataError, PixNetWarning
+from pixnet.readers.anndata.source import TableSource
+from pixnet.sample.counts import Counts
+from pixnet.sample.genes import CONTROL, merge_genes
+
+_SYMBOLS = ("gene_symbols", "gene_symbol", "gene_name", "feature_name", "symbol")
+_IDS = ("gene_ids", "gene_id", "ensembl_id", "feature_id")
+_CHUNK = 1 << 24  # entries checked at a time
+
+
+def table_counts(source: TableSource, layer: str | None = None) -> Counts:
+    """Take the raw counts out of a table; genes of one name are summed, and control probes left out.
+
+    Parameters
+    ----------
+    source
+        The table.
+    layer
+        Layer that holds the raw counts; None for the first of "X", "counts" and "raw" that does.
+
+    Returns
+    -------
+    Counts
+        With `counts_from`, `genes_merged` and `controls_dropped` in `notes`.
+
+    Raises
+    ------
+    DataError
+        If no such matrix holds raw counts; the message names layers that do.
+    """
+    key, matrix = _raw_counts(source, layer)
+    var, obs = source.genes(key), source.obs()
+    if matrix.shape != (len(obs), len(var)):
+        raise DataError(
+            f"{source.name}: {key} is {matrix.shape[0]} x {matrix.shape[1]}, but there are {len(obs)} rows of obs and "
+            f"{len(var)} of var. The file may be damaged."
+        )
+    names, ids = gene_names(var)
+    keep = np.array([CONTROL.match(gene) is None for gene in names], bool)
+    if not keep.any():
+        raise DataError(f"{source.name}: has no genes ({len(names)} columns, all of them control probes).")
+    if not keep.all():
+        matrix = matrix[:, np.flatnonzero(keep)]
+        names = [gene for gene, kept in zip(names, keep, strict=True) if kept]
+        ids = None if ids is None else [gene for gene, kept in zip(ids, keep, strict=True) if kept]
+    try:
+        matrix, genes, gene_ids, merged = merge_genes(matrix, names, ids)
+        notes = {"counts_from": key, "genes_merged": merged, "controls_dropped": int((~keep).sum())}
+        frame = obs.reset_index(drop=True)
+        return Counts(matrix, genes, gene_ids, pd.Index(obs.index.astype(str)), frame, notes)
+    except DataError as error:
+        raise DataError(f"{source.name}: {error}") from error
+
+
+def _raw_counts(source: TableSource, layer: str | None) -> tuple[str, sparse.csr_matrix]:
+    """Find the matrix that holds counts."""
+    if layer is not None and not source.has(layer):
+        raise DataError(f"{source.name}: has no layer {layer!r}. {_layers_said(source, source.layers())}")
+    wanted = [key for key in ("X", "counts", "raw") if source.has(key)] if layer is None else [layer]
+    bad = ""
+    for key in wanted:
+        matrix = source.matrix(key)
+        wrong = _first_wrong(matrix)
+        if wrong is None:
+            return key, matrix
+        bad = bad or f"{key} holds {wrong:g}"
+    whole = [key for key in source.layers() if key not in wanted and _first_wrong(source.matrix(key)) is None]
+    raise DataError(
+        f"{source.name}: has no raw counts ({bad or 'there is no X'}), which are whole numbers from 0 upwards. "
+        + _layers_said(source, whole, "with whole numbers")
+    )
+
+
+def _layers_said(source: TableSource, layers: Sequence[str], kind: str = "") -> str:
+    if not layers:
+        return f"There is no layer {kind}".rstrip() + "; give the table that the pipeline counted."
+    return (
+        f"Layers {kind}".rstrip()
+        + f": {', '.join(map(repr, layers[:10]))}. Choose one with `layer` (--set layer=NAME)."
+    )
+
+
+def _first_wrong(matrix: sparse.csr_matrix) -> float | None:
+    """Give the first entry that is no count."""
+    for start in range(0, len(matrix.data), _CHUNK):
+        part = matrix.data[start : start + _CHUNK]
+        with np.errstate(invalid="ignore"):
+            good = np.isfinite(part) & (part >= 0) & (part == np.floor(part))
+        if not good.all():
+            return float(part[np.argmin(good)])
+    return None
+
+
+def gene_names(var: pd.DataFrame) -> tuple[list[str], list[str] | None]:
+    """Give symbols and Ensembl ids of genes, whichever of the two the rows are called by."""
+    index = [str(name) for name in var.index]
+    columns = {key: _texts(var[key]) for key in (*_SYMBOLS, *_IDS) if key in var}
+    by_id = bool(index) and sum(name.startswith("ENS") for name in index) > len(index) / 2
+    if by_id:
+        symbols = next((columns[key] for key in _SYMBOLS if key in columns), None)
+        # A gene without a symbol goes by its id.
+        return (index, index) if symbols is None else (symbols, index)
+    return index, next((columns[key] for key in _IDS if key in columns), None)
+
+
+def _texts(column: pd.Series[Any]) -> list[str]:
+    return ["" if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)]
+
+
+def with_notes(counts: Counts, **notes: Any) -> Counts:
+    """Give the same counts with more notes."""
+    return Counts(counts.matrix, counts.genes, counts.gene_ids, counts.names, counts.obs, {**counts.notes, **notes})
+
+
+def dropped(notes: Mapping[str, Any]) -> list[str]:
+    """Say what `table_counts` merged and left out."""
+    said = []
+    if notes["genes_merged"]:
+        said.append(f"{notes['genes_merged']} columns were added to others of the same gene")
+    if notes["controls_dropped"]:
+        said.append(f"{notes['controls_dropped']} control probes were left out")
+    return said
+
+
+def tell(id: str, said: Sequence[str]) -> None:
+    """Warn, once, of everything that a reader put right or left out."""
+    if said:
+        warnings.warn(f"sample {id!r}: {'; '.join(said)}.", PixNetWarning, stacklevel=3)

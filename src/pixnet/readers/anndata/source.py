@@ -1,0 +1,254 @@
+"""An AnnData in memory or in a file, of which only what is asked for is read, and no more than the file can hold.
+
+A file's images, embeddings and graphs are never touched. A dense matrix becomes sparse block by block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import zarr
+from numpy.typing import NDArray
+from scipy import sparse
+
+from pixnet.errors import DataError, first_line
+from pixnet.readers.formats.declared import check_sizes
+from pixnet.readers.formats.hdf5 import open_hdf5
+
+_BLOCK = 1 << 28  # bytes of a dense matrix that are held at once
+
+
+class TableSource(Protocol):
+    """What the readers ask of an AnnData. A matrix is called "X", "raw", or by the name of its layer."""
+
+    name: str
+
+    def layers(self) -> list[str]:
+        """Names of the layers."""
+
+    def has(self, key: str) -> bool:
+        """Whether there is such a matrix."""
+
+    def matrix(self, key: str) -> sparse.csr_matrix:
+        """Give a matrix, (n, g) CSR, in the type that it is stored in."""
+
+    def genes(self, key: str) -> pd.DataFrame:
+        """Give what is known of the genes of a matrix, one row each."""
+
+    def obs(self) -> pd.DataFrame:
+        """Give what is known of the regions, one row each."""
+
+    def coordinates(self, key: str) -> NDArray[Any] | None:
+        """Give an entry of `obsm`, (n, d); None if there is none."""
+
+    def scalefactors(self) -> dict[str, dict[str, Any]]:
+        """Give the scale factors of each library in `uns["spatial"]`."""
+
+
+@contextmanager
+def open_table(table: str | Path | anndata.AnnData, name: str | None = None) -> Iterator[TableSource]:
+    """Open an AnnData.
+
+    Parameters
+    ----------
+    table
+        An h5ad file, a zarr folder, or the table itself.
+    name
+        What messages call it; by default its path, or "the AnnData".
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it is damaged or no AnnData; also while it is open.
+    """
+    if isinstance(table, anndata.AnnData):
+        yield _InMemory(table, name or "the AnnData")
+        return
+    path = Path(table)
+    name = name or str(path)
+    try:
+        root = zarr.open_group(path, mode="r") if path.is_dir() else open_hdf5(path)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file makes h5py and zarr raise nearly anything
+        reason = first_line(error) if path.exists() else "no such file"
+        raise DataError(
+            f"{name}: cannot be read ({reason}). Give an h5ad file or the zarr folder of a table."
+        ) from error
+    try:
+        stored = _Stored(root, name)
+        stored.check()
+        yield stored
+    finally:
+        if isinstance(root, h5py.File):
+            root.close()
+
+
+class _InMemory:
+    """A table that somebody else holds; nothing of it is changed or shared."""
+
+    def __init__(self, table: anndata.AnnData, name: str) -> None:
+        self.name = name
+        self._table = table
+
+    def layers(self) -> list[str]:
+        return sorted(self._table.layers)
+
+    def has(self, key: str) -> bool:
+        if key == "X":
+            return self._table.X is not None
+        return self._table.raw is not None if key == "raw" else key in self._table.layers
+
+    def matrix(self, key: str) -> sparse.csr_matrix:
+        value: Any = self._table.X if key == "X" else self._table.raw.X if key == "raw" else self._table.layers[key]
+        for make in ("to_memory", "compute"):  # backed by a file; lazy
+            if hasattr(value, make):
+                value = getattr(value, make)()
+        if sparse.issparse(value):
+            checked: Any = value
+            try:
+                checked.check_format(full_check=True)  # read from a damaged store, it may point beyond its arrays
+            except ValueError as error:
+                raise DataError(
+                    f"{self.name}: {key} is damaged ({first_line(error)}). Read or copy it again."
+                ) from error
+        else:
+            value = np.asarray(value)
+        return _numeric(self.name, key, value, copy=True)
+
+    def genes(self, key: str) -> pd.DataFrame:
+        return pd.DataFrame(self._table.raw.var if key == "raw" else self._table.var)
+
+    def obs(self) -> pd.DataFrame:
+        return pd.DataFrame(self._table.obs)
+
+    def coordinates(self, key: str) -> NDArray[Any] | None:
+        return np.asarray(self._table.obsm[key]) if key in self._table.obsm else None
+
+    def scalefactors(self) -> dict[str, dict[str, Any]]:
+        libraries = self._table.uns.get("spatial")
+        found = {}
+        for name, library in libraries.items() if isinstance(libraries, Mapping) else ():
+            factors = library.get("scalefactors") if isinstance(library, Mapping) else None
+            if isinstance(factors, Mapping):
+                found[str(name)] = dict(factors)
+        return found
+
+
+class _Stored:
+    """A table in an open HDF5 or zarr file."""
+
+    def __init__(self, root: Any, name: str) -> None:
+        self.name = name
+        self._root = root
+
+    def check(self) -> None:
+        """Refuse what is no AnnData."""
+        with self._reading("its contents"):
+            missing = [part for part in ("obs", "var") if part not in self._root]
+        if missing:
+            raise DataError(
+                f"{self.name}: is no AnnData: it has no {missing[0]}. Give an h5ad file or a table's zarr folder."
+            )
+
+    def layers(self) -> list[str]:
+        with self._reading("layers"):
+            return sorted(self._root["layers"]) if "layers" in self._root else []
+
+    def has(self, key: str) -> bool:
+        with self._reading(key):
+            return _place(key) in self._root
+
+    def matrix(self, key: str) -> sparse.csr_matrix:
+        with self._reading(key):
+            element = self._root[_place(key)]
+            check_sizes(self.name, element)
+            if _is_array(element):
+                return self._dense(key, element)
+            form = str(element.attrs.get("encoding-type", element.attrs.get("h5sparse_format", "")))
+            kind = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix}.get(form[:3])
+            if kind is None:
+                raise DataError(f"{self.name}: {key} is stored as {form!r}; a table of counts is an array, csr or csc.")
+            stated = element.attrs["shape"] if "shape" in element.attrs else element.attrs["h5sparse_shape"]
+            shape = len(self.obs()), len(self.genes(key))
+            if tuple(int(side) for side in stated) != shape:
+                raise DataError(
+                    f"{self.name}: {key} is {' x '.join(map(str, stated))}, but obs and var have {shape[0]} and "
+                    f"{shape[1]} rows. The file may be damaged."
+                )
+            parts = tuple(np.asarray(element[part][:]) for part in ("data", "indices", "indptr"))
+            matrix = kind(parts, shape=shape)
+            # scipy's own routines trust the indices; one that is too large would have them write beyond an array.
+            matrix.check_format(full_check=True)
+            return _numeric(self.name, key, matrix)
+
+    def genes(self, key: str) -> pd.DataFrame:
+        return self._frame("raw/var" if key == "raw" else "var")
+
+    def obs(self) -> pd.DataFrame:
+        return self._frame("obs")
+
+    def coordinates(self, key: str) -> NDArray[Any] | None:
+        with self._reading(f"obsm[{key!r}]"):
+            place = f"obsm/{key}"
+            return np.asarray(self._element(place)) if place in self._root else None
+
+    def scalefactors(self) -> dict[str, dict[str, Any]]:
+        with self._reading("uns['spatial']"):
+            if "uns/spatial" not in self._root or _is_array(self._root["uns/spatial"]):
+                return {}
+            places = {name: f"uns/spatial/{name}/scalefactors" for name in self._root["uns/spatial"]}
+            found = {name: self._element(place) for name, place in places.items() if place in self._root}
+            return {name: dict(factors) for name, factors in found.items() if isinstance(factors, Mapping)}
+
+    def _frame(self, place: str) -> pd.DataFrame:
+        with self._reading(place):
+            frame = self._element(place)
+        if not isinstance(frame, pd.DataFrame):
+            raise DataError(f"{self.name}: {place} is no table. Open it with anndata and write it anew.")
+        return frame
+
+    def _element(self, place: str) -> Any:
+        element = self._root[place]
+        check_sizes(self.name, element)
+        return anndata.io.read_elem(element)
+
+    def _dense(self, key: str, element: Any) -> sparse.csr_matrix:
+        rows, columns = element.shape
+        step = max(1, _BLOCK // max(1, columns * element.dtype.itemsize))
+        blocks = [_numeric(self.name, key, np.asarray(element[row : row + step])) for row in range(0, rows, step)]
+        return sparse.csr_matrix(sparse.vstack(blocks, format="csr") if blocks else (rows, columns))
+
+    @contextmanager
+    def _reading(self, part: str) -> Iterator[None]:
+        try:
+            yield
+        except DataError:
+            raise
+        except Exception as error:  # a damaged file makes h5py, zarr and anndata raise nearly anything
+            raise DataError(
+                f"{self.name}: {part} cannot be read ({first_line(error)}). The file may be damaged: copy it again."
+            ) from error
+
+
+def _place(key: str) -> str:
+    return key if key == "X" else "raw/X" if key == "raw" else f"layers/{key}"
+
+
+def _is_array(element: Any) -> bool:
+    return isinstance(element, h5py.Dataset | zarr.Array)
+
+
+def _numeric(name: str, key: str, matrix: Any, copy: bool = False) -> sparse.csr_matrix:
+    if matrix.dtype == bool:
+        matrix = matrix.astype(np.float32)
+    if matrix.ndim != 2 or not (np.issubdtype(matrix.dtype, np.integer) or np.issubdtype(matrix.dtype, np.floating)):
+        raise DataError(f"{name}: {key} holds {matrix.dtype} of shape {matrix.shape}, not counts of regions x genes.")
+    return sparse.csr_matrix(matrix, copy=copy)

@@ -1,0 +1,3 @@
+"""File formats that several platforms share."""
+
+from __future__ import annotations

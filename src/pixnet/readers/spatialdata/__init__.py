@@ -1,0 +1,17 @@
+"""SpatialData stores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from pixnet.readers.spatialdata.reader import read_spatialdata as read_spatialdata
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "reader": ["read_spatialdata"],
+    },
+)

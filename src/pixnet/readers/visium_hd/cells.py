@@ -1,0 +1,198 @@
+"""Segmented cells of Visium HD: outlines and counts per cell, as Space Ranger 4 writes them."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pixnet.errors import DataError, first_line
+from pixnet.readers.formats.affine import Floats
+from pixnet.readers.formats.find_file import find_file
+from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
+from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
+from pixnet.readers.formats.tenx_spatial import SCALEFACTOR_FILES, check_image_scale
+from pixnet.readers.visium_hd.files import (
+    choose_matrix,
+    full_resolution_image,
+    others_told,
+    pixel_size,
+    read_spatial,
+    required_file,
+    tell,
+    telling_name,
+)
+from pixnet.regions import Polygons
+from pixnet.regions.geojson import Outlines, entries
+from pixnet.sample import Sample
+from pixnet.sample.counts import Counts
+from pixnet.sample.genes import merge_genes
+from pixnet.slide import Slide
+
+_MATRICES = {
+    True: ("filtered_feature_cell_matrix.h5", "filtered_feature_cell_matrix"),
+    False: ("raw_feature_cell_matrix.h5", "raw_feature_cell_matrix"),
+}
+_OUTLINES = ("cell_segmentations.geojson",)
+_BARCODE = re.compile(rb"cellid_(\d{1,12})(?:-\d+)?")
+
+
+def read_visium_hd_cells(
+    path: str | Path,
+    *,
+    image: str | Path | None = None,
+    id: str | None = None,
+    donor: str | None = None,
+    mpp: float | None = None,
+    mpp_source: str | None = None,
+    filtered: bool | None = None,
+    image_transform: GivenTransform = None,
+) -> Sample:
+    """Read the segmented cells of a Visium HD capture area.
+
+    Parameters
+    ----------
+    path
+        Space Ranger's `outs`, the folder that holds it, or `segmented_outputs`.
+    image
+        The full-resolution image that Space Ranger was given; by default the one that lies beside its output.
+    id
+        Name of the sample; by default that of the folder.
+    donor
+        The person that the tissue is from.
+    mpp
+        um per pixel of the image. By default `microns_per_pixel` of the scale factors, else what the image says.
+    mpp_source
+        Where `mpp` is from, if not from an argument.
+    filtered
+        Whether to read the filtered or the raw matrix; by default the filtered one if it is there.
+    image_transform
+        Where `image` is not the one that the positions were written for: CSV file of, or array with, the (3, 3) matrix
+        from pixels of that one to pixels of `image`. It turns, scales and shifts.
+
+    Returns
+    -------
+    Sample
+        Of platform "visium-hd"; its regions are the outlines of the cells that also have counts, in the order of the
+        matrix, named by barcode.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, damaged or no such file, if no cell is in both, if no image is found, or if `mpp`
+        differs from that of the scale factors by over 5 %.
+    SlideError
+        If the image cannot be read, or if no pixel size is known.
+
+    Warns
+    -----
+    PixNetWarning
+        Once, on cells without counts or without an outline, and genes merged or left out; and once on outlines that
+        cross themselves.
+    """
+    path = Path(path)
+    transform = ImageTransform.of(image_transform)
+    name = id or telling_name(path)
+    folder = _folder(path)
+    matrix_path, _ = choose_matrix(folder, _MATRICES, filtered)
+    outlines = required_file(folder, _OUTLINES)
+    picture = full_resolution_image(path, folder, image)
+    spatial, factors = _scale(folder)
+    factors = transform.factors(factors)
+    size, source = pixel_size(spatial, factors, mpp, mpp_source)
+    slide = Slide.open(picture, size, source)
+    check_image_scale(slide, spatial, factors)
+
+    found = read_tenx_matrix(matrix_path)
+    numbers = _cell_numbers(matrix_path, found.barcodes)
+    outlined, shapes, without_area = _read_outlines(outlines, lambda points: transform.points(points) * slide.mpp)
+    place = pd.Index(outlined).get_indexer(pd.Index(numbers))
+    rows = np.flatnonzero(place >= 0)
+    if not len(rows):
+        raise DataError(
+            f"{matrix_path}: none of its {len(numbers)} cells is among the {len(outlined)} of {outlines}. "
+            "They may belong to different runs."
+        )
+    told = others_told(found.others)
+    left = {
+        "cells have counts but no outline": len(numbers) - len(rows),
+        "cells have an outline but no counts": len(outlined) - len(rows),
+        "outlines have no area or repeat a cell": without_area,
+    }
+    if any(left.values()):
+        listed = ", ".join(f"{count} {what}" for what, count in left.items() if count)
+        told.append(f"{listed}; they are left out, {len(rows)} remain")
+    matrix, genes, ids, merged = merge_genes(found.matrix, found.names, found.ids)
+    if merged:
+        told.append(f"{merged} genes were added to others of the same name")
+    tell(name, told, stacklevel=3)
+    barcodes = [found.barcodes[row].decode("ascii") for row in rows]
+    try:
+        regions = Polygons(shapes[place[rows]], barcodes)
+    except DataError as error:
+        raise DataError(f"{outlines}: {error}") from error
+    del shapes
+    table = Counts(matrix[rows], genes, ids, pd.Index(barcodes), pd.DataFrame({"cell_id": numbers[rows]}))
+    try:
+        return Sample(name, slide, regions, table, donor, "visium-hd")
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from error
+
+
+def _folder(path: Path) -> Path:
+    every = [name for names in _MATRICES.values() for name in names]
+    for place in (path, path / "segmented_outputs", path / "outs" / "segmented_outputs"):
+        if find_file(place, every) is not None:
+            return place
+    reason = "holds no segmented_outputs with a matrix of cells" if path.is_dir() else "is no folder"
+    raise DataError(f"{path}: {reason}. Give `outs` of Space Ranger 4, or `segmented_outputs` in it.")
+
+
+def _scale(folder: Path) -> tuple[Path, dict[str, float]]:
+    """Find the scale factors: the cells' own, or those of the bins of the same run."""
+    bins = sorted((folder.parent / "binned_outputs").glob("*square_*um"))
+    for place in (folder, folder.parent, *bins):
+        if find_file(place / "spatial", SCALEFACTOR_FILES) is not None:
+            return read_spatial(place)
+    return folder / "spatial", {}
+
+
+def _cell_numbers(path: Path, barcodes: NDArray[np.bytes_]) -> NDArray[np.int64]:
+    """Read barcodes such as `cellid_000000012-1` as numbers."""
+    matches = [_BARCODE.fullmatch(barcode) for barcode in barcodes]
+    numbers = [int(match[1]) if match else -1 for match in matches]
+    if -1 in numbers:
+        odd = barcodes[numbers.index(-1)][:40].decode("ascii", "replace")
+        raise DataError(f"{path}: has the barcode {odd!r}; those of segmented cells are such as 'cellid_000000012-1'.")
+    if len(set(numbers)) < len(numbers):
+        raise DataError(f"{path}: {len(numbers) - len(set(numbers))} barcodes name a cell that another one names too.")
+    return np.array(numbers, np.int64)
+
+
+def _read_outlines(path: Path, to_um: Callable[[Floats], Floats]) -> tuple[NDArray[np.int64], NDArray[np.object_], int]:
+    """Give numbers and outlines, in um, of the cells; and how many have no area or come a second time."""
+    import shapely
+
+    outlines, numbers = Outlines(), array("q")
+    for index, feature in enumerate(entries(path)):
+        try:
+            number, geometry = feature["properties"]["cell_id"], feature["geometry"]
+            if type(number) is not int or geometry["type"] not in ("Polygon", "MultiPolygon"):
+                raise ValueError(f"it has the cell_id {number!r} and is of the type {geometry['type']!r}"[:120])
+            numbers.append(number)
+            outlines.add(geometry)
+        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path}: feature {index} is no outline of a cell ({first_line(error)}).") from error
+    if not numbers:
+        raise DataError(f"{path}: holds no features; an outline for each cell was expected.")
+    shapes = outlines.shapes(to_um)
+    with np.errstate(invalid="ignore"):
+        area = shapely.area(shapes)
+    solid = np.flatnonzero((area > 0) & np.isfinite(area))
+    known, first = np.unique(np.array(numbers, np.int64)[solid], return_index=True)
+    return known, shapes[solid[first]], len(shapes) - len(known)

@@ -1,0 +1,253 @@
+"""Polygons with or without holes as regions, drawn by hand or read from GeoJSON as QuPath exports it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from pixnet.errors import DataError, PixNetWarning
+from pixnet.grid import Grid
+from pixnet.regions.base import Regions, positive_number
+from pixnet.regions.coverage import BATCH, CoverageBuilder, Floats, batches
+from pixnet.regions.coverage_edges import add_edges
+from pixnet.regions.geojson import Outlines, entries
+
+if TYPE_CHECKING:
+    from shapely import MultiPolygon, Polygon
+
+
+class Polygons(Regions):
+    """Regions with straight edges, any number of parts and any number of holes.
+
+    Parameters
+    ----------
+    shapes
+        Shapely polygons or multipolygons, coordinates in um.
+    names
+        One name for each; "region 1", "region 2", ... by default.
+    classes
+        The class that each was given, such as a tissue; None for one without. By default none has one.
+
+    Raises
+    ------
+    DataError
+        If a shape is of another type, empty, without area, or not finite, or if names or classes are not as many.
+
+    Warns
+    -----
+    PixNetWarning
+        If an outline crosses itself; it is then put right by `shapely.make_valid`.
+    """
+
+    _per_region = ("shapes", "_names", "_classes")
+
+    def __init__(
+        self,
+        shapes: Sequence[Polygon | MultiPolygon] | NDArray[np.object_],
+        names: Sequence[str] | None = None,
+        classes: Sequence[str | None] | None = None,
+    ) -> None:
+        if names is None:
+            names = [f"region {i + 1}" for i in range(len(shapes))]
+        if classes is None:
+            classes = [None] * len(shapes)
+        for what, given in (("names", names), ("classes", classes)):
+            if len(given) != len(shapes):
+                raise DataError(f"{len(given)} {what} were given for {len(shapes)} polygons; give one for each")
+        self.shapes: NDArray[np.object_] = _checked(shapes)
+        self._names: NDArray[np.object_] = np.array([str(name) for name in names], dtype=object)
+        self._classes: NDArray[np.object_] = np.array(list(classes), dtype=object)
+
+    @classmethod
+    def from_geojson(cls, path: str | Path, um_per_unit: float) -> Self:
+        """Read a GeoJSON file: a FeatureCollection, a list of features, a feature, or a bare geometry.
+
+        A region's name is the feature's `properties.name`, the barcode that Space Ranger gives its
+        `properties.cell_id`, or its class, `properties.classification.name`.
+
+        Parameters
+        ----------
+        path
+            The file. QuPath exports such files in full-resolution pixels of the slide.
+        um_per_unit
+            Size of the file's unit in um; for pixels, the slide's um per pixel.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read, is not GeoJSON, has no polygon, or holds another geometry than polygons.
+        """
+        scale = positive_number("um_per_unit", um_per_unit)
+        outlines = Outlines()
+        names, classes = [], []
+        for index, (geometry, properties) in enumerate(_features(Path(path))):
+            kind = geometry.get("type") if isinstance(geometry, dict) else None
+            if kind not in ("Polygon", "MultiPolygon"):
+                raise DataError(f"{path}: feature {index} is of type {kind}; only Polygon and MultiPolygon are regions")
+            try:
+                outlines.add(geometry)
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                raise DataError(f"{path}: feature {index} has coordinates that make no polygon ({error})") from None
+            known = properties if isinstance(properties, dict) else {}
+            classes.append(_class(known))
+            names.append(_name(known) or classes[-1] or f"region {index + 1}")
+        if not names:
+            raise DataError(f"{path} holds no polygon; draw at least one and export it again")
+        try:
+            return cls(outlines.shapes(lambda xy: xy * scale), names, classes)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the regions."""
+        return tuple(self._names)
+
+    @property
+    def classes(self) -> tuple[str | None, ...]:
+        """Class of each region; None for one without."""
+        return tuple(self._classes)
+
+    def by_class(self) -> Self:
+        """Give one region for each class, in the order of their names: all that any of its polygons covers, once.
+
+        Raises
+        ------
+        DataError
+            If no polygon has a class.
+
+        Warns
+        -----
+        PixNetWarning
+            If some polygons have none; they are left out.
+        """
+        import shapely
+
+        present = sorted({name for name in self._classes if name})
+        if not present:
+            raise DataError(f"none of the {len(self)} polygons has a class; give them one, or read them one by one")
+        if left := sum(not name for name in self._classes):
+            warnings.warn(f"{left} of {len(self)} polygons have no class and are left out", PixNetWarning, stacklevel=2)
+        return type(self)([shapely.union_all(self.shapes[self._classes == name]) for name in present], present, present)
+
+    @property
+    def centers_um(self) -> Floats:
+        """Centres of area, (n, 2) x and y in um; that of a ring lies in its hole."""
+        import shapely
+
+        return np.asarray(shapely.get_coordinates(shapely.centroid(self.shapes)), dtype=np.float64).reshape(-1, 2)
+
+    @property
+    def areas_um2(self) -> Floats:
+        """Areas without the holes, (n,) in um^2."""
+        import shapely
+
+        return np.asarray(shapely.area(self.shapes), dtype=np.float64)
+
+    @property
+    def bounds_um(self) -> Floats:
+        """Left, top, right and bottom, (n, 4) in um."""
+        import shapely
+
+        return np.asarray(shapely.bounds(self.shapes), dtype=np.float64).reshape(-1, 4)
+
+    def coverage(self, grid: Grid) -> sparse.csr_array[np.float64]:
+        """Areas of the polygons in the cells of a grid, (n, grid.size) in um^2; see `Regions.coverage`."""
+        import shapely
+
+        builder = CoverageBuilder(len(self), grid)
+        left, top, right, bottom = grid.bounds_um
+        low_x, low_y, high_x, high_y = self.bounds_um.T
+        chosen = np.flatnonzero((high_x > left) & (low_x < right) & (high_y > top) & (low_y < bottom))
+        near = self.shapes[chosen]
+        pieces = 2 * shapely.get_num_coordinates(near) + 2 * shapely.length(near) / grid.pitch_um
+        for part in batches(np.minimum(pieces, BATCH).astype(np.int64)):
+            # Only polygons have rings, so the parts of multipolygons come first.
+            polygons, shape_of = shapely.get_parts(near[part], return_index=True)
+            rings, polygon_of = shapely.get_rings(polygons, return_index=True)
+            points, ring_of = shapely.get_coordinates(rings, return_index=True)
+            edge = np.flatnonzero(ring_of[1:] == ring_of[:-1])
+            region = chosen[part][shape_of[polygon_of[ring_of[edge]]]]
+            add_edges(builder, region, points[edge], points[edge + 1])
+        return builder.build()
+
+
+def _checked(shapes: Sequence[Polygon | MultiPolygon] | NDArray[np.object_]) -> NDArray[np.object_]:
+    """Give valid polygons whose outer rings run with positive area, or say which cannot be used."""
+    import shapely
+
+    result = np.empty(len(shapes), dtype=object)
+    result[:] = list(shapes)
+    for index, shape in enumerate(result):
+        if not isinstance(shape, shapely.Polygon | shapely.MultiPolygon):
+            kind = getattr(shape, "geom_type", type(shape).__name__)
+            raise DataError(f"polygon {index} is of type {kind}; only Polygon and MultiPolygon are regions")
+        if shape.is_empty:
+            raise DataError(f"polygon {index} is empty; leave it out")
+    parts = list(batches(shapely.get_num_coordinates(result), BATCH // 4))
+    for part in parts:
+        points, shape_of = shapely.get_coordinates(result[part], return_index=True)
+        broken = shape_of[~np.isfinite(points).all(axis=1)]
+        if len(broken):
+            place = part.start + broken[0]
+            raise DataError(f"polygon {place} has a coordinate that is not finite; leave it out or mend it")
+    invalid = np.flatnonzero(~shapely.is_valid(result))
+    for place in invalid:
+        result[place] = _mended(result[place], int(place))
+    if len(invalid):
+        warnings.warn(
+            f"{len(invalid)} of {len(result)} polygons cross or touch themselves (the first is polygon {invalid[0]}); "
+            "they were put right by shapely.make_valid",
+            PixNetWarning,
+            stacklevel=3,
+        )
+    for part in parts:
+        result[part] = shapely.orient_polygons(shapely.force_2d(result[part]), exterior_cw=False)
+    return result
+
+
+def _mended(shape: Polygon | MultiPolygon, index: int) -> Polygon | MultiPolygon:
+    """Give the area of an invalid polygon as a valid one; lines and points that come out of it are dropped."""
+    import shapely
+
+    # The structure method unites parts that overlap; the default would make holes of them.
+    mended = shapely.make_valid(shape, method="structure", keep_collapsed=False)
+    parts = shapely.get_parts(shapely.get_parts(mended))
+    areas = [part for part in parts if isinstance(part, shapely.Polygon) and part.area > 0]
+    if not areas:
+        raise DataError(f"polygon {index} has no area; leave it out or draw it again")
+    return areas[0] if len(areas) == 1 else shapely.MultiPolygon(areas)
+
+
+def _features(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Give geometry and properties of each feature of a GeoJSON file."""
+    for index, entry in enumerate(entries(path)):
+        if not isinstance(entry, dict):
+            raise DataError(
+                f"{path} is not GeoJSON: a feature was expected at place {index}, not {type(entry).__name__}"
+            )
+        if entry.get("type") == "Feature":
+            yield entry.get("geometry"), entry.get("properties")
+        else:
+            yield entry, None
+
+
+def _class(properties: dict[str, Any]) -> str | None:
+    """Give the name of the class in a feature's properties."""
+    given = properties.get("classification")
+    name = given.get("name") if isinstance(given, dict) else given
+    return str(name) if name else None
+
+
+def _name(properties: dict[str, Any]) -> str | None:
+    """Give the name in a feature's properties, or the barcode that Space Ranger gives to the number of a cell."""
+    if properties.get("name"):
+        return str(properties["name"])
+    number = properties.get("cell_id")
+    return f"cellid_{number:09d}-1" if type(number) is int and number >= 0 else None

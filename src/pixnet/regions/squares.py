@@ -1,0 +1,201 @@
+"""Squares of a lattice as regions: two whole numbers for each, so that millions of them cost little."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from pixnet.errors import DataError
+from pixnet.grid import Grid
+from pixnet.regions.base import Regions, finite_array, finite_number, positive_number, whole_numbers
+from pixnet.regions.coverage import Floats, Ints, square_coverage
+from pixnet.regions.coverage_edges import lattice_points, projected, tilted_square_coverage
+
+_MOST_BENT = 0.1
+
+
+class Squares(Regions):
+    """Squares of a regular lattice, such as the bins of a binned platform, upright or turned.
+
+    Square (r, c) has its corner at the lattice's corner + R @ (c * side, r * side), where R turns from x towards y
+    by `angle_deg`. Only the two whole numbers are kept for each square.
+
+    Where the slide was registered with perspective, the whole lattice goes through one projective map. Its squares
+    are then four-sided figures of nearly that side, which share their edges as before.
+
+    Parameters
+    ----------
+    x_um, y_um
+        Corner of the lattice, in um.
+    side_um
+        Side of a square and pitch of the lattice, in um.
+    rows, cols
+        Place of each square in the lattice, each (n,) whole numbers.
+    angle_deg
+        Turn of the lattice, in degrees.
+    perspective
+        (3, 3) projective matrix that takes um of the lattice to um of the slide, as column vectors (x, y, 1). It must
+        be slight: nowhere may it turn or stretch the lattice by over a tenth.
+
+    Raises
+    ------
+    DataError
+        If a number is not finite, the side not positive, rows and cols are not whole numbers, one pair a square, or
+        the perspective is more than slight.
+    """
+
+    _per_region = ("rows", "cols")
+
+    def __init__(
+        self,
+        x_um: float,
+        y_um: float,
+        side_um: float,
+        rows: ArrayLike,
+        cols: ArrayLike,
+        angle_deg: float = 0.0,
+        perspective: ArrayLike | None = None,
+    ) -> None:
+        self.x_um = finite_number("x_um", x_um)
+        self.y_um = finite_number("y_um", y_um)
+        self.side_um = positive_number("side_um", side_um)
+        self.angle_deg = finite_number("angle_deg", angle_deg)
+        self.rows = whole_numbers("rows", rows)
+        self.cols = whole_numbers("cols", cols)
+        if self.rows.ndim != 1 or self.rows.shape != self.cols.shape:
+            raise DataError(
+                f"rows and cols must give one pair for each square, not {self.rows.shape} and {self.cols.shape}"
+            )
+        self.perspective = None if perspective is None else self._slight(perspective)
+
+    def _slight(self, perspective: ArrayLike) -> Floats:
+        """Check that a perspective leaves the lattice nearly as it is, at the corners of all squares together."""
+        matrix = finite_array("perspective", perspective)
+        if matrix.shape != (3, 3):
+            raise DataError(f"perspective must be a (3, 3) matrix, not {matrix.shape}")
+        ends = [(side.min(initial=0), side.max(initial=0) + 1) for side in (self.rows, self.cols)]
+        row, col = np.array(list(itertools.product(*ends))).T
+        corners = lattice_points(self.x_um, self.y_um, self.side_um, self.angle_deg, row, col)
+        depth = corners @ matrix[2, :2] + matrix[2, 2]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bent = matrix[:2, :2] - projected(corners, matrix)[:, :, None] * matrix[2, :2]
+            off = np.abs(bent / depth[:, None, None] - np.eye(2)).max()
+        if not (off <= _MOST_BENT and (depth > 0).all()):
+            raise DataError(f"the perspective bends the lattice by {off:.2g}; it must be slight, up to {_MOST_BENT}")
+        return matrix
+
+    def _points(self, row: NDArray[np.number], col: NDArray[np.number]) -> Floats:
+        """Give the (n, 2) x and y in um of places of the lattice, whole or not."""
+        points = lattice_points(self.x_um, self.y_um, self.side_um, self.angle_deg, row, col)
+        return points if self.perspective is None else projected(points, self.perspective)
+
+    @classmethod
+    def tiling(
+        cls, left: float, top: float, right: float, bottom: float, side_um: float, angle_deg: float = 0.0
+    ) -> Self:
+        """Give the squares of a lattice that cover a rectangle, row by row; the outer ones may reach beyond it.
+
+        Parameters
+        ----------
+        left, top, right, bottom
+            The rectangle, in um. Its left top corner is that of square (0, 0).
+        side_um
+            Side of a square, in um.
+        angle_deg
+            Turn of the lattice about that corner, in degrees. Turned squares may have places below zero.
+
+        Raises
+        ------
+        DataError
+            If the rectangle is empty or a number is not finite, or the side not positive.
+        """
+        left, top = finite_number("left", left), finite_number("top", top)
+        width, height = finite_number("right", right) - left, finite_number("bottom", bottom) - top
+        side, angle = positive_number("side_um", side_um), finite_number("angle_deg", angle_deg)
+        if width <= 0 or height <= 0:
+            raise DataError(
+                f"a rectangle of {width:g} x {height:g} um has nothing to tile; give left < right and top < bottom"
+            )
+        # Where the rectangle's corners lie in the lattice.
+        turn = math.radians(angle)
+        x, y = np.array([0.0, width, 0.0, width]), np.array([0.0, 0.0, height, height])
+        across = (math.cos(turn) * x + math.sin(turn) * y) / side
+        down = (math.cos(turn) * y - math.sin(turn) * x) / side
+        # A rectangle that ends within a millionth of a square after a whole one gets no further square for it.
+        (first_row, n_rows), (first_col, n_cols) = (_span(places) for places in (down, across))
+        rows, cols = np.divmod(np.arange(n_rows * n_cols), n_cols)
+        rows += first_row
+        cols += first_col
+        squares = cls(left, top, side, rows, cols, angle)
+        if angle == 0:
+            return squares
+        # Two rectangles are apart if they are along a side of the one or the other: the lattice's were looked at.
+        low_x, low_y, high_x, high_y = squares.bounds_um.T
+        slack = 1e-6 * side
+        meets = (high_x > left + slack) & (low_x < left + width - slack)
+        return squares.take(meets & (high_y > top + slack) & (low_y < top + height - slack))
+
+    @property
+    def centers_um(self) -> Floats:
+        """Centres, (n, 2) x and y in um."""
+        return self._points(self.rows + 0.5, self.cols + 0.5)
+
+    @property
+    def corners_um(self) -> Floats:
+        """Corners in turn, (n, 4, 2) x and y in um."""
+        around = ((0, 0), (0, 1), (1, 1), (1, 0))
+        return np.stack([self._points(self.rows + down, self.cols + across) for down, across in around], axis=1)
+
+    @property
+    def areas_um2(self) -> Floats:
+        """Areas, (n,) in um^2."""
+        if self.perspective is None:
+            return np.full(len(self), self.side_um**2)
+        x, y = (self._points(self.rows + 1, self.cols + 1) - self._points(self.rows, self.cols)).T
+        other_x, other_y = (self._points(self.rows + 1, self.cols) - self._points(self.rows, self.cols + 1)).T
+        areas: Floats = np.abs(x * other_y - y * other_x) / 2
+        return areas
+
+    @property
+    def bounds_um(self) -> Floats:
+        """Left, top, right and bottom, (n, 4) in um."""
+        if self.perspective is not None:
+            low = high = self._points(self.rows, self.cols)
+            for down, across in ((0, 1), (1, 0), (1, 1)):
+                corner = self._points(self.rows + down, self.cols + across)
+                low, high = np.minimum(low, corner), np.maximum(high, corner)
+            return np.concatenate([low, high], axis=1)
+        x_um, y_um, angle_deg, rows, cols = self._least_turn()
+        bounds = np.empty((len(self), 4))
+        # Turned by less than a right angle, from x towards y, each corner is the outermost on one side.
+        for side, (down, across) in enumerate(((1, 0), (0, 0), (0, 1), (1, 1))):
+            corner = lattice_points(x_um, y_um, self.side_um, angle_deg, rows + down, cols + across)
+            bounds[:, side] = corner[:, side % 2]
+        return bounds
+
+    def coverage(self, grid: Grid) -> sparse.csr_array[np.float64]:
+        """Areas of the squares in the cells of a grid, (n, grid.size) in um^2; see `Regions.coverage`."""
+        if self.perspective is None:
+            x_um, y_um, angle_deg, rows, cols = self._least_turn()
+            if angle_deg == 0:
+                return square_coverage(x_um, y_um, self.side_um, rows, cols, grid)
+        return tilted_square_coverage(self._points, self.side_um, self.rows, self.cols, grid)
+
+    def _least_turn(self) -> tuple[float, float, float, Ints, Ints]:
+        """Corner, angle below 90 degrees, rows and cols of the same squares: a quarter turn only renumbers them."""
+        quarters, angle_deg = divmod(self.angle_deg, 90.0)
+        rows, cols = self.rows, self.cols
+        for _ in range(int(quarters) % 4):
+            rows, cols = cols, -rows - 1
+        return self.x_um, self.y_um, angle_deg, rows, cols
+
+
+def _span(places: Floats) -> tuple[int, int]:
+    """Give the first whole square and the number of them that reach over some places along an axis."""
+    first = math.floor(places.min() + 1e-6)
+    return first, max(math.ceil(places.max() - 1e-6) - first, 1)

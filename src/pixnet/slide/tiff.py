@@ -1,0 +1,253 @@
+"""Pixels of a TIFF or OME-TIFF that is no scanner's own: tile by tile, or decoded once where it has no tiles."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixnet.errors import SlideError, first_line
+from pixnet.slide.decode_limit import check_decoded_size
+from pixnet.slide.pixel_size import from_ome, from_tiff
+from pixnet.slide.sources import Levels, Pixels, over_white, whole_downsample
+
+_ALPHA = {1, 2}  # of ExtraSamples: associated and unassociated
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6  # of PhotometricInterpretation
+_JPEG = (6, 7, 33007)  # of Compression: their decoders give RGB
+_SEPARATE = 2  # of PlanarConfiguration: a plane for each channel
+_LARGEST_TILE = 1 << 26  # pixels; a damaged directory can ask for any number
+_AXES = ("YX", "YXS", "SYX", "CYX")
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A level's pages (three where each holds one channel) and the page that describes them all."""
+
+    frame: Any
+    pages: list[Any]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return int(self.frame.imagelength), int(self.frame.imagewidth)
+
+    @property
+    def planes(self) -> int:
+        """Planes of one page."""
+        return int(self.frame.samplesperpixel) if self.frame.planarconfig == _SEPARATE else 1
+
+    @property
+    def channels(self) -> int:
+        return int(self.frame.samplesperpixel) * len(self.pages)
+
+
+class TiffSource:
+    """A TIFF or OME-TIFF through tifffile.
+
+    Raises
+    ------
+    SlideError
+        If it ends before its last tile, or holds something else than an 8-bit RGB or grey image.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._opened: tuple[Any, list[_Level]] | None = None
+        self._pid = os.getpid()
+        self._inherited: list[Any] = []
+        self._whole: dict[int, Pixels] = {}
+        tif, levels = self._open()
+        try:
+            for level, series in zip(levels, tif.series[0].levels, strict=True):
+                self._check(level, series)
+        except SlideError:
+            self.release()
+            raise
+        self.is_ome = bool(tif.is_ome)
+        base = levels[0].size
+        self.levels: Levels = tuple(
+            (whole_downsample((base[0] / size[0] + base[1] / size[1]) / 2, base, size), size)
+            for size in (level.size for level in levels)
+        )
+        self.found = from_ome(tif.ome_metadata) if self.is_ome else None
+        self.found = self.found or from_tiff(resolution_tags(levels[0].frame))
+
+    def read(self, level: int, row: int, col: int, height: int, width: int) -> Pixels:
+        """Give a window of a level; tiles that the file leaves out are no data."""
+        found = self._level(level)
+        if not found.frame.is_tiled:
+            rgb, mask = self._decoded_whole(level)
+            window = slice(row, row + height), slice(col, col + width)
+            return rgb[window], None if mask is None else mask[window]
+        samples = np.zeros((height, width, found.channels), np.uint8)
+        stored = np.ones((height, width), bool)
+        for target, origin, index in _tiles(found, row, col, height, width):
+            channel = 0
+            for page in range(len(found.pages)):
+                for plane in range(found.planes):
+                    tile = self._tile(level, page, plane, index)
+                    if tile is None:
+                        stored[target] = False
+                        continue
+                    place = samples[(*target, slice(channel, channel + tile.shape[-1]))]
+                    if place.shape != tile[origin].shape:
+                        raise OSError(f"the tile at {index} has the wrong size")
+                    place[...] = tile[origin]
+                    channel += tile.shape[-1]
+        return _rgb(samples, found.frame, stored)
+
+    def release(self) -> None:
+        """Close the file and drop what was decoded."""
+        with self._lock:
+            if self._opened is not None and self._pid == os.getpid():
+                self._opened[0].close()
+                self._opened = None
+            self._whole = {}
+
+    def _tile(self, level: int, page: int, plane: int, index: tuple[int, int]) -> NDArray[np.uint8] | None:
+        """Give a tile as (height, width, samples), None if the file leaves it out."""
+        found = self._level(level)
+        frame, source = found.frame, found.pages[page]
+        down, across = (-(-a // b) for a, b in zip(found.size, (frame.tilelength, frame.tilewidth), strict=True))
+        segment = (plane * down + index[0]) * across + index[1]
+        try:
+            offset, count = source.dataoffsets[segment], source.databytecounts[segment]
+            if not count:
+                return None
+            with self._lock:
+                file = self._open()[0].filehandle
+                file.seek(offset)
+                data = file.read(count)
+            tile = frame.decode(data, segment, jpegtables=source.jpegtables)[0]
+        except Exception as error:  # each codec has its own exceptions for damaged data
+            raise OSError(first_line(error)) from error
+        return None if tile is None else np.asarray(tile[0], np.uint8)
+
+    def _decoded_whole(self, level: int) -> Pixels:
+        with self._lock:
+            if level not in self._whole:
+                found = self._level(level)
+                try:
+                    pages = [page.asarray() for page in found.pages]
+                except Exception as error:  # as above
+                    raise SlideError(
+                        f"{self.path}: the image cannot be decoded ({first_line(error)}). Copy or download it again."
+                    ) from error
+                samples = np.stack(pages, axis=-1) if len(pages) > 1 else pages[0]
+                if samples.ndim == 3 and found.planes > 1:
+                    samples = np.moveaxis(samples, 0, -1)
+                if samples.shape[:2] != found.size:
+                    raise SlideError(
+                        f"{self.path}: the image cannot be decoded (its pixels have the shape {samples.shape}, not "
+                        f"{found.size}). Copy or download it again."
+                    )
+                self._whole[level] = _rgb(samples, found.frame, None)
+            return self._whole[level]
+
+    def _check(self, level: _Level, series: Any) -> None:
+        frame = level.frame
+        grey = frame.photometric in (_BLACK_IS_ZERO, _WHITE_IS_ZERO) and level.channels in (1, 3)
+        rgb = frame.photometric == _RGB or (frame.photometric == _YCBCR and frame.compression in _JPEG)
+        if (
+            frame.dtype != np.uint8
+            or series.axes not in _AXES
+            or level.channels not in (1, 3, 4)
+            or (len(level.pages) > 1 and int(frame.samplesperpixel) > 1)
+            or not (grey or rgb)
+        ):
+            colours = getattr(frame.photometric, "name", frame.photometric)
+            raise SlideError(
+                f"{self.path}: holds {frame.dtype} pixels of shape {series.shape} (axes {series.axes}, {colours}). "
+                "Give an 8-bit RGB image of the stained section."
+            )
+        self._check_layout(level)
+        size = self.path.stat().st_size
+        ends = (o + n for page in level.pages for o, n in zip(page.dataoffsets, page.databytecounts, strict=True))
+        end = max(ends, default=0)
+        if end > size:
+            raise SlideError(
+                f"{self.path}: is truncated: its pixels go on to byte {end}, but the file ends at byte {size}. "
+                "Copy or download it again."
+            )
+
+    def _check_layout(self, level: _Level) -> None:
+        frame, (height, width) = level.frame, level.size
+        damaged = height <= 0 or width <= 0
+        if frame.is_tiled and not damaged:
+            tall, wide = int(frame.tilelength), int(frame.tilewidth)
+            damaged = not (tall > 0 and wide > 0 and tall * wide <= _LARGEST_TILE)
+            tiles = 0 if damaged else -(-height // tall) * -(-width // wide) * level.planes
+            damaged = damaged or any(len(page.dataoffsets) != tiles for page in level.pages)
+        elif not damaged:
+            check_decoded_size(self.path, height, width)
+        if damaged or any(len(page.dataoffsets) != len(page.databytecounts) for page in level.pages):
+            raise SlideError(f"{self.path}: the TIFF's directory contradicts itself. Copy or download the file again.")
+
+    def _level(self, level: int) -> _Level:
+        return self._open()[1][level]
+
+    def _open(self) -> tuple[Any, list[_Level]]:
+        import tifffile
+
+        if self._pid != os.getpid():
+            # A forked process shares the file's position with its parent: neither use nor close that handle, nor
+            # trust a lock that a thread of the parent may have held.
+            self._inherited.append(self._opened)
+            self._pid, self._opened, self._lock = os.getpid(), None, threading.RLock()
+        with self._lock:
+            if self._opened is None:
+                try:
+                    tif = tifffile.TiffFile(self.path)
+                    levels = [_Level(level.keyframe, list(level.pages)) for level in tif.series[0].levels]
+                except (tifffile.TiffFileError, IndexError, KeyError, ValueError) as error:
+                    raise OSError(first_line(error)) from error
+                self._opened = tif, levels
+            return self._opened
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None, "_inherited": [], "_lock": None, "_whole": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
+
+
+def resolution_tags(page: Any) -> dict[str, Any]:
+    """Give the values of a page's resolution tags."""
+    names = ("XResolution", "YResolution", "ResolutionUnit")
+    return {name: page.tags[name].value for name in names if name in page.tags}
+
+
+def _tiles(
+    level: _Level, row: int, col: int, height: int, width: int
+) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice], tuple[int, int]]]:
+    """Give the tiles under a window: where each goes, which part of it, and its row and column."""
+    tall, wide = int(level.frame.tilelength), int(level.frame.tilewidth)
+    for i in range(row // tall, -(-(row + height) // tall)):
+        for j in range(col // wide, -(-(col + width) // wide)):
+            top, bottom = max(i * tall, row), min((i + 1) * tall, row + height)
+            left, right = max(j * wide, col), min((j + 1) * wide, col + width)
+            target = slice(top - row, bottom - row), slice(left - col, right - col)
+            origin = slice(top - i * tall, bottom - i * tall), slice(left - j * wide, right - j * wide)
+            yield target, origin, (i, j)
+
+
+def _rgb(samples: NDArray[np.uint8], frame: Any, stored: NDArray[np.bool_] | None) -> Pixels:
+    """Turn the samples of a TIFF into RGB and a mask."""
+    if samples.ndim == 2:
+        samples = samples[..., None]
+    if samples.shape[-1] == 1:
+        grey = 255 - samples if frame.photometric == _WHITE_IS_ZERO else samples
+        return np.repeat(grey, 3, axis=-1), stored
+    if samples.shape[-1] == 4 and {int(kind) for kind in frame.extrasamples} & _ALPHA:
+        rgb, valid = over_white(samples)
+        if valid is None:
+            return rgb, stored
+        return rgb, valid if stored is None else stored & valid
+    return np.ascontiguousarray(samples[..., :3]), stored

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from pixnet.errors import DataError, PixNetWarning
+from pixnet.regions import Disks
+from pixnet.sample import Sample
+from pixnet.sample.counts import Counts
+from pixnet.sample.genes import join_genes, merge_genes, without_version
+from pixnet.slide import Slide
+
+
+@pytest.mark.parametrize(
+    ("given", "stem"),
+    [("ENSG00000141736.15", "ENSG00000141736"), ("ENSMUSG1", "ENSMUSG1"), ("A.1", "A.1"), ("ENSG1.x", "ENSG1.x")],
+)
+def test_versions_are_stripped_from_ensembl_ids_alone(given: str, stem: str) -> None:
+    assert without_version(given) == stem
+
+
+def test_columns_of_one_name_are_summed_and_counted() -> None:
+    matrix = sparse.csr_matrix(np.array([[1, 2, 4, 0], [0, 0, 1, 3]], np.float32))
+    merged, names, ids, number = merge_genes(matrix, ["B", "A", "B", ""], ["E1.2", "E2", "E3", "ENSG4.1"])
+    assert names.tolist() == ["B", "A", "ENSG4"]
+    assert merged.toarray().tolist() == [[5, 2, 0], [1, 0, 3]]
+    assert ids is not None
+    assert ids.tolist() == ["E1.2", "E2", "ENSG4"]
+    assert number == 1
+
+
+def test_nothing_to_merge() -> None:
+    matrix = sparse.csr_matrix(np.eye(2, dtype=np.float32))
+    merged, names, ids, number = merge_genes(matrix, ["A", "B"])
+    assert merged.toarray().tolist() == np.eye(2).tolist()
+    assert (names.tolist(), ids, number) == (["A", "B"], None, 0)
+
+
+def test_a_gene_without_any_name() -> None:
+    with pytest.raises(DataError, match="gene 2 of 2 has neither"):
+        merge_genes(sparse.csr_matrix((1, 2)), ["A", ""])
+
+
+def with_genes(name: str, genes: list[str], ids: list[str] | None = None) -> Sample:
+    counts = Counts(
+        sparse.csr_matrix(np.arange(1.0, 1 + len(genes))[None]), pd.Index(genes), None if ids is None else pd.Index(ids)
+    )
+    return Sample(name, Slide.from_array(np.zeros((20, 20, 3), np.uint8), 1.0), Disks([[10.0, 10.0]], 4.0), counts)
+
+
+def test_samples_are_joined_by_id_then_by_symbol() -> None:
+    first = with_genes("first", ["ERBB2", "GAPDH"], ["ENSG1", "ENSG2"])
+    renamed = with_genes("renamed", ["HER2", "ACTB"], ["ENSG1", "ENSG3"])
+    by_id = with_genes("by_id", ["ENSG2", "NEW"])
+    joined = join_genes([first, renamed, by_id])
+    assert joined[0] is first
+    assert joined[1].genes.tolist() == ["ERBB2", "ACTB"]
+    assert joined[2].genes.tolist() == ["GAPDH", "NEW"]
+    assert joined[1].counts.matrix.toarray().tolist() == [[1, 2]]
+    assert renamed.genes.tolist() == ["HER2", "ACTB"]
+
+
+def test_what_turns_out_to_be_one_gene_is_summed_and_told() -> None:
+    first = with_genes("first", ["ERBB2", "GAPDH"], ["ENSG1", "ENSG2"])
+    double = with_genes("double", ["GAPDH", "ENSG2"])
+    with pytest.warns(PixNetWarning, match="columns of one gene were summed: 1 in 'double'"):
+        joined = join_genes([first, double])
+    assert joined[1].genes.tolist() == ["GAPDH"]
+    assert joined[1].counts.matrix.toarray().tolist() == [[3]]
+    assert double.counts.matrix.toarray().tolist() == [[1, 2]]

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+
+from pixnet.errors import SlideError
+from pixnet.slide.pixel_size import from_ome, from_openslide, from_tiff, resolve
+
+
+def test_scanner_formats_are_trusted() -> None:
+    aperio = {"openslide.vendor": "aperio", "openslide.mpp-x": "0.499", "openslide.mpp-y": "0.499"}
+    assert from_openslide(aperio) == (0.499, 0.499, "aperio.MPP")
+    dicom = {"openslide.vendor": "dicom", "openslide.mpp-x": "0.25", "openslide.mpp-y": "0.25"}
+    assert from_openslide(dicom) == (0.25, 0.25, "DICOM PixelSpacing")
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        {},
+        {"openslide.vendor": "aperio"},
+        {"openslide.vendor": "aperio", "openslide.mpp-x": "0", "openslide.mpp-y": "0"},
+        {"openslide.vendor": "generic-tiff", "openslide.mpp-x": "352.7", "openslide.mpp-y": "352.7"},
+    ],
+)
+def test_what_openslide_gives_for_any_tiff_is_not(properties: dict[str, str]) -> None:
+    assert from_openslide(properties) is None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "size"),
+    [
+        ('PhysicalSizeX="0.5" PhysicalSizeY="0.5"', 0.5),
+        ('PhysicalSizeX="0.5" PhysicalSizeXUnit="µm" PhysicalSizeY="0.5" PhysicalSizeYUnit="µm"', 0.5),
+        ('PhysicalSizeX="500" PhysicalSizeXUnit="nm" PhysicalSizeY="500" PhysicalSizeYUnit="nm"', 0.5),
+        ('PhysicalSizeX="0.001" PhysicalSizeXUnit="mm" PhysicalSizeY="0.001" PhysicalSizeYUnit="mm"', 1.0),
+        ('PhysicalSizeX="1" PhysicalSizeXUnit="pixel" PhysicalSizeY="1" PhysicalSizeYUnit="pixel"', None),
+        ('PhysicalSizeX="0.5"', None),
+        ('PhysicalSizeX="-1" PhysicalSizeY="-1"', None),
+        ("", None),
+    ],
+)
+def test_ome_xml(attributes: str, size: float | None) -> None:
+    found = from_ome(
+        f'<OME xmlns="x"><Image ID="Image:0"><Pixels ID="Pixels:0" {attributes} SizeX="4"></Pixels></Image></OME>'
+    )
+    assert (None if found is None else found[0]) == (None if size is None else pytest.approx(size))
+
+
+@pytest.mark.parametrize(
+    ("per_unit", "unit", "size"),
+    [
+        ((20000, 1), 3, 0.5),
+        ((72, 1), 2, None),  # inch: what any image editor writes
+        ((50800, 1), 2, None),  # inch, though it would give 0.5 um
+        ((28, 1), 3, None),  # 72 dpi put into centimetres
+        ((10**7, 1), 3, None),
+        ((1, 0), 3, None),
+        ((1, 1), 1, None),
+    ],
+)
+def test_tiff_resolution_counts_only_in_centimetres(per_unit: tuple[int, int], unit: int, size: float | None) -> None:
+    found = from_tiff({"XResolution": per_unit, "YResolution": per_unit, "ResolutionUnit": unit})
+    assert (None if found is None else found[0]) == size
+
+
+def test_argument_comes_first_and_is_named() -> None:
+    assert resolve("a", 0.3, None, (0.5, 0.5, "aperio.MPP")) == (0.3, "argument")
+    assert resolve("a", 0.3, "manifest", (0.5, 0.9, "aperio.MPP")) == (0.3, "manifest")
+    assert resolve("a", None, None, (0.5, 0.5, "aperio.MPP")) == (0.5, "aperio.MPP")
+    assert resolve("a", None, None, (0.5, 0.502, "x"))[0] == pytest.approx(0.501)
+
+
+def test_unknown_says_how_to_give_it() -> None:
+    with pytest.raises(SlideError, match=r"a\.jpg.*no pixel size.*in um per pixel, as `mpp` \(--mpp\)"):
+        resolve("a.jpg", None, None, None)
+
+
+def test_oblong_pixels_are_refused() -> None:
+    with pytest.raises(SlideError, match=r"0\.5 x 0\.6 um by aperio\.MPP"):
+        resolve("a", None, None, (0.5, 0.6, "aperio.MPP"))
+
+
+@pytest.mark.parametrize("mpp", [0, -1, float("nan"), float("inf"), "0.5"])
+def test_pixel_size_must_be_a_positive_number(mpp: float) -> None:
+    with pytest.raises(SlideError, match="positive number"):
+        resolve("a", mpp, None, None)
