@@ -19,7 +19,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_no_file_is_the_small_preset() -> None:
+def test_no_file_means_the_small_preset() -> None:
     assert Config.read(None) == Config() == Config.of({}) == Config.of({"preset": "small"})
     assert Config().network == PRESETS["small"]
     assert Config().network.preset == "small"
@@ -40,7 +40,7 @@ def test_every_preset_has_a_width_for_each_level() -> None:
         assert network.pitch_um == network.mpp * network.encoder.strides[0]
 
 
-def test_sections_go_over_their_preset(tmp_path: Path) -> None:
+def test_sections_override_their_preset(tmp_path: Path) -> None:
     text = """
     preset = "paper"
     [network]
@@ -67,7 +67,7 @@ def test_sections_go_over_their_preset(tmp_path: Path) -> None:
     assert config.genes.number == Config().genes.number
 
 
-def test_a_configuration_comes_back_from_json() -> None:
+def test_a_configuration_round_trips_through_json() -> None:
     config = Config.of({"preset": "paper", "training": {"lr": 0.003}, "genes": {"names": ["A"]}})
     assert Config.model_validate(json.loads(json.dumps(config.model_dump(mode="json")))) == config
 
@@ -75,14 +75,14 @@ def test_a_configuration_comes_back_from_json() -> None:
 @pytest.mark.parametrize(
     ("data", "named"),
     [
-        ({"training": {"step": 3}}, r"training\.step is no known setting; did you mean 'steps'\?"),
-        ({"network": {"encoder": {"nam": "x"}}}, r"network\.encoder\.nam is no known setting; did you mean 'name'\?"),
+        ({"training": {"step": 3}}, r"training\.step is not a setting; did you mean 'steps'\?"),
+        ({"network": {"encoder": {"nam": "x"}}}, r"network\.encoder\.nam is not a setting; did you mean 'name'\?"),
         ({"network": {"decoder": {"chanels": [1]}}}, r"network\.decoder\.chanels .* did you mean 'channels'\?"),
-        ({"trainning": {}}, r"trainning is no known setting; did you mean 'training'\?"),
-        ({"genes": {"zzz": 1}}, r"genes\.zzz is no known setting; known are number, rule, measured_in, names"),
+        ({"trainning": {}}, r"trainning is not a setting; did you mean 'training'\?"),
+        ({"genes": {"zzz": 1}}, r"genes\.zzz is not a setting; the settings are number, rule, measured_in, names"),
     ],
 )
-def test_a_misspelt_key_is_told_with_the_nearest(data: dict[str, Any], named: str) -> None:
+def test_a_misspelt_key_is_reported_with_the_most_similar_one(data: dict[str, Any], named: str) -> None:
     with pytest.raises(ModelError, match=named):
         Config.of(data)
 
@@ -106,11 +106,11 @@ def test_a_misspelt_key_is_told_with_the_nearest(data: dict[str, Any], named: st
         ({"network": {"decoder": {"channels": [8, 0, 8, 8, 8, 8]}}}, "network.decoder.channels"),
         ({"network": {"decoder": {"channels": [8, -4, 8, 8, 8, 8]}}}, "network.decoder.channels"),
         ({"genes": {"number": -1}}, "genes.number = -1"),
-        ({"preset": "large"}, "preset 'large' is not known; there are small, paper"),
+        ({"preset": "large"}, "preset 'large' is not known; use one of small, paper"),
         ({"preset": ["small"]}, "preset"),
     ],
 )
-def test_wrong_values_are_named(data: dict[str, Any], named: str) -> None:
+def test_wrong_values_are_reported(data: dict[str, Any], named: str) -> None:
     with pytest.raises(ModelError) as caught:
         Config.of(data, "own.toml")
     assert str(caught.value).startswith("own.toml: ")
@@ -123,14 +123,14 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         Config.read(tmp_path / "absent.toml")
     with pytest.raises(ModelError, match="cannot be read"):
         Config.read(tmp_path)
-    with pytest.raises(ModelError, match=r"own\.toml: is no valid TOML"):
+    with pytest.raises(ModelError, match=r"own\.toml: is not valid TOML"):
         Config.read(write(tmp_path, "[training\nsteps = 3"))
     (tmp_path / "own.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ModelError, match=r"own\.toml: is no valid TOML"):
+    with pytest.raises(ModelError, match=r"own\.toml: is not valid TOML"):
         Config.read(tmp_path / "own.toml")
 
 
-def test_reading_does_not_change_what_was_given() -> None:
+def test_reading_does_not_change_the_input() -> None:
     data = {"preset": "paper", "network": {"decoder": {"attention": "local"}}}
     Config.of(data)
     assert data == {"preset": "paper", "network": {"decoder": {"attention": "local"}}}

@@ -51,7 +51,7 @@ def test_a_genes_value_does_not_depend_on_the_panel():
         np.testing.assert_allclose(values[:, names.index("B")], expected, rtol=1e-6)
 
 
-def test_shapes_that_do_not_fit():
+def test_shapes_that_do_not_match():
     with pytest.raises(DataError, match="shape"):
         normalise([[1, 2]], [3, 4])
     with pytest.raises(DataError, match="shape"):
@@ -83,7 +83,7 @@ def test_ties_do_not_depend_on_the_order_of_samples():
     assert choose_panel([first, second], 3).names == choose_panel([second, first], 3).names == ("A", "B", "C")
 
 
-def test_low_regions_do_not_move_the_highly_variable_genes():
+def test_regions_of_few_counts_do_not_change_the_highly_variable_genes():
     rng = np.random.default_rng(1)
     rate = rng.gamma(2.0, 10.0, 1000)
     counts = rng.poisson(rate, (80, 1000))
@@ -97,20 +97,20 @@ def test_low_regions_do_not_move_the_highly_variable_genes():
     assert choose_panel([make_sample(poor, genes)], 10, "highly-variable") == chosen
 
 
-def test_a_list_is_kept_and_checked():
+def test_a_list_of_genes_is_the_panel_and_checked():
     sample = make_sample([[1, 2, 3]], ("ERBB2", "ACTB", "KRT19"))
     assert choose_panel([sample], ["KRT19", "ERBB2"]) == GenePanel(("KRT19", "ERBB2"), "list")
-    with pytest.raises(DataError, match=r"sample 's'.*'erbb' \(nearest: ERBB2\)"):
+    with pytest.raises(DataError, match=r"sample 's'.*'erbb' \(similar: ERBB2\)"):
         choose_panel([sample], ["erbb", "ACTB"])
     with pytest.raises(DataError, match="'ACTB' more than once"):
         choose_panel([sample], ["ACTB", "ACTB"])
-    with pytest.raises(DataError, match="one text"):
+    with pytest.raises(DataError, match="is the text"):
         choose_panel([sample], "ACTB")
     with pytest.raises(DataError, match="needs names"):
         choose_panel([sample], 2, "list")
     with pytest.raises(DataError, match="top-mean"):
         choose_panel([sample], 2, "best")
-    with pytest.raises(DataError, match="share no gene"):
+    with pytest.raises(DataError, match="do not share a gene"):
         choose_panel([sample, make_sample([[1]], ["X"])], 1)
 
 
@@ -136,8 +136,8 @@ def test_correlation_is_pearsons():
     assert correlation(b, a)[0] == 0
 
 
-def test_noise_estimate_agrees_with_what_is_attainable():
-    """At these depths estimate and attainable correlation agree to 0.02 in the mean and 0.08 for each gene."""
+def test_noise_estimate_agrees_with_the_attainable_correlation():
+    """At these depths the estimate is within 0.02 of the attainable correlation on average, 0.08 for each gene."""
     rng = np.random.default_rng(3)
     n, g = 400, 60
     depth = rng.gamma(6.0, 1000.0, n)
@@ -200,7 +200,7 @@ def test_log_expectation_anywhere(mean, total):
     assert value <= math.log1p(1e4 * mean / total) * (1 + 1e-12)
 
 
-def test_log_expectation_of_a_table_is_that_of_its_entries():
+def test_log_expectation_of_a_table_is_computed_per_entry():
     rng = np.random.default_rng(5)
     share = rng.dirichlet(np.full(40, 0.2), 3000)
     total = rng.integers(0, 4000, 3000).astype(float)
@@ -216,7 +216,7 @@ def test_log_expectation_of_a_table_is_that_of_its_entries():
 
 @pytest.mark.filterwarnings("ignore::pixnet.errors.PixNetWarning")  # C3 has positions without counts
 def test_real_sections(shared):
-    """C3: 250 genes, normalised over all genes, with a noise estimate of about what method.md reports."""
+    """C3, 250 genes: the noise estimate is about what method.md reports."""
     samples = read_manifest(shared / "data" / "her2st" / "samples.toml", ["C2", "C3"])
     panel = choose_panel(samples[:1], 250)
     assert len(panel) == 250
@@ -229,7 +229,7 @@ def test_real_sections(shared):
     assert np.expm1(values.astype(float)).sum(axis=1).max() <= 1e4
 
 
-def test_genes_of_a_single_sample_can_be_chosen():
+def test_genes_measured_in_one_sample_can_be_chosen():
     first, second = make_sample([[10, 4, 8]], "ABC", "first"), make_sample([[6, 20], [6, 20]], "BD", "second")
     assert choose_panel([first, second], 1).names == ("B",)
     # A 10, B (4 + 6 + 6) / 3, C 8, D 20: each over the regions of the samples that were measured for it.

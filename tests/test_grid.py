@@ -14,7 +14,7 @@ def test_a_grid_knows_its_extent() -> None:
     grid = Grid(10.0, 20.0, 0.5, height=4, width=6)
     assert grid.shape == (4, 6)
     assert grid.size == 24
-    assert grid.cell_area_um2 == 0.25
+    assert grid.pixel_area_um2 == 0.25
     assert grid.bounds_um == (10.0, 20.0, 13.0, 22.0)
 
 
@@ -73,7 +73,7 @@ def test_a_lattice_covers_the_slide_and_little_more(width: float, height: float,
 
 
 def test_a_whole_number_of_pixels_is_not_rounded_up() -> None:
-    # 0.1 * 3 is a hair above 0.3: that hair is no further row.
+    # 0.1 * 3 is slightly more than 0.3, which must not add a row.
     assert Lattice(0.1 * 3 * 16, 0.1 * 3 * 16, 0.3, 16, 0).height == 16
 
 
@@ -82,7 +82,7 @@ def test_the_halo_is_a_multiple_of_the_stride() -> None:
     assert Lattice(100.0, 100.0, 1.0, 16, halo=192).halo == 192
 
 
-def test_the_map_of_a_lattice_has_one_cell_per_stride() -> None:
+def test_the_map_of_a_lattice_has_one_pixel_per_stride() -> None:
     lattice = Lattice(100.0, 50.0, 0.5, 16, halo=0)
     assert lattice.grid(4) == Grid(0.0, 0.0, 2.0, 28, 52)
     assert lattice.grid(1).shape == (lattice.height, lattice.width)
@@ -90,5 +90,5 @@ def test_the_map_of_a_lattice_has_one_cell_per_stride() -> None:
 
 @pytest.mark.parametrize("core", [0, -16, 24])
 def test_tiles_are_multiples_of_the_stride(core: int) -> None:
-    with pytest.raises(ValueError, match="multiple of 16"):
+    with pytest.raises(ValueError, match="positive multiple of 16"):
         list(Lattice(100.0, 100.0, 1.0, 16, halo=0).tiles(core))

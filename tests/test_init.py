@@ -9,12 +9,12 @@ import pixnet
 
 
 @pytest.mark.parametrize("name", pixnet.__all__)
-def test_every_public_name_is_there(name):
+def test_every_public_name_exists(name):
     assert getattr(pixnet, name) is not None
     assert name in dir(pixnet)
 
 
-def test_the_names_are_the_things_themselves():
+def test_public_names_are_the_classes_of_their_packages():
     from pixnet.model import PixNet
     from pixnet.slide import Slide
 
@@ -22,12 +22,12 @@ def test_the_names_are_the_things_themselves():
     assert pixnet.Slide is Slide
 
 
-def test_other_names_are_not_there():
-    with pytest.raises(AttributeError, match="no attribute 'Pixnet'"):
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="attribute Pixnet"):
         pixnet.Pixnet  # noqa: B018
 
 
-def test_importing_loads_nothing():
+def test_importing_pixnet_loads_no_large_package():
     code = (
         "import sys, pixnet; print([name for name in ('numpy', 'torch', 'anndata', 'pydantic') if name in sys.modules])"
     )
@@ -35,6 +35,6 @@ def test_importing_loads_nothing():
     assert done.stdout.strip() == "[]"
 
 
-def test_the_module_can_be_run():
+def test_pixnet_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "pixnet", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"pixnet {pixnet.__version__}\n"

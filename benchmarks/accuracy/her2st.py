@@ -1,41 +1,64 @@
-"""The tables of Her2ST from a finished evaluation: `python -m benchmarks.accuracy.her2st PROTOCOL --cells DIR`."""
+"""Every method on Her2ST, each section held out in turn: `python -m benchmarks.accuracy.her2st`.
+
+Tables are written from `benchmarks/results`; runs that are missing there are computed.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
-import sys
 from pathlib import Path
 
-from benchmarks.accuracy.accuracy import accuracy_page
-from benchmarks.accuracy.frozen import frozen_samples
-from benchmarks.accuracy.merged_scores import merged_scores, merged_table
+import numpy as np
+
+from benchmarks.accuracy.merging import MergedPlan
+from benchmarks.accuracy.pages import typed, write_protocol_page
+from benchmarks.accuracy.protocol_plan import ProtocolPlan, predictions_entry
+from benchmarks.accuracy.results import FOLDER, Results
 from pixnet.cli.progress import Progress
 from pixnet.errors import PixNetError
+from pixnet.evaluation.methods import Options
 from pixnet.evaluation.protocol import Protocol
-from pixnet.evaluation.report.evaluated import Evaluated
-from pixnet.evaluation.results import finite
+from pixnet.evaluation.runs import RunStore
+
+PROTOCOL = Path(__file__).with_name("her2st.protocol.json")
+PREDICTIONS = "her2st-predictions.npz"
 
 
 def main() -> None:
-    """Write `accuracy.md` and `merged.json` beside the results of the evaluation."""
+    """Do what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.her2st", description=__doc__)
-    parser.add_argument("protocol", type=Path)
-    parser.add_argument("--cells", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the evaluation was written to")
-    parser.add_argument("--command", help="to be named in the tables, in place of this one")
+    parser.add_argument("--protocol", type=Path, default=PROTOCOL)
+    parser.add_argument("--results", type=Path, default=FOLDER, metavar="DIR", help="the two tables of all results")
+    parser.add_argument("--runs", type=Path, default=Path("out/runs"), metavar="DIR", help="for runs being computed")
+    parser.add_argument("--out", type=Path, default=Path("out/benchmark-her2st"), metavar="DIR", help="for the pages")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--command", help="command to be named in the pages, in place of this one")
+    parser.add_argument("--keep-predictions", action="store_true", help="write the file of predictions of all runs")
     options = parser.parse_args()
-    command = options.command or shlex.join(["python", "-m", "benchmarks.accuracy.her2st", *sys.argv[1:]])
-    protocol = Protocol.read(options.protocol)
-    samples = frozen_samples(protocol)
+    results, store = Results(options.results), RunStore(options.runs)
     with Progress() as progress:
-        found = merged_scores(protocol, samples, options.cells, progress=progress)
-    text = json.dumps(finite(found), indent=1, allow_nan=False)
-    (options.out / "merged.json").write_text(text + "\n", encoding="utf-8")
-    page = accuracy_page(Evaluated.read(options.out), "Her2ST", command, [merged_table(found)])
-    (options.out / "accuracy.md").write_text(page, encoding="utf-8")
-    print(page)
+        own = Options(options.device, options.runs / "features", progress)
+        earlier = options.results / PREDICTIONS
+        plan = ProtocolPlan("her2st", {"": Protocol.read(options.protocol)}, store, own, earlier)
+        scores = results.complete(plan)
+        merged = results.complete(MergedPlan(plan))
+        if options.keep_predictions:
+            write_predictions(plan, earlier)
+    page = write_protocol_page(
+        options.out, "Her2ST", plan, results.facts(plan), scores, merged, typed(options.command, "her2st")
+    )
+    print(page.read_text(encoding="utf-8"))
+
+
+def write_predictions(plan: ProtocolPlan, path: Path) -> None:
+    """Write the predictions of all runs, log-normalised values as float16."""
+    tables = {}
+    for _, run in plan.runs:
+        values = plan.values(run)
+        tables[predictions_entry(run)] = np.concatenate(list(values.values())).astype(np.float16)
+    partial = path.with_name(f"{path.stem}.part.npz")
+    np.savez_compressed(partial, **tables)
+    partial.replace(path)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,29 @@ and of a field's integrals. No new shape is needed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from benchmarks.accuracy.protocol_plan import ProtocolPlan
+from benchmarks.accuracy.results import SUMMARY
+from pixnet.digest import digest
 from pixnet.errors import DataError
-from pixnet.evaluation.pixnet_method import measured_logs
+from pixnet.evaluation.methods import measured_logs
+from pixnet.evaluation.runs import Arrays, Run
+from pixnet.evaluation.scoring.bootstrap import Scored, interval, redrawn_scores
+from pixnet.evaluation.scoring.metrics import score
+from pixnet.evaluation.scoring.table import ALL, rows
+from pixnet.evaluation.splits import Split
 from pixnet.expression import normalise
+from pixnet.model import PixNet
 from pixnet.sample.panel import GenePanel, panel_counts
+from pixnet.sample.sample import enough_counts
 
 if TYPE_CHECKING:
     from pixnet.field import ExpressionField
@@ -111,3 +125,78 @@ def merged_field(field: ExpressionField, regions: Regions, members: Members) -> 
     integrals = values * areas if field.head.kind == "mean" else values
     unit = areas[members].sum(axis=1) if field.head.kind == "mean" else float(members.shape[1])
     return np.asarray(integrals[members].sum(axis=1) / unit, np.float32)
+
+
+class MergedPlan:
+    """The runs of a protocol with its first seed, scored again on blocks of `by` x `by` regions; nothing is trained.
+
+    Only regions with enough counts are merged, for every method. PixNet reads the held-out slides again.
+    """
+
+    def __init__(self, plan: ProtocolPlan, by: int = 2) -> None:
+        self.plan = plan
+        self.by = by
+        self.name = plan.name
+        self.runs: list[tuple[str, Run]] = []
+        self.seed = plan.protocols[""].seeds[0]
+        first = [run.key for _, run in plan.runs if run.seed == self.seed]
+        depends_on = {**plan.summary.depends_on, "runs": first, "merged": by, "version": MERGING_VERSION}
+        self.summary = Run(f"{SUMMARY} of merged regions", ALL, self.seed, depends_on)
+
+    def summarise(self) -> tuple[pd.DataFrame, Mapping[str, Any]]:
+        """Score every method."""
+        protocol, scored = self.plan.protocols[""], []
+        for fold in protocol.folds:
+            split = fold.split(self.plan.samples)
+            members = [merged_members(s, self.by, enough_counts(s, protocol.min_counts)) for s in split.test]
+            runs = [run for _, run in self.plan.runs if (run.fold, run.seed) == (fold.name, self.seed)]
+            predicted = {run.method: [self._predicted(run, split, members)] for run in runs}
+            pairs = list(zip(split.test, members, strict=True))
+            truth = np.concatenate([merged_observed(sample, fold.panel, chosen) for sample, chosen in pairs])
+            centers = np.concatenate([merged_centers(sample.regions, chosen) for sample, chosen in pairs])
+            owner = np.repeat(np.arange(len(members)), [len(chosen) for chosen in members])
+            scored.append(Scored(truth, predicted, centers, owner, [sample.donor for sample in split.test]))
+        draws, parts = redrawn_scores(scored), []
+        for method in scored[0].predicted:
+            results = [score(fold.truth, fold.predicted[method][0]) for fold in scored]
+            pcc_m = float(np.mean([result["pcc_m"] for result in results]))
+            values = {
+                "pcc_m": (pcc_m, *interval(draws[method]["pcc_m"], pcc_m)),
+                "mse": float(np.mean([result["mse"] for result in results])),
+                "n_regions": sum(len(fold.truth) for fold in scored),
+            }
+            parts.append(rows(values, method=method, regions=f"{self.by} x {self.by}", seed=str(self.seed)))
+        return pd.concat(parts, ignore_index=True), {}
+
+    def score(self, variant: str, run: Run) -> tuple[pd.DataFrame, Mapping[str, Any]]:
+        """There are no runs of its own."""
+        raise NotImplementedError
+
+    def read_again(self, run: Run, members: list[Members]) -> Run:
+        """Return the run that reads merged regions off the fields of a run of PixNet."""
+        # Which regions are merged depends on their counts and places in the array; the run's own key knows neither.
+        merged = digest([chosen.tolist() for chosen in members])
+        depends_on = {"of": run.key, "members": merged, "version": MERGING_VERSION}
+        return Run("pixnet-merged", run.fold, run.seed, depends_on)
+
+    def _predicted(self, run: Run, split: Split, members: list[Members]) -> NDArray[np.float32]:
+        """Return what a method predicts for merged regions, all samples of the fold one after the other."""
+        pairs = list(zip(split.test, members, strict=True))
+        if run.method != "pixnet":
+            values = self.plan.values(run)
+            return np.concatenate([merged_logs(values[sample.id], chosen) for sample, chosen in pairs])
+        again = self.read_again(run, members)
+
+        def compute(work: Path) -> tuple[Arrays, dict[str, Any]]:
+            self.plan.compute(run)  # for its model
+            model, arrays, fields = PixNet.load(self.plan.store.path(run) / "model"), {}, work / "fields"
+            shutil.rmtree(fields, ignore_errors=True)  # left by a session that was killed
+            for sample, chosen in pairs:
+                field = model.predict(
+                    sample.slide, fields / sample.id, tissue_mask=False, device=self.plan.options.device
+                )
+                arrays[sample.id] = merged_field(field, sample.regions, chosen)
+            return arrays, {}
+
+        arrays = self.plan.store.get(again, compute).arrays
+        return np.concatenate([arrays[sample.id] for sample in split.test])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from benchmarks.accuracy.frozen import frozen_samples
+from benchmarks.accuracy.protocol_plan import frozen_samples
 from pixnet.errors import PixNetError
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.scoring.held_out import HeldOut

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from pixnet.evaluation.report.markdown import noted_table
+
 from benchmarks.accuracy.accuracy import titled
 from pixnet.demo.ask import BIN_UM, SQUARE_UM
 from pixnet.demo.regions import SIDES
 from pixnet.demo.scores import CEILING, is_crop_method
-from pixnet.evaluation.report.markdown import noted_table
 from pixnet.evaluation.report.parts import DASH, Table, distinct, duration, memory, number, over_interval
 
 TARGETS = {"truth": "noise-free truth", "measured": "counts"}

@@ -1,6 +1,6 @@
 """PixNet: dense spatial gene expression from H&E images.
 
-The names below are loaded when they are first used, so that `import pixnet` costs next to nothing.
+Names are loaded at first use, so that `import pixnet` is fast.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pixnet.sample import Sample as Sample
     from pixnet.slide import Slide as Slide
 
-__getattr__, __dir__, _names = lazy_loader.attach(
+__getattr__, _, _names = lazy_loader.attach(
     __name__,
     submod_attrs={
         "model": ["PixNet"],
@@ -68,3 +68,7 @@ __getattr__, __dir__, _names = lazy_loader.attach(
     },
 )
 __all__ = [*_names, "__version__"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""`python -m pixnet` does what `pixnet` does."""
+"""Run the command line: `python -m pixnet` is the same as `pixnet`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole configuration of a model, as a TOML file gives it."""
+"""The complete configuration of a model, as written in a TOML file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pixnet.training.config import TrainingConfig
 
 
 class GenesConfig(BaseModel):
-    """Which genes to predict: how many and by which rule, or their names; see `pixnet.sample.panel.choose_panel`."""
+    """Genes to predict: their number and a rule, or their names; see `pixnet.sample.panel.choose_panel`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -27,10 +27,10 @@ class GenesConfig(BaseModel):
 
 
 class Config(BaseModel):
-    """Network, training and genes.
+    """Configuration of a model: network, training and genes.
 
-    In TOML, `preset = "small"` or `"paper"` at the top, then the sections `[network]`, `[network.encoder]`,
-    `[network.decoder]`, `[training]` and `[genes]`; whatever a section leaves out comes from the preset.
+    A TOML file starts with `preset = "small"` or `preset = "paper"`. The sections `[network]`, `[network.encoder]`,
+    `[network.decoder]`, `[training]` and `[genes]` follow. Settings that a section leaves out come from the preset.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -40,17 +40,17 @@ class Config(BaseModel):
     genes: GenesConfig = GenesConfig()
 
     def settled(self, donors: Sequence[str | None]) -> Config:
-        """Give the configuration with what was left to training samples, of these donors, decided."""
+        """Return the configuration with the settings decided that depend on the donors of the training samples."""
         return self.model_copy(update={"network": self.network.settled(donors)})
 
     @classmethod
     def read(cls, path: str | Path | None) -> Config:
-        """Read a TOML file; None gives the defaults.
+        """Read a TOML file; return the defaults if the path is None.
 
         Raises
         ------
         ModelError
-            If the file cannot be read, or if a key or value in it is not known.
+            If the file cannot be read, or if a key or value in it is invalid.
         """
         if path is None:
             return cls()
@@ -59,41 +59,54 @@ class Config(BaseModel):
         except OSError as error:
             raise ModelError(f"{path}: the configuration cannot be read ({error.strerror}).") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path}: is no valid TOML ({error}).") from error
+            raise ModelError(f"{path}: is not valid TOML ({error}).") from error
         return cls.of(data, str(path))
 
     @classmethod
     def of(cls, data: dict[str, Any], origin: str = "configuration") -> Config:
-        """Check a configuration given as nested dictionaries, over its preset."""
+        """Make a configuration from nested dictionaries; missing settings come from its preset.
+
+        Parameters
+        ----------
+        data
+            Sections and settings, named as in a TOML file.
+        origin
+            Name of the source, for error messages.
+
+        Raises
+        ------
+        ModelError
+            If a key or value is invalid.
+        """
         data = dict(data)
         preset = data.pop("preset", "small")
         if not isinstance(preset, str) or preset not in PRESETS:
-            raise ModelError(f"{origin}: preset {preset!r} is not known; there are {', '.join(PRESETS)}.")
+            raise ModelError(f"{origin}: preset {preset!r} is not known; use one of {', '.join(PRESETS)}.")
         base = cls(network=PRESETS[preset]).model_dump()
         try:
-            return cls.model_validate(_merged(base, data))
+            return cls.model_validate(merged_settings(base, data))
         except ValidationError as error:
             raise ModelError(f"{origin}: {_first_problem(error, base)}") from error
 
 
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merged_settings(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    for key, value in changes.items():
+        default = merged.get(key)
+        merged[key] = merged_settings(default, value) if isinstance(default, dict) and isinstance(value, dict) else value
     return merged
 
 
 def _first_problem(error: ValidationError, base: dict[str, Any]) -> str:
-    """Put the first of pydantic's findings into a sentence, with the nearest known key if one was misspelt."""
+    """Return pydantic's first error as a sentence; suggest the most similar key for a misspelt one."""
     problem = error.errors()[0]
-    place = [str(part) for part in problem["loc"]]
-    name = ".".join(place)
+    keys = [str(part) for part in problem["loc"]]
+    name = ".".join(keys)
     if problem["type"] != "extra_forbidden":
         return f"{name} = {problem['input']!r}: {problem['msg']}."
     known: Any = base
-    for part in place[:-1]:
-        known = known[part]
-    near = difflib.get_close_matches(place[-1], known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-    return f"{name} is no known setting; {hint}"
+    for key in keys[:-1]:
+        known = known[key]
+    matches = difflib.get_close_matches(keys[-1], known, n=1)
+    hint = f"did you mean {matches[0]!r}?" if matches else f"the settings are {', '.join(known)}."
+    return f"{name} is not a setting; {hint}"

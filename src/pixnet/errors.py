@@ -1,37 +1,44 @@
-"""The few exceptions that a user can meet.
+"""The exceptions and the warning that PixNet raises.
 
-Every message says, in one or two sentences, which file or argument is at fault, what was found and what to do. What can
-be mended by an option is named once for all three ways: as a manifest and Python have it, in backticks, and behind that
-as the command line has it, such as `mpp` (--mpp) or `bin_um` (--set bin_um=16).
+- PixNetError
+  - SlideError
+  - DataError
+  - ModelError
+  - FieldError
+- PixNetWarning (a UserWarning)
+
+Every message says which file or argument is wrong, what was found there and how to fix it. Arguments are named in
+backticks, as Python and manifests have them, such as `mpp`; the command line names its own options instead.
 """
 
 from __future__ import annotations
 
 
 class PixNetError(Exception):
-    """Something that the user can mend: a file, an argument, a configuration."""
+    """Base class of all errors that a user can fix: in a file, an argument or a configuration."""
 
 
 class SlideError(PixNetError):
-    """An image that cannot be used: unreadable, truncated, or without a pixel size."""
+    """An image cannot be used: it is unreadable, truncated or has no pixel size."""
 
 
 class DataError(PixNetError):
-    """Counts, regions or a manifest that contradict themselves or each other."""
+    """Counts, regions or a manifest are invalid or contradict each other."""
 
 
 class ModelError(PixNetError):
-    """A model folder, an encoder or a configuration that cannot be used."""
+    """A model folder, an encoder or a configuration cannot be used."""
 
 
 class FieldError(PixNetError):
-    """A stored field that is incomplete, altered, or asked for what it does not hold."""
-
-
-def first_line(error: BaseException) -> str:
-    """Give the first line of another library's error, to stand in a sentence: the rest is for its developers."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+    """A stored field is incomplete, was altered, or does not hold what was requested."""
 
 
 class PixNetWarning(UserWarning):
-    """Something that was put right or left out, and that the user should know of."""
+    """Something was corrected or left out that the user should know about."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's error, for use inside a sentence; at most 200 characters."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200].rstrip(".")

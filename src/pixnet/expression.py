@@ -1,9 +1,9 @@
-"""Normalisation, and how much of a gene's pattern could be predicted at all."""
+"""Normalisation of counts, and the correlation that counting noise allows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,35 +11,32 @@ from scipy import sparse
 
 from pixnet.errors import DataError
 
-if TYPE_CHECKING:
-    pass
-
 SCALE = 1e4
-"""Counts are given per this many counts of the region."""
+"""Normalised counts are per this many counts of the region."""
 
-_SMALL_MEAN = 50.0  # up to here the expected logarithm is a sum, beyond it a series
+_SMALL_MEAN = 50.0  # up to this mean the expected logarithm is computed as a sum, above it as a series
 _CHUNK = 1 << 16  # entries that are summed at once
 
 
 def normalise(counts: ArrayLike | sparse.sparray | sparse.spmatrix, total: ArrayLike) -> NDArray[np.float32]:
-    """Give log(1 + 10,000 * counts / total).
+    """Return log(1 + 10,000 * counts / total).
 
     Parameters
     ----------
     counts
-        (n, g) counts of some genes, or their expectations; dense or sparse.
+        Counts of some genes or their expected values, shape (n, g), dense or sparse.
     total
-        (n,) counts of each region over *all* genes, so that the value of a gene does not depend on the panel.
+        Counts of each region over *all* genes, shape (n,). So the value of a gene does not depend on the panel.
 
     Returns
     -------
     array
-        (n, g) float32; zeros where the total is zero.
+        Normalised values, shape (n, g), float32; zero where the total is zero.
 
     Raises
     ------
     DataError
-        If the shapes do not fit together.
+        If the shapes do not match, or if a total is negative or not finite.
     """
     values = _dense(counts)
     depth = _checked_total(values, total)
@@ -49,22 +46,29 @@ def normalise(counts: ArrayLike | sparse.sparray | sparse.spmatrix, total: Array
 
 @dataclass(frozen=True, eq=False)
 class RawCounts:
-    """Counts that can be thrown into two halves.
+    """Raw counts that can be split into two random halves.
 
     Attributes
     ----------
     panel
-        (n, g) counts of some genes.
+        Counts of some genes, shape (n, g).
     others
-        (n,) counts of all other genes together.
+        Counts of all other genes together, shape (n,).
     """
 
     panel: NDArray[np.int64]
     others: NDArray[np.int64]
 
     @classmethod
-    def of(cls, counts: ArrayLike | sparse.sparray | sparse.spmatrix, total: ArrayLike) -> RawCounts:
-        """Take the counts (n, g) and the totals (n,) over all genes.
+    def from_counts(cls, counts: ArrayLike | sparse.sparray | sparse.spmatrix, total: ArrayLike) -> RawCounts:
+        """Check counts and totals, and split off the counts of the other genes.
+
+        Parameters
+        ----------
+        counts
+            Raw counts of some genes, shape (n, g).
+        total
+            Counts of each region over all genes, shape (n,).
 
         Raises
         ------
@@ -73,28 +77,39 @@ class RawCounts:
         """
         values = _dense(counts)
         depth = _checked_total(values, total)
-        rest = depth - values.sum(axis=1)
-        if (values < 0).any() or (values % 1 != 0).any() or (rest < 0).any() or (rest % 1 != 0).any():
+        others = depth - values.sum(axis=1)
+        if (values < 0).any() or (values % 1 != 0).any() or (others < 0).any() or (others % 1 != 0).any():
             raise DataError("Raw counts are needed: whole numbers from 0, whose sum is at most the region's total.")
-        return cls(values.astype(np.int64), rest.astype(np.int64))
+        return cls(values.astype(np.int64), others.astype(np.int64))
 
     def halves(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Throw each count into one of two halves by a fair coin, and normalise each half by its own total: (n, g)."""
-        half, others = rng.binomial(self.panel, 0.5), rng.binomial(self.others, 0.5)
-        rest, other_rest = self.panel - half, self.others - others
-        return normalise(half, half.sum(axis=1) + others), normalise(rest, rest.sum(axis=1) + other_rest)
+        """Assign each count to one of two halves by a fair coin; return both, normalised by their own totals.
+
+        Parameters
+        ----------
+        rng
+            Source of the coin tosses.
+
+        Returns
+        -------
+        tuple of arrays
+            Normalised values of the first and of the second half, each (n, g) float32.
+        """
+        first, others = rng.binomial(self.panel, 0.5), rng.binomial(self.others, 0.5)
+        second, other_rest = self.panel - first, self.others - others
+        return normalise(first, first.sum(axis=1) + others), normalise(second, second.sum(axis=1) + other_rest)
 
 
 @dataclass(frozen=True)
 class NoiseEstimate:
-    """How well the measured values could be predicted if counting noise were all that stands in the way.
+    """How well the measured values could be predicted if counting noise were the only limit.
 
     Attributes
     ----------
     per_gene
-        (g,) estimated attainable Pearson correlation.
+        Estimated attainable Pearson correlation of each gene, shape (g,).
     negative
-        Genes whose halves do not correlate positively; their estimate is zero.
+        Number of genes whose halves do not correlate positively; their estimate is zero.
     """
 
     per_gene: NDArray[np.float64]
@@ -104,26 +119,27 @@ class NoiseEstimate:
 def noise_estimate(
     counts: ArrayLike | sparse.sparray | sparse.spmatrix, total: ArrayLike, splits: int = 20, seed: int = 0
 ) -> NoiseEstimate:
-    """Estimate, from the counts alone, what correlation with the measured values a perfect prediction would reach.
+    """Estimate the correlation with the measured values that a perfect prediction would reach, from the counts alone.
 
-    The counts of each region, of the panel and of all other genes together, are thrown into two halves by fair coins.
-    Each half is normalised by its own total. Per gene, r is the halves' correlation over regions, averaged over
-    splits; the reliability of the whole is 2 r / (1 + r) (Spearman and Brown), and its root is the correlation of
-    the measured with the noise-free value.
+    The counts of each region are split into two halves by fair coins, both those of the panel and those of all other
+    genes together. Each half is normalised by its own total. For each gene, r is the correlation of the halves over
+    regions, averaged over splits. The reliability of all counts is 2 r / (1 + r) (Spearman-Brown formula). Its square
+    root is the correlation of the measured with the noise-free values.
 
-    It is an estimate under Poisson noise, and no bound: it is too high where counts are few (the logarithm bends) or
-    vary more than Poisson counts do, since whatever both halves share, technical effects included, passes for signal.
+    This is an estimate under Poisson noise, not a bound. It is too high where counts are few, because the logarithm is
+    not linear, and where counts vary more than Poisson counts do: whatever both halves share counts as signal,
+    including technical effects.
 
     Parameters
     ----------
     counts
-        (n, g) raw counts of the panel.
+        Raw counts of the panel, shape (n, g).
     total
-        (n,) counts of each region over all genes.
+        Counts of each region over all genes, shape (n,).
     splits
-        How many splits are averaged; 20 or more keep the randomness of the mean over genes below 0.01.
+        Number of splits to average. With 20 or more, the mean over genes varies by less than 0.01.
     seed
-        Of the coins.
+        Seed of the coin tosses.
 
     Raises
     ------
@@ -131,8 +147,8 @@ def noise_estimate(
         If counts are negative, fractional or exceed the totals, or if `splits` is below 1.
     """
     if splits < 1:
-        raise DataError(f"splits: {splits} given; the noise estimate needs at least 1.")
-    raw = RawCounts.of(counts, total)
+        raise DataError(f"`splits` is {splits}; the noise estimate needs at least 1.")
+    raw = RawCounts.from_counts(counts, total)
     rng = np.random.default_rng(seed)
     r = np.zeros(raw.panel.shape[1])
     for _ in range(splits):
@@ -143,15 +159,20 @@ def noise_estimate(
 
 
 def correlation(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
-    """Give the Pearson correlation of each column over the rows; zero where either does not vary.
+    """Return the Pearson correlation of each column over the rows; zero where either column is constant.
 
     Parameters
     ----------
     first, second
-        (n, g).
+        Tables to compare, each (n, g).
+
+    Returns
+    -------
+    array
+        Correlations, shape (g,).
     """
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    # A constant column has no variance, but its rounding errors may: so it is told by its range.
+    # A constant column has no variance, but rounding may give it some. So constant columns are found by their range.
     varies = (np.ptp(a, axis=0) > 0) & (np.ptp(b, axis=0) > 0)
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     norm = np.sqrt((a * a).sum(axis=0)) * np.sqrt((b * b).sum(axis=0))
@@ -160,35 +181,36 @@ def correlation(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
 
 
 def log_expectation(share: ArrayLike, total: ArrayLike) -> NDArray[np.float64]:
-    """Give the expectation of log(1 + 10,000 n / N) for counts n ~ Poisson(N * share).
+    """Return the expectation of log(1 + 10,000 n / N) for counts n ~ Poisson(N * share).
 
-    The logarithm of an expected count is above the expected logarithm, the more so the fewer the counts. So whoever
-    predicts expected counts and is scored on log-normalised ones should predict this.
+    The logarithm of an expected count is larger than the expected logarithm, and the difference grows as counts
+    become fewer. So a method that predicts expected counts, but is scored on log-normalised counts, should predict
+    this value.
 
-    Up to a mean of 50 the Poisson probabilities are summed. Beyond, the Taylor series of the logarithm about the mean
-    is taken to the sixth central moment. Either way the relative error is below 1e-6.
+    Up to a mean of 50 the Poisson probabilities are summed. Above, the Taylor series of the logarithm around the mean
+    is used up to the sixth central moment. In both cases the relative error is below 1e-6.
 
     Parameters
     ----------
     share
-        (n, g) expected share of each gene in the region's counts.
+        Expected share of each gene in the region's counts, shape (n, g).
     total
-        (n,) total counts N of each region.
+        Total counts N of each region, shape (n,).
 
     Returns
     -------
     array
-        (n, g); zeros where the total is zero.
+        Expected logarithms, shape (n, g); zero where the total is zero.
 
     Raises
     ------
     DataError
-        If the shapes do not fit together, or a share or total is negative or not finite.
+        If the shapes do not match, or if a share or total is negative or not finite.
     """
     shares = _dense(share)
     depth = _checked_total(shares, total)
     if not (np.isfinite(shares).all() and (shares >= 0).all()):
-        raise DataError("share: holds negative values or values that are not finite; give shares from 0 upwards.")
+        raise DataError("`share` holds values that are negative or not finite; give shares of 0 or more.")
     scale = np.divide(SCALE, depth, out=np.zeros_like(depth), where=depth > 0)
     result = np.empty_like(shares)
     rows = max(1, _CHUNK // max(1, shares.shape[1]))
@@ -203,8 +225,8 @@ def log_expectation(share: ArrayLike, total: ArrayLike) -> NDArray[np.float64]:
 def _poisson_sum(mean: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum pmf(k) * log(1 + scale * k) over k, for means (n, g) up to 50 and scales (n,)."""
     largest = mean.max(axis=0, initial=0.0)
-    # Beyond this many counts less than 1e-9 of the sum is left. Genes are ordered by it, so that the sum over k goes
-    # on with a shrinking block of columns.
+    # Above this many counts, less than 1e-9 of the sum is left. Genes are sorted by this bound, so that the sum over k
+    # continues with a shrinking block of columns.
     bound = np.ceil(largest + 8.0 * np.sqrt(largest) + 12.0)
     order = np.argsort(bound, kind="stable")
     ordered = np.ascontiguousarray(mean[:, order])
@@ -221,7 +243,7 @@ def _poisson_sum(mean: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArr
 
 
 def _poisson_series(mean: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Expand the same expectation about the mean; right for large means."""
+    """Compute the same expectation by a series around the mean, for large means (n, g) and scales (n, 1)."""
     m = mean
     # Central moments 2 to 6 of a Poisson variable.
     moments = (m, m, 3 * m**2 + m, 10 * m**2 + m, 15 * m**3 + 25 * m**2 + m)
@@ -237,14 +259,14 @@ def _dense(values: ArrayLike | sparse.sparray | sparse.spmatrix) -> NDArray[np.f
     array: Any = values.toarray() if sparse.issparse(values) else values
     dense = np.asarray(array, np.float64)
     if dense.ndim != 2:
-        raise DataError(f"A table of regions by genes was expected; got an array of shape {dense.shape}.")
+        raise DataError(f"A table of regions by genes was expected, not an array of shape {dense.shape}.")
     return dense
 
 
 def _checked_total(values: NDArray[np.float64], total: ArrayLike) -> NDArray[np.float64]:
     depth = np.asarray(total, np.float64)
     if depth.shape != (len(values),):
-        raise DataError(f"total: one number for each of {len(values)} regions was expected; got shape {depth.shape}.")
+        raise DataError(f"`total` must hold one number for each of {len(values)} regions, but has shape {depth.shape}.")
     if not (np.isfinite(depth).all() and (depth >= 0).all()):
-        raise DataError("total: holds negative values or values that are not finite; give counts from 0 upwards.")
+        raise DataError("`total` holds values that are negative or not finite; give counts of 0 or more.")
     return depth

@@ -1,7 +1,7 @@
-"""Where the cells of a map and the tiles of a slide lie.
+"""Positions of the pixels of a map and of the tiles of a slide.
 
-Two frames are used and never mixed. A `Grid` lives in um, in the frame of the slide (origin: its top-left corner).
-A `Lattice` counts pixels at the model's working resolution from that same origin, so that every tile of a slide,
+There are two frames, which are never mixed. A `Grid` is in um, in the frame of the slide (origin: its top-left
+corner). A `Lattice` counts pixels at the model's working resolution from the same origin. So every tile of a slide,
 whatever its size, sees the same pixels at the same phase of every stride.
 """
 
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Grid:
-    """A regular grid of square cells, in row-major order.
+    """A regular grid of square pixels, in row-major order.
 
     Parameters
     ----------
     x_um, y_um
-        Top-left corner of cell (0, 0), in um.
+        Top-left corner of pixel (0, 0), in um.
     pitch_um
-        Side of a cell, in um.
+        Side of a pixel, in um.
     height, width
         Number of rows and of columns.
     """
@@ -36,21 +36,21 @@ class Grid:
         if not (self.pitch_um > 0 and math.isfinite(self.pitch_um)):
             raise ValueError(f"a grid needs a positive pitch in um, not {self.pitch_um}")
         if self.height < 0 or self.width < 0:
-            raise ValueError(f"a grid cannot have {self.height} x {self.width} cells")
+            raise ValueError(f"a grid cannot have {self.height} x {self.width} pixels")
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Number of rows and of columns."""
         return self.height, self.width
 
     @property
     def size(self) -> int:
-        """Number of cells."""
+        """Number of pixels."""
         return self.height * self.width
 
     @property
-    def cell_area_um2(self) -> float:
-        """Area of one cell, in um^2."""
+    def pixel_area_um2(self) -> float:
+        """Area of one pixel, in um^2."""
         return self.pitch_um**2
 
     @property
@@ -61,7 +61,7 @@ class Grid:
         return self.x_um, self.y_um, right, bottom
 
     def crop(self, row: int, col: int, height: int, width: int) -> Grid:
-        """Give the part of this grid that starts at cell (row, col), with the same pitch and phase."""
+        """Return the part of this grid that starts at pixel (row, col), with the same pitch and phase."""
         x_um = self.x_um + col * self.pitch_um
         y_um = self.y_um + row * self.pitch_um
         return Grid(x_um, y_um, self.pitch_um, height, width)
@@ -77,33 +77,34 @@ class Box:
     width: int
 
     def grown(self, margin: int) -> Box:
-        """Give the box with `margin` pixels more on each side."""
+        """Return the box with `margin` more pixels on each side."""
         return Box(self.row - margin, self.col - margin, self.height + 2 * margin, self.width + 2 * margin)
 
 
 @dataclass(frozen=True)
 class Lattice:
-    """The slide-wide lattice of pixels at a working resolution, cut into tiles.
+    """All pixels of a slide at a working resolution, to be cut into tiles.
 
-    A tile is the core that is written. The network sees the core and a halo around it, wide enough that the core
-    does not depend on where the tile was cut. Core and halo are multiples of the deepest stride, so every tile
-    starts on the phase that the slide's origin has. It may also see the core and more around it from `zoom` times as
-    far: on a coarser lattice from the same origin.
+    A tile is a core, whose result is written. The network sees the core and a halo around it. The halo is wide enough
+    that the result does not depend on where the tile was cut. Core and halo are multiples of the deepest stride, so
+    every tile has the phase of the slide's origin. The network may also see a wider surrounding of the core on a
+    lattice that is `zoom` times coarser and has the same origin.
 
     Parameters
     ----------
     width_um, height_um
-        Extent of the slide, in um.
+        Size of the slide, in um.
     mpp
         Working resolution, in um per pixel.
     stride
         Deepest stride of the network, in pixels.
     halo
-        Pixels around a core that can influence it; rounded up to a multiple of `stride`.
+        Number of pixels around a core that can influence it; rounded up to a multiple of `stride`.
     zoom
-        Pixels along a pixel of the coarser lattice; divides the stride.
+        Number of pixels along the side of a pixel of the coarser lattice; divides the stride.
     far_halo
-        Pixels of the coarser lattice around a core that can influence it; 0: the network does not look at it.
+        Number of pixels of the coarser lattice around a core that can influence it; 0 if the network does not see that
+        lattice.
     """
 
     width_um: float
@@ -119,13 +120,13 @@ class Lattice:
 
     @property
     def height(self) -> int:
-        """Rows of pixels, a multiple of the stride that covers the slide."""
-        # A slide that ends within a millionth of a pixel after a whole one gets no further row for it.
+        """Number of rows of pixels: the multiple of the stride that covers the slide."""
+        # A slide that extends a row by less than a millionth of a pixel does not get another row.
         return round_up(math.ceil(self.height_um / self.mpp - 1e-6), self.stride)
 
     @property
     def width(self) -> int:
-        """Columns of pixels, a multiple of the stride that covers the slide."""
+        """Number of columns of pixels: the multiple of the stride that covers the slide."""
         return round_up(math.ceil(self.width_um / self.mpp - 1e-6), self.stride)
 
     @property
@@ -134,16 +135,16 @@ class Lattice:
         return self.mpp * self.zoom
 
     def far(self, core: Box) -> Box:
-        """Give the box of the coarser lattice that holds all that can influence a core, from further away."""
+        """Return the box of the coarser lattice that covers the core and the far halo around it."""
         zoom = self.zoom
         return Box(core.row // zoom, core.col // zoom, core.height // zoom, core.width // zoom).grown(self.far_halo)
 
     def grid(self, stride: int) -> Grid:
-        """Give the grid of cells of `stride` x `stride` pixels that covers the lattice."""
+        """Return the grid whose pixels cover `stride` x `stride` pixels of the lattice each."""
         return Grid(0.0, 0.0, self.mpp * stride, self.height // stride, self.width // stride)
 
     def tiles(self, core: int) -> Iterator[Box]:
-        """Cut the lattice into tiles of `core` x `core` pixels, row by row; the last ones may be smaller.
+        """Yield tiles of `core` x `core` pixels that cover the lattice, row by row; the last ones may be smaller.
 
         Raises
         ------
@@ -151,12 +152,12 @@ class Lattice:
             If `core` is not a positive multiple of the stride.
         """
         if core <= 0 or core % self.stride:
-            raise ValueError(f"a tile's side must be a multiple of {self.stride} pixels, not {core}")
+            raise ValueError(f"the side of a tile must be a positive multiple of {self.stride} pixels, not {core}")
         for row in range(0, self.height, core):
             for col in range(0, self.width, core):
                 yield Box(row, col, min(core, self.height - row), min(core, self.width - col))
 
 
 def round_up(value: int, multiple: int) -> int:
-    """Give the smallest multiple of `multiple` that is not below `value`."""
+    """Return the smallest multiple of `multiple` that is at least `value`."""
     return -(-value // multiple) * multiple

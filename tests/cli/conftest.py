@@ -42,18 +42,18 @@ class Outcome:
 
     @property
     def messages(self) -> list[str]:
-        """Lines of stderr, without those that tell how far things are."""
+        """Lines of stderr, without lines of progress."""
         return [line for line in self.err.splitlines() if not line.endswith(" elapsed")]
 
     def assert_refused(self, *words: str) -> None:
-        """Check that the run ended with one message that holds some words."""
+        """Check that the run ended with one error message, which contains the words."""
         assert self.status == 2, self.err
         assert "Traceback" not in self.err + self.out
-        told = [line for line in self.messages if not line.startswith("Warning: ")]
-        assert len(told) == 1, self.err
-        assert told[0].startswith("Error: ")
+        errors = [line for line in self.messages if not line.startswith("Warning: ")]
+        assert len(errors) == 1, self.err
+        assert errors[0].startswith("Error: ")
         for word in words:
-            assert word in told[0]
+            assert word in errors[0]
 
 
 Run = Callable[..., Outcome]
@@ -68,13 +68,13 @@ def invoke(*arguments: object) -> Outcome:
 
 @pytest.fixture(scope="session")
 def run() -> Run:
-    """Run `pixnet` with some arguments in this process."""
+    """Return a function that runs `pixnet` with some arguments in this process."""
     return invoke
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with three virtual samples, A, B and C, and a configuration; the last two share a donor."""
+    """Return a folder with three virtual samples, A, B and C, and a configuration; B and C share a donor."""
     folder = tmp_path_factory.mktemp("data")
     samples = []
     for name, seed, donor in (("A", 31, 41), ("B", 32, 42), ("C", 33, 42)):
@@ -88,13 +88,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copied(data: Path, tmp_path: Path) -> Path:
-    """Give a copy of the data set that a test may spoil."""
+    """Return a copy of the data set that a test may damage."""
     return Path(shutil.copytree(data, tmp_path / "data"))
 
 
 @pytest.fixture(scope="session")
 def model(data: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a model trained on A and B; tests only read it."""
+    """Return a model trained on A and B; tests only read it."""
     out = tmp_path_factory.mktemp("model") / "model"
     done = run("train", data / "samples.toml", "--samples", "A,B", "--config", data / "small.toml", "--out", out)
     assert done.status == 0, done.err
@@ -103,7 +103,7 @@ def model(data: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def field(data: Path, model: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the field of C; tests only read it."""
+    """Return the field of C; tests only read it."""
     out = tmp_path_factory.mktemp("field") / "field"
     done = run("predict", data / "C.png", "--model", model, "--mpp", "1.0", "--out", out)
     assert done.status == 0, done.err

@@ -1,4 +1,4 @@
-"""Every bad input ends with one message that names the file, with status 2, and leaves nothing behind."""
+"""Every bad input ends with status 2 and one message that names the file, and leaves no files behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 
 def edited_counts(folder, edit):
-    """Change the counts of A, given as rows of cells."""
+    """Change the counts of A, a table as rows of text."""
     path = folder / "A.tsv.gz"
     rows = [line.split("\t") for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
     edit(rows)
@@ -36,7 +36,7 @@ def edited_manifest(folder, old, new):
     path.write_text(text.replace(old, new, 1))
 
 
-def set_cell(row, column, value):
+def set_entry(row, column, value):
     def edit(rows):
         rows[row][column] = value
 
@@ -61,14 +61,14 @@ def spot_outside(rows):
 def truncated(folder):
     with Image.open(folder / "A.png") as image:
         image.convert("RGB").save(folder / "A.jpg", quality=90)
-    whole = (folder / "A.jpg").read_bytes()
-    (folder / "A.jpg").write_bytes(whole[: len(whole) // 2])
+    content = (folder / "A.jpg").read_bytes()
+    (folder / "A.jpg").write_bytes(content[: len(content) // 2])
     edited_manifest(folder, '"A.png"', '"A.jpg"')
 
 
 TRAINING = {
     "missing manifest": (lambda f: (f / "samples.toml").unlink(), ["samples.toml", "cannot be read"]),
-    "manifest is no TOML": (lambda f: (f / "samples.toml").write_text("[[sample"), ["samples.toml", "no TOML"]),
+    "manifest is not TOML": (lambda f: (f / "samples.toml").write_text("[[sample"), ["samples.toml", "no TOML"]),
     "misspelt key": (lambda f: edited_manifest(f, "spot_pitch_um", "spot_pich_um"), ["did you mean 'spot_pitch_um'?"]),
     "misspelt key that is needed": (lambda f: edited_manifest(f, "spots =", "spotz ="), ["samples.toml", "'spots'"]),
     "missing image": (lambda f: (f / "A.png").unlink(), ["A.png"]),
@@ -79,10 +79,10 @@ TRAINING = {
     "counts are cut off": (lambda f: os.truncate(f / "A.tsv.gz", 500), ["A.tsv.gz", "truncated"]),
     "no spot in common": (lambda f: edited_counts(f, no_spot_in_common), ["A.tsv.gz", "none of its"]),
     "duplicated spots": (lambda f: edited_counts(f, repeat_spot), ["A.tsv.gz", "occurs more than once"]),
-    "duplicated genes": (lambda f: edited_counts(f, set_cell(0, 2, "VG001")), ["A.tsv.gz", "more than one column"]),
-    "negative count": (lambda f: edited_counts(f, set_cell(1, 3, "-1")), ["A.tsv.gz", "'-1'", "whole numbers"]),
-    "NaN count": (lambda f: edited_counts(f, set_cell(1, 3, "nan")), ["A.tsv.gz", "'nan'", "whole numbers"]),
-    "fractional count": (lambda f: edited_counts(f, set_cell(1, 3, "0.5")), ["A.tsv.gz", "'0.5'", "whole numbers"]),
+    "duplicated genes": (lambda f: edited_counts(f, set_entry(0, 2, "VG001")), ["A.tsv.gz", "more than one column"]),
+    "negative count": (lambda f: edited_counts(f, set_entry(1, 3, "-1")), ["A.tsv.gz", "'-1'", "whole numbers"]),
+    "NaN count": (lambda f: edited_counts(f, set_entry(1, 3, "nan")), ["A.tsv.gz", "'nan'", "whole numbers"]),
+    "fractional count": (lambda f: edited_counts(f, set_entry(1, 3, "0.5")), ["A.tsv.gz", "'0.5'", "whole numbers"]),
     "spots outside the image": (lambda f: edited_spots(f, spot_outside), ["A_spots.tsv", "outside the slide"]),
     "truncated JPEG": (truncated, ["A.jpg"]),
     "image too coarse": (
@@ -133,7 +133,7 @@ MODELS = {
     "no weights": (without("model.safetensors"), ["model.safetensors", "is missing"]),
     "altered weights": (altered_weights, ["model.safetensors", "is not the file"]),
     "weights cut off": (lambda f: os.truncate(f / "model.safetensors", 1000), ["model.safetensors", "is not the file"]),
-    "card is no JSON": (lambda f: (f / "card.json").write_text("{"), ["card.json", "JSON"]),
+    "card is not JSON": (lambda f: (f / "card.json").write_text("{"), ["card.json", "JSON"]),
     "card without genes": (lambda f: (f / "card.json").write_text('{"outputs": 3}'), ["card.json", "no model card"]),
     "card of the future": (altered_card(format_version=99), ["card.json", "format version 99", "update pixnet"]),
     "card of the past": (altered_card(format_version=1), ["card.json", "format version 1", "train the model anew"]),
@@ -234,7 +234,7 @@ def test_bad_fields(field, run, tmp_path, case, ending):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_what_is_no_table_is_not_overwritten(field, run, tmp_path):
+def test_only_a_table_is_overwritten(field, run, tmp_path):
     image = tmp_path / "image.zarr"
     zarr.create_group(image, zarr_format=3).create_array("0", shape=(3, 4), dtype=float)
     query = ("query", field, "--grid-um", "50", "--overwrite", "--out")
@@ -257,12 +257,14 @@ def test_a_place_that_cannot_be_written(field, run, tmp_path):
     done.assert_refused("file")
 
 
-def test_the_real_command_says_it_in_one_line(copied):
+def test_the_real_command_prints_one_line(copied):
     edited_manifest(copied, "donor", "doner")
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "pixnet", "train", copied / "samples.toml", "--out", copied / "model"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1

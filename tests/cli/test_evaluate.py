@@ -59,7 +59,7 @@ def test_the_tables_agree_with_the_results(evaluated):
     assert mean == pytest.approx(results["methods"]["pixnet"]["pcc_m"], abs=1e-5)
 
 
-def test_the_model_and_its_field_are_kept(evaluated, data):
+def test_the_model_and_its_field_are_in_the_results(evaluated, data):
     _, out = evaluated
     card = json.loads((out / "model" / "card.json").read_text())
     assert [sample["id"] for sample in card["samples"]] == ["A", "B"]
@@ -70,7 +70,7 @@ def test_the_model_and_its_field_are_kept(evaluated, data):
     assert names == {"model", "fields", "results.json", "per_gene.csv", "predictions.h5ad", "report.html"}
 
 
-def test_a_table_is_printed_and_the_donor_warned_of(evaluated):
+def test_a_table_is_printed_with_a_warning_about_the_donor(evaluated):
     done, out = evaluated
     lines = done.out.splitlines()
     assert lines[0].split()[:4] == ["method", "PCC@F", "PCC@S", "PCC@M"]
@@ -133,9 +133,9 @@ def test_several_manifests_are_one_data_set(data, run, tmp_path):
         (["--hold-out", "C", "--methods", "pixnet,magic"], "'magic' is not known; there are pixnet, ridge, mean"),
         (["--hold-out", "Z"], "no sample 'Z' to hold out; there are A, B, C"),
         (["--hold-out", "C", "--samples", "A,B"], "no sample 'C' to hold out; there are A, B"),
-        (["--hold-out", "C", "--samples", "A,C,Q"], "no sample 'Q'; there are A, B, C"),
-        (["--hold-out", "A,B,C"], "none is left to train on"),
-        (["--hold-out", "C", "--samples", "C"], "none is left to train on"),
+        (["--hold-out", "C", "--samples", "A,C,Q"], "--samples: there is no sample 'Q'; there are A, B, C"),
+        (["--hold-out", "A,B,C"], "no sample is left to train on"),
+        (["--hold-out", "C", "--samples", "C"], "no sample is left to train on"),
         (["--hold-out", ","], "names nothing"),
         (["--hold-out", "C", "--genes", "5000"], "give a number from 1 to"),
         (["--hold-out", "C", "--genes", "4", "--min-counts", "1000000"], "Lower --min-counts"),
@@ -179,10 +179,10 @@ def test_a_frozen_protocol_is_repeated_exactly(data, run, tmp_path):
     for name in ("per_gene.csv", "predictions.h5ad"):
         assert (tmp_path / "direct" / name).is_file()
     first, second = results(tmp_path / "direct"), results(tmp_path / "repeated")
-    for one in (first, second):
-        assert one["protocol"].pop("cells")
-        one["protocol"].pop("manifests")
-        for scores in one["methods"].values():
+    for content in (first, second):
+        assert content["protocol"].pop("cells")
+        content["protocol"].pop("manifests")
+        for scores in content["methods"].values():
             assert scores.pop("seconds") == scores.pop("seconds_cold") > 0
             assert scores.pop("peak_rss_mb") > 0
     assert first == second
@@ -192,18 +192,26 @@ def test_a_frozen_protocol_is_repeated_exactly(data, run, tmp_path):
     done.assert_refused(str(frozen), "exists already")
 
 
-def test_many_folds_are_kept_in_cells_and_told(data, run, tmp_path):
+def test_the_runs_of_several_folds_are_stored_and_reported(data, run, tmp_path):
     arguments = ("evaluate", data / "samples.toml", "--split", "loso", *FEW, "--out", tmp_path / "out")
     done = run(*arguments)
     assert done.status == 0, done.err
     assert "cells 3/3" in done.err
     assert (tmp_path / "out" / "scores.csv").is_file()
     assert len(list((tmp_path / "out" / "cells" / "mean").iterdir())) == 3
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").rglob("cell.json")}
+    stored = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").rglob("cell.json")}
     again = run(*arguments, "--overwrite")
     assert again.status == 0, again.err
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").rglob("cell.json")} == kept
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").rglob("cell.json")} == stored
     assert "3 folds (A, B, C), 1 seed; mean over both" in again.out
+
+
+@pytest.mark.parametrize("option", ["--runs", "--cells"])
+def test_runs_are_stored_where_the_option_says(data, run, tmp_path, option):
+    arguments = ("--hold-out", "C", *FEW, option, tmp_path / "runs", "--out", tmp_path / "out")
+    done = run("evaluate", data / "samples.toml", *arguments)
+    assert done.status == 0, done.err
+    assert len(list((tmp_path / "runs" / "mean").iterdir())) == 1
 
 
 def test_a_protocol_whose_inputs_changed_names_hash_and_sample(copied, run, tmp_path):
@@ -222,7 +230,7 @@ def test_a_protocol_whose_inputs_changed_names_hash_and_sample(copied, run, tmp_
     run("evaluate", "--protocol", frozen, "--out", out).assert_refused(str(frozen), "is no protocol of pixnet")
 
 
-def test_imported_predictions_stand_in_the_table(data, run, tmp_path):
+def test_imported_predictions_are_in_the_table(data, run, tmp_path):
     first = run("evaluate", data / "samples.toml", "--hold-out", "C", *FEW, "--out", tmp_path / "out")
     assert first.status == 0, first.err
     table = anndata.read_h5ad(tmp_path / "out" / "predictions.h5ad")
@@ -237,29 +245,29 @@ def test_imported_predictions_stand_in_the_table(data, run, tmp_path):
     assert methods["theirs"]["mse"] == pytest.approx(methods["mean"]["mse"])
     assert [line.split()[0] for line in done.out.splitlines()[1:3]] == ["mean", "theirs"]
     twice = run(*arguments, "--overwrite", "--import", text, "--import", text)
-    twice.assert_refused("--import theirs", "twice")
+    twice.assert_refused("--import 'theirs'", "twice")
     short = theirs[:, 1:].copy()
     short.write_h5ad(tmp_path / "theirs.h5ad")
-    run(*arguments, "--overwrite", "--import", text).assert_refused("--import theirs", "lacks 1 of 4 genes")
+    run(*arguments, "--overwrite", "--import", text).assert_refused("--import 'theirs'", "lacks 1 of 4 genes")
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["M", "--out", "O"], ["--hold-out", "--split"]),
-        (["M", "--hold-out", "A", "--split", "loso", "--out", "O"], ["one of the two"]),
+        (["M", "--hold-out", "A", "--split", "loso", "--out", "O"], ["either --hold-out", "or --split"]),
         (["--hold-out", "A", "--out", "O"], ["no manifest is given"]),
         (["M", "--hold-out", "A"], ["no --out is given"]),
         (["M", "--protocol", "P", "--seeds", "1", "--genes", "3", "--out", "O"],
          ["MANIFEST, --genes, --seeds with --protocol P"]),
         (["--protocol", "P", "--out", "O"], ["P: cannot be read"]),
         (["--protocol", "P", "--write-protocol", "Q"], ["--write-protocol with --protocol"]),
-        (["M", "--hold-out", "A", "--write-protocol", "Q", "--cells", "C"], ["--cells with --write-protocol"]),
-        (["M", "--split", "kfold:4", "--out", "O", "--genes", "4"], ["do not make 4 folds"]),
-        (["M", "--split", "fifths", "--out", "O"], ["'fifths' is not known"]),
+        (["M", "--hold-out", "A", "--write-protocol", "Q", "--runs", "C"], ["--runs with --write-protocol"]),
+        (["M", "--split", "kfold:4", "--out", "O", "--genes", "4"], ["--split kfold:4", "do not make 4 folds"]),
+        (["M", "--split", "fifths", "--out", "O"], ["--split fifths is not known"]),
         (["M", "--split", "loso", "--seeds", "1,x", "--out", "O"], ["--seeds '1,x'", "whole numbers"]),
         (["M", "--hold-out", "C", "--import", "theirs", "--methods", "mean", "--genes", "4", "--out", "O"],
-         ["give NAME=FILE.h5ad"]),
+         ["--import 'theirs': give NAME=FILE.h5ad"]),
     ],
 )  # fmt: skip
 def test_options_that_contradict_each_other(data, run, tmp_path, monkeypatch, arguments, words):

@@ -21,7 +21,7 @@ def genes(field):
 
 
 def test_the_command_line_knows_every_format():
-    assert [one.value for one in To] == list(FORMATS)
+    assert [member.value for member in To] == list(FORMATS)
 
 
 @pytest.mark.parametrize("to", NAMES)
@@ -37,8 +37,8 @@ def test_options_reach_the_export(field, genes, run, tmp_path):
     opened = ExpressionField.open(field)
     arguments = ("export", field, "--genes", genes[0], "--log")
     assert run(*arguments, "--to", "ome-tiff", "--level", "0", "--out", tmp_path / "a.ome.tif").status == 0
-    found = tifffile.imread(tmp_path / "a.ome.tif").squeeze()
-    np.testing.assert_allclose(found, opened.gene(genes[0], log=True), rtol=1e-6)
+    image = tifffile.imread(tmp_path / "a.ome.tif").squeeze()
+    np.testing.assert_allclose(image, opened.gene(genes[0], log=True), rtol=1e-6)
     assert run(*arguments, "--to", "csv", "--grid-um", "20", "--out", tmp_path / "a.csv").status == 0
     assert set(pd.read_csv(tmp_path / "a.csv")["x_um"] % 20) == {10}
 
@@ -49,9 +49,9 @@ def test_polygons_are_read_in_pixels(field, genes, run, tmp_path):
     (tmp_path / "in.geojson").write_text(json.dumps(feature))
     arguments = ("--genes", genes[0], "--polygons", tmp_path / "in.geojson", "--out", tmp_path / "out.geojson")
     assert run("export", field, "--to", "geojson", *arguments).status == 0
-    (found,) = json.loads((tmp_path / "out.geojson").read_text())["features"]
-    assert found["properties"]["name"] == "box"
-    assert sorted(map(tuple, found["geometry"]["coordinates"][0])) == sorted(map(tuple, ring))
+    (exported,) = json.loads((tmp_path / "out.geojson").read_text())["features"]
+    assert exported["properties"]["name"] == "box"
+    assert sorted(map(tuple, exported["geometry"]["coordinates"][0])) == sorted(map(tuple, ring))
 
 
 def test_an_export_is_not_overwritten_unasked(field, genes, run, tmp_path):
@@ -75,7 +75,7 @@ def test_an_export_is_not_overwritten_unasked(field, genes, run, tmp_path):
     ],
 )
 def test_options_that_make_no_sense(field, genes, run, tmp_path, arguments, words):
-    arguments = [genes[0] if one == "GENE" else one for one in arguments]
+    arguments = [genes[0] if argument == "GENE" else argument for argument in arguments]
     run("export", field, *arguments, "--out", tmp_path / "a.csv").assert_refused(words)
     assert not list(tmp_path.iterdir())
 
@@ -83,4 +83,4 @@ def test_options_that_make_no_sense(field, genes, run, tmp_path, arguments, word
 def test_an_unknown_format_names_the_known_ones(field, run, tmp_path):
     done = run("export", field, "--genes", "A", "--to", "png", "--out", tmp_path / "a.png")
     assert done.status == 2
-    assert all(one in done.err for one in NAMES)
+    assert all(name in done.err for name in NAMES)

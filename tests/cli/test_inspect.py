@@ -16,9 +16,9 @@ def test_every_sample_of_a_manifest(run, data, tmp_path):
         assert f"{name}: " in done.out
         folder = tmp_path / name
         assert {path.name for path in folder.iterdir()} == {"inspect.json", "overlay.png", "histograms.png"}
-        found = json.loads((folder / "inspect.json").read_text())
-        assert (found["id"], found["platform"]) == (name, "legacy-st")
-        assert found["status"] <= done.status
+        content = json.loads((folder / "inspect.json").read_text())
+        assert (content["id"], content["platform"]) == (name, "legacy-st")
+        assert content["status"] <= done.status
 
 
 def test_the_worst_finding_is_the_exit_status(run, data, tmp_path):
@@ -29,7 +29,7 @@ def test_the_worst_finding_is_the_exit_status(run, data, tmp_path):
     assert not (tmp_path / "A/histograms.png").exists()
 
 
-def test_what_is_not_known_is_refused(run, data, tmp_path):
+def test_unknown_inputs_are_refused(run, data, tmp_path):
     run("inspect", tmp_path / "nothing").assert_refused("there is no such file")
     run("inspect", data).assert_refused("none of the known platforms")
     run("inspect", data / "samples.toml", "--sample", "X").assert_refused("has no sample 'X'")
@@ -44,13 +44,13 @@ def test_keys_of_a_manifest_are_options(run, tmp_path):
         done = run("inspect", folder, "--set", f"bin_um={size}", "--out", tmp_path / "out")
         assert done.status in (0, 1), done.out + done.err
         findings = json.loads((tmp_path / "out/inspect.json").read_text())["findings"]
-        regions += [each["value"]["regions"] for each in findings if each["code"] == "depth"]
+        regions += [finding["value"]["regions"] for finding in findings if finding["code"] == "depth"]
     assert regions[0] > 3 * regions[1]
     assert run("inspect", folder, "--set", "bin_um = 12").out.count("refused") == 1
     run("inspect", folder, "--set", "bin=16").assert_refused("unknown key 'bin'", "did you mean 'bin_um'?")
     run("inspect", folder, "--swap-xy").assert_refused("unknown key 'swap_xy'", "known are id, donor, platform")
     run("inspect", folder, "--set", "bin_um").assert_refused("give a key and its value")
-    run("inspect", folder, "--set", "mpp=1").assert_refused("an argument or option for that of its own")
+    run("inspect", folder, "--set", "mpp=1").assert_refused("mpp has an argument or option of its own")
     done = run("inspect", folder, "--set", "platform=xenium")
     assert done.status == 2
     assert "(xenium: as was asked)" in done.out

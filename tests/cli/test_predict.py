@@ -12,7 +12,7 @@ def test_a_field_is_written_and_described(data, model, field, run, tmp_path):
     out = tmp_path / "field"
     done = run("predict", data / "C.png", "--model", model, "--mpp", "1.0", "--out", out)
     assert done.status == 0
-    assert done.out.startswith(f"Field: {out} (152 x 136 cells of 2 um, 12 genes; 1 um per pixel from argument)")
+    assert done.out.startswith(f"Field: {out} (152 x 136 pixels of 2 um, 12 genes; 1 um per pixel from argument)")
     assert "predict 1/1, " in done.err
     assert " of 0.1 megapixels a second" in done.err
     first, second = (ExpressionField.open(path).read()[0] for path in (out, field))

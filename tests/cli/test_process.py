@@ -1,4 +1,4 @@
-"""Settings of the process: what the user has set stays."""
+"""Settings of the process: those that the user has made stay."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_threads_sleep_as_the_environment_says(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], then: dict[str, str]
 ) -> None:
     for name in SPINNING:
-        monkeypatch.setenv(name, "")  # so that it is set back afterwards, whatever becomes of it
+        monkeypatch.setenv(name, "")  # so that it is set back afterwards, whatever the test does
         del os.environ[name]
     os.environ.update(given)
     let_threads_sleep()

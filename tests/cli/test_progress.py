@@ -6,7 +6,7 @@ from pixnet.cli.progress import Progress
 
 
 class Clock:
-    """Seconds that only pass when told to."""
+    """Clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -42,7 +42,7 @@ def test_a_terminal_gets_a_bar():
     assert "loss [0.5]" in stream.getvalue()
 
 
-def test_what_is_no_terminal_is_told_so():
+def test_a_stream_that_is_not_a_terminal_gets_lines():
     stream = io.StringIO()
     with Progress(stream) as progress:
         progress("fit", 1, 1)

@@ -32,7 +32,7 @@ def polygons(tmp_path):
     return path
 
 
-def test_disks_are_read_off(field, run, disks, tmp_path):
+def test_disks_are_queried(field, run, disks, tmp_path):
     out = tmp_path / "new" / "table.h5ad"
     done = run("query", field, "--disks", disks, "--diameter-um", "55", "--out", out)
     assert done.status == 0, done.err
@@ -46,7 +46,7 @@ def test_disks_are_read_off(field, run, disks, tmp_path):
     assert [path.name for path in out.parent.iterdir()] == ["table.h5ad"]
 
 
-def test_each_disk_may_have_a_size_of_its_own(field, run, tmp_path):
+def test_each_disk_may_have_its_own_size(field, run, tmp_path):
     (tmp_path / "disks.csv").write_text("x_um,y_um,diameter_um\n100,90,20\n100,90,40\n")
     done = run("query", field, "--disks", tmp_path / "disks.csv", "--out", tmp_path / "table.h5ad")
     assert done.status == 0, done.err
@@ -57,14 +57,14 @@ def test_each_disk_may_have_a_size_of_its_own(field, run, tmp_path):
 def test_a_grid_adds_up_to_the_polygon_that_it_covers(field, run, polygons, tmp_path):
     assert run("query", field, "--grid-um", "7.5", "--out", tmp_path / "grid.h5ad").status == 0
     assert run("query", field, "--polygons", polygons, "--out", tmp_path / "all.h5ad").status == 0
-    grid, whole = (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("grid", "all"))
+    grid, polygon = (anndata.read_h5ad(tmp_path / f"{name}.h5ad") for name in ("grid", "all"))
     assert grid.n_obs == 40 * 35
     assert (grid.obs["row"].max(), grid.obs["col"].max()) == (34, 39)
-    assert list(whole.obs_names) == ["all"]
-    np.testing.assert_allclose(np.asarray(grid.X).sum(axis=0), np.asarray(whole.X)[0], rtol=1e-5)
+    assert list(polygon.obs_names) == ["all"]
+    np.testing.assert_allclose(np.asarray(grid.X).sum(axis=0), np.asarray(polygon.X)[0], rtol=1e-5)
 
 
-def test_some_genes_are_read_in_the_order_asked_for(field, run, disks, tmp_path):
+def test_genes_are_in_the_requested_order(field, run, disks, tmp_path):
     names = ExpressionField.open(field).gene_names[3:1:-1]
     arguments = ("--disks", disks, "--diameter-um", "55", "--genes", ",".join(names))
     assert run("query", field, *arguments, "--out", tmp_path / "table.h5ad").status == 0
@@ -100,7 +100,7 @@ def test_regions_off_the_slide_are_warned_of(field, run, tmp_path):
 
 
 @pytest.mark.parametrize("side", ["0.001", "1e-9"])
-def test_a_table_too_large_is_refused_before_it_is_made(field, run, tmp_path, side):
+def test_too_many_squares_are_refused_before_they_are_made(field, run, tmp_path, side):
     done = run("query", field, "--grid-um", side, "--out", tmp_path / "table.h5ad")
     done.assert_refused("squares (at most 100,000,000)", "give wider ones")
     assert not list(tmp_path.iterdir())
@@ -124,7 +124,7 @@ def test_options_that_contradict_each_other(field, run, tmp_path, arguments, wor
     assert not list(tmp_path.iterdir())
 
 
-def test_the_table_is_called_by_its_format(field, run, tmp_path):
+def test_the_name_of_the_table_ends_in_its_format(field, run, tmp_path):
     run("query", field, "--grid-um", "50", "--out", tmp_path / "table.csv").assert_refused("ends in .h5ad")
 
 
@@ -132,14 +132,14 @@ def test_the_table_is_called_by_its_format(field, run, tmp_path):
     ("text", "words"),
     [
         ("x,y\n1,2\n", "no column 'x_um', found 'x', 'y'"),
-        ("x_um,y_um\n", "no disks"),
+        ("x_um,y_um\n", "a header but no disks"),
         ("x_um,y_um\n1,2\n1,here\n", "line 3 has 'here' as y_um"),
         ("x_um,y_um\n1,inf\n", "line 2 has 'inf' as y_um"),
         ("id,x_um,y_um\na,1,2\na,3,4\n", "two disks are called 'a'"),
         ("x_um,y_um,diameter_um\n1,2,5\n", "choose one"),
         ("x_um,y_um\n-900,-900\n", "none of the 1 regions touches the slide"),
-        ("", "no CSV table"),
-        (b"\xff\xfe\x00\x01", "no CSV table"),
+        ("", "is not a CSV table"),
+        (b"\xff\xfe\x00\x01", "is not a CSV table"),
     ],
 )
 def test_a_bad_table_of_disks_is_explained(field, run, tmp_path, text, words):
@@ -166,12 +166,12 @@ def test_a_turned_grid_adds_up_to_the_slide(field, run, tmp_path):
 def test_a_table_may_be_zarr(field, run, disks, tmp_path):
     for name in ("table.h5ad", "table.zarr"):
         assert run("query", field, "--disks", disks, "--diameter-um", "55", "--out", tmp_path / name).status == 0
-    one, other = anndata.read_h5ad(tmp_path / "table.h5ad"), anndata.read_zarr(tmp_path / "table.zarr")
-    np.testing.assert_array_equal(one.X, other.X)
-    assert list(one.obs_names) == list(other.obs_names)
+    first, second = anndata.read_h5ad(tmp_path / "table.h5ad"), anndata.read_zarr(tmp_path / "table.zarr")
+    np.testing.assert_array_equal(first.X, second.X)
+    assert list(first.obs_names) == list(second.obs_names)
 
 
-def test_a_label_mask_is_read_off(field, run, tmp_path):
+def test_a_label_mask_is_queried(field, run, tmp_path):
     labels = np.zeros((HEIGHT_UM, WIDTH_UM), np.int32)
     labels[40:90, 30:120], labels[100:140, 50:60] = 7, 9
     np.save(tmp_path / "mask.npy", labels)
@@ -203,7 +203,7 @@ def test_polygons_of_one_class_count_once(field, run, tmp_path):
     np.testing.assert_allclose(table.obs["area_um2"], [50 * 60, 90 * 60])
 
 
-def test_the_regions_of_a_sample_are_taken(field, run, data, tmp_path):
+def test_the_regions_of_a_sample_are_queried(field, run, data, tmp_path):
     manifest = data / "samples.toml"
     first = manifest_entries(manifest)[0].read()
     like = ("query", field, "--like", manifest, "--out", tmp_path / "t.h5ad")
@@ -222,7 +222,11 @@ def test_the_regions_of_a_sample_are_taken(field, run, data, tmp_path):
         (("--disks", "none.csv", "--angle-deg", "3"), "--angle-deg goes with --grid-um"),
         (("--grid-um", "20", "--sample", "A"), "--sample goes with --like"),
         (("--grid-um", "20", "--labels-mpp", "1"), "--labels-mpp goes with --labels"),
-        (("--grid-um", "0.001"), "squares (at most 100,000,000)"),
+        (("--grid-um", "20", "--angle-deg", "nan"), "--angle-deg nan: must be a number of degrees"),
+        (("--labels", "none.npy", "--labels-mpp", "-1"), "--labels-mpp -1.0: must be a positive number of um"),
+        (("--polygons", "a.geojson", "--alignment", "b.csv"), "not for a.geojson; leave it out"),
+        (("--like", "a.toml", "--image", "b.png"), "--image b.png: a.toml states the image of each sample"),
+        (("--like", "folder", "--sample", "A"), "folder: is not a manifest"),
         ((), "only one"),
     ],
 )

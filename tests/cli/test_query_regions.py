@@ -1,4 +1,4 @@
-"""Regions of other programs' files, and what is wrong with them."""
+"""Regions from files of other programs, and errors about them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_geojson(path, *features):
 
 @pytest.fixture(scope="session")
 def xenium(tmp_path_factory):
-    """Give a run on the slide of the field."""
+    """Return a Xenium run on the slide of the field."""
     folder = tmp_path_factory.mktemp("xenium") / "run"
     write_xenium(VirtualTissue.generate("breast", 33, 42, WIDTH_UM, HEIGHT_UM), folder)
     return folder
@@ -44,7 +44,7 @@ def xenium(tmp_path_factory):
 
 @pytest.fixture
 def table(field, run, tmp_path):
-    """Query the field, and open the table."""
+    """Return a function that queries the field and opens the table."""
 
     def query(*arguments):
         out = tmp_path / "table.h5ad"
@@ -57,7 +57,7 @@ def table(field, run, tmp_path):
 
 @pytest.fixture
 def refused(field, run, tmp_path):
-    """Query the field, and check that it is refused and nothing is written."""
+    """Return a function that checks that a query is refused and writes nothing."""
 
     def query(*arguments, words):
         run("query", field, *arguments, "--out", tmp_path / "out" / "table.h5ad").assert_refused(*words)
@@ -67,25 +67,25 @@ def refused(field, run, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "csv.gz"])
-def test_boundaries_of_xenium_lie_where_its_reader_puts_them(xenium, table, tmp_path, ending):
+def test_boundaries_of_xenium_are_where_its_reader_puts_them(xenium, table, tmp_path, ending):
     folder = shutil.copytree(xenium, tmp_path / "run")
     path = folder / f"nucleus_boundaries.{ending}"
     if ending != "parquet":
         pd.read_parquet(folder / "nucleus_boundaries.parquet").to_csv(path, index=False)
-    found, done = table("--polygons", path)
+    queried, done = table("--polygons", path)
     nuclei = read_xenium(xenium, regions="nuclei").regions
-    named = found[list(nuclei.names)]
+    named = queried[list(nuclei.names)]
     np.testing.assert_allclose(named.obs[["x_um", "y_um"]], nuclei.centers_um, atol=1e-3)
     np.testing.assert_allclose(named.obs["area_um2"], nuclei.areas_um2, rtol=1e-4)
     assert not [line for line in done.messages if "alignment" in line]
 
 
-def test_boundaries_need_the_alignment_or_lie_in_um_of_the_slide(xenium, table, refused, tmp_path):
+def test_boundaries_without_an_alignment_are_in_um_of_the_run(xenium, table, refused, tmp_path):
     path = tmp_path / "cell_boundaries.parquet"
     shutil.copy(xenium / "cell_boundaries.parquet", path)
     alignment = xenium / "he_imagealignment.csv"
     refused("--polygons", path, "--alignment", alignment, words=["experiment.xenium", "scale"])
-    # Without one they lie in um of the run, which is another frame.
+    # Without one they are in um of the run, which is another coordinate system.
     plain, done = table("--polygons", path)
     assert any("no *he_imagealignment.csv" in line for line in done.messages)
     shutil.copy(xenium / "experiment.xenium", tmp_path)
@@ -96,7 +96,7 @@ def test_boundaries_need_the_alignment_or_lie_in_um_of_the_slide(xenium, table, 
     refused("--polygons", path, "--alignment", tmp_path / "coarse.csv", words=["coarse.csv", "um per pixel", "has 1."])
 
 
-def test_an_alignment_is_no_use_to_other_polygons(refused, tmp_path):
+def test_an_alignment_is_refused_for_other_polygons(refused, tmp_path):
     path = write_geojson(tmp_path / "a.geojson", (square(20, 20, 40), {}))
     refused("--polygons", path, "--alignment", "m.csv", words=["--alignment", "a.geojson"])
 
@@ -104,36 +104,36 @@ def test_an_alignment_is_no_use_to_other_polygons(refused, tmp_path):
 def test_cells_of_space_ranger_are_named_by_barcode(table, tmp_path):
     features = [(square(20 * n, 30, 15), {"cell_id": n, "classification": {"name": f"c{n % 2}"}}) for n in (1, 2, 3)]
     path = write_geojson(tmp_path / "cell_segmentations.geojson", *features)
-    found, _ = table("--polygons", path)
-    assert list(found.obs_names) == [f"cellid_{n:09d}-1" for n in (1, 2, 3)]
-    assert list(found.obs["class"]) == ["c1", "c0", "c1"]
-    np.testing.assert_allclose(found.obs["x_um"], [27.5, 47.5, 67.5])
-    whole, _ = table("--polygons", path, "--by-class")
-    assert list(whole.obs_names) == ["c0", "c1"]
-    np.testing.assert_allclose(whole["c1"].X[0], found.X[0] + found.X[2], rtol=1e-5)
+    queried, _ = table("--polygons", path)
+    assert list(queried.obs_names) == [f"cellid_{n:09d}-1" for n in (1, 2, 3)]
+    assert list(queried.obs["class"]) == ["c1", "c0", "c1"]
+    np.testing.assert_allclose(queried.obs["x_um"], [27.5, 47.5, 67.5])
+    merged, _ = table("--polygons", path, "--by-class")
+    assert list(merged.obs_names) == ["c0", "c1"]
+    np.testing.assert_allclose(merged["c1"].X[0], queried.X[0] + queried.X[2], rtol=1e-5)
 
 
 def test_polygons_without_a_class_are_left_out_of_classes(table, refused, tmp_path):
     plain, named = (square(20, 20, 40), {}), (square(80, 20, 40), {"classification": {"name": "fat"}})
     path = write_geojson(tmp_path / "a.geojson", plain, named)
-    found, done = table("--polygons", path, "--by-class")
-    assert list(found.obs_names) == ["fat"]
+    queried, done = table("--polygons", path, "--by-class")
+    assert list(queried.obs_names) == ["fat"]
     assert done.messages == ["Warning: 1 of 2 polygons have no class and are left out"]
     path = write_geojson(tmp_path / "b.geojson", plain)
     refused("--polygons", path, "--by-class", words=["b.geojson", "none of the 1 polygons has a class"])
 
 
-def test_a_polygon_that_crosses_itself_is_put_right(table, tmp_path):
+def test_a_polygon_that_crosses_itself_is_repaired(table, tmp_path):
     bow = [[20, 20], [60, 60], [60, 20], [20, 60], [20, 20]]
-    found, done = table("--polygons", write_geojson(tmp_path / "a.geojson", (bow, {})))
+    queried, done = table("--polygons", write_geojson(tmp_path / "a.geojson", (bow, {})))
     assert [line for line in done.messages if "cross or touch themselves" in line]
-    np.testing.assert_allclose(found.obs["area_um2"], [2 * 20 * 40 / 2])
+    np.testing.assert_allclose(queried.obs["area_um2"], [2 * 20 * 40 / 2])
 
 
 @pytest.mark.parametrize(
     ("features", "words"),
     [
-        ([], "holds no polygon"),
+        ([], "does not hold a polygon"),
         ([(square(5000, 20, 40), {})], "none of the 1 regions touches the slide"),
         ([([[20, 20], [60, 60], [20, 20], [20, 20]], {})], "no area"),
         ([([[20, 20], [60, float("nan")], [20, 50], [20, 20]], {})], "not finite"),
@@ -150,14 +150,14 @@ def test_masks_of_all_kinds_give_the_same(table, tmp_path, dtype):
     np.save(tmp_path / "mask.npy", labels)
     tifffile.imwrite(tmp_path / "mask.tif", labels, compression="zlib")
     endings = ["npy", "tif"]
-    if dtype != np.int32:  # which no PNG holds
+    if dtype != np.int32:  # which PNG cannot hold
         Image.fromarray(labels).save(tmp_path / "mask.png")
         endings.append("png")
     tables = [table("--labels", tmp_path / f"mask.{ending}")[0] for ending in endings]
-    for found in tables:
-        assert list(found.obs_names) == ["1"]
-        assert found.obs["area_um2"].to_list() == [50 * 90]
-        np.testing.assert_array_equal(found.X, tables[0].X)
+    for queried in tables:
+        assert list(queried.obs_names) == ["1"]
+        assert queried.obs["area_um2"].to_list() == [50 * 90]
+        np.testing.assert_array_equal(queried.X, tables[0].X)
 
 
 MASKS = {
@@ -180,18 +180,18 @@ def test_masks_that_cannot_be_used(refused, tmp_path, case):
 
 
 @pytest.mark.parametrize("name", ["mask.tif", "mask.png", "mask.npy"])
-def test_files_that_are_no_masks(refused, tmp_path, name):
+def test_files_that_are_not_masks(refused, tmp_path, name):
     refused("--labels", tmp_path / name, words=[name, "cannot be read (", "No such file"])
     (tmp_path / name).write_bytes(b"no image")
     refused("--labels", tmp_path / name, words=[name])
 
 
-def test_the_regions_of_a_folder_are_taken(xenium, table, refused):
+def test_the_regions_of_a_folder_are_queried(xenium, table, refused):
     cells = read_xenium(xenium)
-    found, _ = table("--like", xenium)
-    assert list(found.obs_names) == list(cells.counts.names)
-    np.testing.assert_allclose(found.obs[["x_um", "y_um"]], cells.regions.centers_um)
-    refused("--like", xenium, "--sample", "A", words=["is no manifest"])
+    queried, _ = table("--like", xenium)
+    assert list(queried.obs_names) == list(cells.counts.names)
+    np.testing.assert_allclose(queried.obs[["x_um", "y_um"]], cells.regions.centers_um)
+    refused("--like", xenium, "--sample", "A", words=["is not a manifest"])
     refused("--like", xenium.parent, words=["none of the known platforms"])
 
 
@@ -199,13 +199,13 @@ def test_a_sample_of_another_slide_is_refused(data, table, refused, tmp_path):
     tissue = VirtualTissue.generate("breast", 31, 41, 400, HEIGHT_UM)
     other = dataclasses.replace(tissue.measure(spots(400, HEIGHT_UM, 50.0, 60.0), 1), id="wide")
     manifest = write_dataset(tmp_path / "other", [other], 60.0)
-    refused("--like", manifest, words=["400 x 260 px", "'C' of 300 x 260 px", "another slide"])
+    refused("--like", manifest, words=["400 x 260 px", "'C' of 300 x 260 px", "this is another slide"])
     refused("--like", manifest, "--sample", "D", words=["no sample 'D'"])
     refused("--like", manifest, "--image", "x.png", words=["--image x.png"])
     copied = shutil.copytree(data, tmp_path / "data") / "samples.toml"
     text = copied.read_text()
     assert "\nmpp = 1.0\n" in text
     copied.write_text(text.replace("\nmpp = 1.0\n", "\nmpp = 1.02\n"))
-    found, done = table("--like", copied, "--sample", "C")
-    assert found.n_obs > 0
-    assert [line for line in done.messages if "up to 6 um apart" in line]
+    queried, done = table("--like", copied, "--sample", "C")
+    assert queried.n_obs > 0
+    assert [line for line in done.messages if "differ by up to 6 um" in line]

@@ -42,7 +42,7 @@ def test_every_score_has_a_column():
     assert len(lines) == 6
 
 
-def test_what_has_no_value_is_a_dash_and_is_counted():
+def test_missing_values_are_dashes_and_are_counted():
     _, lines = lines_of(constant=True)
-    assert "Genes that do not vary where they were measured: 3 in all folds together." in lines[-1]
+    assert "Genes whose measured values do not vary: 3 in all folds together." in lines[-1]
     assert "95% (donors)" not in lines_of(donors="AB")[1][0]

@@ -14,7 +14,7 @@ import torch
 _EAGER = "import pixnet.training.loop as loop; loop._CHECKPOINT_SECONDS = 0.0; from pixnet.cli import main; main()"
 
 
-def test_a_model_folder_holds_what_was_asked_for(data, model):
+def test_a_model_folder_has_the_requested_content(data, model):
     card = json.loads((model / "card.json").read_text())
     assert [sample["id"] for sample in card["samples"]] == ["A", "B"]
     assert len(card["genes"]) == 12
@@ -25,16 +25,17 @@ def test_a_model_folder_holds_what_was_asked_for(data, model):
 
 
 @pytest.mark.parametrize(
-    ("ids", "told"), [("B,A", "none, since the samples are of several"), ("B,C", "used, since all")]
+    ("ids", "words"),
+    [("B,A", "not used, because the samples are of several donors"), ("B,C", "used, because all samples")],
 )
-def test_options_come_before_the_file(data, run, tmp_path, ids, told):
+def test_options_come_before_the_file(data, run, tmp_path, ids, words):
     out = tmp_path / "model"
     arguments = ("--config", data / "small.toml", "--genes", "5", "--seed", "7", "--samples", ids, "--device", "cpu")
     done = run("train", data / "samples.toml", *arguments, "--out", out)
     assert done.status == 0, done.err
     model, surroundings = done.out.splitlines()
     assert model == f"Model: {out} (5 genes, 6 steps on 2 samples)"
-    assert surroundings.startswith(f"Surroundings: {told}")
+    assert surroundings.startswith(f"Surroundings: {words}")
     card = json.loads((out / "card.json").read_text())
     assert (len(card["genes"]), card["seed"]) == (5, 7)
     assert [sample["id"] for sample in card["samples"]] == ids.split(",")
@@ -48,7 +49,7 @@ def test_a_model_is_not_overwritten_unasked(data, model, run):
 
 def test_only_a_model_is_overwritten(data, run, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    run("train", data / "samples.toml", "--out", tmp_path, "--overwrite").assert_refused("no model folder")
+    run("train", data / "samples.toml", "--out", tmp_path, "--overwrite").assert_refused("not a model folder")
     assert (tmp_path / "thesis.txt").exists()
 
 
@@ -77,7 +78,7 @@ def test_a_preset_belongs_into_the_file(data, run, tmp_path):
     [
         ("[training]\nstep = 5", "did you mean 'steps'?"),
         ("[training]\nsteps = 0", "training.steps = 0"),
-        ("[training", "no valid TOML"),
+        ("[training", "not valid TOML"),
         ('preset = "huge"', "preset 'huge' is not known"),
     ],
 )
@@ -106,7 +107,7 @@ def test_a_killed_run_goes_on_to_the_same_model(data, run, tmp_path):
         return subprocess.Popen([sys.executable, "-c", _EAGER, *arguments], stderr=subprocess.PIPE, text=True)  # noqa: S603
 
     killed = start()
-    # The second stage has begun: the search for the number of steps lies behind, the final training ahead.
+    # The second stage has begun: the number of steps is known, and the final training has started.
     while not (tmp_path / "killed.work" / "refit.ckpt").exists():
         assert killed.poll() is None, killed.communicate()[1]
         time.sleep(0.005)
@@ -115,15 +116,15 @@ def test_a_killed_run_goes_on_to_the_same_model(data, run, tmp_path):
     assert not (tmp_path / "killed").exists()
     resumed = start("--resume")
     assert "Error" not in resumed.communicate()[1]
-    whole = run("train", data / "samples.toml", *options, "--out", tmp_path / "whole")
-    assert whole.status == 0, whole.err
+    unbroken = run("train", data / "samples.toml", *options, "--out", tmp_path / "unbroken")
+    assert unbroken.status == 0, unbroken.err
     for name in ("model.safetensors", "metrics.csv"):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "run.toml", "whole"]
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "run.toml", "unbroken"]
 
 
-def test_nothing_to_resume_is_said(data, run, tmp_path):
+def test_a_warning_says_that_there_is_nothing_to_resume(data, run, tmp_path):
     arguments = ("--config", data / "small.toml", "--samples", "A,B", "--resume", "--out", tmp_path / "model")
     done = run("train", data / "samples.toml", *arguments)
     assert done.status == 0
-    assert [line for line in done.messages if "starts anew" in line and line.startswith("Warning: ")]
+    assert [line for line in done.messages if "starts from the beginning" in line and line.startswith("Warning: ")]

@@ -84,7 +84,7 @@ def test_regions_without_names_keep_their_numbers():
         ("blocks:2:nan", "a gap of 0 um or more"),
         ("blocks:64:0", "can be cut into 20 blocks only"),
         ("blocks:2:500", "its gap of 500 um leaves no region of sample 'A' to train on"),
-        ("loso:2", "'loso:2' is not known; give loso, lodo, kfold:K or blocks:K:GAP"),
+        ("loso:2", "`split='loso:2'` is not known; give loso, lodo, kfold:K or blocks:K:GAP"),
         ("kfold:two", "not known"),
         ("thirds", "not known"),
     ],

@@ -84,7 +84,7 @@ def test_regions_of_few_counts_may_be_missing(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda table: table[:, :1].copy(), "lacks 2 of 3 genes: G5, G2. Predict the genes of the protocol"),
+        (lambda table: table[:, :1].copy(), "lacks 2 of 3 genes: G5, G2. Predict the genes that the protocol lists"),
         (lambda table: table[1:].copy(), "lacks 1 regions that are scored, such as 'r0' of 'A'"),
         (lambda table: table[:20].copy(), "has no region of sample 'B'; it has A"),
         (lambda table: anndata.concat([table, table[:2]]), "names 2 regions twice"),
@@ -93,7 +93,7 @@ def test_regions_of_few_counts_may_be_missing(tmp_path):
 def test_other_regions_or_genes_are_refused(held, tmp_path, change, words):
     with pytest.raises(DataError, match=words) as error:
         written(change(table_of(held)), tmp_path).values_for(held)
-    assert "--import theirs" in str(error.value)
+    assert "`imports` 'theirs'" in str(error.value)
 
 
 @pytest.mark.filterwarnings("ignore:Observation names are not unique")
@@ -107,7 +107,7 @@ def test_values_that_are_no_numbers_are_refused(held, tmp_path):
 def test_files_that_cannot_be_used(held, tmp_path):
     (tmp_path / "text.h5ad").write_text("no table")
     for path in (tmp_path / "none.h5ad", tmp_path / "text.h5ad"):
-        with pytest.raises(DataError, match=f"--import x: {path} cannot be read"):
+        with pytest.raises(DataError, match=f"`imports` 'x': {path} cannot be read"):
             Imported("x", path)
     bare = table_of(held, column=False)
     bare.obs_names = [f"r{number}" for number in range(40)]

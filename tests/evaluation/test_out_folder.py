@@ -30,7 +30,7 @@ def test_what_cannot_be_replaced_is_left_alone(tmp_path):
     (tmp_path / "other" / "model").mkdir(parents=True)
     (tmp_path / "done").mkdir()
     (tmp_path / "done" / "results.json").write_text("good")
-    for name, words in (("file", "is a file"), ("other", "holds 'model' but no"), ("done", "or --overwrite")):
+    for name, words in (("file", "is a file"), ("other", "holds 'model' but no"), ("done", "or `overwrite=True`")):
         with pytest.raises(DataError, match=words), replacing(tmp_path / name, overwrite=False):
             pass
     assert (tmp_path / "done" / "results.json").read_text() == "good"

@@ -146,7 +146,7 @@ def test_imported_predictions_are_scored_like_any_others(tmp_path, samples):
         assert methods["theirs"][key] == pytest.approx(methods["ridge"][key], rel=1e-6)
     assert np.isnan(methods["theirs"]["seconds"])
     assert outcome.results["protocol"]["imports"]["theirs"].keys() == {"file", "sha256"}
-    with pytest.raises(DataError, match="--import mean: there is a method of that name"):
+    with pytest.raises(DataError, match="`imports`: there is a method 'mean' already"):
         run(frozen, samples, tmp_path / "third", imports={"mean": table})
 
 

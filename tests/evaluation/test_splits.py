@@ -20,7 +20,7 @@ def test_a_split_sets_samples_apart():
 
 @pytest.mark.parametrize(
     ("hold_out", "words"),
-    [(["D"], "no sample 'D'"), ([], "nothing to score on"), (["A", "B"], "none is left to train on")],
+    [(["D"], "no sample 'D'"), ([], "nothing to score on"), (["A", "B"], "no sample is left to train on")],
 )
 def test_a_split_without_two_sides_is_refused(hold_out, words):
     with pytest.raises(DataError, match=words):
@@ -70,7 +70,7 @@ def test_the_panel_holds_what_all_samples_were_measured_for():
 
 def test_too_few_common_genes_are_refused():
     split = Split([make_sample("A")], [make_sample("B", genes=GENES[:5])])
-    with pytest.raises(DataError, match="fewer than the 6 genes"):
+    with pytest.raises(DataError, match="fewer than the requested 6 genes"):
         common_panel(split, GenesConfig(number=6), 50)
     with pytest.raises(DataError, match="from 1 to 12"):
         common_panel(split, GenesConfig(number=13), 50)

@@ -1,7 +1,7 @@
-"""Damaged inputs, each read in a process of its own under limits.
+"""Damaged inputs, each read in its own process under limits.
 
-A server imports all readers but opens nothing, and forks for each case. So a case costs milliseconds, and a crash ends
-nothing but itself.
+A server imports all readers but opens no file, and forks for each case. So a case takes only milliseconds, and a crash
+ends only its own process.
 """
 
 from __future__ import annotations
@@ -29,49 +29,74 @@ from tests.fuzz.inputs import TARGETS, Target
 from tests.fuzz.mutate import mutate
 
 SECONDS = 10  # of processor time
-WAIT_SECONDS = 40  # on a machine that does other things too
+WAIT_SECONDS = 40  # of time on the clock, on a machine that also does other work
 MEMORY = 2 << 30
-_SPACE = 6 << 30  # of addresses, beyond what the server has
-_MODULES = (
-    "h5py", "imagecodecs", "openslide", "pandas", "pyarrow.parquet", "scipy.io", "shapely", "spatialdata", "tifffile",
-    "anndata", "zarr", "PIL.Image", "pixnet.slide", "pixnet.readers.manifest",
-    *(f"pixnet.readers.{name}" for name in ("anndata_table", "hest", "legacy_st", "spatialdata_zarr", "visium")),
-    *(f"pixnet.readers.{name}" for name in ("visium_hd", "visium_hd_cells", "xenium")),
-)  # fmt: skip
+_SPACE = 6 << 30  # address space, beyond that of the server
+_LIBRARIES = (
+    "anndata",
+    "h5py",
+    "imagecodecs",
+    "openslide",
+    "pandas",
+    "PIL.Image",
+    "pyarrow.parquet",
+    "scipy.io",
+    "shapely",
+    "spatialdata",
+    "tifffile",
+    "zarr",
+)
+_READERS = (
+    "pixnet.slide.slide",
+    "pixnet.readers.anndata.reader",
+    "pixnet.readers.hest",
+    "pixnet.readers.legacy_st",
+    "pixnet.readers.manifest",
+    "pixnet.readers.spatialdata.reader",
+    "pixnet.readers.visium",
+    "pixnet.readers.visium_hd.bins",
+    "pixnet.readers.visium_hd.cells",
+    "pixnet.readers.xenium.reader",
+)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a case.
+    """Outcome of a case.
 
     Attributes
     ----------
     target, seed, file
-        The case, and the file that was damaged.
+        The case, and the damaged file.
     kind
         "sample", the name of a `PixNetError`, or "bug".
-    told
-        The message or, of a bug, what happened.
-    seconds, memory
-        Processor time, and most memory held, in bytes.
+    message
+        Message of the error, or what happened for a bug.
+    seconds
+        Processor time.
+    memory
+        Peak memory, in bytes.
     """
 
     target: str
     seed: int
     file: str
     kind: str
-    told: str
+    message: str
     seconds: float
     memory: int
 
 
 def available() -> dict[str, Target]:
-    """Give the targets whose input can be made here, by name."""
+    """Return the targets whose input can be made on this computer, by name."""
     return {target.name: target for target in TARGETS if target.made_by is not None}
 
 
 def make_inputs(folder: Path, targets: dict[str, Target]) -> None:
-    """Write the sound inputs, in a child, so that this process has opened nothing; check that they are read."""
+    """Write the intact inputs and check that they can be read.
+
+    A child process does so, so that this process opens no file.
+    """
     child = os.fork()
     if child == 0:
         status = 1
@@ -84,24 +109,26 @@ def make_inputs(folder: Path, targets: dict[str, Target]) -> None:
                 target.made_by(place)
                 target.read(place)
             status = 0
-        except BaseException:  # noqa: BLE001 - the child must end here
+        except BaseException:  # noqa: BLE001 - the child must not return
             traceback.print_exc()
         finally:
             os._exit(status)
     if os.waitpid(child, 0)[1]:
-        raise RuntimeError("the sound inputs cannot be made or read")
+        raise RuntimeError("the intact inputs cannot be made or read")
 
 
 def import_all() -> None:
-    """Import what the readers need, that no case has to."""
-    for name in _MODULES:
-        with contextlib.suppress(ImportError):
+    """Import everything that the readers need, so that no case has to."""
+    for name in _LIBRARIES:
+        with contextlib.suppress(ImportError):  # some are optional
             importlib.import_module(name)
+    for name in _READERS:
+        importlib.import_module(name)
     assert "torch" not in sys.modules
 
 
 def run_cases(inputs: Path, cases: list[tuple[Target, int]], scratch: Path, jobs: int = 1) -> Iterator[Outcome]:
-    """Run cases in several processes, and give their outcomes in no order."""
+    """Run cases in several processes, and yield their outcomes in any order."""
     import_all()
     sys.stdout.flush()
     workers = [_worker(inputs, cases[number::jobs], scratch / str(number)) for number in range(jobs)]
@@ -117,7 +144,7 @@ def run_cases(inputs: Path, cases: list[tuple[Target, int]], scratch: Path, jobs
 
 
 def _worker(inputs: Path, cases: list[tuple[Target, int]], scratch: Path) -> tuple[int, int]:
-    """Start a process that runs cases one by one; give where it writes their outcomes, and its id."""
+    """Start a process that runs cases one by one; return the pipe that it writes outcomes to, and its id."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid:
@@ -131,14 +158,14 @@ def _worker(inputs: Path, cases: list[tuple[Target, int]], scratch: Path) -> tup
                 stream.write(json.dumps(asdict(run_case(inputs, target, seed, scratch))) + "\n")
                 stream.flush()
         status = 0
-    except BaseException:  # noqa: BLE001 - the child must end here
+    except BaseException:  # noqa: BLE001 - the child must not return
         traceback.print_exc()
     finally:
         os._exit(status)
 
 
 def damaged_copy(inputs: Path, target: Target, seed: int, place: Path) -> str:
-    """Lay out the input of a case in a folder: one file damaged, the others as they are. Give the damaged one."""
+    """Copy the input of a case to a folder, with one file damaged; return the name of that file."""
     source = inputs / target.name
     draw = random.Random(zlib.crc32(target.name.encode()) << 32 | seed)
     files = sorted({path for pattern in target.damaged for path in source.glob(pattern) if path.is_file()})
@@ -163,38 +190,38 @@ def run_case(inputs: Path, target: Target, seed: int, scratch: Path) -> Outcome:
     os.close(writing)
     answer = _answer(reading, WAIT_SECONDS)
     os.close(reading)
-    # The whole group: the child may have started others.
+    # The process group, because the child may have started other processes.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL) if answer is None else None
     _, status, usage = os.wait4(pid, 0)
     seconds, memory = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     if answer is None:
-        kind, told = "bug", f"no answer after {time.monotonic() - started:.0f} s"
+        kind, message = "bug", f"no answer after {time.monotonic() - started:.0f} s"
     elif os.WIFSIGNALED(status):
-        kind, told = "bug", f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
+        kind, message = "bug", f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
     else:
-        kind, told = json.loads(answer)
+        kind, message = json.loads(answer)
     if kind != "bug" and (seconds > SECONDS or memory > MEMORY):
-        kind, told = "bug", f"{seconds:.1f} s, {memory >> 20} MB, then: {told}"
-    return Outcome(target.name, seed, file, kind, told, seconds, memory)
+        kind, message = "bug", f"{seconds:.1f} s, {memory >> 20} MB, then: {message}"
+    return Outcome(target.name, seed, file, kind, message, seconds, memory)
 
 
 def _answer(reading: int, seconds: float) -> bytes | None:
-    """Read to the end of a pipe; None if that does not come in time."""
-    found, until = b"", time.monotonic() + seconds
+    """Read a pipe to its end; return None if the end does not come in time."""
+    content, until = b"", time.monotonic() + seconds
     while select.select([reading], [], [], max(until - time.monotonic(), 0))[0]:
         part = os.read(reading, 1 << 16)
         if not part:
-            return found
-        found += part
+            return content
+        content += part
     return None
 
 
 def _child(target: Target, place: Path, writing: int) -> None:
-    """Read the input, write kind and message to the pipe, and end."""
+    """Read the input, write kind and message to the pipe, and exit."""
     try:
         os.setsid()
-        # The process for HDF5 has limits of its own, and does not use more than is left to this one.
+        # The process that reads HDF5 has its own limits, and uses no more than is left of these.
         space = int(Path("/proc/self/statm").read_text().split()[0]) * 4096 if sys.platform == "linux" else 0
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS + 1, SECONDS + 1))
@@ -217,25 +244,26 @@ def _kind(target: Target, place: Path) -> tuple[str, str]:
             target.read(place)
     except PixNetError as error:
         return type(error).__name__, str(error).replace(str(place), "")[:400]
-    except BaseException as error:  # noqa: BLE001 - anything else is what is looked for
+    except BaseException as error:  # noqa: BLE001 - any other error is a bug
         return "bug", "".join(traceback.format_exception(error))[-3000:]
     return "sample", ""
 
 
 def totals(outcomes: list[Outcome]) -> list[dict[str, Any]]:
-    """Add up the outcomes of each target."""
-    found = []
+    """Return a summary of the outcomes of each target."""
+    summaries = []
     for name in dict.fromkeys(outcome.target for outcome in outcomes):
-        own = [outcome for outcome in outcomes if outcome.target == name]
-        kinds = sorted({outcome.kind for outcome in own})
-        slowest, largest = max(own, key=lambda o: o.seconds), max(own, key=lambda o: o.memory)
-        found.append(
+        of_target = [outcome for outcome in outcomes if outcome.target == name]
+        kinds = sorted({outcome.kind for outcome in of_target})
+        slowest = max(of_target, key=lambda outcome: outcome.seconds)
+        largest = max(of_target, key=lambda outcome: outcome.memory)
+        summaries.append(
             {
                 "target": name,
-                "cases": len(own),
-                "kinds": {kind: sum(outcome.kind == kind for outcome in own) for kind in kinds},
+                "cases": len(of_target),
+                "kinds": {kind: sum(outcome.kind == kind for outcome in of_target) for kind in kinds},
                 "slowest": (slowest.seconds, slowest.seed),
                 "memory": (largest.memory, largest.seed),
             }
         )
-    return found
+    return summaries

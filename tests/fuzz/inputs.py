@@ -1,4 +1,4 @@
-"""The smallest sound input of each reader, and how it is read."""
+"""The smallest valid input of each reader, and how to read it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Target:
     Attributes
     ----------
     name
-        What it is called; its folder among the inputs.
+        Name of the input, and of its folder.
     read
-        Reads the input in a folder, and raises AssertionError if what it gives is not sound.
+        Function that reads the input in a folder, and raises AssertionError if the result is not valid.
     damaged
         Patterns of the files to damage.
     made_by
-        Writes the input into a folder; None if it is not to be had here.
+        Function that writes the input into a folder; None if it cannot be made on this computer.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Target:
 
 
 def check_sample(sample: Any) -> None:
-    """Assert what everything that uses a sample relies on."""
+    """Check what all users of a sample rely on."""
     matrix = sample.counts.matrix
     assert type(sample).__name__ == "Sample"
     assert matrix.shape == (len(sample.regions), len(sample.genes))
@@ -56,7 +56,7 @@ def check_sample(sample: Any) -> None:
 
 
 def check_slide(slide: Any) -> None:
-    """Assert that pixels come, as many as asked for."""
+    """Check that pixels of a slide can be read, as many as requested."""
     thumbnail, um_per_px = slide.thumbnail(64)
     assert thumbnail.ndim == 3
     assert max(thumbnail.shape) <= 65
@@ -67,7 +67,7 @@ def check_slide(slide: Any) -> None:
     assert um_per_px > 0
 
 
-# How each is read.
+# Functions that read an input.
 
 
 def _reader(name: str, path: str, **options: Any) -> Callable[[Path], None]:
@@ -132,7 +132,7 @@ def _read_polygons(folder: Path) -> None:
     assert np.isfinite(regions.areas_um2).all()
 
 
-# How each is made.
+# Functions that make an input.
 
 
 @functools.cache
@@ -180,22 +180,22 @@ def _make_visium_parquet(folder: Path) -> None:
 
 
 def _matrix_as_text(path: Path) -> None:
-    """Replace a matrix in HDF5 by the folder that stands beside it."""
+    """Replace a matrix in HDF5 by the folder of text files that Space Ranger also writes."""
     import io
 
     from scipy import io as scipy_io
 
     from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
 
-    found = read_tenx_matrix(path)
+    table = read_tenx_matrix(path)
     folder = path.with_suffix("")
     folder.mkdir()
     stream = io.BytesIO()
-    scipy_io.mmwrite(stream, found.matrix.T.astype(np.int32).tocoo())
-    features = "".join(f"{i}\t{n}\tGene Expression\n" for i, n in zip(found.ids, found.names, strict=True))
+    scipy_io.mmwrite(stream, table.matrix.T.astype(np.int32).tocoo())
+    features = "".join(f"{i}\t{n}\tGene Expression\n" for i, n in zip(table.ids, table.names, strict=True))
     (folder / "matrix.mtx.gz").write_bytes(gzip.compress(stream.getvalue()))
     (folder / "features.tsv.gz").write_bytes(gzip.compress(features.encode()))
-    (folder / "barcodes.tsv.gz").write_bytes(gzip.compress(b"".join(name + b"\n" for name in found.barcodes)))
+    (folder / "barcodes.tsv.gz").write_bytes(gzip.compress(b"".join(name + b"\n" for name in table.barcodes)))
     path.unlink()
 
 
@@ -311,16 +311,18 @@ def _save_images(slide: Any, folder: Path, names: Any) -> None:
                 file.write(rgb, subifds=1, metadata={"axes": "YXS", "PhysicalSizeX": MPP}, compression="zlib", **tiled)
                 file.write(half, subfiletype=1, compression="zlib", **tiled)
         elif name == "a.svs":
-            said = f"Aperio Image Library v1.0\r\n{rgb.shape[1]}x{rgb.shape[0]} JPEG/RGB Q=90|AppMag = 20|MPP = {MPP}"
+            description = (
+                f"Aperio Image Library v1.0\r\n{rgb.shape[1]}x{rgb.shape[0]} JPEG/RGB Q=90|AppMag = 20|MPP = {MPP}"
+            )
             with tifffile.TiffWriter(path) as file:
-                file.write(rgb, compression="jpeg", description=said, metadata=None, **tiled)
-                file.write(half, compression="jpeg", description=said, metadata=None, **tiled)
+                file.write(rgb, compression="jpeg", description=description, metadata=None, **tiled)
+                file.write(half, compression="jpeg", description=description, metadata=None, **tiled)
         else:
             raise ValueError(name)
 
 
 def _fixture(*names: str, at: str = "") -> Callable[[Path], None] | None:
-    """Copy real data where they are to be had."""
+    """Return a function that copies real data; None if the data are missing."""
     paths = [FIXTURES / name for name in names]
     if not all(path.exists() for path in paths):
         return None
@@ -386,4 +388,4 @@ TARGETS = [
     *(Target(f"image-{name}", _read_slide(name), (name,), _images(name)) for name in (*_IMAGES, *_MORE_IMAGES)),
     Target("image-real.svs", _read_slide("CMU-1-Small-Region.svs"), ("*",), _fixture("wsi/CMU-1-Small-Region.svs")),
 ]
-"""Every input; those that cannot be made here have no maker."""
+"""All inputs; `made_by` is None for those that cannot be made on this computer."""

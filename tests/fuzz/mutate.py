@@ -1,4 +1,4 @@
-"""Damage of files: what a bad disk, a broken transfer or an editor does to bytes, drawn from a seed."""
+"""Damage to files, as by a bad disk, a broken transfer or an editor, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ _NUMBERS = [
 ]
 _WORDS = [b"\xff" * 4, b"\xff" * 8, b"\0" * 8, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\1\0\0\0"]
 _PNG = b"\x89PNG\r\n\x1a\n"
-_EDGE = 4096  # bytes at both ends, where most formats say what they are
+_EDGE = 4096  # bytes at either end, where most formats have their headers
 
 
 def mutate(data: bytes, draw: random.Random) -> bytes:
-    """Give a damaged copy; of a gzip file as often its content as its own bytes, of a PNG with sound sums."""
+    """Return a damaged copy of a file's content.
+
+    In half of all cases, damage to a gzip file affects its decompressed content, and a PNG gets valid checksums.
+    """
     if data[:2] == b"\x1f\x8b" and draw.random() < 0.5:
         return gzip.compress(mutate(gzip.decompress(data), draw), 1)
     if data[:8] == _PNG and draw.random() < 0.5:
@@ -45,20 +48,20 @@ def _damaged(data: bytes, draw: random.Random) -> bytes:
 
 
 def _with_sums(data: bytes) -> bytes:
-    """Set the check sums of a PNG right, so that damage gets past them."""
-    found, start = bytearray(data), 8
-    while start + 12 <= len(found):
-        size = int.from_bytes(found[start : start + 4], "big")
+    """Correct the checksums of a PNG, so that the damage is not found by them alone."""
+    corrected, start = bytearray(data), 8
+    while start + 12 <= len(corrected):
+        size = int.from_bytes(corrected[start : start + 4], "big")
         end = start + 8 + size
-        if end + 4 > len(found):
+        if end + 4 > len(corrected):
             break
-        found[end : end + 4] = zlib.crc32(found[start + 4 : end]).to_bytes(4, "big")
+        corrected[end : end + 4] = zlib.crc32(corrected[start + 4 : end]).to_bytes(4, "big")
         start = end + 4
-    return bytes(found)
+    return bytes(corrected)
 
 
 def _place(data: bytearray, draw: random.Random) -> int:
-    """Draw a place, two times of three near an end."""
+    """Draw a position; two times out of three it is near either end."""
     kind = draw.randrange(3)
     edge = min(_EDGE, len(data))
     return draw.randrange(len(data)) if kind == 0 else draw.randrange(edge) - (edge if kind == 1 else 0) % len(data)
@@ -111,10 +114,10 @@ def _word(data: bytearray, draw: random.Random) -> None:
 
 
 def _number(data: bytearray, draw: random.Random) -> None:
-    """Put something else where a number is written out."""
-    found = [match.span() for match in re.finditer(rb"\d[\d.]*", bytes(data[: 1 << 16]))]
-    if found:
-        start, end = draw.choice(found)
+    """Replace a number that is written as text."""
+    numbers = [match.span() for match in re.finditer(rb"\d[\d.]*", bytes(data[: 1 << 16]))]
+    if numbers:
+        start, end = draw.choice(numbers)
         data[start:end] = draw.choice(_NUMBERS)
 
 

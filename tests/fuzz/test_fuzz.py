@@ -17,23 +17,24 @@ CASES = 7  # of each input
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What became of a few cases of every input; `python -m tests.fuzz` runs more."""
-    found = tmp_path_factory.mktemp("fuzz") / "outcomes.jsonl"
-    command = [sys.executable, "-m", "tests.fuzz", "--cases", str(CASES * len(available())), "--json", str(found)]
+    """Return the outcomes of a few cases of every input; `python -m tests.fuzz` runs more."""
+    path = tmp_path_factory.mktemp("fuzz") / "outcomes.jsonl"
+    command = [sys.executable, "-m", "tests.fuzz", "--cases", str(CASES * len(available())), "--json", str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
-    assert found.exists(), done.stderr
-    return [json.loads(line) for line in found.read_text().splitlines()]
+    assert path.exists(), done.stderr
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("name", list(available()))
 def test_damage_ends_in_a_sample_or_an_error_of_ours(outcomes: list[dict[str, Any]], name: str) -> None:
-    own = [outcome for outcome in outcomes if outcome["target"] == name]
-    assert len(own) == CASES
-    assert not [f"{each['target']}:{each['seed']} {each['told']}" for each in own if each["kind"] == "bug"]
+    of_input = [outcome for outcome in outcomes if outcome["target"] == name]
+    assert len(of_input) == CASES
+    bugs = [outcome for outcome in of_input if outcome["kind"] == "bug"]
+    assert not [f"{bug['target']}:{bug['seed']} {bug['message']}" for bug in bugs]
 
 
 def test_damage_follows_from_its_seed_alone() -> None:
     data = bytes(range(256)) * 8
     damaged = [mutate(data, random.Random(seed)) for seed in range(50)]
     assert damaged == [mutate(data, random.Random(seed)) for seed in range(50)]
-    assert sum(each != data for each in damaged) > 40
+    assert sum(copy != data for copy in damaged) > 40

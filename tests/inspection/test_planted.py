@@ -166,7 +166,7 @@ def card(mpp: float, *means: tuple[float, float, float]) -> dict[str, Any]:
 
 
 def test_what_a_model_cannot_use_is_found(written: Path, sample: Sample) -> None:
-    own = StainProfile.of(sample.slide)
+    own = StainProfile.from_slide(sample.slide)
     assert own is not None
     found = inspect(written / "hest", card=card(1.0, own.mean))[0].inspection
     assert found.codes == set(), found.summary

@@ -105,7 +105,7 @@ def test_the_card_tells_what_was_trained(model: PixNet, samples: list[Sample]) -
     assert {"units", "normalisation", "pixnet_version", "gene_rule"} <= card.keys()
     json.dumps(card, allow_nan=False)
     for told, sample in zip(card["samples"], samples, strict=True):
-        assert StainProfile.from_json(told["stain"]) == StainProfile.of(sample.slide)
+        assert StainProfile.from_json(told["stain"]) == StainProfile.from_slide(sample.slide)
 
 
 def test_the_card_tells_of_how_many_components_each_sample_was_learned(model: PixNet, samples: list[Sample]) -> None:

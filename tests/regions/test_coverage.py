@@ -1,4 +1,4 @@
-"""The areas against closed forms, numerical integrals and shapely, none of which the package uses for them."""
+"""Compare areas with closed forms, numerical integrals and shapely, none of which the package uses for them."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def disk_in_box(center: tuple[float, float], radius: float, box: tuple[float, fl
     return sum(triangle_in_disk(corners[i], corners[(i + 1) % 4], radius) for i in range(4))
 
 
-def disk_in_cell(center: tuple[float, float], radius: float, box: tuple[float, float, float, float]) -> float:
-    """The same by numerical integration over x = radius * sin(t), cut where the integrand has a corner."""
+def disk_in_pixel(center: tuple[float, float], radius: float, box: tuple[float, float, float, float]) -> float:
+    """The same by numerical integration over x = radius * sin(t), cut where the integrand is not smooth."""
     left, top, right, bottom = box[0] - center[0], box[1] - center[1], box[2] - center[0], box[3] - center[1]
 
     def height(t: float) -> float:
@@ -57,20 +57,20 @@ def disk_in_cell(center: tuple[float, float], radius: float, box: tuple[float, f
     kinks = [side * math.acos(abs(y) / radius) for y in (top, bottom) if abs(y) < radius for side in (-1, 1)]
     start, stop = (math.asin(min(max(x / radius, -1.0), 1.0)) for x in (left, right))
     cuts = sorted({start, stop, *(t for t in kinks if start < t < stop)})
-    # In t the disk's ends, where its height has an infinite slope over x, are smooth.
+    # The ends of the disk, where the slope of its height over x is infinite, are smooth in t.
     return sum(
         quad(lambda t: height(t) * radius * math.cos(t), low, high, epsabs=1e-14, epsrel=1e-13)[0]
         for low, high in pairwise(cuts)
     )
 
 
-def cell_box(grid: Grid, cell: int) -> tuple[float, float, float, float]:
-    row, col = divmod(int(cell), grid.width)
+def pixel_box(grid: Grid, pixel: int) -> tuple[float, float, float, float]:
+    row, col = divmod(int(pixel), grid.width)
     return grid.crop(row, col, 1, 1).bounds_um
 
 
 def grid_around(regions: Regions, pitch: float, phase_x: float, phase_y: float) -> Grid:
-    """A grid that holds all regions, shifted by a part of a cell."""
+    """A grid that holds all regions, shifted by a part of a pixel."""
     left, top = regions.bounds_um[:, :2].min(axis=0)
     right, bottom = regions.bounds_um[:, 2:].max(axis=0)
     x_um, y_um = left - (1 + phase_x) * pitch, top - (1 + phase_y) * pitch
@@ -82,18 +82,18 @@ def check_form(areas: sparse.csr_array[np.float64], regions: Regions, grid: Grid
     assert areas.dtype == np.float64
     assert areas.has_canonical_format
     assert (areas.data > 0).all()
-    assert (areas.data <= grid.cell_area_um2 * (1 + 1e-15)).all()
+    assert (areas.data <= grid.pixel_area_um2 * (1 + 1e-15)).all()
 
 
 def check_against_shapely(regions: Regions, shapes: list[shapely.Geometry], grid: Grid) -> None:
-    """Rows against the shape inside the grid, and every cell against the shape inside the cell."""
+    """Compare each row with the shape inside the grid, and each entry with the shape inside the pixel."""
     areas = regions.coverage(grid)
     check_form(areas, regions, grid)
     inside = shapely.area(shapely.intersection(shapes, shapely.box(*grid.bounds_um)))
-    np.testing.assert_allclose(areas.sum(axis=1), inside, rtol=1e-9, atol=1e-12 * grid.cell_area_um2)
-    cells = shapely.box(*np.array([cell_box(grid, i) for i in range(grid.size)]).T)
-    expected = shapely.area(shapely.intersection(np.array(shapes)[:, None], cells))
-    np.testing.assert_allclose(areas.toarray(), expected, rtol=0, atol=1e-10 * grid.cell_area_um2)
+    np.testing.assert_allclose(areas.sum(axis=1), inside, rtol=1e-9, atol=1e-12 * grid.pixel_area_um2)
+    pixels = shapely.box(*np.array([pixel_box(grid, i) for i in range(grid.size)]).T)
+    expected = shapely.area(shapely.intersection(np.array(shapes)[:, None], pixels))
+    np.testing.assert_allclose(areas.toarray(), expected, rtol=0, atol=1e-10 * grid.pixel_area_um2)
 
 
 # Disks
@@ -122,17 +122,17 @@ def test_a_disk_is_clipped_to_the_grid(r: float, pitch: float, x: float, y: floa
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0.5, 12), st.floats(1.5, 8), PHASES, PHASES)
-@example(r=2.0, pitch=4.0, dx=2.0**-23, dy=0.0)  # a sliver of the disk lies in the next cell
-def test_every_cell_of_a_disk_is_right(r: float, pitch: float, dx: float, dy: float) -> None:
+@example(r=2.0, pitch=4.0, dx=2.0**-23, dy=0.0)  # a sliver of the disk is in the next pixel
+def test_every_pixel_of_a_disk_is_right(r: float, pitch: float, dx: float, dy: float) -> None:
     center = (12.5, -7.25)
     disk = Disks([center], 2 * r)
     grid = grid_around(disk, pitch, dx, dy)
     areas = disk.coverage(grid).toarray()[0]
-    expected = [disk_in_cell(center, r, cell_box(grid, i)) for i in range(grid.size)]
+    expected = [disk_in_pixel(center, r, pixel_box(grid, i)) for i in range(grid.size)]
     np.testing.assert_allclose(areas, expected, rtol=1e-11, atol=1e-12)
 
 
-def test_cells_inside_a_disk_are_whole() -> None:
+def test_pixels_inside_a_disk_are_fully_covered() -> None:
     grid = Grid(0.0, 0.0, 0.3, 100, 100)
     areas = Disks([[14.9, 15.2]], 20.0).coverage(grid).toarray().reshape(grid.shape)
     edges = np.arange(101) * 0.3
@@ -140,11 +140,11 @@ def test_cells_inside_a_disk_are_whole() -> None:
     far_y = np.maximum(abs(edges[:-1] - 15.2), abs(edges[1:] - 15.2))
     whole = np.hypot(far_x[None, :], far_y[:, None]) < 10 - 1e-9
     assert whole.sum() > 3000
-    assert (areas[whole] == grid.cell_area_um2).all()
-    assert (areas[~whole] < grid.cell_area_um2).all()
+    assert (areas[whole] == grid.pixel_area_um2).all()
+    assert (areas[~whole] < grid.pixel_area_um2).all()
 
 
-def test_a_tiny_disk_lies_in_one_cell() -> None:
+def test_a_tiny_disk_covers_part_of_one_pixel() -> None:
     areas = Disks([[20.1, 12.3]], 1e-3).coverage(Grid(0.0, 0.0, 8.0, 5, 5))
     assert areas.indices.tolist() == [1 * 5 + 2]
     assert areas.data[0] == pytest.approx(math.pi * 0.25e-6, rel=1e-12)
@@ -166,11 +166,11 @@ def test_the_widest_disk_on_the_finest_grid() -> None:
     areas = disk.coverage(grid)
     check_form(areas, disk, grid)
     assert areas.sum() == pytest.approx(math.pi * 500**2, rel=1e-12)
-    boundary = np.flatnonzero(areas.data < grid.cell_area_um2)
+    boundary = np.flatnonzero(areas.data < grid.pixel_area_um2)
     assert 4 * 4000 * 0.9 < len(boundary) < 4 * 4000 * 1.1
     for entry in boundary[:: len(boundary) // 50]:
-        expected = disk_in_cell((5012.34, 77.7), 500.0, cell_box(grid, areas.indices[entry]))
-        # The integrator's own cell corners are rounded at 1e-12 um.
+        expected = disk_in_pixel((5012.34, 77.7), 500.0, pixel_box(grid, areas.indices[entry]))
+        # The integrator's own pixel corners are rounded at 1e-12 um.
         assert areas.data[entry] == pytest.approx(expected, abs=2e-12)
 
 
@@ -243,17 +243,17 @@ def test_squares_that_fit_the_grid_have_no_slivers() -> None:
     squares = Squares.tiling(0.1, 0.1, 80.1, 80.1, 0.8)
     areas = squares.coverage(Grid(0.1, 0.1, 0.1, 800, 800))
     assert (np.diff(areas.indptr) == 64).all()
-    assert (areas.data == Grid(0.0, 0.0, 0.1, 1, 1).cell_area_um2).all()
+    assert (areas.data == Grid(0.0, 0.0, 0.1, 1, 1).pixel_area_um2).all()
 
 
 @pytest.mark.parametrize("angle", [0.0, 12.5])
 @pytest.mark.parametrize("perspective", [None, PERSPECTIVE])
-def test_a_tiling_covers_each_cell_once(angle: float, perspective: NDArray[np.float64] | None) -> None:
+def test_a_tiling_covers_each_pixel_once(angle: float, perspective: NDArray[np.float64] | None) -> None:
     rows, cols = np.divmod(np.arange(60 * 60), 60)
     squares = Squares(30.0, -40.0, 2.7, rows, cols, angle, perspective)
     grid = Grid(60.0, 20.0, 1.9, 15, 14)
     total = squares.coverage(grid).sum(axis=0)
-    np.testing.assert_allclose(total, grid.cell_area_um2, rtol=1e-12)
+    np.testing.assert_allclose(total, grid.pixel_area_um2, rtol=1e-12)
 
 
 # Polygons
@@ -267,7 +267,7 @@ def stars(draw: st.DrawFn) -> shapely.Polygon:
     at = np.array([draw(st.floats(-3, 20)), draw(st.floats(-3, 20))])
     angles = (np.arange(n) + draw(st.floats(0, 1))) * 2 * math.pi / n
     outline = at + np.array(radii)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    # Half the drawings lie on the lines of the grid, where a sloppy rasteriser counts twice or not at all.
+    # Half of the outlines are on lines of the grid, where a careless rasteriser counts twice or not at all.
     if draw(st.booleans()):
         outline = np.rint(outline)
     hole_angles = angles[::-1] if draw(st.booleans()) else angles
@@ -296,7 +296,7 @@ def test_a_polygon_around_the_grid_covers_it() -> None:
     grid = Grid(10.0, 10.0, 2.0, 7, 9)
     ring = shapely.box(-1000, -1000, 1000, 1000) - shapely.box(-900, -900, 5, 900)
     areas = Polygons([ring, shapely.box(500, 0, 600, 100), shapely.box(-50, 11, 100, 13)]).coverage(grid)
-    assert (areas[[0]].toarray() == grid.cell_area_um2).all()
+    assert (areas[[0]].toarray() == grid.pixel_area_um2).all()
     assert np.diff(areas.indptr).tolist() == [63, 0, 18]
     assert areas[[2]].sum() == pytest.approx(2 * 18, rel=1e-14)
 
@@ -315,7 +315,7 @@ def test_a_fine_polygon_comes_close_to_its_disk() -> None:
     grid = Grid(0.0, 0.0, 1.0, 60, 60)
     polygon = Polygons([shapely.Polygon(outline)]).coverage(grid).toarray()
     disk = Disks([[30.3, 29.1]], 50.0).coverage(grid).toarray()
-    # The outline of n sides lies 25 * (pi / n)^2 / 2 = 3e-7 um inside the circle.
+    # The outline of n sides is 25 * (pi / n)^2 / 2 = 3e-7 um inside the circle.
     np.testing.assert_allclose(polygon, disk, rtol=0, atol=1e-6)
 
 
@@ -394,7 +394,7 @@ def test_a_crop_of_the_grid_sees_its_part(regions: Regions) -> None:
 
 
 @pytest.mark.parametrize("regions", every_kind(), ids=repr)
-def test_fine_cells_add_up_to_coarse_ones(regions: Regions) -> None:
+def test_fine_pixels_add_up_to_coarse_ones(regions: Regions) -> None:
     coarse = regions.coverage(Grid(0.25, 0.5, 4.0, 8, 8)).toarray().reshape(-1, 8, 8)
     fine = regions.coverage(Grid(0.25, 0.5, 0.5, 64, 64)).toarray().reshape(-1, 8, 8, 8, 8)
     np.testing.assert_allclose(fine.sum(axis=(2, 4)), coarse, rtol=1e-9, atol=1e-11)

@@ -1,4 +1,4 @@
-"""GeoJSON is read as Python's own parser would, however the text is cut into chunks, and in little memory."""
+"""GeoJSON is read as the standard library reads it, for any size of chunks, and in little memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pixnet.errors import DataError
 from pixnet.regions import geojson
-from pixnet.regions.geojson import Outlines, entries
+from pixnet.regions.geojson import Outlines, read_features
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -34,7 +34,7 @@ def ring(x: float, y: float, corners: int = 24) -> list[list[float]]:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 @given(MEMBERS, FEATURES, MEMBERS, st.sampled_from([None, 1]), st.integers(1, 40), st.booleans())
-def test_any_chunk_gives_what_the_whole_gives(
+def test_the_size_of_chunks_does_not_change_the_features(
     tmp_path: Path, before: Any, features: Any, after: Any, indent: int | None, chunk: int, ascii_only: bool
 ) -> None:
     path = tmp_path / "a.geojson"
@@ -43,11 +43,11 @@ def test_any_chunk_gives_what_the_whole_gives(
         patch.setattr(geojson, "_CHUNK", chunk)
         for content, expected in ((collection, features), (features, features), (before, [before])):
             path.write_text(json.dumps(content, indent=indent, ensure_ascii=ascii_only) + "\n", encoding="utf-8")
-            assert list(entries(path)) == expected
+            assert list(read_features(path)) == expected
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
-def test_what_is_cut_off_or_goes_on_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+def test_a_truncated_or_continued_text_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     monkeypatch.setattr(geojson, "_CHUNK", chunk)
     path = tmp_path / "a.geojson"
     whole = json.dumps({"type": "FeatureCollection", "features": [{"a": [1.5, -2e-3]}, {"b": "x\\y\u00e9"}], "c": 12})
@@ -55,36 +55,36 @@ def test_what_is_cut_off_or_goes_on_is_an_error(tmp_path: Path, monkeypatch: pyt
     for text in [whole[:end] for end in range(len(whole))] + [whole + "}", whole + " 1", whole.replace("1.5", "1,,5")]:
         path.write_text(text)
         with pytest.raises(DataError, match=r"a\.geojson is not GeoJSON: .* at character \d+\. Export or copy"):
-            list(entries(path))
+            list(read_features(path))
 
 
-def test_a_damaged_feature_is_found_before_the_rest_is_held(tmp_path: Path) -> None:
+def test_a_damaged_feature_is_reported_before_the_rest_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.geojson"
     path.write_text('{"features": [{"a": 1}, {"b": !}, ' + '{"c": 2}, ' * 1_000_000 + "{}]}")
     tracemalloc.start()
     with pytest.raises(DataError, match=r"Expecting value at character 30"):
-        list(entries(path))
+        list(read_features(path))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 << 20
 
 
-def test_many_features_take_no_more_than_their_corners(tmp_path: Path) -> None:
+def test_many_features_take_the_memory_of_their_corners(tmp_path: Path) -> None:
     path = tmp_path / "a.geojson"
     one = json.dumps({"properties": {"cell_id": 1}, "geometry": {"type": "Polygon", "coordinates": [ring(50, 60)]}})
     path.write_text('{"features": [' + ", ".join([one] * 20_000) + "]}")
     tracemalloc.start()
     outlines = Outlines()
-    for feature in entries(path):
+    for feature in read_features(path):
         outlines.add(feature["geometry"])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # 16 bytes a corner, twice while the array grows, and some chunks of text.
+    # 16 bytes for each corner, twice while the array grows, and some chunks of text.
     assert peak < 2 * 20_000 * 25 * 16 + (6 << 20)
     assert len(outlines) == 20_000
 
 
-def test_outlines_are_what_shapely_makes_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outlines_are_the_polygons_that_shapely_makes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(geojson, "_PART", 3)
     hole = [ring(0, 0), [[x / 3, y / 3] for x, y in ring(0, 0)]]
     given_: list[dict[str, Any]] = [

@@ -54,7 +54,7 @@ def test_disks_know_their_shape() -> None:
         ([0, 1], 1, "x and y of each disk"),
         ([[0, 1, 2]], 1, "x and y of each disk"),
         ([["a", "b"]], 1, "centers_um must hold numbers"),
-        ([[0, 1]], 0, "diameter must be positive"),
+        ([[0, 1]], 0, "diameter of a disk must be positive"),
         ([[0, 1]], [-3], "diameter_um holds -3"),
         ([[0, 1]], math.inf, "not finite"),
         ([[0, 1]], [1, 2], "one for each of 1 disks"),
@@ -65,7 +65,7 @@ def test_disks_are_checked(centers: Any, diameter: Any, says: str) -> None:
         Disks(centers, diameter)
 
 
-def test_disks_do_not_follow_the_array_they_came_from() -> None:
+def test_disks_copy_their_centres() -> None:
     centers = np.zeros((1, 2))
     disks = Disks(centers, 1.0)
     centers += 5
@@ -82,7 +82,7 @@ def test_squares_know_their_shape() -> None:
     assert squares.bounds_um.tolist() == [[108, 200, 116, 208], [100, 216, 108, 224]]
 
 
-def test_squares_turn_from_x_towards_y() -> None:
+def test_squares_rotate_from_x_towards_y() -> None:
     squares = Squares(100.0, 200.0, 8.0, rows=[0], cols=[1], angle_deg=90)
     np.testing.assert_allclose(squares.centers_um, [[96, 212]])
     np.testing.assert_allclose(squares.bounds_um, [[92, 208, 100, 216]])
@@ -90,7 +90,7 @@ def test_squares_turn_from_x_towards_y() -> None:
     np.testing.assert_allclose(turned.bounds_um, [[-math.sqrt(2), 0, math.sqrt(2), 2 * math.sqrt(2)]], atol=1e-15)
 
 
-def test_squares_seen_with_perspective_lie_where_it_puts_them() -> None:
+def test_a_perspective_maps_the_squares() -> None:
     matrix = np.array([[1.01, 0.02, 3.0], [-0.015, 0.99, -1.0], [4e-4, -3e-4, 1.0]])
     squares = Squares(3.0, 4.0, 2.5, [2, -7, 30], [1, 12, 25], 30.0, matrix)
     flat = Squares(3.0, 4.0, 2.5, [2, -7, 30], [1, 12, 25], 30.0)
@@ -124,7 +124,7 @@ def test_a_tiling_goes_row_by_row_and_over_the_edge() -> None:
     assert squares.cols.tolist() == [0, 1, 2, 0, 1, 2]
     assert squares.bounds_um[0].tolist() == [10, 20, 20, 30]
     assert squares.bounds_um[-1].tolist() == [30, 30, 40, 40]
-    # 0.3 / 0.1 is a hair below 3, and 0.6 / 0.2 a hair below or above: neither adds a square.
+    # 0.3 / 0.1 is a little below 3, and 0.6 / 0.2 a little below or above: neither adds a square.
     assert len(Squares.tiling(0, 0, 0.3, 0.1 * 6, 0.1)) == 18
 
 
@@ -158,7 +158,7 @@ def test_squares_are_checked(arguments: dict[str, Any], says: str) -> None:
     st.integers(1, 9),
     st.floats(0.5, 15),
 )
-def test_turned_squares_cover_a_rectangle_once_and_all_touch_it(
+def test_rotated_squares_cover_a_rectangle_once_and_all_touch_it(
     angle: float, width: int, height: int, side: float
 ) -> None:
     rectangle = Grid(3.0, 4.0, 3.0, height, width)
@@ -204,7 +204,7 @@ def test_a_third_coordinate_is_ignored() -> None:
     assert polygons.coverage(Grid(0.0, 0.0, 2.0, 1, 1)).toarray().tolist() == [[2]]
 
 
-def test_a_bow_tie_is_put_right() -> None:
+def test_a_bow_tie_is_repaired() -> None:
     bow_tie = shapely.Polygon([(0, 0), (4, 4), (4, 0), (0, 4)])
     with pytest.warns(PixNetWarning, match="1 of 2 polygons .* polygon 1") as caught:
         polygons = Polygons([shapely.box(0, 0, 1, 1), bow_tie])
@@ -214,7 +214,7 @@ def test_a_bow_tie_is_put_right() -> None:
 
 
 def test_parts_that_overlap_are_united() -> None:
-    with pytest.warns(PixNetWarning, match="put right"):
+    with pytest.warns(PixNetWarning, match="repaired"):
         polygons = Polygons([shapely.MultiPolygon([shapely.box(0, 0, 2, 2), shapely.box(1, 0, 3, 2)])])
     assert polygons.areas_um2.tolist() == [6]
 
@@ -251,7 +251,7 @@ def test_every_polygon_needs_a_name() -> None:
         (RING, ["region 1"]),
     ],
 )
-def test_geojson_in_all_its_wrappings(tmp_path: Path, content: Any, names: list[str]) -> None:
+def test_every_form_of_geojson_is_read(tmp_path: Path, content: Any, names: list[str]) -> None:
     polygons = Polygons.from_geojson(written(tmp_path, content), um_per_unit=0.5)
     assert polygons.names == tuple(names)
     assert polygons.areas_um2.tolist() == pytest.approx([196 / 4, 196.5 / 4][: len(names)])
@@ -268,18 +268,21 @@ def test_geojson_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
         ("", "is not GeoJSON"),
         ("{", "is not GeoJSON"),
         ("[" * 100_000, "is not GeoJSON"),
-        ("3", "a feature was expected at place 0, not int"),
-        ([RING, "x"], "a feature was expected at place 1, not str"),
-        ({"type": "FeatureCollection", "features": []}, "holds no polygon"),
-        ({"type": "FeatureCollection"}, "a feature was expected at place 0, not NoneType"),
+        ("3", "a feature was expected at index 0, not int"),
+        ([RING, "x"], "a feature was expected at index 1, not str"),
+        ({"type": "FeatureCollection", "features": []}, "does not hold a polygon"),
+        ({"type": "FeatureCollection"}, "a feature was expected at index 0, not NoneType"),
         ([RING, feature({"type": "Point", "coordinates": [1, 2]})], "feature 1 is of type Point"),
         (feature(None), "feature 0 is of type None"),
         ({"name": "x"}, "feature 0 is of type None"),
-        ({"type": "Polygon"}, "feature 0 has coordinates that make no polygon"),
-        ({"type": "Polygon", "coordinates": None}, "feature 0 has coordinates|polygon 0 is empty"),
-        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "feature 0 has coordinates that make no polygon"),
-        ({"type": "Polygon", "coordinates": [[["a", 0], [1, 1], [0, 1]]]}, "feature 0 has coordinates"),
-        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [2]]]}, "feature 0 has coordinates"),
+        ({"type": "Polygon"}, "the coordinates of feature 0"),
+        ({"type": "Polygon", "coordinates": None}, "the coordinates of feature 0|polygon 0 is empty"),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}, "the coordinates of feature 0"),
+        (
+            {"type": "Polygon", "coordinates": [[["a", 0], [1, 1], [0, 1]]]},
+            "the coordinates of feature 0 are not a polygon",
+        ),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [2]]]}, "the coordinates of feature 0"),
         ({"type": "Polygon", "coordinates": []}, "polygon 0 is empty"),
         ('{"type": "Polygon", "coordinates": [[[0, 0], [1, NaN], [1, 1], [0, 0]]]}', "polygon 0 has a coordinate"),
     ],
@@ -331,8 +334,8 @@ def test_label_masks_know_their_shape() -> None:
         (np.zeros(4, dtype=int), None, r"shape \(4,\)"),
         (np.zeros((0, 4), dtype=int), None, "is empty"),
         (np.array([[1, -1]]), None, "holds -1"),
-        (np.array([[1, 2]]), [1, 3], "1 of the ids have no pixel in the label mask, the first being 3"),
-        (np.array([[1, 0]]), [0], "the first being 0"),
+        (np.array([[1, 2]]), [1, 3], "1 of the ids have no pixel in the label mask; the first is 3"),
+        (np.array([[1, 0]]), [0], "the first is 0"),
         (np.array([[1, 2]]), [1.5], "ids must hold whole numbers"),
         (np.array([[1, 2]]), [[1]], "list of labels"),
     ],
@@ -342,7 +345,7 @@ def test_label_masks_are_checked(labels: Any, ids: Any, says: str) -> None:
         LabelMask(labels, 0.0, 0.0, 1.0, ids)
 
 
-def test_label_masks_need_a_place_and_a_pitch() -> None:
+def test_label_masks_need_a_corner_and_a_pitch() -> None:
     labels = np.ones((2, 2), dtype=int)
     with pytest.raises(DataError, match="pitch_um is 0"):
         LabelMask(labels, 0.0, 0.0, 0.0)
@@ -364,7 +367,7 @@ def every_kind() -> list[Regions]:
 
 
 @pytest.mark.parametrize("regions", every_kind(), ids=repr)
-def test_taking_reorders_everything(regions: Regions) -> None:
+def test_take_reorders_all_attributes(regions: Regions) -> None:
     for index in ([2, 0], [-1, 0, 0], [True, False, True], np.array([], dtype=int), []):
         part = regions.take(index)
         chosen = np.arange(3)[np.asarray(index, dtype=None if len(index) else int)]
@@ -384,20 +387,20 @@ def test_taking_reorders_everything(regions: Regions) -> None:
 @pytest.mark.parametrize(
     ("index", "says"),
     [
-        ([True, False], "a mask for 3 regions"),
+        ([True, False], "a mask for 3 regions must have the shape"),
         ([3], "there are 3 regions"),
         ([-4], "there are 3 regions"),
         ([0.0], "whole numbers or booleans, not by float64"),
         ([[0]], "list of whole numbers"),
     ],
 )
-def test_a_wrong_index_is_refused(regions: Regions, index: Any, says: str) -> None:
+def test_a_wrong_index_is_an_error(regions: Regions, index: Any, says: str) -> None:
     with pytest.raises(DataError, match=says):
         regions.take(index)
 
 
 @pytest.mark.parametrize("regions", every_kind(), ids=repr)
-def test_regions_travel_between_processes(regions: Regions) -> None:
+def test_regions_can_be_pickled(regions: Regions) -> None:
     copy = pickle.loads(pickle.dumps(regions))  # noqa: S301
     grid = Grid(0.0, 0.0, 1.0, 12, 12)
     assert np.array_equal(copy.coverage(grid).toarray(), regions.coverage(grid).toarray())
@@ -418,7 +421,7 @@ def test_classes_are_read_taken_and_united(tmp_path: Path) -> None:
         Polygons(boxes, classes=["tumour"])
 
 
-def test_names_come_before_cell_numbers_and_those_before_classes(tmp_path: Path) -> None:
+def test_names_take_precedence_over_cell_numbers_and_these_over_classes(tmp_path: Path) -> None:
     geometry = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}
     known = [
         {"name": "A", "cell_id": 3, "classification": {"name": "fat"}},

@@ -12,7 +12,7 @@ from pixnet.sample.counts import Counts
 GENES = pd.Index(["A", "B"])
 
 
-def test_counts_without_names_are_called_by_number() -> None:
+def test_counts_without_names_are_named_by_number() -> None:
     counts = Counts(sparse.csr_matrix([[0, 1], [2, 0], [3, 4]]), GENES)
     assert counts.shape == (3, 2)
     assert counts.name(2) == "2"
@@ -24,10 +24,10 @@ def test_counts_without_names_are_called_by_number() -> None:
     assert part.names is None
 
 
-def test_an_anndata_is_taken_and_left_alone() -> None:
+def test_an_anndata_is_copied() -> None:
     obs, var = pd.DataFrame({"row": [7]}, index=["x"]), pd.DataFrame({"gene_ids": ["E1", "E2"]}, index=GENES)
     table = anndata.AnnData(np.array([[1.0, 0.0]]), obs=obs, var=var)
-    counts = Counts.of(table)
+    counts = Counts.from_anndata(table)
     counts.matrix.data[:] = 5
     assert table.X.tolist() == [[1.0, 0.0]]
     assert counts.gene_ids is not None
@@ -47,13 +47,13 @@ def test_an_anndata_is_taken_and_left_alone() -> None:
         ({"obs": pd.DataFrame(index=["x"])}, "obs has 1"),
     ],
 )
-def test_parts_must_fit(options: dict[str, object], message: str) -> None:
+def test_parts_must_have_the_same_length(options: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Counts(**{"matrix": sparse.csr_matrix(np.ones((3, 2))), "genes": GENES, **options})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bad", [-1.0, 0.5, float("nan"), float("inf")])
-def test_a_bad_entry_is_named(bad: float) -> None:
+def test_an_entry_that_is_not_a_count_is_reported(bad: float) -> None:
     values = np.ones((3, 2))
     values[1, 1] = bad
     with pytest.raises(DataError, match=r"region '1' has .* of gene 'B' \(1 such values\)"):

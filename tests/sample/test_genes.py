@@ -17,11 +17,11 @@ from pixnet.slide import Slide
     ("given", "stem"),
     [("ENSG00000141736.15", "ENSG00000141736"), ("ENSMUSG1", "ENSMUSG1"), ("A.1", "A.1"), ("ENSG1.x", "ENSG1.x")],
 )
-def test_versions_are_stripped_from_ensembl_ids_alone(given: str, stem: str) -> None:
+def test_only_ensembl_ids_lose_their_version(given: str, stem: str) -> None:
     assert without_version(given) == stem
 
 
-def test_columns_of_one_name_are_summed_and_counted() -> None:
+def test_columns_of_the_same_name_are_summed_and_counted() -> None:
     matrix = sparse.csr_matrix(np.array([[1, 2, 4, 0], [0, 0, 1, 3]], np.float32))
     merged, names, ids, number = merge_genes(matrix, ["B", "A", "B", ""], ["E1.2", "E2", "E3", "ENSG4.1"])
     assert names.tolist() == ["B", "A", "ENSG4"]
@@ -62,10 +62,10 @@ def test_samples_are_joined_by_id_then_by_symbol() -> None:
     assert renamed.genes.tolist() == ["HER2", "ACTB"]
 
 
-def test_what_turns_out_to_be_one_gene_is_summed_and_told() -> None:
+def test_columns_of_the_same_gene_are_summed_with_a_warning() -> None:
     first = with_genes("first", ["ERBB2", "GAPDH"], ["ENSG1", "ENSG2"])
     double = with_genes("double", ["GAPDH", "ENSG2"])
-    with pytest.warns(PixNetWarning, match="columns of one gene were summed: 1 in 'double'"):
+    with pytest.warns(PixNetWarning, match="columns of the same gene were summed: 1 in 'double'"):
         joined = join_genes([first, double])
     assert joined[1].genes.tolist() == ["GAPDH"]
     assert joined[1].counts.matrix.toarray().tolist() == [[3]]

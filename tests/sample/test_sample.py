@@ -38,7 +38,7 @@ def test_counts_become_sparse_and_positions_are_added() -> None:
     assert (made.donor, made.platform) == (None, "unknown")
 
 
-def test_what_the_caller_holds_is_left_alone() -> None:
+def test_the_table_of_the_caller_does_not_change() -> None:
     counts = table(np.eye(3, 4))
     Sample("s", SLIDE, Disks(CENTRES, 10.0), counts)
     assert list(counts.obs) == []
@@ -55,7 +55,7 @@ def test_take_by_index_and_by_mask() -> None:
 
 
 @pytest.mark.parametrize("bad", [-1, 0.5, float("nan"), float("inf")])
-def test_what_is_no_count_is_named(bad: float) -> None:
+def test_an_entry_that_is_not_a_count_is_reported(bad: float) -> None:
     values = np.ones((3, 4))
     values[1, 2] = bad
     with pytest.raises(DataError, match=r"'s1': region 'y' has .* of gene 'C' \(1 such values\)"):

@@ -11,7 +11,7 @@ from pixnet.slide import Slide
 from pixnet.slide.decode_limit import VARIABLE, check_decoded_size, decode_limit, pillow_limit
 
 
-def test_the_limit_is_4_gb_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_is_4_gb_or_the_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     assert decode_limit() == 4 << 30
     monkeypatch.setenv(VARIABLE, "0.5")
@@ -19,16 +19,16 @@ def test_the_limit_is_4_gb_unless_the_environment_says_otherwise(monkeypatch: py
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "4GB"])
-def test_a_limit_that_is_no_size_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+def test_an_invalid_limit_is_an_error(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv(VARIABLE, given)
     with pytest.raises(SlideError, match=f"{VARIABLE} must be a positive number of GB, not '{given}'"):
         decode_limit()
 
 
-def test_a_higher_limit_lets_larger_images_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_higher_limit_allows_larger_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.tif"
     path.write_bytes(bytes(1 << 24))
-    with pytest.raises(SlideError, match=rf"8\.4 GB in memory, and 4 GB is the limit\..*{VARIABLE}"):
+    with pytest.raises(SlideError, match=rf"8\.4 GB in memory, but the limit is 4 GB\..*{VARIABLE}"):
         check_decoded_size(path, 50_000, 60_000)
     monkeypatch.setenv(VARIABLE, "9")
     check_decoded_size(path, 50_000, 60_000)
@@ -41,14 +41,14 @@ def test_more_pixels_than_the_bytes_can_hold_are_damage(tmp_path: Path) -> None:
         check_decoded_size(path, 20_000, 30_000)
 
 
-def test_pillow_keeps_a_limit_which_follows_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pillows_limit_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (400, 300)).save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
     with pillow_limit():
         assert Image.MAX_IMAGE_PIXELS == (4 << 30) // 3
     assert Image.MAX_IMAGE_PIXELS == 10_000
-    # Pillow alone refuses it, ours lets it pass.
+    # Pillow alone refuses the image, PixNet opens it.
     with pytest.raises(Image.DecompressionBombError):
         Image.open(path)
     assert Slide.open(path, mpp=1.0).read(0, 0, 400, 300, 1.0)[1].all()

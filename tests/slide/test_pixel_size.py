@@ -22,7 +22,7 @@ def test_scanner_formats_are_trusted() -> None:
         {"openslide.vendor": "generic-tiff", "openslide.mpp-x": "352.7", "openslide.mpp-y": "352.7"},
     ],
 )
-def test_what_openslide_gives_for_any_tiff_is_not(properties: dict[str, str]) -> None:
+def test_openslides_size_of_any_tiff_is_not_trusted(properties: dict[str, str]) -> None:
     assert from_openslide(properties) is None
 
 
@@ -63,7 +63,7 @@ def test_tiff_resolution_counts_only_in_centimetres(per_unit: tuple[int, int], u
     assert (None if found is None else found[0]) == size
 
 
-def test_argument_comes_first_and_is_named() -> None:
+def test_an_argument_takes_precedence() -> None:
     assert resolve("a", 0.3, None, (0.5, 0.5, "aperio.MPP")) == (0.3, "argument")
     assert resolve("a", 0.3, "manifest", (0.5, 0.9, "aperio.MPP")) == (0.3, "manifest")
     assert resolve("a", None, None, (0.5, 0.5, "aperio.MPP")) == (0.5, "aperio.MPP")
@@ -75,7 +75,7 @@ def test_unknown_says_how_to_give_it() -> None:
         resolve("a.jpg", None, None, None)
 
 
-def test_oblong_pixels_are_refused() -> None:
+def test_oblong_pixels_are_an_error() -> None:
     with pytest.raises(SlideError, match=r"0\.5 x 0\.6 um by aperio\.MPP"):
         resolve("a", None, None, (0.5, 0.6, "aperio.MPP"))
 

@@ -23,13 +23,13 @@ def exact(line: np.ndarray, left: float, right: float) -> float:
 
 @given(ratio=RATIOS, start=st.integers(-1000, 100_000), phase=st.floats(0, 0.999))
 @settings(max_examples=100, deadline=None)
-def test_weights_sum_to_one_and_lie_under_the_output_pixel(ratio: float, start: int, phase: float) -> None:
+def test_weights_sum_to_one_and_are_under_the_output_pixel(ratio: float, start: int, phase: float) -> None:
     taps = axis_taps(start, 50, ratio, phase)
     assert np.allclose(taps.weights.sum(axis=0), 1, atol=1e-5)
     centre = (np.arange(start, start + 50) + phase + 0.5) * ratio
     mean = (taps.weights * (taps.first + np.arange(len(taps.weights))[:, None] + 0.5)).sum(axis=0)
-    # The weights' centre of mass may differ from the pixel's by less than half a source pixel when shrinking, and is
-    # the very point when enlarging.
+    # The weights' centre of mass differs from the pixel's centre by less than half a source pixel when shrinking, and
+    # hardly when enlarging.
     assert np.abs(mean - centre).max() <= (0.5 if ratio > 1 else 0.02)
 
 
@@ -64,7 +64,7 @@ def test_enlarging_is_linear_between_pixel_centres() -> None:
     assert mask.all()
 
 
-def test_pixels_at_their_own_resolution_are_untouched() -> None:
+def test_pixels_at_their_own_resolution_do_not_change() -> None:
     rgb, mask = Slide.from_array(IMAGE, mpp=0.3).read_box(Box(10, 20, 30, 40), 0.3 * (1 + 1e-12))
     assert np.array_equal(rgb, IMAGE[10:40, 20:60])
     assert mask.all()
@@ -100,7 +100,7 @@ def test_only_valid_pixels_are_averaged() -> None:
 
 
 def padded(rgb: np.ndarray, mask: np.ndarray, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-    """Resample to one pixel, with the window grown to what the taps ask for."""
+    """Resample to one pixel, with the window padded to that of the taps."""
     taps = axis_taps(0, 1, ratio)
     size = taps.window[1] - taps.window[0]
     more = size - len(rgb)
@@ -108,7 +108,7 @@ def padded(rgb: np.ndarray, mask: np.ndarray, ratio: float) -> tuple[np.ndarray,
     return resample(rgb, np.pad(mask, ((0, more), (0, more))), taps, taps)
 
 
-def test_less_than_half_of_a_pixel_is_no_data() -> None:
+def test_less_than_half_of_a_pixel_is_without_data() -> None:
     mask = np.zeros((4, 4), bool)
     mask[0] = mask[1, :3] = True  # 7 of 16
     out, valid = padded(np.zeros((4, 4, 3), np.uint8), mask, 4.0)
@@ -125,6 +125,6 @@ def test_the_last_pixel_counts_if_half_of_it_is_on_the_slide(ratio: float, pixel
     assert (rgb[~mask] == 255).all()
 
 
-def test_snapping_touches_only_rounding_errors() -> None:
+def test_snapping_changes_only_rounding_errors() -> None:
     assert snapped(3.0000000001) == 3.0
     assert snapped(3.001) == 3.001

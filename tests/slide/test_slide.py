@@ -24,7 +24,7 @@ CM = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}  # 0.5 um pe
 
 
 def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Give an image whose pixels all differ from their neighbours', yet survive lossy compression."""
+    """Return an image whose pixels differ from their neighbours, but survive lossy compression."""
     y, x = np.mgrid[:height, :width]
     waves = np.random.default_rng(seed).uniform(0.02, 0.1, (3, 2))
     return np.stack([127 + 60 * np.sin(x * a) + 60 * np.cos(y * b) for a, b in waves], axis=-1).astype(np.uint8)
@@ -67,7 +67,7 @@ WRITERS: dict[str, Callable[[Path, np.ndarray], object]] = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_lossless_formats_give_the_stored_pixels(tmp_path: Path, name: str) -> None:
+def test_lossless_formats_return_the_stored_pixels(tmp_path: Path, name: str) -> None:
     image = smooth(150, 200)
     WRITERS[name](tmp_path / name, image)
     with Slide.open(tmp_path / name, mpp=0.5) as slide:
@@ -144,7 +144,7 @@ def test_svs(shared: Path) -> None:
         assert um_per_px == pytest.approx(2967 * 0.499 / 300)
 
 
-def test_dicom_that_openslide_refuses_is_an_error_that_says_so(shared: Path) -> None:
+def test_a_dicom_that_openslide_refuses_is_an_error(shared: Path) -> None:
     # It lacks ImageType, so OpenSlide cannot tell the slide from its label.
     with pytest.raises(SlideError, match=r"small_dicom\.dcm: OpenSlide knows this format but cannot read"):
         Slide.open(shared / "data/fixtures/wsi/small_dicom.dcm", mpp=0.5)
@@ -158,7 +158,7 @@ def dicom_element(tag: tuple[int, int], vr: bytes, value: bytes) -> bytes:
 
 
 def completed_dicom(data: bytes) -> bytes:
-    """Give the DICOM the three elements for want of which OpenSlide refuses it."""
+    """Return the DICOM with the three elements without which OpenSlide refuses it."""
     spacing = dicom_element((0x0028, 0x0030), b"DS", b"0.0005\\0.0004995")  # mm
     for tag in ((0x0028, 0x9110), (0x5200, 0x9229)):
         spacing = dicom_element(tag, b"SQ", struct.pack("<HHI", 0xFFFE, 0xE000, len(spacing)) + spacing)
@@ -198,7 +198,7 @@ def test_other_png_modes_become_rgb(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "tiled.ome.tif"])
-def test_transparent_pixels_are_no_data(tmp_path: Path, suffix: str) -> None:
+def test_transparent_pixels_are_without_data(tmp_path: Path, suffix: str) -> None:
     rgba = np.concatenate([smooth(70, 80), np.full((70, 80, 1), 255, np.uint8)], axis=-1)
     rgba[:, 30:, 3] = 0
     path = tmp_path / f"a.{suffix}"
@@ -244,7 +244,7 @@ def test_read_keeps_a_position_between_lattice_pixels() -> None:
 
 
 def test_level_is_chosen_by_resolution(tmp_path: Path) -> None:
-    # Each level has a colour of its own, which tells where pixels are from.
+    # Each level has its own colour, which shows where pixels are from.
     with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
         for index, size in enumerate((400, 200, 100)):
             level = np.full((size, size, 3), 40 * (index + 1), np.uint8)
@@ -258,7 +258,7 @@ def test_level_is_chosen_by_resolution(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def pyramids(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Slide]:
     folder = tmp_path_factory.mktemp("pyramids")
-    base = smooth(1203, 1410)  # no multiple of four: OpenSlide's downsampling is no whole number
+    base = smooth(1203, 1410)  # not a multiple of four, so the downsampling of OpenSlide is not a whole number
     write_pyramid(folder / "a.tif", base)
     write_pyramid(folder / "b.ome.tif", base, subifds=True)
     Image.fromarray(base).save(folder / "c.png")
@@ -291,7 +291,7 @@ def test_overlapping_reads_of_files_are_identical(
     assert np.array_equal(whole_mask[top:, left:], part_mask)
 
 
-def test_a_level_lies_where_the_full_resolution_does(pyramids: dict[str, Slide]) -> None:
+def test_levels_have_the_position_of_the_full_resolution(pyramids: dict[str, Slide]) -> None:
     plain, mask = pyramids["c.png"].read_box(Box(20, 30, 200, 250), 2.0)
     for name in ("a.tif", "b.ome.tif"):
         rgb, valid = pyramids[name].read_box(Box(20, 30, 200, 250), 2.0)
@@ -299,7 +299,7 @@ def test_a_level_lies_where_the_full_resolution_does(pyramids: dict[str, Slide])
         assert np.array_equal(valid, mask)
 
 
-def test_openslide_levels_of_odd_size_read_alike_from_anywhere(tmp_path: Path) -> None:
+def test_openslide_levels_of_odd_size_do_not_depend_on_where_a_read_begins(tmp_path: Path) -> None:
     base = smooth(1203, 3001)  # OpenSlide takes the level for 4.004 times smaller
     write_pyramid(tmp_path / "a.tif", base)
     source = slide_sources.OpenSlideSource(tmp_path / "a.tif")
@@ -314,10 +314,10 @@ def test_openslide_levels_of_odd_size_read_alike_from_anywhere(tmp_path: Path) -
         assert np.array_equal(part, whole[row : row + 10, col : col + 10])
 
 
-def test_large_reads_are_cut_without_a_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cutting_large_reads_does_not_change_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     slide = Slide.from_array(smooth(300, 400), mpp=0.7)
     whole = slide.read_box(Box(-3, -3, 250, 300), 1.0)
-    monkeypatch.setattr("pixnet.slide._WINDOW", 37)
+    monkeypatch.setattr("pixnet.slide.slide._WINDOW", 37)
     cut = slide.read_box(Box(-3, -3, 250, 300), 1.0)
     assert np.array_equal(whole[0], cut[0])
     assert np.array_equal(whole[1], cut[1])
@@ -333,7 +333,7 @@ def damage(path: Path, page: int, tile: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.ome.tif"])
-def test_a_tile_that_cannot_be_read_is_no_data_and_counted(tmp_path: Path, name: str) -> None:
+def test_a_damaged_tile_is_without_data_and_counted(tmp_path: Path, name: str) -> None:
     image = smooth(700, 900)
     path = tmp_path / name
     metadata = {"axes": "YXS"} if "ome" in name else None
@@ -375,7 +375,7 @@ def test_a_file_that_disappears_is_an_error(tmp_path: Path) -> None:
             slide.read(0, 0, 9, 9, 1)
 
 
-def test_tiles_that_a_tiff_leaves_out_are_no_data(tmp_path: Path) -> None:
+def test_tiles_missing_in_a_tiff_are_without_data(tmp_path: Path) -> None:
     path = tmp_path / "a.ome.tif"
     tiles = [np.full((64, 64, 3), 90, np.uint8).tobytes(), b"", b"", np.full((64, 64, 3), 120, np.uint8).tobytes()]
     tifffile.imwrite(
@@ -416,7 +416,7 @@ def test_truncated_jpeg(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("name", ["png", "deflate.tif", "pyramid.tif", "pyramid.ome.tif"])
-def test_noise_in_a_file_never_ends_in_another_error(tmp_path: Path, name: str) -> None:
+def test_random_damage_raises_no_other_error(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     WRITERS[name](path, smooth(150, 200))
     good = np.frombuffer(path.read_bytes(), np.uint8)
@@ -447,7 +447,7 @@ def test_noise_in_a_file_never_ends_in_another_error(tmp_path: Path, name: str) 
         ("cmyk.tif", np.zeros((70, 70, 4), np.uint8), {"photometric": "separated"}),
     ],
 )
-def test_what_is_no_8_bit_rgb_is_refused_with_what_was_found(
+def test_a_tiff_that_is_not_8_bit_rgb_is_an_error(
     tmp_path: Path, name: str, array: np.ndarray, options: dict[str, object]
 ) -> None:
     tifffile.imwrite(tmp_path / name, array, **options)
@@ -455,7 +455,7 @@ def test_what_is_no_8_bit_rgb_is_refused_with_what_was_found(
         Slide.open(tmp_path / name, mpp=1)
 
 
-def test_16_bit_and_cmyk_images_are_refused(tmp_path: Path) -> None:
+def test_16_bit_and_cmyk_images_are_errors(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "grey.png")
     Image.new("CMYK", (9, 9)).save(tmp_path / "cmyk.jpg")
     for name, found in [("grey.png", "16-bit"), ("cmyk.jpg", "CMYK")]:
@@ -463,9 +463,7 @@ def test_16_bit_and_cmyk_images_are_refused(tmp_path: Path) -> None:
             Slide.open(tmp_path / name, mpp=1)
 
 
-def test_images_that_would_not_fit_are_refused_before_they_are_decoded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_over_the_limit_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIXNET_DECODE_LIMIT_GB", "0.0001")
     Image.new("RGB", (400, 300)).save(tmp_path / "a.png")
     tifffile.imwrite(tmp_path / "a.tif", smooth(300, 400), photometric="rgb")
@@ -478,11 +476,11 @@ def test_images_that_would_not_fit_are_refused_before_they_are_decoded(
     assert Slide.open(tmp_path / "b.tif", mpp=1).read(0, 0, 400, 300, 1)[1].all()
 
 
-def test_files_that_are_no_images(tmp_path: Path) -> None:
+def test_files_that_are_not_images(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "header.tif").write_bytes(b"II*\0\x08\0\0\0")
-    cases = {"text.jpg": "no image that can be read", "empty.png": "is empty", "header.tif": "TIFF cannot be read"}
+    cases = {"text.jpg": "not an image that can be read", "empty.png": "is empty", "header.tif": "TIFF cannot be read"}
     for name, message in {**cases, "missing.svs": "does not exist", ".": "is a folder"}.items():
         with pytest.raises(SlideError, match=message):
             Slide.open(tmp_path / name, mpp=1)
@@ -498,16 +496,16 @@ def test_files_that_are_no_images(tmp_path: Path) -> None:
         (b"PK\x03\x04\x14\0", "is a ZIP archive"),
         (b"\x89HDF\r\n\x1a\n\0\0", "is an HDF5 file"),
         (b"\xff\xd8\xff\xe0", "begins like a JPEG, but"),
-        (b"\0\1\2\3", "bytes 00 01 02 03, as no known kind of image does"),
+        (b"\0\1\2\3", "bytes 00 01 02 03, which are not those of a known image format"),
     ],
 )
 @pytest.mark.parametrize("name", ["given.csv", "given.jpg"])
-def test_what_was_given_for_an_image_is_named(tmp_path: Path, content: bytes, found: str, name: str) -> None:
+def test_a_file_that_is_not_an_image_is_described(tmp_path: Path, content: bytes, found: str, name: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(SlideError, match=rf"{name}: is no image that can be read: .*{found}") as told:
+    with pytest.raises(SlideError, match=rf"{name}: is not an image that can be read: .*{found}") as raised:
         Slide.open(tmp_path / name, mpp=1)
-    # Names of libraries and what they tell each other say nothing to the user.
-    assert not any(word in str(told.value) for word in ("PIL", "MPO", "tifffile", "cannot identify"))
+    # Names of libraries and their messages do not help the user.
+    assert not any(word in str(raised.value) for word in ("PIL", "MPO", "tifffile", "cannot identify"))
 
 
 def test_arrays_must_be_rgb() -> None:
@@ -524,12 +522,12 @@ def test_arrays_must_be_rgb() -> None:
 @pytest.mark.parametrize(
     "arguments", [(0, 0, 5, 5, 0), (0, 0, 5, 5, -1), (0, 0, 0, 5, 1), (0, 0, 5, 5, float("nan")), (0, 0, 1e9, 1e9, 1)]
 )
-def test_senseless_reads(arguments: tuple[float, float, float, float, float]) -> None:
+def test_impossible_reads_are_errors(arguments: tuple[float, float, float, float, float]) -> None:
     with pytest.raises(SlideError):
         Slide.from_array(smooth(5, 5), mpp=1).read(*arguments)
 
 
-def test_fingerprint_follows_the_bytes(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_the_bytes(tmp_path: Path) -> None:
     Image.fromarray(smooth(5, 5)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
     first, second = Slide.open(tmp_path / "a.png", mpp=1), Slide.open(tmp_path / "b.png", mpp=2)
@@ -542,13 +540,13 @@ def test_fingerprint_follows_the_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["png", "pyramid.tif", "pyramid.ome.tif", "striped.tif"])
-def test_slides_go_to_other_processes_and_threads(tmp_path: Path, name: str) -> None:
+def test_slides_can_be_used_in_other_processes_and_threads(tmp_path: Path, name: str) -> None:
     image = smooth(150, 200)
     WRITERS[name](tmp_path / name, image)
     check_everywhere(Slide.open(tmp_path / name, mpp=1), image[:40, :60])
 
 
-def test_openslide_handles_go_to_other_processes_and_threads(shared: Path) -> None:
+def test_openslide_slides_can_be_used_in_other_processes_and_threads(shared: Path) -> None:
     slide = Slide.open(shared / "data/fixtures/wsi/CMU-1-Small-Region.svs", mpp=1)
     check_everywhere(slide, slide.read(0, 0, 60, 40, 1)[0])
 

@@ -1,4 +1,4 @@
-"""An image in a zarr store reads as one in memory does, but for the memory."""
+"""An image in a Zarr store is read like one in memory, but takes less memory."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def test_reads_as_from_memory(tmp_path: Path, rgb: np.ndarray, chunks: tuple[int
         for box, mpp in ((Box(900, 1000, 300, 900), 0.5), (Box(-9, 500, 400, 700), 1.3), (Box(0, 0, 90, 120), 10.0)):
             for ours, theirs in zip(again.read_box(box, mpp), same.read_box(box, mpp), strict=True):
                 np.testing.assert_array_equal(ours, theirs)
-    # A model's card knows the same slide again, whether it was read at once or not.
+    # The fingerprint does not depend on how the slide is read.
     assert slide.fingerprint() == same.fingerprint()
 
 
-def test_a_damaged_chunk_is_no_data_and_counted(tmp_path: Path, rgb: np.ndarray) -> None:
+def test_a_damaged_chunk_is_without_data_and_counted(tmp_path: Path, rgb: np.ndarray) -> None:
     slide = stored(tmp_path, rgb, (3, 256, 256))
     (tmp_path / "a" / "c" / "0" / "1" / "2").write_bytes(b"no chunk")
     seen, mask = slide.read_box(Box(0, 0, HEIGHT, WIDTH), 0.5)
@@ -81,7 +81,7 @@ def test_a_window_takes_the_memory_of_its_chunks(tmp_path: Path) -> None:
     assert peak < 64 << 20  # of 10.8 GB
 
 
-def test_what_is_no_image_or_one_piece_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_arrays_and_chunks_over_the_limit_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zarr.create_array(tmp_path / "float", shape=(3, 10, 10), dtype=np.float32)
     zarr.create_array(tmp_path / "flat", shape=(10, 10), dtype=np.uint8)
     for name in ("float", "flat"):
@@ -92,6 +92,6 @@ def test_what_is_no_image_or_one_piece_too_large_is_refused(tmp_path: Path, monk
     zarr.create_array(tmp_path / "one", shape=(3, 800, 800), chunks=(3, 800, 800), dtype=np.uint8)
     zarr.create_array(tmp_path / "many", shape=(3, 800, 800), chunks=(3, 80, 80), dtype=np.uint8)
     monkeypatch.setenv("PIXNET_DECODE_LIMIT_GB", "0.001")
-    with pytest.raises(SlideError, match=r"chunks of 800 x 800 pixels.*smaller chunks.*PIXNET_DECODE_LIMIT_GB"):
+    with pytest.raises(SlideError, match=r"a chunk of 800 x 800 pixels.*smaller chunks.*PIXNET_DECODE_LIMIT_GB"):
         ZarrSource(tmp_path / "one")
     assert ZarrSource(tmp_path / "many").levels == ((1.0, (800, 800)),)

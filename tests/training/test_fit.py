@@ -289,7 +289,7 @@ def test_every_view_is_seen_on_white_glass_if_asked(
     config = training_config(steps=1, views=3, validation="none", white_balance=balanced)
     fit(tinted, panel, network_config(), config, tmp_path)
     for sample, views in zip(tinted, *seen, strict=True):
-        expected = Glass.of(sample.slide) if balanced else WHITE_GLASS
+        expected = Glass.from_slide(sample.slide) if balanced else WHITE_GLASS
         assert [view.glass for view in views] == [expected] * 3
         assert (expected == WHITE_GLASS) != balanced
 

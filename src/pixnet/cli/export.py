@@ -1,4 +1,4 @@
-"""`pixnet export`: maps and regions of a field in other programs' formats."""
+"""`pixnet export`: maps and regions of a field in the file formats of other programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class To(StrEnum):
-    """Formats, as they are called on the command line and in Python."""
+    """Formats, named as in Python."""
 
     ome_zarr = "ome-zarr"
     ome_tiff = "ome-tiff"
@@ -28,33 +28,39 @@ class To(StrEnum):
 
 
 def export(
-    field: Annotated[Path, typer.Argument(metavar="FIELD", help="Folder that `pixnet predict` wrote.")],
+    field: Annotated[Path, typer.Argument(metavar="FIELD", help="Folder written by `pixnet predict`.")],
     genes: Annotated[str, typer.Option(metavar="A,B", help="Genes to export.")],
-    to: Annotated[To, typer.Option(help="Format: the first three hold images, the others regions.")],
+    to: Annotated[To, typer.Option(help="File format: the first three hold images, the others regions.")],
     out: Annotated[
-        Path, typer.Option(metavar="PATH", help="Its name ends in .zarr, .ome.tif, .geojson or .csv, as --to says.")
+        Path,
+        typer.Option(metavar="PATH", help="Output; its name ends in .zarr, .ome.tif, .geojson or .csv, to match --to."),
     ],
-    log: Annotated[bool, typer.Option("--log", help="log1p of counts per 10,000 in place of counts.")] = False,
+    log: Annotated[bool, typer.Option("--log", help="Write log1p of counts per 10,000 instead of counts.")] = False,
     level: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Images: finest level of the pyramid; 0 has all detail.")
+        int | None,
+        typer.Option(min=0, metavar="N", help="Images: finest level of the pyramid to write; 0 has full detail."),
     ] = None,
     grid_um: Annotated[
-        float | None, typer.Option(metavar="S", help="Regions: squares this wide over the slide; 100 by default.")
+        float | None,
+        typer.Option(metavar="S", help="Regions: width in um of squares that cover the slide; default: 100."),
     ] = None,
     polygons: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.geojson", help="Regions: polygons in full-resolution pixels, as from QuPath."),
+        typer.Option(
+            metavar="FILE.geojson", help="Regions: polygons in full-resolution pixels, as exported by QuPath."
+        ),
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Write maps or regions of a field for napari, QuPath, Vitessce, squidpy and others.
+    """Export maps or regions of a field to other file formats.
 
-    With --to spatialdata, --grid-um or --polygons add a table of regions to the image.
+    The files open in napari, QuPath, Vitessce, squidpy and other programs. With --to spatialdata, --grid-um or
+    --polygons adds a table of regions to the image.
     """
     share_freed_memory()
-    wanted = names(genes, "--genes") or []
+    chosen = names(genes, "--genes") or []
     if grid_um is not None and polygons is not None:
-        raise DataError("--grid-um and --polygons: give one of them.")
+        raise DataError("--grid-um and --polygons cannot be combined; give one of them.")
     from pixnet.field import ExpressionField
 
     opened = ExpressionField.open(field)
@@ -67,7 +73,7 @@ def export(
         opened.export(
             out,
             to.value,
-            wanted,
+            chosen,
             log=log,
             level=level,
             regions=regions,
@@ -75,4 +81,4 @@ def export(
             overwrite=overwrite,
             progress=lambda done, total: progress("export", done, total),
         )
-    typer.echo(f"Export: {out} ({len(wanted)} gene{'s' * (len(wanted) > 1)} as {to.value})")
+    typer.echo(f"Export: {out} ({len(chosen)} gene{'s' * (len(chosen) > 1)} as {to.value})")

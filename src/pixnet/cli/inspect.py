@@ -1,4 +1,4 @@
-"""`pixnet inspect`: what a data set is, what is wrong with it, and how to mend it."""
+"""`pixnet inspect`: what a data set is, what is wrong with it, and how to fix it."""
 
 from __future__ import annotations
 
@@ -9,80 +9,84 @@ from typing import Annotated, Any
 
 import typer
 
+from pixnet.cli.messages import name_options, option_names
 from pixnet.cli.options import names
 from pixnet.errors import DataError
 
 
 def inspect(
+    context: typer.Context,
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="Folder or file as a platform's software wrote it, or a manifest.")
+        Path, typer.Argument(metavar="PATH", help="Folder or file written by a platform's software, or a manifest.")
     ],
-    image: Annotated[Path | None, typer.Option(metavar="FILE", help="The full-resolution H&E image.")] = None,
-    mpp: Annotated[float | None, typer.Option(metavar="X", help="um per pixel of the image.")] = None,
-    swap_xy: Annotated[bool, typer.Option("--swap-xy", help="Take the first coordinate for y.")] = False,
+    image: Annotated[Path | None, typer.Option(metavar="FILE", help="Full-resolution H&E image.")] = None,
+    mpp: Annotated[float | None, typer.Option(metavar="X", help="Pixel size of the image, in um.")] = None,
+    swap_xy: Annotated[bool, typer.Option("--swap-xy", help="Treat the first coordinate as y.")] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Any other key of the platform's entry in a manifest, such as bin_um=16; may be repeated.",
+            help="Any other key of a manifest's entry for the platform, such as bin_um=16; can be repeated.",
         ),
     ] = None,
     sample: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Ids of a manifest's samples; all by default.")
+        str | None, typer.Option(metavar="A,B", help="Ids of the manifest's samples to inspect; default: all.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(metavar="MODEL", help="Model whose training slides to compare the slides with.")
+        Path | None, typer.Option(metavar="MODEL", help="Model whose training slides the slides are compared with.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to put inspect.json, overlay.png and histograms.png.")
+        Path | None, typer.Option(metavar="DIR", help="Folder for inspect.json, overlay.png and histograms.png.")
     ] = None,
 ) -> None:
-    """Check data before they are used: exit status 0 is good, 1 usable with warnings, 2 not usable.
+    """Check a data set for problems before using it.
 
-    Words in `backticks` are keys of a manifest; what stands behind them is the option of this command.
+    The exit status is 0 if the data are good, 1 if they are usable with warnings, and 2 if they are not usable. Words
+    in `backticks` are keys of a manifest; set them with the option of that name, or with --set KEY=VALUE.
     """
-    options = _options(settings or [])
+    keys = _manifest_keys(settings or [])
     if swap_xy:
-        options["swap_xy"] = True
+        keys["swap_xy"] = True
     card = None
     if model is not None:
         from pixnet.model.card import read_card
 
         card = read_card(model)
-    from pixnet.inspection import inspect as look
+    from pixnet.inspection import inspect as inspect_data
 
-    found = look(path, image=image, mpp=mpp, samples=names(sample, "--sample"), card=card, **options)
-    for each in found:
-        typer.echo(each.inspection.summary)
+    inspected = inspect_data(path, image=image, mpp=mpp, samples=names(sample, "--sample"), card=card, **keys)
+    options = option_names(context.command.params)
+    for result in inspected:
+        typer.echo(name_options(result.inspection.summary, options))
         if out is not None:
             from pixnet.inspection.report import write_report
 
-            write_report(each, out / each.inspection.id if path.suffix == ".toml" else out)
+            write_report(result, out / result.inspection.id if path.suffix == ".toml" else out)
     if out is not None:
         typer.echo(f"Report: {out}")
-    status = max(each.inspection.status for each in found)
+    status = max(result.inspection.status for result in inspected)
     if status:
         raise typer.Exit(status)
 
 
-def _options(settings: Sequence[str]) -> dict[str, Any]:
-    """Read `KEY=VALUE` as a manifest would; what is no value of TOML is taken as text.
+def _manifest_keys(settings: Sequence[str]) -> dict[str, Any]:
+    """Read `KEY=VALUE` as in a manifest; a value that is not valid TOML is taken as text.
 
     Raises
     ------
     DataError
-        If there is no key, or one that is an option of its own.
+        If there is no key, or if the key has an option of its own.
     """
-    found: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = (part.strip() for part in setting.partition("="))
         if not key or not equals:
             raise DataError(f"--set {setting!r}: give a key and its value, such as --set bin_um=16.")
         if key in ("image", "mpp", "path", "samples", "card"):
-            raise DataError(f"--set {setting!r}: there is an argument or option for that of its own.")
+            raise DataError(f"--set {setting!r}: {key} has an argument or option of its own; use that.")
         try:
-            found[key] = tomllib.loads(f"value = {value}")["value"]
+            keys[key] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
-            found[key] = value
-    return found
+            keys[key] = value
+    return keys

@@ -1,10 +1,11 @@
-"""What a user sees when something is wrong: one message, no traceback."""
+"""What users see when something goes wrong: one line, without a traceback, that names options and not arguments."""
 
 from __future__ import annotations
 
 import errno
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,42 +14,52 @@ import typer
 from pixnet.errors import PixNetError, PixNetWarning
 
 BAD_INPUT = 2
-"""Exit status of a run that ended with a `PixNetError`, as for a misspelt option."""
+"""Exit status after a `PixNetError`, the same as for a misspelt option."""
 
 INTERRUPTED = 130
-"""Exit status of a run that was ended with Ctrl-C, as shells give it."""
+"""Exit status after Ctrl-C, as in shells."""
+
+# `name` or `name=value`. What follows the second backtick shows that the words already say how to set it: as a key of
+# a manifest (`swap_xy` = true), or with the option's name (`mpp` (--mpp)).
+_ARGUMENT = re.compile(r"`(?P<argument>(?P<name>\w+)(?:=(?P<value>[^`]+))?)`(?! = | \(--)")
 
 
 @contextmanager
-def plain_messages() -> Iterator[None]:
-    """Print errors and warnings meant for users as one line each, on stderr.
+def plain_messages(options: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Print errors and warnings for users as one line each, to stderr.
+
+    Parameters
+    ----------
+    options
+        Options that replace the names of arguments in the messages, as `option_names` returns them; none by default.
 
     Raises
     ------
     typer.Exit
         With status 2 after a `PixNetError` or a file that cannot be read or written, with 130 after Ctrl-C.
     """
+    options = options or {}
     with warnings.catch_warnings():
-        # What libraries have to say to programmers is of no use here.
+        # Warnings of other libraries are for programmers.
         for category in (UserWarning, FutureWarning):
             warnings.simplefilter("ignore", category)
         warnings.simplefilter("always", PixNetWarning)
         show_other = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *where: Any, **details: Any) -> None:
             if issubclass(category, PixNetWarning):
-                typer.echo(f"Warning: {_one_line(message)}", err=True)
+                typer.echo(f"Warning: {_one_line(name_options(str(message), options))}", err=True)
             else:
-                show_other(message, category, *where, **options)
+                show_other(message, category, *where, **details)
 
         warnings.showwarning = show
         try:
             yield
         except PixNetError as error:
-            typer.echo(f"Error: {_one_line(error)}", err=True)
+            typer.echo(f"Error: {_one_line(name_options(str(error), options))}", err=True)
             raise typer.Exit(BAD_INPUT) from None
         except OSError as error:
-            # Reading from a closed pipe (`pixnet encoders | head`) is no error of the user's; typer deals with it.
+            # Writing to a closed pipe (`pixnet encoders | head`) is not an error of the user; typer handles it.
             if error.errno == errno.EPIPE or error.strerror is None:
                 raise
             place = f"{error.filename}: " if error.filename is not None else ""
@@ -59,5 +70,53 @@ def plain_messages() -> Iterator[None]:
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _one_line(message: object) -> str:
-    return " ".join(str(message).split())
+def option_names(parameters: Sequence[Any]) -> dict[str, str]:
+    """Return a command's options by the arguments that they set.
+
+    An argument is named as in Python: `min_counts` is "--min-counts". A flag is also listed with the value that it
+    sets: `resume=True` is "--resume", and `tissue_mask=False` is "--no-tissue-mask".
+
+    Parameters
+    ----------
+    parameters
+        Parameters of a typer command. Each is named as the argument of the library that it sets.
+    """
+    options = {}
+    for parameter in parameters:
+        if parameter.param_type_name != "option":
+            continue
+        option = options[parameter.name] = parameter.opts[0]
+        if getattr(parameter, "is_flag", False):
+            options[f"{parameter.name}=True"] = option
+            if parameter.name.startswith("no_"):
+                options[f"{parameter.name.removeprefix('no_')}=False"] = option
+    return options
+
+
+def name_options(message: str, options: Mapping[str, str]) -> str:
+    """Replace arguments in backticks by the options of the running command that set them.
+
+    Arguments that no option sets stay as they are.
+
+    Parameters
+    ----------
+    message
+        Message of the library.
+    options
+        Options by argument, as `option_names` returns them.
+    """
+
+    def option_of(match: re.Match[str]) -> str:
+        argument, name, value = match.groups()
+        if argument in options:
+            return options[argument]
+        if name in options and value not in (None, "True", "False", "None"):
+            unquoted = value.strip("\"'")
+            return f"{options[name]} {unquoted}"
+        return match[0]
+
+    return _ARGUMENT.sub(option_of, message)
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())

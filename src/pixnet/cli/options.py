@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -29,40 +29,66 @@ class Preset(StrEnum):
     paper = "paper"
 
 
-DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU where there is one.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-ConfigOption = Annotated[Path | None, typer.Option(metavar="FILE.toml", help="Settings of network and training.")]
-GenesOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="How many genes to predict.")]
-PresetOption = Annotated[Preset | None, typer.Option(help="Size of the network; small by default.")]
-SeedOption = Annotated[int | None, typer.Option(min=0, help="Everything random follows from it.")]
-SamplesOption = Annotated[str | None, typer.Option(metavar="A,B", help="Ids of the samples to use; all by default.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto uses a GPU if there is one.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option(metavar="FILE.toml", help="Settings of the network and of training.")
+]
+GenesOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of genes to predict.")]
+PresetOption = Annotated[Preset | None, typer.Option(help="Size of the network; default: small.")]
+SeedOption = Annotated[int | None, typer.Option(min=0, metavar="N", help="Seed of all random numbers.")]
+SamplesOption = Annotated[str | None, typer.Option(metavar="A,B", help="Ids of the samples to use; default: all.")]
 
 
 def names(text: str | None, option: str) -> list[str] | None:
-    """Split a list of names at its commas; None stays None.
+    """Split a list of names at its commas.
+
+    Parameters
+    ----------
+    text
+        Names with commas between them, or None.
+    option
+        Option that the list was given to, for the message.
+
+    Returns
+    -------
+    list or None
+        Each name once, in order; None if `text` is None.
 
     Raises
     ------
     DataError
-        If the list holds no name.
+        If the list contains no name.
     """
     if text is None:
         return None
-    found = [name.strip() for name in text.split(",") if name.strip()]
-    if not found:
+    stripped = [name.strip() for name in text.split(",")]
+    unique = list(dict.fromkeys(name for name in stripped if name))
+    if not unique:
         raise DataError(f"{option} {text!r}: names nothing; give names with commas between them.")
-    return list(dict.fromkeys(found))
+    return unique
 
 
 def read_config(
     path: Path | None, preset: Preset | None = None, genes: int | None = None, seed: int | None = None
 ) -> Config:
-    """Read settings; what the command line says comes before what the file says.
+    """Read the settings; options of the command line take precedence over the file.
+
+    Parameters
+    ----------
+    path
+        TOML file, or None for the default settings.
+    preset
+        Size of the network; cannot be combined with a file.
+    genes
+        Number of genes to predict.
+    seed
+        Seed of all random numbers.
 
     Raises
     ------
     ModelError
-        If the file cannot be used, or if a preset is given beside it.
+        If the file cannot be used, or if both a file and a preset are given.
     """
     from pixnet.config import Config
 

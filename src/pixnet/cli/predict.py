@@ -1,4 +1,4 @@
-"""`pixnet predict`: from an H&E slide to its expression field."""
+"""`pixnet predict`: the expression field of an H&E slide."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ if TYPE_CHECKING:
 
 
 def predict(
-    slide: Annotated[Path, typer.Argument(help="Image of a section stained with H&E.")],
-    model: Annotated[Path, typer.Option(metavar="MODEL", help="Folder that `pixnet train` wrote.")],
-    out: Annotated[Path, typer.Option(metavar="FIELD", help="Folder of the field.")],
+    slide: Annotated[Path, typer.Argument(metavar="SLIDE", help="Image of an H&E-stained section.")],
+    model: Annotated[Path, typer.Option(metavar="MODEL", help="Folder written by `pixnet train`.")],
+    out: Annotated[Path, typer.Option(metavar="FIELD", help="Folder for the field.")],
     mpp: Annotated[
-        float | None, typer.Option(metavar="X", help="um per pixel of the image, where it does not say so itself.")
+        float | None,
+        typer.Option(metavar="X", help="Pixel size of the image, in um; needed if the file does not state it."),
     ] = None,
     device: DeviceOption = Device.auto,
-    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Threads that read the slide ahead.")] = 1,
-    no_tissue_mask: Annotated[bool, typer.Option("--no-tissue-mask", help="Compute bare glass too.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished field.")] = False,
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Number of threads that read the slide ahead.")] = 1,
+    no_tissue_mask: Annotated[bool, typer.Option("--no-tissue-mask", help="Also predict on bare glass.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an unfinished field.")] = False,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Predict the dense expression field of a slide.
+    """Predict the expression field of a slide.
 
-    The field grows in FIELD.partial and takes its place when it is complete. Kill it at any time: --resume goes on.
+    The field is written to FIELD.partial, which becomes FIELD when it is complete. After an interruption, run the same
+    command with --resume to continue.
     """
     share_freed_memory()
     from pixnet.slide import Slide
@@ -54,20 +56,20 @@ def predict(
             device=device.value,
             resume=resume,
             overwrite=overwrite,
-            progress=_told(progress, megapixels),
+            progress=_speed_reporter(progress, megapixels),
         )
     height, width = field.grid.shape
     typer.echo(
-        f"Field: {out} ({width} x {height} cells of {field.grid.pitch_um:g} um, {len(field.gene_names)} genes; "
+        f"Field: {out} ({width} x {height} pixels of {field.grid.pitch_um:g} um, {len(field.gene_names)} genes; "
         f"{image.mpp:.4g} um per pixel from {image.mpp_source})"
     )
 
 
-def _told(progress: Progress, megapixels: float) -> Callable[[int, int], None]:
-    """Tell speed and time left; blocks that an earlier run has done count for neither."""
-    start, before = time.monotonic(), -1
+def _speed_reporter(progress: Progress, megapixels: float) -> Callable[[int, int], None]:
+    """Return a function that reports speed and time left; blocks of an earlier run count for neither."""
+    start, before = time.monotonic(), -1  # `before`: number of blocks that were done when this run started
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         nonlocal before, start
         if before < 0:
             start, before = time.monotonic(), done
@@ -80,11 +82,11 @@ def _told(progress: Progress, megapixels: float) -> Callable[[int, int], None]:
                 words += f", {clock_time(seconds * (total - done) / (done - before))} left"
         progress("predict", done, total, words)
 
-    return tell
+    return report
 
 
 def _check_stain(slide: Slide, card: Mapping[str, Any]) -> None:
-    """Warn of a slide that is stained otherwise than those that the model was trained on."""
+    """Warn if the slide's stain differs from that of the slides that the model was trained on."""
     from pixnet.inspection.trained_on import TrainedOn, check_stain
 
     for finding in check_stain(slide, TrainedOn.of(card)):

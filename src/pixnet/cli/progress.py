@@ -1,4 +1,4 @@
-"""How far a long run is: a bar on a terminal, a line now and then in a log."""
+"""Progress of a long run: a bar on a terminal, a line every 30 seconds in a log."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _EVERY_SECONDS = 30.0
 
 
 class Progress:
-    """Call it with a stage's name, the work done, the work in all and a few words.
+    """Progress report; call it with the name of a stage, the work done, the total work and a few words.
 
     Parameters
     ----------
     stream
-        Where to; stderr by default, so that what a command prints can be piped on.
+        Where to write; stderr by default, so that a command's output can be piped.
     terminal
-        Whether to draw bars; by default if the stream is a terminal. Otherwise a line is written every 30 seconds
+        Whether to draw bars; by default only if the stream is a terminal. Otherwise a line is written every 30 seconds
         and at the end of each stage.
     clock
-        Gives seconds.
+        Function that returns the time in seconds.
     """
 
     def __init__(
@@ -35,8 +35,10 @@ class Progress:
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty() if terminal is None else terminal
         self._clock = clock
-        self._start = self._told = clock()
-        self._stage: tuple[str, bool] = ("", False)  # name of the stage, and whether its end was told
+        self._start = clock()
+        self._last_line = self._start
+        self._stage = ""
+        self._stage_ended = False  # whether the line for the end of the stage was written
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -64,25 +66,36 @@ class Progress:
             self._bars.stop()
 
     def __call__(self, stage: str, done: int, total: int, words: str = "") -> None:
-        """Tell how far a stage is."""
+        """Report how far a stage is.
+
+        Parameters
+        ----------
+        stage
+            Name of the stage.
+        done, total
+            Work done, and total work of the stage.
+        words
+            Anything else, such as a speed.
+        """
         if self._bars is not None:
             if stage not in self._tasks:
                 self._tasks[stage] = self._bars.add_task(stage, total=total, words="")
             self._bars.update(self._tasks[stage], completed=done, total=total, words=words)
             return
         now = self._clock()
-        if self._stage[0] != stage or done < total:
-            self._stage = (stage, False)
-        at_end = done >= total and not self._stage[1]
-        if at_end or now - self._told >= _EVERY_SECONDS:
-            self._stage = (stage, done >= total)
-            self._told = now
+        if self._stage != stage or done < total:
+            self._stage = stage
+            self._stage_ended = False
+        at_end = done >= total and not self._stage_ended
+        if at_end or now - self._last_line >= _EVERY_SECONDS:
+            self._stage_ended = done >= total
+            self._last_line = now
             parts = [f"{stage} {done}/{total}", words, f"{clock_time(now - self._start)} elapsed"]
             print(", ".join(part for part in parts if part), file=self._stream, flush=True)
 
 
 def clock_time(seconds: float) -> str:
-    """Give seconds as people read them: 1:05, or 2:01:05."""
+    """Return a time in seconds as text, such as 1:05 or 2:01:05."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""`pixnet query`: from a field to a table, over regions of any shape."""
+"""`pixnet query`: a table of expression from a field, over regions of any shape."""
 
 from __future__ import annotations
 
@@ -10,65 +10,101 @@ import typer
 from pixnet.cli.options import OverwriteOption, names
 from pixnet.cli.process import share_freed_memory
 from pixnet.cli.progress import Progress
-from pixnet.cli.query_regions import Wanted, regions_of
+from pixnet.cli.query_regions import RegionOptions, regions_of
 
 
 def query(
-    field: Annotated[Path, typer.Argument(metavar="FIELD", help="Folder that `pixnet predict` wrote.")],
-    out: Annotated[Path, typer.Option(metavar="TABLE", help="Table to write: .h5ad or .zarr, as AnnData reads it.")],
+    field: Annotated[Path, typer.Argument(metavar="FIELD", help="Folder written by `pixnet predict`.")],
+    out: Annotated[Path, typer.Option(metavar="TABLE", help="Table to write, .h5ad or .zarr, for AnnData.")],
     disks: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.csv", help="Centres x_um,y_um of disks; also id and diameter_um, if you like."),
+        typer.Option(
+            metavar="FILE.csv", help="Disks: columns x_um and y_um of the centres; id and diameter_um are optional."
+        ),
     ] = None,
-    diameter_um: Annotated[float | None, typer.Option(metavar="D", help="Diameter of the disks.")] = None,
-    grid_um: Annotated[float | None, typer.Option(metavar="S", help="Cover the slide with squares this wide.")] = None,
-    angle_deg: Annotated[float | None, typer.Option(metavar="A", help="Turn those squares, from x towards y.")] = None,
+    # Not called `diameter_um`, because it does not set that argument of the readers that --like uses.
+    disks_diameter_um: Annotated[
+        float | None, typer.Option("--diameter-um", metavar="D", help="Diameter of the disks, in um.")
+    ] = None,
+    grid_um: Annotated[
+        float | None, typer.Option(metavar="S", help="Cover the slide with squares of this width, in um.")
+    ] = None,
+    angle_deg: Annotated[
+        float | None, typer.Option(metavar="A", help="Rotate the squares by this many degrees, from x towards y.")
+    ] = None,
     polygons: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="GeoJSON in full-resolution pixels, as of QuPath or Space Ranger; or Xenium's cell or nucleus "
-            "boundaries (parquet, csv), in um.",
+            help="Polygons: GeoJSON in full-resolution pixels, from QuPath or Space Ranger; or Xenium's cell or "
+            "nucleus boundaries in um (parquet, csv).",
         ),
     ] = None,
     alignment: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.csv", help="Xenium's matrix for the slide, if it is not beside its boundaries."),
+        typer.Option(
+            metavar="FILE.csv",
+            help="Xenium's alignment matrix for the slide, if it is not in the folder of the boundaries.",
+        ),
     ] = None,
     by_class: Annotated[
-        bool, typer.Option("--by-class", help="One region for each class of the polygons: all that it covers.")
+        bool,
+        typer.Option("--by-class", help="One region for each class of polygons: the area that they cover together."),
     ] = False,
     labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Label mask (TIFF, PNG or npy), 0 is background.")
+        Path | None, typer.Option(metavar="FILE", help="Label mask (TIFF, PNG or npy); 0 is background.")
     ] = None,
-    labels_mpp: Annotated[
-        float | None, typer.Option(metavar="X", help="um per pixel of the mask, if it is not the slide's.")
+    mask_mpp: Annotated[
+        float | None,
+        typer.Option("--labels-mpp", metavar="X", help="Pixel size of the mask in um, if it is not the slide's."),
     ] = None,
     like: Annotated[
-        Path | None, typer.Option(metavar="SAMPLE", help="The regions of a measured sample: its folder, or a manifest.")
+        Path | None,
+        typer.Option(metavar="SAMPLE", help="Take the regions of a measured sample: its folder, or a manifest."),
     ] = None,
-    sample: Annotated[str | None, typer.Option(metavar="ID", help="Which sample of the manifest.")] = None,
-    image: Annotated[Path | None, typer.Option(metavar="FILE", help="The full-resolution image of --like.")] = None,
-    genes: Annotated[str | None, typer.Option(metavar="A,B", help="Genes to read; all by default.")] = None,
+    sample: Annotated[
+        str | None, typer.Option(metavar="ID", help="Id of the sample in the manifest of --like.")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Full-resolution image of the folder of --like.")
+    ] = None,
+    genes: Annotated[str | None, typer.Option(metavar="A,B", help="Genes to read; default: all.")] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Read the expression of regions off a field."""
+    """Read the expression of regions from a field.
+
+    Give one kind of regions: --disks, --grid-um, --polygons, --labels or --like.
+    """
     share_freed_memory()
-    wanted = names(genes, "--genes")
-    shapes = Wanted(
-        disks, diameter_um, grid_um, angle_deg, polygons, alignment, by_class, labels, labels_mpp, like, sample, image
-    )  # fmt: skip
-    shapes.check()
+    chosen = names(genes, "--genes")
+    options = RegionOptions(
+        disks=disks,
+        diameter_um=disks_diameter_um,
+        grid_um=grid_um,
+        angle_deg=angle_deg,
+        polygons=polygons,
+        alignment=alignment,
+        by_class=by_class,
+        labels=labels,
+        labels_mpp=mask_mpp,
+        like=like,
+        sample=sample,
+        image=image,
+    )
+    options.check()
     from pixnet.field import ExpressionField
     from pixnet.field.read.query import X_UNITS
 
     opened = ExpressionField.open(field)
-    regions, own_names = regions_of(opened, shapes)
+    regions, region_names = regions_of(opened, options)
     with Progress() as progress:
-
-        def tell(done: int, total: int) -> None:
-            progress("query", done, total, "regions")
-
-        opened.write_table(out, regions, wanted, names=own_names, overwrite=overwrite, progress=tell)
-    columns = len(wanted or opened.gene_names)
-    typer.echo(f"Table: {out} ({len(regions)} regions x {columns} genes; {X_UNITS[opened.head.kind]})")
+        opened.write_table(
+            out,
+            regions,
+            chosen,
+            names=region_names,
+            overwrite=overwrite,
+            progress=lambda done, total: progress("query", done, total, "regions"),
+        )
+    n_genes = len(chosen or opened.gene_names)
+    typer.echo(f"Table: {out} ({len(regions)} regions x {n_genes} genes; {X_UNITS[opened.head.kind]})")

@@ -1,4 +1,4 @@
-"""The regions that `pixnet query` is asked for: read from whatever file they are in."""
+"""The regions of `pixnet query`, read from files or made."""
 
 from __future__ import annotations
 
@@ -17,40 +17,78 @@ if TYPE_CHECKING:
 
 _ONE_KIND = "query needs one of --disks, --grid-um, --polygons, --labels and --like, and only one."
 _MOST_SQUARES = 100_000_000  # 4 GB to count them
-_OTHER_SLIDE = 0.05  # by which extents differ only if the slides do
+_OTHER_SLIDE = 0.05  # share of the extent; a larger difference means another slide
 _VERTICES = (".parquet", ".csv", ".csv.gz")
 
-Found = tuple["Regions", list[str] | None]
-"""Regions, and their names where the file has them and the regions do not."""
+NamedRegions = tuple["Regions", list[str] | None]
+"""Regions, and their names if the file has names that the regions do not hold."""
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What the command line says of the regions; see `pixnet.cli.query.query`."""
+@dataclass(frozen=True, kw_only=True)
+class RegionOptions:
+    """Options of `pixnet query` that describe the regions; None if an option is not given.
 
-    disks: Path | None
-    diameter_um: float | None
-    grid_um: float | None
-    angle_deg: float | None
-    polygons: Path | None
-    alignment: Path | None
-    by_class: bool
-    labels: Path | None
-    labels_mpp: float | None
-    like: Path | None
-    sample: str | None
-    image: Path | None
+    Attributes
+    ----------
+    disks
+        CSV table of disks.
+    diameter_um
+        Diameter of the disks, in um.
+    grid_um
+        Width of squares that cover the slide, in um.
+    angle_deg
+        Rotation of the squares, in degrees from x towards y.
+    polygons
+        GeoJSON, or Xenium's boundaries.
+    alignment
+        Xenium's alignment matrix for the boundaries.
+    by_class
+        Whether to merge the polygons of each class.
+    labels
+        Label mask.
+    labels_mpp
+        um per pixel of the label mask.
+    like
+        Folder or manifest of a sample whose regions to take.
+    sample
+        Id of the sample in the manifest.
+    image
+        Full-resolution image of the sample's folder.
+    """
+
+    disks: Path | None = None
+    diameter_um: float | None = None
+    grid_um: float | None = None
+    angle_deg: float | None = None
+    polygons: Path | None = None
+    alignment: Path | None = None
+    by_class: bool = False
+    labels: Path | None = None
+    labels_mpp: float | None = None
+    like: Path | None = None
+    sample: str | None = None
+    image: Path | None = None
 
     def check(self) -> None:
-        """Raise DataError if there is not one kind of regions, or if an option belongs to another kind."""
+        """Check that the options describe one kind of regions, with numbers that make sense.
+
+        Raises
+        ------
+        DataError
+            If there is not exactly one kind of regions, if an option belongs to another kind, or if a number cannot be
+            used.
+        """
         kinds = {
-            "--disks": self.disks, "--grid-um": self.grid_um, "--polygons": self.polygons, "--labels": self.labels,
+            "--disks": self.disks,
+            "--grid-um": self.grid_um,
+            "--polygons": self.polygons,
+            "--labels": self.labels,
             "--like": self.like,
-        }  # fmt: skip
+        }
         given = [option for option, value in kinds.items() if value is not None]
         if len(given) != 1:
             raise DataError(_ONE_KIND)
-        belong = {
+        kind_of = {
             "--diameter-um": (self.diameter_um, "--disks"),
             "--angle-deg": (self.angle_deg, "--grid-um"),
             "--alignment": (self.alignment, "--polygons"),
@@ -59,42 +97,74 @@ class Wanted:
             "--sample": (self.sample, "--like"),
             "--image": (self.image, "--like"),
         }
-        for option, (value, kind) in belong.items():
+        for option, (value, kind) in kind_of.items():
             if value is not None and kind not in given:
                 raise DataError(f"{option} goes with {kind}; leave it out.")
+        if self.angle_deg is not None and not math.isfinite(self.angle_deg):
+            raise DataError(f"--angle-deg {self.angle_deg}: must be a number of degrees.")
+        for option, size in (("--grid-um", self.grid_um), ("--labels-mpp", self.labels_mpp)):
+            if size is not None and not (math.isfinite(size) and size > 0):
+                raise DataError(f"{option} {size}: must be a positive number of um.")
+        if self.polygons is not None and self.alignment is not None and not _holds_vertices(self.polygons):
+            raise DataError(
+                f"--alignment is for Xenium's boundaries ({', '.join(_VERTICES)}), not for {self.polygons}; leave it "
+                "out."
+            )
+        if self.like is not None:
+            self._check_like(self.like)
+
+    def _check_like(self, like: Path) -> None:
+        if like.suffix == ".toml":
+            if self.image is not None:
+                raise DataError(f"--image {self.image}: {like} states the image of each sample; leave the option out.")
+        elif self.sample is not None:
+            raise DataError(f"{like}: is not a manifest, so --sample cannot choose a sample from it; leave it out.")
 
 
-def regions_of(field: ExpressionField, wanted: Wanted) -> Found:
+def regions_of(field: ExpressionField, options: RegionOptions) -> NamedRegions:
     """Read or make the regions.
+
+    Parameters
+    ----------
+    field
+        Field to query.
+    options
+        Options that have been checked.
+
+    Returns
+    -------
+    pair
+        The regions, and their names if the file has names that the regions do not hold.
 
     Raises
     ------
     DataError
-        If a file cannot be used, or what is asked for makes no sense for the field's slide.
+        If a file cannot be used, or if the regions do not fit the field's slide.
+
+    Warns
+    -----
+    PixNetWarning
+        If the sample's slide differs a little from the field's.
     """
-    if wanted.grid_um is not None:
-        return _squares(field, wanted.grid_um, wanted.angle_deg or 0.0), None
-    if wanted.disks is not None:
-        return _disks(wanted.disks, wanted.diameter_um)
-    if wanted.labels is not None:
-        return _labels(field, wanted.labels, wanted.labels_mpp), None
-    if wanted.polygons is not None:
-        shapes = _polygons(field, wanted.polygons, wanted.alignment)
-        return _by_class(wanted.polygons, shapes) if wanted.by_class else shapes, None
-    if wanted.like is not None:
-        return _of_sample(field, wanted.like, wanted)
+    if options.grid_um is not None:
+        return _squares(field, options.grid_um, options.angle_deg or 0.0), None
+    if options.disks is not None:
+        return _disks(options.disks, options.diameter_um)
+    if options.labels is not None:
+        return _labels(field, options.labels, options.labels_mpp), None
+    if options.polygons is not None:
+        polygons = _polygons(field, options.polygons, options.alignment)
+        return _by_class(options.polygons, polygons) if options.by_class else polygons, None
+    if options.like is not None:
+        return _sample_regions(field, options.like, options)
     raise DataError(_ONE_KIND)
 
 
 def _squares(field: ExpressionField, side_um: float, angle_deg: float) -> Regions:
     from pixnet.regions import Squares
 
-    if not (math.isfinite(side_um) and side_um > 0):
-        raise DataError(f"--grid-um {side_um}: must be a positive number of um.")
-    if not math.isfinite(angle_deg):
-        raise DataError(f"--angle-deg {angle_deg}: must be a number of degrees.")
     slide = field.attributes.lattice
-    # Counted before any is made: a slip of the point would ask for billions.
+    # Counted before they are made: a misplaced decimal point would mean billions of squares.
     count = math.ceil(slide.width_um / side_um) * math.ceil(slide.height_um / side_um)
     if count > _MOST_SQUARES:
         raise DataError(f"--grid-um {side_um:g}: makes {count:,} squares (at most {_MOST_SQUARES:,}); give wider ones.")
@@ -102,18 +172,18 @@ def _squares(field: ExpressionField, side_um: float, angle_deg: float) -> Region
 
 
 def _polygons(field: ExpressionField, path: Path, alignment: Path | None) -> Polygons:
-    """Read polygons by what the file is called: vertices in um as of Xenium, or GeoJSON in pixels."""
+    """Read polygons; the file's ending says whether they are Xenium's vertices in um, or GeoJSON in pixels."""
     from pixnet.readers.xenium.outlines import read_boundaries
     from pixnet.regions import Polygons
 
     mpp = field.attributes.slide.mpp
-    if path.name.lower().endswith(_VERTICES):
+    if _holds_vertices(path):
         return read_boundaries(path, mpp, alignment)
-    if alignment is not None:
-        raise DataError(
-            f"--alignment is for Xenium's boundaries ({', '.join(_VERTICES)}), not for {path}; leave it out."
-        )
     return Polygons.from_geojson(path, mpp)
+
+
+def _holds_vertices(path: Path) -> bool:
+    return path.name.lower().endswith(_VERTICES)
 
 
 def _by_class(path: Path, polygons: Polygons) -> Polygons:
@@ -126,54 +196,55 @@ def _by_class(path: Path, polygons: Polygons) -> Polygons:
 def _labels(field: ExpressionField, path: Path, mpp: float | None) -> Regions:
     from pixnet.readers.formats.label_image import read_label_mask
 
-    if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
-        raise DataError(f"--labels-mpp {mpp}: must be a positive number of um.")
     slide = field.attributes.slide
     shape = slide.height_px, slide.width_px
     return read_label_mask(path, shape, slide.mpp, mpp, f"the slide {slide.name!r}")
 
 
-def _of_sample(field: ExpressionField, path: Path, wanted: Wanted) -> Found:
+def _sample_regions(field: ExpressionField, path: Path, options: RegionOptions) -> NamedRegions:
     from pixnet.readers.manifest import chosen_entries, manifest_entries
     from pixnet.readers.recognition import read
 
     if path.suffix == ".toml":
-        if wanted.image is not None:
-            raise DataError(f"--image {wanted.image}: {path} says which image each sample has; leave it out.")
-        entries = chosen_entries(path, manifest_entries(path), None if wanted.sample is None else [wanted.sample])
+        entries = chosen_entries(path, manifest_entries(path), None if options.sample is None else [options.sample])
         if len(entries) != 1:
             raise DataError(
                 f"{path}: lists {len(entries)} samples ({', '.join(e.id for e in entries)}); choose one with --sample."
             )
-        found = entries[0].read()
-    elif wanted.sample is not None:
-        raise DataError(f"{path}: is no manifest, so there is no sample to choose from it (--sample).")
+        sample = entries[0].read()
     else:
-        options: dict[str, Any] = {} if wanted.image is None else {"image": wanted.image}
-        found = read(path, **options)
-    _check_slide(field, path, found.slide)
-    return found.regions, None if found.counts.names is None else list(map(str, found.counts.names))
+        keys: dict[str, Any] = {} if options.image is None else {"image": options.image}
+        sample = read(path, **keys)
+    _check_slide(field, path, sample.slide)
+    return sample.regions, None if sample.counts.names is None else list(map(str, sample.counts.names))
 
 
 def _check_slide(field: ExpressionField, path: Path, slide: Slide) -> None:
-    """Compare the extents of a sample's slide and the field's: they cannot be the same if these differ."""
-    ours, theirs = field.attributes.slide, slide.shape
-    there = slide.width_um, slide.height_um
-    here = ours.width_px * ours.mpp, ours.height_px * ours.mpp
-    off = max(abs(one - other) for one, other in zip(there, here, strict=True))
-    if off <= field.attributes.pitch_um:
+    """Check that the extent of a sample's slide is that of the field's slide, as it must be for the same slide."""
+    expected = field.attributes.slide
+    width_um, height_um = expected.width_px * expected.mpp, expected.height_px * expected.mpp
+    difference_um = max(abs(slide.width_um - width_um), abs(slide.height_um - height_um))
+    if difference_um <= field.attributes.pitch_um:
         return
-    both = (
-        f"{path}: lies on {slide.path or slide.name} of {theirs[1]} x {theirs[0]} px at {slide.mpp:.4g} um, "
-        f"the field on {ours.name!r} of {ours.width_px} x {ours.height_px} px at {ours.mpp:.4g} um"
+    height_px, width_px = slide.shape[:2]
+    comparison = (
+        f"{path}: its slide {slide.path or slide.name} is {width_px} x {height_px} px at {slide.mpp:.4g} um, "
+        f"but the field's slide is {expected.name!r} of {expected.width_px} x {expected.height_px} px at "
+        f"{expected.mpp:.4g} um"
     )
-    if off > _OTHER_SLIDE * max(here):
-        raise DataError(f"{both}: another slide, or another size of its pixels. Give the sample of the field's slide.")
-    warnings.warn(f"{both}: up to {off:.0f} um apart. Predict with the same --mpp.", PixNetWarning, stacklevel=4)
+    if difference_um > _OTHER_SLIDE * max(width_um, height_um):
+        raise DataError(
+            f"{comparison}: this is another slide, or its pixel size differs. Give the sample of the field's slide."
+        )
+    warnings.warn(
+        f"{comparison}: their extents differ by up to {difference_um:.0f} um. Predict with the same --mpp.",
+        PixNetWarning,
+        stacklevel=4,
+    )
 
 
-def _disks(path: Path, diameter_um: float | None) -> Found:
-    """Read centres, and diameters and names where the file has them."""
+def _disks(path: Path, diameter_um: float | None) -> NamedRegions:
+    """Read centres, and diameters and names if the file has them."""
     import numpy as np
     import pandas as pd
 
@@ -184,30 +255,30 @@ def _disks(path: Path, diameter_um: float | None) -> Found:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except (ValueError, pd.errors.ParserError) as error:
-        raise DataError(f"{path}: is no CSV table ({str(error).splitlines()[0]}).") from error
+        raise DataError(f"{path}: is not a CSV table ({str(error).splitlines()[0]}).") from error
     table.columns = [str(column).strip() for column in table.columns]
     missing = [column for column in ("x_um", "y_um") if column not in table]
     if missing:
-        found = ", ".join(map(repr, table.columns[:8]))
-        raise DataError(f"{path}: has no column {missing[0]!r}, found {found}; give centres in um as x_um and y_um.")
+        columns = ", ".join(map(repr, table.columns[:8]))
+        raise DataError(f"{path}: has no column {missing[0]!r}, found {columns}; give centres in um as x_um and y_um.")
     if table.empty:
-        raise DataError(f"{path}: holds a header but no disks.")
-    sized = "diameter_um" in table
-    if sized and diameter_um is not None:
+        raise DataError(f"{path}: has a header but no disks.")
+    has_sizes = "diameter_um" in table
+    if has_sizes and diameter_um is not None:
         raise DataError(f"{path}: has a column diameter_um, and --diameter-um {diameter_um:g} is given; choose one.")
-    if not sized and diameter_um is None:
+    if not has_sizes and diameter_um is None:
         raise DataError(f"{path}: the disks have no size; give --diameter-um, or a column diameter_um.")
     values = {}
-    for column in ("x_um", "y_um", "diameter_um") if sized else ("x_um", "y_um"):
+    for column in ("x_um", "y_um", "diameter_um") if has_sizes else ("x_um", "y_um"):
         numbers = np.asarray(pd.to_numeric(table[column], errors="coerce"), np.float64)
         bad = np.flatnonzero(~np.isfinite(numbers) | ((numbers <= 0) & (column == "diameter_um")))
         if len(bad):
-            cell = table[column].iloc[bad[0]]
-            raise DataError(f"{path}: line {bad[0] + 2} has {cell!r} as {column}; it must be a number of um.")
+            entry = table[column].iloc[bad[0]]
+            raise DataError(f"{path}: line {bad[0] + 2} has {entry!r} as {column}; it must be a number of um.")
         values[column] = numbers
     centers = np.column_stack([values["x_um"], values["y_um"]])
     labels = next((list(table[column]) for column in ("id", "name") if column in table), None)
     if labels is not None and len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
-        raise DataError(f"{path}: two disks are called {twice!r}; give each a name of its own.")
-    return Disks(centers, values["diameter_um"] if sized else float(diameter_um or 0.0)), labels
+        raise DataError(f"{path}: two disks are called {twice!r}; give each its own name.")
+    return Disks(centers, values["diameter_um"] if has_sizes else float(diameter_um or 0.0)), labels

@@ -6,51 +6,66 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_FEW = 6  # folds that are named one by one
+_MOST_NAMED = 6  # folds; of more, only the number is printed
 
 
 def score_lines(results: Mapping[str, Any]) -> list[str]:
-    """Lay the scores of an evaluation out in columns, and say below what they are over."""
+    """Return the scores of an evaluation as a table, with lines below that say what was scored.
+
+    Parameters
+    ----------
+    results
+        Content of `results.json`.
+
+    Returns
+    -------
+    list
+        Lines of text.
+    """
     columns = _columns(results)
     rows = [["method", *columns]]
-    rows += [[name, *(cell(one) for cell in columns.values())] for name, one in results["methods"].items()]
+    for name, scores in results["methods"].items():
+        rows.append([name, *(entry_of(scores) for entry_of in columns.values())])
     noise = results["noise_estimate"]
     rows.append(["(noise estimate)", *(_number(noise[key]) for key in ("pcc_f", "pcc_s", "pcc_m"))])
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+    lines = ["  ".join(entry.ljust(width) for entry, width in zip(row, widths, strict=False)).rstrip() for row in rows]
     return [*lines, *_comparisons(results.get("paired")), *_notes(results)]
 
 
 def _columns(results: Mapping[str, Any]) -> dict[str, Callable[[Mapping[str, Any]], str]]:
+    """Return the title of each column, and the function that returns a method's entry in it."""
     methods = list(results["methods"].values())
     columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
-        "PCC@F": lambda one: _number(one["pcc_f"]),
-        "PCC@S": lambda one: _number(one["pcc_s"]),
-        "PCC@M": lambda one: _number(one["pcc_m"]),
-        "95% (blocks)": lambda one: _interval(one["interval_blocks"]),
+        "PCC@F": lambda scores: _number(scores["pcc_f"]),
+        "PCC@S": lambda scores: _number(scores["pcc_s"]),
+        "PCC@M": lambda scores: _number(scores["pcc_m"]),
+        "95% (blocks)": lambda scores: _interval(scores["interval_blocks"]),
     }
-    if any(one["interval_donors"] for one in methods):
-        columns["95% (donors)"] = lambda one: _interval(one["interval_donors"])
-    if any(len(one["seeds"]) > 1 for one in methods):
-        columns["sd of seeds"] = lambda one: _number(one["sd_over_seeds"]["pcc_m"])
+    if any(scores["interval_donors"] for scores in methods):
+        columns["95% (donors)"] = lambda scores: _interval(scores["interval_donors"])
+    if any(len(scores["seeds"]) > 1 for scores in methods):
+        columns["sd of seeds"] = lambda scores: _number(scores["sd_over_seeds"]["pcc_m"])
     return columns | {
-        "of noise": lambda one: f"{one['noise_share']:.0%}" if math.isfinite(one["noise_share"]) else "-",
-        "50 variable": lambda one: _number(one["pcc_m_variable"]),
-        "Spearman": lambda one: _number(one["spearman_m"]),
-        "MSE": lambda one: _number(one["mse"]),
-        "MAE": lambda one: _number(one["mae"]),
-        "unfiltered": lambda one: _number(one["unfiltered"]["pcc_m"]),
-        "seconds": lambda one: _number(one["seconds_cold"], 0),
-        "MB": lambda one: _number(one["peak_rss_mb"], 0),
+        "of noise": lambda scores: f"{scores['noise_share']:.0%}" if math.isfinite(scores["noise_share"]) else "-",
+        "50 variable": lambda scores: _number(scores["pcc_m_variable"]),
+        "Spearman": lambda scores: _number(scores["spearman_m"]),
+        "MSE": lambda scores: _number(scores["mse"]),
+        "MAE": lambda scores: _number(scores["mae"]),
+        "unfiltered": lambda scores: _number(scores["unfiltered"]["pcc_m"]),
+        "seconds": lambda scores: _number(scores["seconds_cold"], 0),
+        "MB": lambda scores: _number(scores["peak_rss_mb"], 0),
     }
 
 
 def _comparisons(paired: Mapping[str, Any] | None) -> list[str]:
-    """Compare the first method with each other one, a line each."""
+    """Return lines that compare the first method with each of the others."""
+    if not paired:
+        return []
     lines = []
-    for name, test in paired["against"].items() if paired else ():
+    for name, test in paired["against"].items():
         words = [
-            f"{paired['method']} / {name}: {_number(test['ratio'])}" if paired else "",
+            f"{paired['method']} / {name}: {_number(test['ratio'])}",
             f"difference {_number(test['difference'])} ({_interval(test['interval'])})",
             f"p = {_number(test['p_bootstrap'])}",
         ]
@@ -63,24 +78,26 @@ def _comparisons(paired: Mapping[str, Any] | None) -> list[str]:
 
 
 def _notes(results: Mapping[str, Any]) -> list[str]:
-    protocol, one = results["protocol"], next(iter(results["methods"].values()))
+    """Return sentences on folds, regions and genes."""
+    protocol, scores = results["protocol"], next(iter(results["methods"].values()))
     folds = [fold["name"] for fold in protocol["folds"]]
     if "train" in protocol:
-        done = f"Trained on {', '.join(protocol['train'])}; scored on {', '.join(protocol['test'])}"
+        summary = f"Trained on {', '.join(protocol['train'])}; scored on {', '.join(protocol['test'])}"
     else:
-        listed = f" ({', '.join(folds)})" if len(folds) <= _FEW else ""
-        seeds = "1 seed" if len(protocol["seeds"]) == 1 else f"{len(protocol['seeds'])} seeds"
-        done = f"{len(folds)} folds{listed}, {seeds}; mean over both"
-    genes = one["n_genes"] if isinstance(one["n_genes"], int) else f"{one['n_genes']:.0f}"
+        listed = f" ({', '.join(folds)})" if len(folds) <= _MOST_NAMED else ""
+        n_seeds = len(protocol["seeds"])
+        seeds = "1 seed" if n_seeds == 1 else f"{n_seeds} seeds"
+        summary = f"{len(folds)} folds{listed}, {seeds}; mean over both"
+    genes = scores["n_genes"] if isinstance(scores["n_genes"], int) else f"{scores['n_genes']:.0f}"
     notes = [
-        f"{done}: {one['n_regions']} regions, {genes} genes. {results['excluded_regions']} regions are left out "
-        f"(fewer than {protocol['min_counts']} counts, or no data); unfiltered: PCC@M with those of few counts.",
+        f"{summary}: {scores['n_regions']} regions, {genes} genes. {results['excluded_regions']} regions are left out "
+        f"(fewer than {protocol['min_counts']} counts, or no data); unfiltered: PCC@M with regions of few counts.",
     ]
-    if one["n_constant_observed"]:
+    if scores["n_constant_observed"]:
         where = " in all folds together" if len(folds) > 1 else ""
         notes.append(
-            f"Genes that do not vary where they were measured: {one['n_constant_observed']}{where}. They have no "
-            "correlation (empty in per_gene.csv) and are in no average of it."
+            f"Genes whose measured values do not vary: {scores['n_constant_observed']}{where}. They have no "
+            "correlation (empty in per_gene.csv), and averages of correlations leave them out."
         )
     return notes
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.demo.regions import asked_points
-from pixnet.evaluation.pixnet_method import measured_logs
+from pixnet.evaluation.methods import measured_logs
 from pixnet.field import ExpressionField
 from pixnet.regions import Regions, Squares
 

@@ -14,6 +14,7 @@ from pixnet.demo.regions import TRAINING_SEEDS
 from pixnet.demo.truth import compare_with_truth, truth_section
 from pixnet.errors import DataError
 from pixnet.evaluation.baselines import RidgeBaseline
+from pixnet.evaluation.methods import Options
 from pixnet.evaluation.report import write_report
 from pixnet.evaluation.results import finite
 from pixnet.evaluation.runner import evaluate
@@ -97,7 +98,13 @@ def run_demo(out: Path, progress: Progress, size: DemoSize | None = None) -> Pat
     folder = Path(out) / "evaluation"
     samples = read_manifest(manifest)
     evaluate(
-        samples, [TEST_ID], folder, config=size.config, overwrite=True, progress=progress, manifests=[manifest.name]
+        samples,
+        [TEST_ID],
+        folder,
+        config=size.config,
+        overwrite=True,
+        options=Options(progress=progress),
+        manifests=[manifest.name],
     )
     test = next(sample for sample in samples if sample.id == TEST_ID)
     training = [sample for sample in samples if sample.id != TEST_ID]

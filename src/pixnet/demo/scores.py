@@ -1,29 +1,32 @@
-"""The scores across scales: correlation with the truth and with counts, for every size, against the ceiling."""
+"""Scores across scales: correlation with the truth and with counts, for every size, against the ceiling."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.demo.regions import SIDES, points_of
 from pixnet.demo.targets import KINDS, TARGETS, Targets
-from pixnet.evaluation.scoring.bootstrap import Scored, interval, paired_test, redrawn_scores
-from pixnet.evaluation.scoring.metrics import Score, score
+from pixnet.evaluation.scoring.bootstrap import Scored, interval, redrawn_scores
+from pixnet.evaluation.scoring.held_out import Floats
+from pixnet.evaluation.scoring.metrics import score
+from pixnet.evaluation.scoring.summary import comparison_rows
+from pixnet.evaluation.scoring.table import rows
 
-Floats = NDArray[np.float64]
 CEILING = "ceiling"
+METRICS = ("pcc_m", "pcc_s", "pcc_f", "mse")
 
 NOT_CROPS = ("pixnet", "istar", "mean")
 """Methods that do not predict a region from the crop round its centre."""
 
 
 @dataclass(frozen=True)
-class AskedSlide:
+class ScoredSlide:
     """What is known of one slide.
 
     Attributes
@@ -31,24 +34,29 @@ class AskedSlide:
     name, side
         The slide, and the group of slides it is averaged with.
     donor
-        Who it is of.
+        The donor it is of.
     targets
         Targets and best predictions.
     predictions
-        By method, the arrays of each seed.
+        By method (or `pixnet:NAME` of a variant), then by seed, the arrays of that run.
     """
 
     name: str
     side: str
     donor: str
     targets: Targets
-    predictions: Mapping[str, Sequence[Mapping[str, NDArray[np.float32]]]]
+    predictions: Mapping[str, Mapping[int, Mapping[str, NDArray[np.float32]]]]
 
 
-def scale_scores(slides: Sequence[AskedSlide], seed: int = 0) -> list[dict[str, Any]]:
+def is_crop_method(method: str) -> bool:
+    """Return whether a method predicts a region from the crop round its centre."""
+    return method not in (*NOT_CROPS, CEILING)
+
+
+def scale_scores(slides: Sequence[ScoredSlide], seed: int = 0) -> pd.DataFrame:
     """Score every method for every group of slides, size of regions, target and kind of value.
 
-    PCC@M of a slide is the mean over genes of the correlation over its regions; it is averaged over the slides of a
+    PCC@M of a slide is the mean over genes of the correlation over its regions. It is averaged over the slides of a
     group, so that differences between slides (capture, donor) play no part, and over seeds.
 
     Parameters
@@ -60,94 +68,102 @@ def scale_scores(slides: Sequence[AskedSlide], seed: int = 0) -> list[dict[str, 
 
     Returns
     -------
-    list of dict
-        Of each combination `side`, `regions`, `target`, `kind`: `best_crop`, the crop method that does best there, and
-        `methods`: for each, and for the ceiling, `pcc_m` with its `interval` (95 %, blocks of each slide redrawn),
-        `pcc_s`, `pcc_f`, `mse`, `sd_over_seeds`, `share` of the ceiling and `ratio` to the best crop method, with
-        intervals from the same draws, and `per_slide`. On slides that were trained on there is no share: what the
-        picture does not show was seen there in the counts, so the ceiling is no bound. `paired` tests pixnet against
-        each other method, as `pixnet.evaluation.results` does.
+    DataFrame
+        The long table: `fold` is the group of slides, `sample` the slide, `regions` their size, `target` such as
+        `truth counts` or `measured log`. Averages have intervals over redrawn blocks of each slide, and `places`,
+        `sd of pcc_m`, `share` of the ceiling, `ratio vs best crop` (the crop method that does best there), and of
+        pixnet the comparisons with each other method. On slides that were trained on there is no share: the counts of
+        these slides show what the picture does not, so the ceiling is not a bound.
     """
-    rows = []
+    parts = []
     for side in dict.fromkeys(slide.side for slide in slides):
         group = [slide for slide in slides if slide.side == side]
         for target in TARGETS:
             for kind in KINDS:
                 for name in group[0].targets.names:
                     scored = [_scored(slide, name, target, kind) for slide in group]
-                    found = _scores(scored, seed, with_share=side != SIDES[0])
-                    places = [len(slide.targets.centers_um(name)) for slide in group]
-                    rows.append(
-                        {"side": side, "regions": name, "target": target, "kind": kind, "places": places, **found}
-                    )
-    return rows
+                    where = {"fold": side, "regions": name, "target": f"{target} {kind}"}
+                    parts += _of_regions(group, scored, seed, where)
+    return pd.concat(parts, ignore_index=True)
 
 
-def is_crop_method(method: str) -> bool:
-    """Tell whether a method predicts a region from the crop round its centre."""
-    return method.partition(":")[0] not in (*NOT_CROPS, CEILING)
-
-
-def _scored(slide: AskedSlide, name: str, target: str, kind: str) -> Scored:
+def _scored(slide: ScoredSlide, name: str, target: str, kind: str) -> Scored:
     targets, points = slide.targets, points_of(name)
     predicted: dict[str, list[NDArray[np.float32]]] = {
-        method: [targets.predicted(arrays, name, points, target, kind) for arrays in seeds]
-        for method, seeds in slide.predictions.items()
+        method: [targets.predicted(arrays, name, points, target, kind) for arrays in by_seed.values()]
+        for method, by_seed in slide.predictions.items()
     }
     predicted[CEILING] = [targets.best(name, target, kind)]
     observed, centers = targets.observed(name, target, kind), targets.centers_um(name)
     return Scored(observed, predicted, centers, np.zeros(len(centers), np.int64), [slide.donor])
 
 
-def _scores(slides: Sequence[Scored], seed: int, with_share: bool) -> dict[str, Any]:
-    redrawn = {method: scores["pcc_m"] for method, scores in redrawn_scores(slides, seed=seed).items()}
-    scored = {
-        method: [[score(one.truth, table) for table in one.predicted[method]] for one in slides]
-        for method in slides[0].predicted
-    }
-    points = {method: _column(found, "pcc_m") for method, found in scored.items()}
-    mean = {method: float(found.mean()) for method, found in points.items()}
+def _of_regions(
+    group: Sequence[ScoredSlide], scored: Sequence[Scored], seed: int, where: Mapping[str, str]
+) -> list[pd.DataFrame]:
+    """Return the rows of all methods for one size of regions, target and kind."""
+    draws = {method: found["pcc_m"] for method, found in redrawn_scores(scored, seed=seed).items()}
+    parts, of_slides = [], {}
+    for method in scored[0].predicted:
+        keys = {**where, **_method_keys(method)}
+        seeds = list(group[0].predictions.get(method, {0: {}}))
+        runs = [[score(part.truth, table) for table in part.predicted[method]] for part in scored]
+        for slide, of_slide in zip(group, runs, strict=True):
+            for number, result in zip(seeds, of_slide, strict=True):
+                parts.append(rows({"pcc_m": result["pcc_m"]}, **keys, sample=slide.name, seed=str(number)))
+        table = {key: np.array([[dict(result)[key] for result in of_slide] for of_slide in runs]) for key in METRICS}
+        of_slides[method] = table["pcc_m"].mean(axis=1)
+        mean = float(table["pcc_m"].mean())
+        values = {key: float(found.mean()) for key, found in table.items()}
+        of_seeds = table["pcc_m"].mean(axis=0)
+        spread = float(of_seeds.std(ddof=1)) if len(of_seeds) > 1 else math.nan
+        parts.append(rows({**values, "pcc_m": (mean, *interval(draws[method], mean)), "sd of pcc_m": spread}, **keys))
+        parts += [
+            rows({"pcc_m": float(found)}, **keys, sample=slide.name)
+            for slide, found in zip(group, of_slides[method], strict=True)
+        ]
+    places = sum(len(part.truth) for part in scored)
+    parts.append(rows({"places": places}, method=CEILING, **where))
+    return parts + _ratios(of_slides, draws, where)
+
+
+def _ratios(
+    of_slides: Mapping[str, Floats], draws: Mapping[str, Floats], where: Mapping[str, str]
+) -> list[pd.DataFrame]:
+    """Return shares of the ceiling, ratios to the best crop method, and the comparisons of pixnet."""
+    mean = {method: float(found.mean()) for method, found in of_slides.items()}
     crops = [method for method in mean if is_crop_method(method)]
     best = max(crops, key=lambda method: mean[method]) if crops else None
-    methods = {}
-    for method, found in points.items():
-        of_seed = found.mean(axis=0)
-        methods[method] = {
-            "pcc_m": mean[method],
-            "interval": list(interval(redrawn[method], mean[method])),
-            **{key: float(_column(scored[method], key).mean()) for key in ("pcc_s", "pcc_f", "mse")},
-            "sd_over_seeds": float(of_seed.std(ddof=1)) if len(of_seed) > 1 else math.nan,
-            "share": _over(mean, redrawn, method, CEILING) if with_share else None,
-            "ratio": None if best is None else _over(mean, redrawn, method, best),
-            "per_slide": found.mean(axis=1).tolist(),
-        }
-    return {"best_crop": best, "methods": methods, "paired": _paired(points, redrawn)}
+    parts = []
+    for method in mean:
+        values = {}
+        if where["fold"] != SIDES[0]:
+            values["share"] = _over(mean, draws, method, CEILING)
+        if best is not None:
+            values["ratio vs best crop"] = _over(mean, draws, method, best)
+        parts.append(rows(values, **where, **_method_keys(method)))
+    for other in mean if "pixnet" in mean else ():
+        if other != CEILING and not other.startswith("pixnet"):
+            parts.append(
+                comparison_rows(
+                    other, (mean["pixnet"], mean[other]), draws["pixnet"] - draws[other],
+                    of_slides["pixnet"] - of_slides[other], method="pixnet", **where,
+                )
+            )  # fmt: skip
+    return parts
 
 
-def _column(scored: Sequence[Sequence[Score]], key: Literal["pcc_m", "pcc_s", "pcc_f", "mse"]) -> Floats:
-    """Give one of the scores, (slides, seeds)."""
-    return np.array([[one[key] for one in of_slide] for of_slide in scored])
-
-
-def _paired(points: Mapping[str, Floats], redrawn: Mapping[str, Floats]) -> dict[str, Any] | None:
-    """Compare pixnet with each method that it is not, and that is not the ceiling; slides stand for folds."""
-    if "pixnet" not in points:
-        return None
-    main, against = points["pixnet"], {}
-    for name, found in points.items():
-        if name.partition(":")[0] not in ("pixnet", CEILING):
-            of_slides = main.mean(axis=1) - found.mean(axis=1)
-            ratio = float(main.mean() / found.mean()) if found.mean() > 0 else math.nan
-            test = paired_test(float(of_slides.mean()), redrawn["pixnet"] - redrawn[name], of_slides)
-            against[name] = {"ratio": ratio, **test}
-    return {"method": "pixnet", "against": against}
-
-
-def _over(mean: Mapping[str, float], redrawn: Mapping[str, Floats], above: str, below: str) -> dict[str, Any]:
-    """Divide two scores; NaN where the one below is not positive."""
+def _over(mean: Mapping[str, float], draws: Mapping[str, Floats], above: str, below: str) -> tuple[float, float, float]:
+    """Divide two scores, with the interval from the same draws; NaN where the one below is not positive."""
     if not mean[below] > 0:
-        return {"value": math.nan, "interval": [math.nan, math.nan]}
-    ratios = np.divide(redrawn[above], redrawn[below], out=np.full_like(redrawn[above], np.nan),
-                       where=redrawn[below] > 0)  # fmt: skip
+        return math.nan, math.nan, math.nan
+    ratios = np.full_like(draws[above], np.nan)
+    np.divide(draws[above], draws[below], out=ratios, where=draws[below] > 0)
     value = mean[above] / mean[below]
-    return {"value": value, "interval": list(interval(ratios, value))}
+    return value, *interval(ratios, value)
+
+
+def _method_keys(method: str) -> dict[str, str]:
+    """Return the keys of a method, or of `pixnet:NAME`, a variant."""
+    name, _, variant = method.partition(":")
+    return {"method": name, "variant": variant}

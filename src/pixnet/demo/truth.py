@@ -10,10 +10,11 @@ import numpy as np
 from pixnet.demo.ask import ask_baseline, ask_field, counts_and_logs
 from pixnet.demo.curves import draw_sizes
 from pixnet.demo.regions import MARGIN_UM, asked_regions
-from pixnet.demo.scores import AskedSlide, scale_scores
-from pixnet.demo.targets import TRUTH, Targets, target_arrays
+from pixnet.demo.scores import ScoredSlide, scale_scores
+from pixnet.demo.targets import KINDS, TRUTH, Targets, target_arrays
 from pixnet.evaluation.report import Picture, Section, Table, figures, number, richest_window
 from pixnet.evaluation.report.canvas import Backdrop, data_uri
+from pixnet.evaluation.scoring.table import Scores
 from pixnet.expression import normalise
 from pixnet.regions import Squares
 from pixnet.virtual import VIRTUAL_VERSION, VirtualTissue
@@ -54,13 +55,21 @@ def compare_with_truth(
     """
     sets = asked_regions(tissue, places, _SEED)
     targets = Targets(target_arrays(tissue, sets, field.gene_names, _SEED))
-    predictions = {"pixnet": [ask_field(field, sets)], "ridge": [ask_baseline(ridge, slide, sets)]}
-    asked = AskedSlide(slide.name, "test", f"donor {tissue.donor_seed}", targets, predictions)
-    sizes: dict[str, dict[str, Any]] = {name: {"regions": name} for name in sets}
-    for row in scale_scores([asked], _SEED):
-        if row["target"] == TRUTH:
-            scores = {who: row["methods"][who]["pcc_m"] for who in _METHODS}
-            sizes[row["regions"]] |= {row["kind"]: scores, "places": row["places"][0]}
+    predictions = {"pixnet": {0: ask_field(field, sets)}, "ridge": {0: ask_baseline(ridge, slide, sets)}}
+    asked = ScoredSlide(slide.name, "test", f"donor {tissue.donor_seed}", targets, predictions)
+    scores = Scores(scale_scores([asked], _SEED))
+    sizes = [
+        {
+            "regions": name,
+            **{
+                kind: {who: scores.value(who, "pcc_m", fold="test", regions=name, target=f"{TRUTH} {kind}")
+                       for who in _METHODS}
+                for kind in KINDS
+            },
+            "places": len(regions),
+        }
+        for name, regions in sets.items()
+    ]  # fmt: skip
     return {
         "virtual_version": VIRTUAL_VERSION,
         "preset": tissue.preset.name,
@@ -68,7 +77,7 @@ def compare_with_truth(
         "donor_seed": tissue.donor_seed,
         "places": len(next(iter(sets.values()))),
         "genes": len(field.gene_names),
-        "sizes": list(sizes.values()),
+        "sizes": sizes,
     }
 
 

@@ -1,4 +1,4 @@
-"""What a method costs: time and memory."""
+"""What a run costs: time, memory, and image features that it computed or found ready."""
 
 from __future__ import annotations
 
@@ -12,32 +12,37 @@ from pathlib import Path
 from typing import Any, Self
 
 from pixnet.files import write_whole
+from pixnet.network.device import choose_device
 
-_EVERY = 20  # looks between two notes, so about a second
+_CHECKS = 20  # memory readings between two writes of the file, about a second
+_FEATURES = "features.json"
+_SESSIONS = "sessions"
+_NO_FEATURES: dict[str, Any] = {"device": "cpu", "features": {"made": 0.0, "found": 0.0}}
 
 
 class Cost:
-    """Time and memory of what runs inside: the peak of the whole process, read off twenty times a second.
+    """Time and peak memory of a block of code: the memory of the whole process, read twenty times a second.
 
-    Where the system's own mark of the highest memory rose meanwhile, that is exact and is taken instead. Elsewhere
-    than on Linux it is the peak since the process began.
+    Where the system's own record of the highest memory rose meanwhile, that is exact and is taken instead. On other
+    systems than Linux it is the peak since the process began.
 
     Parameters
     ----------
-    note
-        JSON file that holds the cost so far, written anew every second: what is left of one that was killed.
+    path
+        JSON file that holds the cost so far, rewritten every second, so that a kill loses a second at most.
     facts
-        What stands there beside it.
+        What is written beside it.
     """
 
     seconds = 0.0
     peak_rss_mb = 0.0
 
-    def __init__(self, note: Path | None = None, facts: Mapping[str, Any] | None = None) -> None:
-        self._note, self._facts = note, dict(facts or {})
+    def __init__(self, path: Path | None = None, facts: Mapping[str, Any] | None = None) -> None:
+        self._path = path
+        self._facts = dict(facts or {})
 
     def __enter__(self) -> Self:
-        self._start, self._before, self._peak = time.monotonic(), _highest_mb(), _held_mb()
+        self._start, self._before, self._peak = time.monotonic(), _highest_mb(), _current_mb()
         self._write(0.0, self._peak)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -49,25 +54,71 @@ class Cost:
         self._thread.join()
         highest = _highest_mb()
         self.seconds = time.monotonic() - self._start
-        self.peak_rss_mb = highest if highest > self._before else max(self._peak, _held_mb())
+        self.peak_rss_mb = highest if highest > self._before else max(self._peak, _current_mb())
         self._write(self.seconds, self.peak_rss_mb)
 
     def _watch(self) -> None:
-        looks = 0
+        checks = 0
         while not self._done.wait(0.05):
-            self._peak = max(self._peak, _held_mb())
-            looks += 1
-            if looks % _EVERY == 0:
+            self._peak = max(self._peak, _current_mb())
+            checks += 1
+            if checks % _CHECKS == 0:
                 self._write(time.monotonic() - self._start, self._peak)
 
     def _write(self, seconds: float, peak_rss_mb: float) -> None:
-        if self._note is not None:
-            told = {"seconds": seconds, "peak_rss_mb": peak_rss_mb, **self._facts}
-            write_whole(self._note, json.dumps(told))
+        if self._path is not None:
+            write_whole(self._path, json.dumps({"seconds": seconds, "peak_rss_mb": peak_rss_mb, **self._facts}))
 
 
-def _held_mb() -> float:
-    """Give the memory that the process holds now."""
+def next_session(work: Path) -> Cost:
+    """Return the cost of the next session of a run, to be entered; the files of all sessions are in `work`."""
+    import torch  # imported before the session begins, so that the first method does not pay for it
+
+    folder = work / _SESSIONS
+    folder.mkdir(parents=True, exist_ok=True)
+    return Cost(folder / f"{len(_sessions(work))}.json", {"threads": torch.get_num_threads()})
+
+
+def total_cost(work: Path) -> dict[str, Any]:
+    """Return what a run cost over all its sessions, with the device and features that its method recorded."""
+    sessions = [json.loads(path.read_text(encoding="utf-8")) for path in _sessions(work)]
+    features = work / _FEATURES
+    return {
+        "seconds": sum(session["seconds"] for session in sessions),
+        "peak_rss_mb": max(session["peak_rss_mb"] for session in sessions),
+        "threads": sessions[-1]["threads"],
+        "resumed": len(sessions) > 1,
+        "sessions": sessions,
+        **(json.loads(features.read_text(encoding="utf-8")) if features.is_file() else _NO_FEATURES),
+    }
+
+
+def record_features(work: Path, device: str, features: Mapping[str, float | None] | None = None) -> None:
+    """Record where a method ran and what its image features cost; one that records nothing ran on the CPU without any.
+
+    Parameters
+    ----------
+    work
+        Folder of the run.
+    device
+        `"auto"`, `"cpu"` or `"cuda"`.
+    features
+        Seconds, see `pixnet.training.feature_costs.total_costs`; none by default.
+    """
+    used = choose_device(device)
+    if used == "cuda":
+        import torch
+
+        used = f"cuda ({torch.cuda.get_device_name()})"
+    facts = {"device": used, "features": features or _NO_FEATURES["features"]}
+    write_whole(work / _FEATURES, json.dumps(facts))
+
+
+def _sessions(work: Path) -> list[Path]:
+    return sorted((work / _SESSIONS).glob("*.json"), key=lambda path: int(path.stem))
+
+
+def _current_mb() -> float:
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -76,6 +127,5 @@ def _held_mb() -> float:
 
 
 def _highest_mb() -> float:
-    """Give the most memory that the process has held so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -50,16 +50,17 @@ class Imported:
             content = self.path.read_bytes()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"--import {name}: {path} cannot be read as .h5ad ({first_line(error)}); give a table of predictions."
+                f"{path} (imported as {name}): cannot be read as .h5ad ({first_line(error)}); give a table of "
+                "predictions."
             ) from error
         if self.table.X is None:
-            raise DataError(f"--import {name}: {path} has no X; put the predicted log-normalised values there.")
+            raise DataError(f"{path} (imported as {name}): has no X; put the predicted log-normalised values there.")
         self.facts: dict[str, Any] = {"file": self.path.name, "sha256": hashlib.sha256(content).hexdigest()}
         self._rows = self._named_rows()
 
     @classmethod
     def parse(cls, text: str) -> Imported:
-        """Read what `--import NAME=FILE` names.
+        """Read the table that a text of the form NAME=FILE names.
 
         Raises
         ------
@@ -68,7 +69,7 @@ class Imported:
         """
         name, sign, path = text.partition("=")
         if not (name.strip() and sign and path.strip()):
-            raise DataError(f"--import {text!r}: give NAME=FILE.h5ad.")
+            raise DataError(f"`imports` {text!r}: give NAME=FILE.h5ad.")
         return cls(name.strip(), path.strip())
 
     def values_for(self, held: HeldOut) -> NDArray[np.float32]:
@@ -97,8 +98,8 @@ class Imported:
         if broken.any():
             sample, region = names[int(np.argmax(broken))]
             raise DataError(
-                f"--import {self.name}: {broken.sum()} regions have values that are not finite, such as {region!r} of "
-                f"sample {sample!r}; give a number for every gene."
+                f"{self.path} (imported as {self.name}): {broken.sum()} regions have values that are not finite, such "
+                f"as {region!r} of sample {sample!r}; give a number for every gene."
             )
         return values
 
@@ -114,12 +115,12 @@ class Imported:
             labels = [tuple(str(name).split(":", 1)) for name in self.table.obs_names]
             if any(len(label) != 2 for label in labels):
                 raise DataError(
-                    f"--import {self.name}: {self.path} does not say of which sample each region is; add a column "
+                    f"{self.path} (imported as {self.name}): does not say of which sample each region is; add a column "
                     "'sample' to obs, or call the rows SAMPLE:REGION."
                 )
         rows = {label: row for row, label in enumerate(labels)}
         if len(rows) < len(labels):
-            raise DataError(f"--import {self.name}: {self.path} names {len(labels) - len(rows)} regions twice.")
+            raise DataError(f"{self.path} (imported as {self.name}): names {len(labels) - len(rows)} regions twice.")
         return rows
 
     def _columns(self, held: HeldOut) -> list[int]:
@@ -134,8 +135,8 @@ class Imported:
         if missing:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise DataError(
-                f"--import {self.name}: {self.path} lacks {len(missing)} of {len(columns)} genes: "
-                f"{', '.join(missing[:3])}{more}. Predict the genes of the protocol (--write-protocol lists them)."
+                f"{self.path} (imported as {self.name}): lacks {len(missing)} of {len(columns)} genes: "
+                f"{', '.join(missing[:3])}{more}. Predict the genes that the protocol lists for the fold."
             )
         return columns
 
@@ -144,13 +145,13 @@ class Imported:
         absent = [sample.id for sample in held.samples if sample.id not in present]
         if absent:
             raise DataError(
-                f"--import {self.name}: {self.path} has no region of sample {absent[0]!r}; "
+                f"{self.path} (imported as {self.name}): has no region of sample {absent[0]!r}; "
                 f"it has {', '.join(sorted(present))}."
             )
         missing = np.flatnonzero((rows < 0) & held.enough)
         if len(missing):
             told = ", ".join(f"{names[row][1]!r} of {names[row][0]!r}" for row in missing[:3])
             raise DataError(
-                f"--import {self.name}: {self.path} lacks {len(missing)} regions that are scored, such as {told}. "
+                f"{self.path} (imported as {self.name}): lacks {len(missing)} regions that are scored, such as {told}. "
                 "Call them as the samples do."
             )

@@ -1,90 +1,85 @@
-"""What can be evaluated, and how each method is fitted to one side of a split and asked for the other."""
+"""The methods that can be evaluated: PixNet and the baselines, each fitted on one side of a split."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pixnet.config import Config, GenesConfig
 from pixnet.errors import DataError
-from pixnet.evaluation.baselines import (
-    Baseline,
-    ColourRidgeBaseline,
-    HestRidgeBaseline,
-    IstarBaseline,
-    KnnBaseline,
-    MeanBaseline,
-    RidgeBaseline,
-    StNetBaseline,
-)
-from pixnet.evaluation.pixnet_method import Progress, fit_pixnet, pixnet_choices, predict_pixnet
+from pixnet.evaluation.baselines import BASELINES
+from pixnet.evaluation.cost import record_features
 from pixnet.evaluation.splits import Split
+from pixnet.expression import log_expectation
+from pixnet.field import ExpressionField
+from pixnet.model import PixNet
+from pixnet.regions import Regions
+from pixnet.sample import Sample
 from pixnet.sample.panel import GenePanel
 from pixnet.training.config import METHOD_VERSION
+from pixnet.training.feature_costs import COSTS, total_costs
 
-BASELINES: Mapping[str, Callable[[], Baseline]] = {
-    "ridge": RidgeBaseline,
-    "mean": MeanBaseline,
-    "colour-ridge": ColourRidgeBaseline,
-    "hest-ridge": HestRidgeBaseline,
-    "knn": KnnBaseline,
-    "st-net": StNetBaseline,
-    "istar": IstarBaseline,
-}
 METHODS = ("pixnet", *BASELINES)
-"""What can be evaluated."""
+"""Names of all methods."""
 
-_NOT_RANDOM = ("ridge", "mean", "colour-ridge", "hest-ridge", "knn")
+Progress = Callable[[str, int, int, str], None]
+"""Called with a stage's name, the work done, the work in all, and a few words."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where and how PixNet runs; none of it changes a result.
+
+    Attributes
+    ----------
+    device
+        `"auto"`, `"cpu"` or `"cuda"`.
+    features
+        Folder of cached features of a frozen encoder, which several runs may share.
+    progress
+        Called with how far the work is.
+    """
+
+    device: str = "auto"
+    features: str | Path | None = None
+    progress: Progress = lambda *_: None
 
 
 def check_methods(methods: Sequence[str]) -> list[str]:
-    """Give the methods, each once.
-
-    Raises
-    ------
-    DataError
-        If one is unknown, or none is named.
-    """
+    """Return the methods, each once; DataError if one is unknown, or none is named."""
     unknown = [name for name in methods if name not in METHODS]
     if unknown or not methods:
         what = f"method {unknown[0]!r} is not known" if unknown else "no method is named"
-        raise DataError(f"{what}; there are {', '.join(METHODS)}.")
+        raise DataError(f"{what}; choose from {', '.join(METHODS)}.")
     return list(dict.fromkeys(methods))
 
 
 def seeds_of(method: str, seeds: Sequence[int]) -> Sequence[int]:
-    """Give the seeds that a method is run with: the first alone where nothing about it is random."""
-    return seeds[:1] if method in _NOT_RANDOM else seeds
+    """Return the seeds that a method is run with: only the first where nothing about it is random."""
+    return seeds if method == "pixnet" or BASELINES[method].random else seeds[:1]
 
 
 def method_settings(method: str, config: Config) -> dict[str, Any]:
-    """Give all that a method's result depends on beside samples, genes, counts needed and seed."""
+    """Return all that a method's result depends on beside samples, genes, `min_counts` and seed."""
     if method == "pixnet":
         training = config.training.model_dump(mode="json", exclude={"seed", "min_counts"})
         return {"network": config.network.model_dump(mode="json"), "training": training}
-    return public_facts(BASELINES[method]())
+    return BASELINES[method]().choices()
 
 
 def method_version(method: str) -> int:
     """Return the version of a method, which its maintainer raises when its numbers change."""
-    return METHOD_VERSION if method == "pixnet" else BASELINES[method]().METHOD_VERSION
+    return METHOD_VERSION if method == "pixnet" else BASELINES[method].METHOD_VERSION
 
 
 def run_method(
-    method: str,
-    split: Split,
-    panel: GenePanel,
-    config: Config,
-    folder: Path,
-    *,
-    device: str = "auto",
-    features: str | Path | None = None,
-    progress: Progress | None = None,
+    method: str, split: Split, panel: GenePanel, config: Config, folder: Path, options: Options
 ) -> tuple[list[NDArray[np.float32]], dict[str, Any]]:
     """Fit a method to the training side and predict the regions of the test side.
 
@@ -93,15 +88,15 @@ def run_method(
     method
         One of `METHODS`.
     split
-        The two sides. Of the test side, slides and regions are looked at, never counts.
+        The two sides. Of the test side, slides and regions are used, never counts.
     panel
         Genes.
     config
         Settings; `config.training` has the seed and `min_counts` for every method.
     folder
-        For what a method leaves behind: of pixnet, `model` and `fields/<id>`.
-    device, features, progress
-        Of pixnet.
+        Folder of the run. PixNet leaves `model` and `fields/ID` there.
+    options
+        Device, features and progress of PixNet.
 
     Returns
     -------
@@ -109,20 +104,92 @@ def run_method(
         (n, g) log-normalised values of each test sample, and what was chosen in training, such as a penalty.
     """
     if method == "pixnet":
-        model = fit_pixnet(split.train, _named(config, panel), folder, device, features, progress)
-        return predict_pixnet(model, split.test, folder / "fields", device, progress), pixnet_choices(model)
+        named = config.model_copy(update={"genes": GenesConfig(number=len(panel), names=panel.names)})
+        model = fit_pixnet(split.train, named, folder, options)
+        return predict_pixnet(model, split.test, folder / "fields", options), pixnet_choices(model)
     baseline = BASELINES[method]()
     baseline.fit(split.train, panel, config.training.min_counts, config.training.seed)
     values = [baseline.predict(sample.slide, sample.regions.centers_um) for sample in split.test]
-    return values, public_facts(baseline)
+    return values, baseline.choices()
 
 
-def _named(config: Config, panel: GenePanel) -> Config:
-    return config.model_copy(update={"genes": GenesConfig(number=len(panel), names=panel.names)})
+def fit_pixnet(train: Sequence[Sample], config: Config, folder: Path, options: Options) -> PixNet:
+    """Train a model and save it to `folder / "model"`; a training that was broken off there goes on."""
+    if (folder / "model").is_dir():
+        return PixNet.load(folder / "model")
+    import torch
+
+    # The result depends on the number of threads, so checkpoints of another number are of no use.
+    work = folder / f"training-{torch.get_num_threads()}"
+    model = PixNet(config)
+    model.fit(
+        train, work=work, features=options.features, device=options.device, resume=True, progress=options.progress
+    )
+    # Features that an earlier session made belong to this run, even if that session had other threads.
+    record_features(folder, options.device, total_costs(sorted(folder.glob(f"training-*/{COSTS}"))))
+    model.save(folder / "model")
+    shutil.copy(work / "metrics.csv", folder / "model" / "metrics.csv")
+    for unfinished in folder.glob("training-*"):
+        shutil.rmtree(unfinished)
+    return model
 
 
-def public_facts(baseline: object) -> dict[str, Any]:
-    """Give the numbers and words among an object's public attributes."""
-    facts = {name: value for name, value in vars(baseline).items() if not name.startswith("_")}
-    plain = {name: value for name, value in facts.items() if isinstance(value, bool | int | float | str)}
-    return {name: value for name, value in plain.items() if not isinstance(value, float) or math.isfinite(value)}
+def pixnet_choices(model: PixNet) -> dict[str, Any]:
+    """Return what was chosen in training: steps, and the surroundings that were left to the samples."""
+    return {"steps": model.card["steps"], "surroundings_um": model.card["config"]["network"]["surroundings_um"]}
+
+
+def predict_pixnet(model: PixNet, test: Sequence[Sample], fields: Path, options: Options) -> list[NDArray[np.float32]]:
+    """Predict the regions of held-out samples, (n, g) each; their fields are in `fields / ID`."""
+    shutil.rmtree(fields, ignore_errors=True)  # left by a session that was killed
+    values = []
+    for sample in test:
+
+        def report(done: int, total: int, name: str = sample.id) -> None:
+            options.progress("predict", done, total, name)
+
+        # Without the tissue mask: every method is scored on the same regions, also where the glass is bare.
+        field = model.predict(
+            sample.slide, fields / sample.id, tissue_mask=False, device=options.device, progress=report
+        )
+        values.append(log_values(field, sample.regions))
+    return values
+
+
+def log_values(field: ExpressionField, regions: Regions) -> NDArray[np.float32]:
+    """Return the log-normalised expression that a measurement of n regions is expected to show, all genes of the panel.
+
+    For a `rate` head see `measured_logs`; the others predict these values themselves.
+
+    Returns
+    -------
+    array
+        (n, g), NaN where the field has no data.
+    """
+    if field.head.kind != "rate":
+        return np.asarray(field.query(regions).X, np.float32)
+    return measured_logs(field.query(regions, field.head.genes).X)
+
+
+def measured_logs(counts: ArrayLike) -> NDArray[np.float32]:
+    """Return the log-normalised expression that a measurement is expected to show, given expected counts.
+
+    The logarithm of an expected count is above the expected logarithm. So the expectation is taken over Poisson counts
+    at the region's *predicted* total.
+
+    Parameters
+    ----------
+    counts
+        (n, g + 1) expected counts, the last column those of all genes outside the panel together.
+
+    Returns
+    -------
+    array
+        (n, g), NaN where no counts are expected at all.
+    """
+    expected = np.asarray(counts, np.float64)
+    total = expected.sum(axis=1)
+    covered = total > 0
+    values = np.full((len(expected), expected.shape[1] - 1), np.nan, np.float32)
+    values[covered] = log_expectation(expected[covered, :-1] / total[covered, None], total[covered])
+    return values

@@ -1,4 +1,4 @@
-"""What an evaluation hangs on beside code and settings: hashes of its inputs, and versions."""
+"""What results depend on beside settings: hashes of the inputs, versions of the libraries, the machine."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ _LIBRARIES = ("numpy", "scipy", "torch", "timm", "scikit-learn", "anndata")
 
 def counts_hash(sample: Sample) -> str:
     """Hash a sample's counts and the names of its genes."""
-    matrix, found = sample.counts.matrix, hashlib.sha256()
+    matrix, content = sample.counts.matrix, hashlib.sha256()
     for part in (matrix.indptr.astype("<i8"), matrix.indices.astype("<i8"), matrix.data.astype("<f4")):
-        found.update(part.tobytes())
-    found.update("\n".join(map(str, sample.genes)).encode())
-    return found.hexdigest()
+        content.update(part.tobytes())
+    content.update("\n".join(map(str, sample.genes)).encode())
+    return content.hexdigest()
 
 
 def positions_hash(sample: Sample) -> str:
-    """Hash where a sample's regions lie, how large they are, and how large the slide's pixels are.
+    """Hash where a sample's regions are, how large they are, and how large the slide's pixels are.
 
     In units of 1e-4 um, or um^2: where a pixel size is fitted to the spots, processors differ in the last of 16 digits.
     """
-    regions, found = sample.regions, hashlib.sha256(f"{type(sample.regions).__name__} {sample.slide.mpp:.9g}".encode())
+    regions = sample.regions
+    content = hashlib.sha256(f"{type(regions).__name__} {sample.slide.mpp:.9g}".encode())
     for part in (regions.centers_um, regions.bounds_um, regions.areas_um2):
-        found.update(np.rint(np.asarray(part, np.float64) * 1e4).astype("<i8").tobytes())
-    return found.hexdigest()
+        content.update(np.rint(np.asarray(part, np.float64) * 1e4).astype("<i8").tobytes())
+    return content.hexdigest()
 
 
 def sample_hashes(sample: Sample) -> dict[str, str]:
-    """Give the three hashes of a sample: of its slide, its counts and its positions."""
+    """Return the three hashes of a sample: of its slide, its counts and its positions."""
     return {
         "slide_sha256": sample.slide.fingerprint(),
         "counts_sha256": counts_hash(sample),
@@ -61,7 +62,7 @@ def commit() -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return the versions that figures may depend on in their last digits."""
+    """Return the versions that results may depend on in their last digits."""
     libraries = {name: metadata.version(name) for name in _LIBRARIES}
     source = {"commit": commit()} if commit() else {}
     return {"pixnet": __version__, **source, "python": platform.python_version(), **libraries}
@@ -74,7 +75,7 @@ def machine() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    name = named[0] if named else platform.processor() or platform.machine()
+    name = names[0] if names else platform.processor() or platform.machine()
     return f"{name}, {cores} cores, {platform.system()}"

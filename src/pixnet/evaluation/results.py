@@ -1,101 +1,80 @@
-"""The results of an evaluation: scores averaged over folds and seeds, their intervals, and paired tests."""
+"""What an evaluation leaves behind: results as JSON, the long table of scores, and every prediction as AnnData."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from pixnet.evaluation.scoring.bootstrap import interval, intervals, paired_test, redrawn_scores
-from pixnet.evaluation.scoring.held_out import Floats, FoldPredictions
-from pixnet.evaluation.scoring.metrics import Score, bootstrap_interval
-from pixnet.evaluation.scoring.scores import SUMMARIES, FoldScores
-from pixnet.evaluation.tables import PER_GENE, layer_names, write_tables
+from pixnet.evaluation.scoring.scores import METRICS, NOISE, PER_GENE, SIZES, FoldScores
+from pixnet.evaluation.scoring.summary import OVER_DONORS, main_method
+from pixnet.evaluation.scoring.table import ALL, Scores
 
-RESULTS = "results.json"
+if TYPE_CHECKING:
+    import anndata
+
+RESULTS, SCORES, PREDICTIONS = "results.json", "scores.parquet", "predictions.h5ad"
+GENE_TABLE, RUN_TABLE = "per_gene.csv", "scores.csv"
+CORRELATIONS = ("pcc_f", "pcc_s", "pcc_m")
+ERRORS = ("mse", "mae")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """An evaluation that is done.
+    """A finished evaluation.
 
     Attributes
     ----------
     folds
         Scores of each fold.
-    results
-        Content of `results.json`.
+    scores
+        The long table.
+    record
+        What was done: the content of `protocol` in `results.json`.
     """
 
     folds: list[FoldScores]
-    results: dict[str, Any]
+    scores: Scores
+    record: dict[str, Any]
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Content of `results.json`."""
+        first = self.folds[0].source.predictions
+        methods = {name: _method(self.scores, name, list(seeds), self.folds) for name, seeds in first.items()}
+        uncovered = sum(int((~fold.covered).sum()) for fold in self.folds)
+        noise = {key: self.scores.value(NOISE, key) for key in CORRELATIONS}
+        return {
+            "protocol": {**self.record, "regions_without_prediction": uncovered},
+            "methods": methods,
+            "noise_estimate": {**noise, "genes_without_signal": sum(fold.noise.negative for fold in self.folds)},
+            "paired": _paired(self.scores, list(methods)),
+            "excluded_regions": sum(int((~fold.kept).sum()) for fold in self.folds),
+            "folds": [_fold(self.scores, fold, list(methods)) for fold in self.folds],
+            "per_gene": GENE_TABLE,
+        }
 
     def write(self, folder: Path) -> None:
-        """Write `results.json`, `per_gene.csv`, `predictions.h5ad`, and, of several cells, `scores.csv`."""
-        write_tables(self.folds, folder)
+        """Write everything; `scores.csv`, a row for each run, where a method has several."""
+        self.scores.frame.to_parquet(folder / SCORES, index=False)
+        predictions_table(self.folds, self.scores).write_h5ad(folder / PREDICTIONS, compression="gzip")
+        genes = pd.concat({fold.source.fold.name: _gene_table(fold) for fold in self.folds}, names=["fold", "gene"])
+        genes = genes.reset_index().drop(columns=["fold"] if len(self.folds) == 1 else [])
+        _write_csv(genes, folder / GENE_TABLE)
+        if len(self.folds) > 1 or any(len(seeds) > 1 for seeds in self.folds[0].source.predictions.values()):
+            _write_csv(_run_table(self.scores), folder / RUN_TABLE)
         text = json.dumps(finite(self.results), indent=1, allow_nan=False)
         (folder / RESULTS).write_text(text + "\n", encoding="utf-8")
 
 
-def summarise(folds: Sequence[FoldPredictions], protocol: dict[str, Any], seed: int) -> Outcome:
-    """Score every method on the same regions and genes of each fold, and average over folds.
-
-    A score that is NaN in one fold is NaN on average: no fold is left out.
-
-    Parameters
-    ----------
-    folds
-        Truth and predictions.
-    protocol
-        What was done; goes into the results as it is.
-    seed
-        Of the noise estimate's splits and the intervals.
-
-    Raises
-    ------
-    DataError
-        If fewer than two regions of a fold can be scored.
-    """
-    scored = [FoldScores.of(fold, seed) for fold in folds]
-    names = list(scored[0].methods)
-    over_blocks, over_donors = intervals([fold.scored() for fold in scored], seed)
-    attainable = {key: _mean([fold.attainable[key] for fold in scored]) for key in ("pcc_f", "pcc_s", "pcc_m")}
-    methods = {}
-    for name in names:
-        methods[name] = _method(name, scored, attainable["pcc_m"], seed)
-        methods[name]["intervals"] = {
-            kind: {key: list(interval(scores, methods[name][key])) for key, scores in redrawn[name].items()}
-            for kind, redrawn in (("blocks", over_blocks), ("donors", over_donors))
-            if redrawn is not None
-        }
-        for kind in ("blocks", "donors"):
-            methods[name][f"interval_{kind}"] = methods[name]["intervals"].get(kind, {}).get("pcc_m")
-    _put_seed_intervals(methods, scored, seed)
-    excluded = sum(int((~fold.kept).sum()) for fold in scored)
-    results = {
-        "protocol": {**protocol, "regions_without_prediction": sum(fold.without for fold in scored)},
-        "methods": methods,
-        "noise_estimate": {**attainable, "genes_without_signal": sum(fold.noise.negative for fold in scored)},
-        "paired": _paired(scored, methods, {name: redrawn["pcc_m"] for name, redrawn in over_blocks.items()}),
-        "excluded_regions": excluded,
-        "folds": [_fold(fold, over_blocks if len(scored) == 1 else None, seed) for fold in scored],
-        "per_gene": PER_GENE,
-    }
-    return Outcome(scored, results)
-
-
-def main_method(methods: Sequence[str]) -> str:
-    """Name the method that the others are compared with: pixnet, else the first that looks at the image."""
-    return "pixnet" if "pixnet" in methods else next((name for name in methods if name != "mean"), methods[0])
-
-
 def finite(value: Any) -> Any:
-    """Put null for NaN, which JSON does not have."""
+    """Replace NaN by null, since JSON does not have NaN."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -103,116 +82,163 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _method(name: str, folds: list[FoldScores], attainable: float, seed: int) -> dict[str, Any]:
-    seeds = list(folds[0].methods[name])
-    table = {key: _by_seed(folds, name, key) for key in SUMMARIES}  # each (seeds, folds)
-    first = [fold.methods[name][seeds[0]] for fold in folds]
-    every = [one for fold in folds for one in fold.methods[name].values()]
-    costs = [one for fold in folds for one in fold.source.predictions[name].values()]
-    genes = [one.score["n_genes"] for one in first]
-    pcc_m = float(table["pcc_m"].mean())
-    result: dict[str, Any] = {
-        **{key: float(table[key].mean()) for key in ("mse", "mae", "pcc_f", "pcc_s", "pcc_m")},
-        "n_regions": sum(one.score["n_regions"] for one in first),
-        "n_genes": genes[0] if len(set(genes)) == 1 else float(np.mean(genes)),
-        "n_constant_observed": sum(one.score["n_constant_observed"] for one in first),
-        "n_constant_predicted": sum(one.score["n_constant_predicted"] for one in first),
-        **{key: float(table[key].mean()) for key in ("spearman_m", "pcc_m_variable", "pcc_m_given_depth",
-                                                         "moran_residual")},
-        "seconds": float(np.mean([cost.seconds for cost in costs])),
-        "seconds_shared": float(np.mean([cost.shared_seconds for cost in costs])),
-        "seconds_cold": float(np.mean([cost.seconds + cost.shared_seconds for cost in costs])),
-        "peak_rss_mb": float(np.max([cost.peak_rss_mb for cost in costs])),
-        "noise_share": pcc_m / attainable if attainable > 0 else math.nan,
-        "unfiltered": _averaged([one.unfiltered for one in every], len(seeds)),
-        "per_sample": _per_sample(folds, name, len(seeds)),
-        "seeds": seeds,
-        "per_seed": {str(number): {key: float(table[key][row].mean()) for key in SUMMARIES}
-                     for row, number in enumerate(seeds)},
-        "sd_over_seeds": {key: float(table[key].mean(axis=1).std(ddof=1)) if len(seeds) > 1 else math.nan
-                          for key in SUMMARIES},
-        "layers": list(layer_names(name, seeds).values()),
-    }  # fmt: skip
-    if len(every) == 1:
-        held, kept = folds[0].source.held, folds[0].kept
-        values = folds[0].source.predictions[name][seeds[0]].values
-        # Regions redrawn one by one: too narrow where neighbours are alike, but known to every reader.
-        result["pcc_m_interval"] = list(bootstrap_interval(held.observed[kept], values[kept], seed=seed))
-    return result
+def layer_names(method: str, seeds: Iterable[int]) -> dict[int, str]:
+    """Name the layer of each seed: by the method alone where there is one."""
+    seeds = list(seeds)
+    return {seed: method if len(seeds) == 1 else f"{method}, seed {seed}" for seed in seeds}
 
 
-def _by_seed(folds: list[FoldScores], name: str, key: str) -> Floats:
-    seeds = folds[0].methods[name]
-    return np.array([[fold.methods[name][number].summary[key] for fold in folds] for number in seeds])
+def predictions_table(folds: Sequence[FoldScores], scores: Scores) -> anndata.AnnData:
+    """Return truth and predictions of all held-out regions.
+
+    Returns
+    -------
+    AnnData
+        Rows are regions, columns the genes of all folds. `X`: observed log-normalised expression; a layer for each
+        method and seed; NaN for a gene that is not in the panel of the region's fold. `obs`: `sample`, `fold`, `x_um`,
+        `y_um`, `size_um` (width of its bounds), `total_counts`, `kept` (whether the main scores count it). `var`:
+        `folds` (in how many panels the gene is) and, as means over these, the columns of `per_gene.csv`.
+    """
+    import anndata
+
+    tables = [_gene_table(fold) for fold in folds]
+    joined = pd.concat(tables)
+    genes = list(dict.fromkeys(joined.index))
+    grouped = joined.groupby(level=0)
+    # A column that is NaN in a fold is NaN on average.
+    var = grouped.mean().mask(joined.isna().groupby(level=0).any()).reindex(genes)
+    var.insert(0, "folds", grouped.size().reindex(genes))
+    var.index = pd.Index(genes, dtype=object)
+    obs = pd.concat([_regions(fold) for fold in folds])
+    for column in ("sample", "fold"):
+        obs[column] = pd.Categorical(obs[column], categories=list(dict.fromkeys(obs[column])))
+
+    def stacked(parts: Iterable[Any]) -> Any:
+        result = []
+        for fold, part in zip(folds, parts, strict=True):
+            wide = np.full((len(part), len(genes)), np.nan, np.float32)
+            wide[:, [genes.index(gene) for gene in fold.source.held.panel.names]] = part
+            result.append(wide)
+        return np.concatenate(result)
+
+    table = anndata.AnnData(stacked(fold.source.held.observed for fold in folds), obs=obs, var=var)
+    for name, by_seed in folds[0].source.predictions.items():
+        for seed, layer in layer_names(name, by_seed).items():
+            table.layers[layer] = stacked(fold.source.predictions[name][seed].values for fold in folds)
+    table.uns["units"] = "log1p of counts per 10,000"
+    return table
 
 
-def _put_seed_intervals(methods: dict[str, dict[str, Any]], folds: list[FoldScores], seed: int) -> None:
-    """Add to the scores of each seed the interval over blocks, where a method has several."""
-    for number in {number for one in methods.values() if len(one["seeds"]) > 1 for number in one["seeds"]}:
-        redrawn = redrawn_scores([fold.scored(number) for fold in folds], seed=seed)
-        for name, scores in redrawn.items():
-            if len(methods[name]["seeds"]) > 1:
-                of_seed = methods[name]["per_seed"][str(number)]
-                of_seed["interval_blocks"] = list(interval(scores["pcc_m"], of_seed["pcc_m"]))
+def _regions(fold: FoldScores) -> pd.DataFrame:
+    held = fold.source.held
+    bounds = np.concatenate([sample.regions.bounds_um for sample in held.samples])
+    names = [f"{sample.id}:{name}" for sample in held.samples for name in sample.counts.region_names()]
+    return pd.DataFrame(
+        {
+            "sample": [held.samples[number].id for number in held.owner],
+            "fold": fold.source.fold.name,
+            "x_um": held.centers_um[:, 0],
+            "y_um": held.centers_um[:, 1],
+            "size_um": bounds[:, 2] - bounds[:, 0],
+            "total_counts": held.total,
+            "kept": fold.kept,
+        },
+        index=pd.Index(names, dtype=object),
+    )
 
 
-def _fold(fold: FoldScores, redrawn: dict[str, dict[str, Floats]] | None, seed: int) -> dict[str, Any]:
-    redrawn = redrawn or redrawn_scores([fold.scored()], seed=seed)
+def _gene_table(fold: FoldScores) -> pd.DataFrame:
+    """Return the columns of the table by gene; of several seeds, the mean."""
+    scores, methods = Scores(fold.table), list(fold.source.predictions)
+    columns = {"mean_counts": scores.genes("mean_counts", NOISE), "noise_estimate": scores.genes("pcc", NOISE)}
+    columns |= {f"{metric}_{name}": scores.genes(metric, name) for metric in PER_GENE for name in methods}
+    return pd.DataFrame({name: values.to_numpy() for name, values in columns.items()},
+                        index=list(fold.source.held.panel.names))  # fmt: skip
+
+
+def _run_table(scores: Scores) -> pd.DataFrame:
+    """Return one row for each method, fold and seed, with its metrics and costs as columns."""
+    frame = scores.frame
+    of_runs = (frame["seed"] != ALL) & (frame["fold"] != ALL) & (frame["gene"] == ALL)
+    of_runs &= (frame["regions"] == "enough") & (frame["sample"] == ALL)
+    keys = ["method", "fold", "seed"]
+    order = frame.loc[of_runs, keys].drop_duplicates()
+    table = frame[of_runs].pivot(index=keys, columns="metric", values="value").loc[list(order.itertuples(index=False))]
+    attainable = np.array([scores.value(NOISE, "pcc_m", fold=fold) for fold in order["fold"]])
+    table["noise_share"] = np.where(attainable > 0, table["pcc_m"] / attainable, math.nan)
+    sizes = list(SIZES[:3])
+    columns = [*METRICS, "noise_share", *sizes, "seconds", "seconds_shared", "peak_rss_mb"]
+    return table.astype(dict.fromkeys(sizes, int))[columns].reset_index()
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def _method(scores: Scores, name: str, seeds: list[int], folds: Sequence[FoldScores]) -> dict[str, Any]:
+    def values(metrics: Iterable[str], **where: Any) -> dict[str, Any]:
+        found = {metric: scores.value(name, metric, **where) for metric in metrics}
+        return {key: int(value) if key in SIZES and value == round(value) else value for key, value in found.items()}
+
+    samples = scores.values("sample", method=name)
+    everything = (*ERRORS, *CORRELATIONS, *SIZES)
+    blocks = {key: scores.interval(name, key) for key in CORRELATIONS}
+    donors = {key: scores.interval(name, key, target=OVER_DONORS) for key in CORRELATIONS}
+    redrawn = {"blocks": blocks} | ({"donors": donors} if scores.values("metric", target=OVER_DONORS) else {})
+    per_seed = {str(seed): _of_seed(scores, name, seed, len(seeds) > 1) for seed in seeds}
     return {
-        "name": fold.source.fold.name,
+        **values(everything),
+        **values(("spearman_m", "pcc_m_variable", "pcc_m_given_depth", "moran_residual")),
+        **values(("seconds", "seconds_shared", "seconds_cold", "peak_rss_mb", "noise_share")),
+        "unfiltered": values(everything, regions=ALL),
+        "per_sample": {sample: values(everything, sample=sample) for sample in samples},
+        "seeds": seeds,
+        "per_seed": per_seed,
+        "sd_over_seeds": {key: scores.value(name, f"sd of {key}") for key in METRICS},
+        "layers": list(layer_names(name, seeds).values()),
+        "intervals": redrawn,
+        "interval_blocks": blocks["pcc_m"],
+        "interval_donors": redrawn.get("donors", {}).get("pcc_m"),
+    }
+
+
+def _of_seed(scores: Scores, name: str, seed: int, several: bool) -> dict[str, Any]:
+    where = {"seed": seed} if several else {}
+    found: dict[str, Any] = {key: scores.value(name, key, **where) for key in METRICS}
+    return found | ({"interval_blocks": scores.interval(name, "pcc_m", **where)} if several else {})
+
+
+def _fold(scores: Scores, fold: FoldScores, methods: Sequence[str]) -> dict[str, Any]:
+    name = fold.source.fold.name
+    return {
+        "name": name,
         "test": list(fold.source.fold.test),
         "n_regions": int(fold.kept.sum()),
         "excluded_regions": int((~fold.kept).sum()),
         "n_variable": len(fold.source.fold.variable),
-        "noise_estimate": fold.attainable,
+        "noise_estimate": {key: scores.value(NOISE, key, fold=name) for key in CORRELATIONS},
         "methods": {
-            name: {
-                **{key: fold.mean(name, key) for key in SUMMARIES},
-                "interval_blocks": list(interval(redrawn[name]["pcc_m"], fold.mean(name, "pcc_m"))),
-            }
-            for name in fold.methods
+            method: {key: scores.value(method, key, fold=name) for key in METRICS}
+            | {"interval_blocks": scores.interval(method, "pcc_m", fold=name)}
+            for method in methods
         },
     }
 
 
-def _paired(
-    folds: list[FoldScores], methods: dict[str, dict[str, Any]], redrawn: dict[str, Floats]
-) -> dict[str, Any] | None:
-    """Compare the main method with each other one."""
-    main = main_method(list(methods))
+def _paired(scores: Scores, methods: Sequence[str]) -> dict[str, Any] | None:
+    """Return the comparisons of the main method with each other one."""
+    main = main_method(methods)
     against = {}
-    for name in methods:
-        if name != main:
-            of_folds = np.array([fold.mean(main, "pcc_m") - fold.mean(name, "pcc_m") for fold in folds])
-            difference = methods[main]["pcc_m"] - methods[name]["pcc_m"]
-            ratio = methods[main]["pcc_m"] / methods[name]["pcc_m"] if methods[name]["pcc_m"] > 0 else math.nan
-            test = paired_test(difference, redrawn[main] - redrawn[name], of_folds)
-            against[name] = {"ratio": ratio, **test}
+    for other in methods:
+        if other == main:
+            continue
+        test = {key: scores.value(main, f"{key} vs {other}") for key in ("p_sign", "p_wilcoxon")}
+        against[other] = {
+            "ratio": scores.value(main, f"ratio vs {other}"),
+            "difference": scores.value(main, f"difference vs {other}"),
+            "interval": scores.interval(main, f"difference vs {other}"),
+            "p_bootstrap": scores.value(main, f"p vs {other}"),
+            **{key: int(scores.value(main, f"{key} vs {other}")) for key in ("folds_better", "folds")},
+            **{key: None if math.isnan(value) else value for key, value in test.items()},
+        }
     return {"method": main, "against": against} if against else None
-
-
-def _per_sample(folds: list[FoldScores], name: str, seeds: int) -> dict[str, Any]:
-    """Give the scores of each sample; of one that is cut into blocks, the mean over them."""
-    found: dict[str, list[Score]] = {}
-    for fold in folds:
-        for one in fold.methods[name].values():
-            for sample, result in one.per_sample.items():
-                found.setdefault(sample, []).append(result)
-    return {sample: _averaged(results, seeds) for sample, results in found.items()}
-
-
-def _averaged(results: Sequence[Score], seeds: int) -> dict[str, float | int]:
-    """Average scores over folds and seeds; whole numbers are summed over folds."""
-    numbers = [{key: value for key, value in one.items() if isinstance(value, int | float)} for one in results]
-    average: dict[str, float | int] = {}
-    for key, value in numbers[0].items():
-        column = [one[key] for one in numbers]
-        if key == "n_genes" or not isinstance(value, int):
-            average[key] = value if len(column) == 1 else float(np.mean(column))
-        else:
-            average[key] = round(sum(column) / seeds)
-    return average
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values))

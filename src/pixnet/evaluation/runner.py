@@ -1,4 +1,4 @@
-"""Running an evaluation: cell by cell, from where the last sitting ended, to the results."""
+"""Carrying out an evaluation: each run that is missing is computed and stored, then all are scored."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pixnet.config import Config
 from pixnet.errors import DataError, PixNetWarning
-from pixnet.evaluation.folds import Fold, hold_out
 from pixnet.evaluation.imported import Imported
-from pixnet.evaluation.methods import run_method, seeds_of
-from pixnet.evaluation.out_folder import replacing
-from pixnet.evaluation.pixnet_method import Progress, predict_pixnet
+from pixnet.evaluation.methods import Options, Progress, predict_pixnet, run_method, seeds_of
 from pixnet.evaluation.protocol import Protocol, side_hashes
-from pixnet.evaluation.record import record_of
-from pixnet.evaluation.results import Outcome, summarise
-from pixnet.evaluation.runs import Arrays, Cell, Cells, Stored
+from pixnet.evaluation.results import GENE_TABLE, PREDICTIONS, RESULTS, RUN_TABLE, SCORES, Outcome
+from pixnet.evaluation.runs import Arrays, Compute, Run, RunStore, Stored
 from pixnet.evaluation.scoring.held_out import FoldPredictions, HeldOut, Prediction
-from pixnet.evaluation.splits import Split
+from pixnet.evaluation.scoring.scores import score_fold
+from pixnet.evaluation.scoring.summary import summarise
+from pixnet.evaluation.splits import Split, hold_out
 from pixnet.model import PixNet
 from pixnet.sample import Sample
 from pixnet.sample.genes import join_genes
-from pixnet.sample.panel import GenePanel
 
 USUAL = ("pixnet", "ridge", "mean")
 """Methods that are evaluated if none are named."""
+
+_WRITTEN = ("model", "fields", PREDICTIONS, SCORES, GENE_TABLE, RUN_TABLE, "report.html", RESULTS)
+_PARTIAL = ".partial"
 
 
 def evaluate(
@@ -44,16 +44,14 @@ def evaluate(
     *,
     methods: Sequence[str] = USUAL,
     config: Config | None = None,
-    device: str = "auto",
-    features: str | Path | None = None,
+    options: Options | None = None,
     overwrite: bool = False,
     manifests: Sequence[str | Path] = (),
-    progress: Progress | None = None,
 ) -> Outcome:
     """Train methods on some samples and score them on the others, once each.
 
-    Regions with fewer counts than `config.training.min_counts` are left out for every method alike, in training and
-    in scoring.
+    Regions with fewer counts than `config.training.min_counts` are left out for every method, in training and in
+    scoring.
 
     Parameters
     ----------
@@ -62,10 +60,10 @@ def evaluate(
     held_out
         Ids of those to score on.
     methods
-        Of `pixnet.evaluation.methods.METHODS`.
+        Some of `pixnet.evaluation.methods.METHODS`.
     config
         Genes, network and training.
-    out, device, features, overwrite, progress
+    out, options, overwrite
         See `run`.
     manifests
         Where the samples are from, for the record.
@@ -81,10 +79,9 @@ def evaluate(
         If a donor is on both sides.
     """
     samples = join_genes(samples)
-    protocol = Protocol.freeze(
-        samples, hold_out(samples, held_out), methods, config or Config(), manifests=manifests
-    )  # fmt: skip
-    return run(protocol, samples, out, device=device, features=features, overwrite=overwrite, progress=progress)
+    folds = hold_out(samples, held_out)
+    protocol = Protocol.freeze(samples, folds, methods, config or Config(), manifests=manifests)
+    return run(protocol, samples, out, options=options, overwrite=overwrite)
 
 
 def run(
@@ -92,12 +89,10 @@ def run(
     samples: Sequence[Sample],
     out: str | Path,
     *,
-    cells: str | Path | None = None,
+    runs: str | Path | None = None,
     imports: Mapping[str, Imported] | None = None,
-    device: str = "auto",
-    features: str | Path | None = None,
+    options: Options | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
 ) -> Outcome:
     """Carry a protocol out.
 
@@ -108,22 +103,17 @@ def run(
     samples
         Its samples, which must be those it was frozen for, their genes joined.
     out
-        Folder for `results.json`, `per_gene.csv`, `predictions.h5ad`; `scores.csv` if there are several cells for a
-        method; of pixnet trained once, `model` and `fields/<id>`. What is there stays as it is until all is done.
-    cells
-        Folder of the cells, each kept when it is done, so that a run that was killed goes on from there. None: nothing
-        is kept but the results.
+        Folder for `results.json`, `scores.parquet`, `per_gene.csv`, `predictions.h5ad`; `scores.csv` if a method has
+        several runs; of pixnet trained once, `model` and `fields/ID`. What is there stays until all is done.
+    runs
+        Folder that stores each run when it is done, so that an evaluation that was killed goes on from there. None:
+        nothing is stored but the results.
     imports
         Predictions of other tools, by name.
-    device
-        `"auto"`, `"cpu"` or `"cuda"`; for pixnet only.
-    features
-        Folder for the kept features of a frozen encoder, which several evaluations may share; beside the cells by
-        default.
+    options
+        Device, feature cache and progress. The cache is beside the runs by default.
     overwrite
         Whether to replace an evaluation that exists at `out`.
-    progress
-        Told how far things are: of the stage `cells`, how many are done of all.
 
     Raises
     ------
@@ -135,127 +125,142 @@ def run(
     PixNetWarning
         If a donor is on both sides.
     """
-    progress = progress or (lambda *_: None)
-    imports = imports or {}
+    options, imports = options or Options(), imports or {}
     taken = [name for name in imports if name in protocol.methods]
     if taken:
-        raise DataError(f"--import {taken[0]}: there is a method of that name already; give another.")
+        raise DataError(f"`imports`: there is a method {taken[0]!r} already; give the imported table another name.")
     protocol.check(samples)
     splits = [fold.split(samples) for fold in protocol.folds]
-    held = [_held_out(protocol, fold, split) for fold, split in zip(protocol.folds, splits, strict=True)]
-    others = {name: [table.values_for(one) for one in held] for name, table in imports.items()}
-    record = record_of(protocol, samples)
+    held = [
+        HeldOut(split.test, fold.panel, protocol.min_counts) for fold, split in zip(protocol.folds, splits, strict=True)
+    ]
+    imported = {name: [table.values_for(part) for part in held] for name, table in imports.items()}
+    record = protocol.record(samples)
     if record["donors_on_both_sides"]:
         warnings.warn(record["donor_note"], PixNetWarning, stacklevel=2)
-    one_each = len(protocol.folds) == len(protocol.seeds) == 1
-    keep = ("model", "fields") if one_each else ("model",)
-    kept = Cells(Path(cells), keep) if cells else None
-    # The lock comes first: what another process is about to write at `out` must not be swept away.
-    with kept.locked() if kept else nullcontext(), replacing(Path(out), overwrite) as folder:
-        store = kept or Cells(folder / "cells", keep)
-        if cells and features is None and not one_each:
-            features = Path(cells) / "features"
-        computed = _Computing(protocol, samples, splits, store, device, features, progress)
-        stored = computed.all()
-        if one_each and "pixnet" in protocol.methods:
-            left = stored["pixnet"][0][protocol.seeds[0]].folder
-            _put(left / "model", folder / "model", moved=not cells)
-            if (left / "fields").is_dir():
-                _put(left / "fields", folder / "fields", moved=not cells)
-            else:  # the cell of a run with many of them, which keeps no fields
-                model = PixNet.load(folder / "model")
-                predict_pixnet(model, splits[0].test, folder / "fields", device, progress)
-        predictions = []
-        for index, (fold, one) in enumerate(zip(protocol.folds, held, strict=True)):
-            by_method = {name: _predictions(of_fold[index], one) for name, of_fold in stored.items()}
-            by_method |= {
-                name: {protocol.seeds[0]: Prediction(tables[index], np.nan, np.nan)} for name, tables in others.items()
-            }
-            predictions.append(FoldPredictions(fold, one, by_method))
+    single = len(protocol.folds) == len(protocol.seeds) == 1
+    keep = ("model", "fields") if single else ("model",)
+    cache = RunStore(Path(runs), keep) if runs else None
+    # The lock comes first: what another process is about to write at `out` must not be deleted.
+    with cache.locked() if cache else nullcontext(), _replacing(Path(out), overwrite) as folder:
+        store = cache or RunStore(folder / "runs", keep)
+        if runs and options.features is None and not single:
+            options = replace(options, features=Path(runs) / "features")
+        planned = planned_runs(protocol, side_hashes(samples, splits))
+        stored = _computed(planned, store, options, partial(computation, protocol, samples))
+        if single and "pixnet" in protocol.methods:
+            _keep_model(stored[0]["pixnet"][protocol.seeds[0]].folder, folder, splits[0], not runs, options)
+        folds = []
+        for number, fold in enumerate(protocol.folds):
+            predictions = {name: _predictions(by_seed, held[number]) for name, by_seed in stored[number].items()}
+            for name, tables in imported.items():
+                predictions[name] = {protocol.seeds[0]: Prediction(tables[number], math.nan, math.nan)}
+            folds.append(score_fold(FoldPredictions(fold, held[number], predictions), protocol.seeds[0]))
         record["imports"] = {name: table.facts for name, table in imports.items()}
-        record["cells"] = {
-            name: [one.told() for of_fold in folds for one in of_fold.values()] for name, folds in stored.items()
+        record["runs"] = {
+            name: [run.public_facts for by_method in stored for run in by_method[name].values()]
+            for name in protocol.methods
         }
-        outcome = summarise(predictions, record, protocol.seeds[0])
+        outcome = Outcome(folds, summarise(folds, protocol.seeds[0]), record)
         outcome.write(folder)
     return outcome
 
 
-class _Computing:
-    """Computes the cells of a protocol that are not there yet; the first seed of all folds and methods first."""
+def planned_runs(protocol: Protocol, hashes: Sequence[Any] | None = None) -> list[tuple[int, Run]]:
+    """Return every run of a protocol with the number of its fold; the first seed of all folds and methods first."""
+    return [
+        (number, protocol.run(method, fold, seed, None if hashes is None else hashes[number]))
+        for seed in protocol.seeds
+        for number, fold in enumerate(protocol.folds)
+        for method in protocol.methods
+        if seed in seeds_of(method, protocol.seeds)
+    ]
 
-    def __init__(
-        self,
-        protocol: Protocol,
-        samples: Sequence[Sample],
-        splits: Sequence[Split],
-        store: Cells,
-        device: str,
-        features: str | Path | None,
-        progress: Progress,
-    ) -> None:
-        self.protocol, self.samples, self.splits, self.store = protocol, samples, splits, store
-        self.device, self.features, self.progress = device, features, progress
 
-    def all(self) -> dict[str, list[dict[int, Stored]]]:
-        """Give every cell: by method, then fold, then seed."""
-        protocol, store = self.protocol, self.store
-        hashes = side_hashes(self.samples, self.splits)
-        cells = [
-            (protocol.cell(method, fold, seed, hashes[index]), index)
-            for seed in protocol.seeds
-            for index, fold in enumerate(protocol.folds)
-            for method in protocol.methods
-            if seed in seeds_of(method, protocol.seeds)
-        ]
-        done = sum(store.has(cell) for cell, _ in cells)
-        self.progress("cells", done, len(cells), "")
-        found: dict[str, list[dict[int, Stored]]] = {method: [{} for _ in hashes] for method in protocol.methods}
-        for cell, index in cells:
-            fresh = not store.has(cell)
-            if fresh:
-                self.progress("cells", done, len(cells), cell.title)
-            compute = partial(self._compute, cell, index, f"cell {done + 1} of {len(cells)}: {cell.title}")
-            found[cell.method][index][cell.seed] = store.get(cell, compute)
-            done += fresh
-            if fresh:
-                self.progress("cells", done, len(cells), "")
-        return found
+def computation(protocol: Protocol, samples: Sequence[Sample], fold: int, run: Run, options: Options) -> Compute:
+    """Return what computes a run of a fold, given by its number, for `RunStore.get`."""
 
-    def _compute(self, cell: Cell, index: int, title: str, work: Path) -> tuple[Arrays, dict[str, Any]]:
-        fold, split = self.protocol.folds[index], self.splits[index]
-
-        def tell(stage: str, done: int, total: int, words: str) -> None:
-            self.progress(stage, done, total, ", ".join(part for part in (title, words) if part))
-
-        values, chosen = run_method(
-            cell.method, split, GenePanel(fold.genes, "list"), self.protocol.config_of(cell.seed), work,
-            device=self.device, features=self.features, progress=tell,
-        )  # fmt: skip
-        for sample in self.samples:
+    def compute(work: Path) -> tuple[Arrays, dict[str, Any]]:
+        split, panel = protocol.folds[fold].split(samples), protocol.folds[fold].panel
+        values, chosen = run_method(run.method, split, panel, protocol.config_of(run.seed), work, options)
+        for sample in samples:
             sample.slide.close()  # decoded images would count as the next method's memory
-        return {sample.id: part for sample, part in zip(split.test, values, strict=True)}, chosen
+        return {sample.id: table for sample, table in zip(split.test, values, strict=True)}, chosen
+
+    return compute
 
 
-def _held_out(protocol: Protocol, fold: Fold, split: Split) -> HeldOut:
-    return HeldOut(split.test, GenePanel(fold.genes, "list"), protocol.min_counts)
+def _computed(
+    planned: Sequence[tuple[int, Run]], store: RunStore, options: Options, computation: Callable[..., Compute]
+) -> list[dict[str, dict[int, Stored]]]:
+    """Return all runs, by fold, then method, then seed; those that are not stored yet are computed."""
+    stored: list[dict[str, dict[int, Stored]]] = [{} for _ in range(1 + max(fold for fold, _ in planned))]
+    done = sum(store.has(run) for _, run in planned)
+    options.progress("runs", done, len(planned), "")
+    for fold, run in planned:
+        missing = not store.has(run)
+        if missing:
+            options.progress("runs", done, len(planned), run.title)
+        own = replace(options, progress=titled(options.progress, f"run {done + 1} of {len(planned)}: {run.title}"))
+        stored[fold].setdefault(run.method, {})[run.seed] = store.get(run, computation(fold, run, own))
+        if missing:
+            done += 1
+            options.progress("runs", done, len(planned), "")
+    return stored
 
 
-def _predictions(of_seed: dict[int, Stored], held: HeldOut) -> dict[int, Prediction]:
+def titled(progress: Progress, title: str) -> Progress:
+    """Return a progress that puts a title before the words of each call."""
+    return lambda stage, done, total, words: progress(stage, done, total, f"{title}, {words}" if words else title)
+
+
+def _predictions(by_seed: Mapping[int, Stored], held: HeldOut) -> dict[int, Prediction]:
     result = {}
-    for seed, stored in of_seed.items():
-        values: NDArray[np.float32] = np.concatenate([stored.arrays[sample.id] for sample in held.samples])
-        facts = stored.facts
-        # A cell that was kept before sittings were noted knows what its last one cost, and no features.
-        seconds = math.nan if facts["resumed"] and "sittings" not in facts else facts["seconds"]
-        found = facts.get("features", {}).get("found", 0.0)
-        result[seed] = Prediction(values, seconds, facts["peak_rss_mb"], math.nan if found is None else found)
+    for seed, stored in by_seed.items():
+        values = np.concatenate([stored.arrays[sample.id] for sample in held.samples])
+        found = stored.facts["features"]["found"]
+        shared = math.nan if found is None else found
+        result[seed] = Prediction(values, stored.facts["seconds"], stored.facts["peak_rss_mb"], shared)
     return result
 
 
-def _put(source: Path, target: Path, moved: bool) -> None:
-    """Bring what a method left behind to where its readers look for it."""
-    if moved:
-        os.replace(source, target)
-    else:
-        shutil.copytree(source, target)
+def _keep_model(run: Path, folder: Path, split: Split, moved: bool, options: Options) -> None:
+    """Bring the model and the fields of a run to where readers look for them."""
+    for name in ("model", "fields"):
+        if not (run / name).is_dir():  # a run of an evaluation with many of them, which stores no fields
+            predict_pixnet(PixNet.load(folder / "model"), split.test, folder / name, options)
+        elif moved:
+            os.replace(run / name, folder / name)
+        else:
+            shutil.copytree(run / name, folder / name)
+
+
+@contextmanager
+def _replacing(out: Path, overwrite: bool) -> Iterator[Path]:
+    """Yield a folder inside `out`; its content takes its place in `out` if nothing fails."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file; give a folder for the results.")
+    if not (out / RESULTS).exists():
+        taken = [name for name in _WRITTEN if (out / name).exists()]
+        if taken:
+            raise DataError(f"{out}: holds {taken[0]!r} but no {RESULTS}; give another folder.")
+    elif not overwrite:
+        raise DataError(f"{out}: holds {RESULTS} already; give another folder, or `overwrite=True`.")
+    existed = out.exists()
+    partial_folder = out / _PARTIAL
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    partial_folder.mkdir(parents=True)
+    try:
+        yield partial_folder
+        (out / RESULTS).unlink(missing_ok=True)  # written last, so deleted first
+        for name in _WRITTEN:
+            old, new = out / name, partial_folder / name
+            if old.is_dir():
+                shutil.rmtree(old)
+            old.unlink(missing_ok=True)
+            if new.exists():
+                os.replace(new, old)
+    finally:
+        shutil.rmtree(partial_folder, ignore_errors=True)
+        if not existed and not any(out.iterdir()):
+            out.rmdir()

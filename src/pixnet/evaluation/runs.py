@@ -1,4 +1,4 @@
-"""Cells: what each method predicted in each fold with each seed, kept so that nothing is ever computed twice."""
+"""Runs: one method fitted on one fold with one seed, stored so that nothing is ever computed twice."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from numpy.typing import NDArray
 
 from pixnet.digest import digest
 from pixnet.errors import DataError
+from pixnet.evaluation.cost import next_session, total_cost
 from pixnet.evaluation.provenance import environment, machine
-from pixnet.evaluation.sittings import Sittings
-from pixnet.evaluation.spent import told_spent
 
-FORMAT = 1
-_FACTS, _ARRAYS, _SITTINGS = "cell.json", "predictions.npz", "sittings"
-_NOT_TOLD = ("method", "arrays", "depends_on")
+FORMAT = 2
+_FACTS, _ARRAYS = "run.json", "predictions.npz"
 
 Arrays = dict[str, NDArray[np.float32]]
+Compute = Callable[[Path], tuple[Arrays, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One method, fitted once.
+class Run:
+    """A method, a fold and a seed.
 
     Attributes
     ----------
     method, fold, seed
-        Which one.
+        Which run it is.
     depends_on
-        All that its predictions depend on, as JSON can hold it: hashes of the inputs, code, settings.
+        All that its predictions depend on, as JSON can hold it: hashes of the inputs, settings, and the method's
+        `METHOD_VERSION`. The code itself is no part of it: a maintainer raises the version when numbers change.
     """
 
     method: str
@@ -50,150 +50,136 @@ class Cell:
     @property
     def key(self) -> str:
         """Hash of all that it depends on."""
-        own = {"method": self.method, "fold": self.fold, "seed": self.seed, "format": FORMAT}
-        return digest({**self.depends_on, **own})
+        return digest(
+            {**self.depends_on, "method": self.method, "fold": self.fold, "seed": self.seed, "format": FORMAT}
+        )
 
     @property
     def title(self) -> str:
-        """What to call it."""
+        """The run in words."""
         return f"{self.method}, {self.fold}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What a cell holds.
+    """What is stored of a run.
 
     Attributes
     ----------
     arrays
         Predictions by name.
     facts
-        What was chosen in training, what it cost and on what it ran, and the versions that it was computed with.
-        `seconds` is the sum over all `sittings`, work that a kill made necessary twice included. `features`: seconds
-        that its kept image features took, those it `made` (part of `seconds`) and those it `found` ready (not part).
+        What was chosen in training, what it cost and where it ran, and the versions it was computed with. `seconds` is
+        the sum over all `sessions`, work that a kill made necessary twice included. `features`: seconds that its image
+        features took, those it `made` (part of `seconds`) and those it `found` in the cache (not part of it).
     folder
-        Where it lies; what else the method left behind is there too.
+        Its folder, with what else the method left behind.
     """
 
     arrays: Arrays
     facts: dict[str, Any]
     folder: Path
 
-    def told(self) -> dict[str, Any]:
-        """Give the facts that results tell."""
-        return {name: fact for name, fact in self.facts.items() if name not in _NOT_TOLD}
+    @property
+    def public_facts(self) -> dict[str, Any]:
+        """Facts that are copied into results."""
+        return {name: fact for name, fact in self.facts.items() if name not in ("method", "arrays", "depends_on")}
 
 
-Compute = Callable[[Path], tuple[Arrays, dict[str, Any]]]
-
-
-class Cells:
-    """A folder of cells, `METHOD/FOLD-seedN-KEY`, each of which appears whole or not at all.
+class RunStore:
+    """A folder of runs, `METHOD/FOLD-seedN-KEY`, each of which appears complete or not at all.
 
     Parameters
     ----------
     folder
-        The folder; made when the first cell is.
+        The folder; it is made with the first run.
     keep
-        Names of files and folders, left behind by a method, that stay in its cell.
+        Names of files and folders, left behind by a method, that stay with its run.
     """
 
     def __init__(self, folder: Path, keep: tuple[str, ...] = ("model",)) -> None:
-        self.folder, self.keep = Path(folder), keep
+        self.folder = Path(folder)
+        self.keep = keep
 
-    def path(self, cell: Cell) -> Path:
-        """Give the folder of a cell."""
-        fold = "".join(letter if letter.isalnum() or letter in "-_+." else "_" for letter in cell.fold)
-        return self.folder / cell.method / f"{fold}-seed{cell.seed}-{cell.key[:12]}"
+    def path(self, run: Run) -> Path:
+        """Return the folder of a run."""
+        fold = "".join(letter if letter.isalnum() or letter in "-_+." else "_" for letter in run.fold)
+        return self.folder / run.method / f"{fold}-seed{run.seed}-{run.key[:12]}"
 
-    def has(self, cell: Cell) -> bool:
-        """Tell whether a cell is done."""
-        return (self.path(cell) / _FACTS).is_file()
+    def has(self, run: Run) -> bool:
+        """Return whether a run is stored."""
+        return (self.path(run) / _FACTS).is_file()
 
-    def read(self, cell: Cell) -> Stored:
-        """Read a cell that is done.
-
-        Raises
-        ------
-        DataError
-            If it is damaged, or another one.
-        """
-        folder = self.path(cell)
+    def read(self, run: Run) -> Stored:
+        """Read a stored run; DataError if it is damaged, or another one."""
+        folder = self.path(run)
         try:
             facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
             with np.load(folder / _ARRAYS, allow_pickle=False) as stored:
                 arrays = {name: stored[str(number)] for number, name in enumerate(facts["arrays"])}
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-            raise DataError(f"{folder}: this cell cannot be read ({error}); delete it to compute it again.") from error
-        if facts.get("key") != cell.key:
-            raise DataError(f"{folder}: is the cell of other inputs or settings; delete it to compute it again.")
+            raise DataError(f"{folder}: this run cannot be read ({error}); delete it to compute it again.") from error
+        if facts.get("key") != run.key:
+            raise DataError(f"{folder}: holds a run of other inputs or settings; delete it to compute it again.")
         return Stored(arrays, facts, folder)
 
-    def get(self, cell: Cell, compute: Compute) -> Stored:
-        """Read a cell, computed first if it is not there yet.
+    def get(self, run: Run, compute: Compute) -> Stored:
+        """Read a run; compute and store it first if it is missing.
 
         Parameters
         ----------
-        cell
-            Which one.
+        run
+            Which run.
         compute
-            Given a folder, computes arrays and facts. The folder outlives a kill and is given again, so that what it
-            leaves there can be gone on with.
+            Given a folder, returns arrays and what was chosen. The folder survives a kill and is given again, so that
+            `compute` can go on with what it left there.
         """
-        if not self.has(cell):
-            self._store(cell, compute)
-        return self.read(cell)
+        if not self.has(run):
+            self._store(run, compute)
+        return self.read(run)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from working on the same cells.
-
-        Raises
-        ------
-        DataError
-            If one does.
-        """
+        """Keep other processes from working on the same runs; DataError if one does."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise DataError(f"{self.folder}: another process works on these cells; wait for it to end.") from error
+            raise DataError(f"{self.folder}: another process works on these runs; wait for it to end.") from error
         try:
             yield
         finally:
             lock.release()
 
-    def _store(self, cell: Cell, compute: Compute) -> None:
-        work = self.folder / "work" / cell.key[:12]
+    def _store(self, run: Run, compute: Compute) -> None:
+        work = self.folder / "work" / run.key[:12]
         work.mkdir(parents=True, exist_ok=True)
-        sittings = Sittings(work / _SITTINGS)
-        with sittings.sit():
+        with next_session(work):
             arrays, chosen = compute(work)
-        costs = {**sittings.facts(), **told_spent(work)}
-        for left in work.iterdir():
-            if left.name not in self.keep:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
         facts = {
-            "key": cell.key,
-            "method": cell.method,
-            "fold": cell.fold,
-            "seed": cell.seed,
+            "key": run.key,
+            "method": run.method,
+            "fold": run.fold,
+            "seed": run.seed,
             "arrays": list(arrays),
             "chosen": chosen,
-            **costs,
+            **total_cost(work),
             "machine": machine(),
             "environment": environment(),
-            "depends_on": dict(cell.depends_on),
+            "depends_on": dict(run.depends_on),
         }
-        # An array's name may hold what a file's name may not.
+        for path in work.iterdir():
+            if path.name not in self.keep:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        # An array's name may hold characters that a file's name may not.
         stored: dict[str, Any] = {str(number): array for number, array in enumerate(arrays.values())}
         np.savez_compressed(work / _ARRAYS, **stored)
         (work / _FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        target = self.path(cell)
+        target = self.path(run)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
-            raise DataError(f"{target}: is in the way of a cell and has no {_FACTS}; move it away.")
+            raise DataError(f"{target}: is in the way of a run and has no {_FACTS}; move it away.")
         os.replace(work, target)
         if not any((self.folder / "work").iterdir()):
             (self.folder / "work").rmdir()

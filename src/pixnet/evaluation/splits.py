@@ -1,23 +1,26 @@
-"""Two sides that never meet: the samples that are trained on, and those that are scored on."""
+"""Splits: which samples, or which part of every slide, are held out in turn; the two sides never meet."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from pixnet.config import GenesConfig
 from pixnet.errors import DataError
 from pixnet.expression import normalise
 from pixnet.readers.manifest import manifest_entries
 from pixnet.readers.platforms import Entry
+from pixnet.regions.blocks import Rectangle, cut_blocks, distance, inside
 from pixnet.sample import Sample
 from pixnet.sample.panel import GenePanel, choose_panel, panel_counts
 from pixnet.sample.sample import enough_counts
 
+SPLITS = "loso, lodo, kfold:K or blocks:K:GAP"
 VARIABLE = 50
 """How many of the most variable genes have a score of their own, as in HEST-bench."""
 
@@ -29,51 +32,96 @@ class Split:
     train: list[Sample]
     test: list[Sample]
 
-    @classmethod
-    def of(cls, samples: Sequence[Sample], hold_out: Sequence[str]) -> Self:
-        """Set the samples with the ids `hold_out` apart.
-
-        Raises
-        ------
-        DataError
-            If such an id is unknown, if an id occurs twice, or if either side is empty.
-        """
-        by_id = samples_by_id(samples)
-        check_hold_out(hold_out, list(by_id))
-        train = [sample for sample in samples if sample.id not in hold_out]
-        return cls(train, [by_id[name] for name in dict.fromkeys(hold_out)])
-
     @property
     def shared_donors(self) -> list[str]:
         """Donors that are on both sides."""
         return sorted({s.donor for s in self.train if s.donor} & {s.donor for s in self.test if s.donor})
 
 
-def samples_by_id(samples: Sequence[Sample]) -> dict[str, Sample]:
-    """Give the samples by their ids.
+class Fold(BaseModel):
+    """One division into training and test.
 
-    Raises
-    ------
-    DataError
-        If an id occurs twice.
+    Attributes
+    ----------
+    name
+        Name of the fold.
+    train, test
+        Ids of the samples on either side.
+    blocks
+        Where a part of each slide is held out: the rectangle (left, top, right, bottom, in um) of each sample. Regions
+        whose centre is in it are the test.
+    gap_um
+        Regions whose centre is nearer to the rectangle than this are on neither side.
+    genes
+        The panel, chosen on the training side alone.
+    variable
+        Those of its genes that vary most there.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    blocks: dict[str, Rectangle] | None = None
+    gap_um: float = 0.0
+    genes: tuple[str, ...] = ()
+    variable: tuple[str, ...] = ()
+
+    @property
+    def panel(self) -> GenePanel:
+        """The genes that are predicted."""
+        return GenePanel(self.genes, "list")
+
+    def split(self, samples: Sequence[Sample]) -> Split:
+        """Divide samples; DataError if one is missing, or if a block leaves no region of one on either side."""
+        by_id = samples_by_id(samples)
+        missing = [name for name in (*self.train, *self.test) if name not in by_id]
+        if missing:
+            raise DataError(f"fold {self.name!r} needs the sample {missing[0]!r}; the samples are {', '.join(by_id)}.")
+        train, test = [by_id[name] for name in self.train], [by_id[name] for name in self.test]
+        if self.blocks is None:
+            return Split(train, test)
+        return Split([self._part(sample, False) for sample in train], [self._part(sample, True) for sample in test])
+
+    def _part(self, sample: Sample, held: bool) -> Sample:
+        assert self.blocks is not None  # noqa: S101
+        rectangle, centers = self.blocks[sample.id], sample.regions.centers_um
+        wanted = inside(centers, rectangle)
+        if not held:
+            wanted = ~wanted & (distance(centers, rectangle) >= self.gap_um)
+        if not wanted.any():
+            what = "block" if held else f"gap of {self.gap_um:g} um"
+            raise DataError(
+                f"fold {self.name!r}: its {what} leaves no region of sample {sample.id!r} to "
+                f"{'score on' if held else 'train on'}; use fewer blocks or a smaller gap."
+            )
+        if sample.counts.names is None:
+            # Regions that are named by their number keep the number they have in the whole sample.
+            counts = dataclasses.replace(sample.counts, names=sample.counts.region_names())
+            sample = dataclasses.replace(sample, counts=counts)
+        return sample.take(wanted)
+
+
+def samples_by_id(samples: Sequence[Sample]) -> dict[str, Sample]:
+    """Return the samples by their ids; DataError if an id occurs twice."""
     by_id = {sample.id: sample for sample in samples}
     if len(by_id) < len(samples):
-        raise DataError(f"two samples have the same id; there are {', '.join(sample.id for sample in samples)}.")
+        raise DataError(f"two samples have the same id; the ids are {', '.join(sample.id for sample in samples)}.")
     return by_id
 
 
 def listed_entries(
     manifests: Sequence[str | Path], samples: Sequence[str] | None = None, hold_out: Sequence[str] = ()
 ) -> list[Entry]:
-    """List samples of one or several manifests, not yet read.
+    """List samples of one or several manifests without reading them.
 
     Parameters
     ----------
     manifests
         TOML files. No id may occur in two of them.
     samples
-        Ids of the samples to list, in this order; every one by default.
+        Ids of the samples to list, in this order; all by default.
     hold_out
         Ids that will be held out.
 
@@ -91,7 +139,7 @@ def listed_entries(
     chosen = list(dict.fromkeys(found if samples is None else samples))
     unknown = [name for name in chosen if name not in found]
     if unknown:
-        raise DataError(f"--samples: there is no sample {unknown[0]!r}; there are {', '.join(found)}.")
+        raise DataError(f"`samples`: sample {unknown[0]!r} does not exist; choose from {', '.join(found)}.")
     if hold_out:
         check_hold_out(hold_out, chosen)
     return [found[name][1] for name in chosen]
@@ -101,11 +149,113 @@ def check_hold_out(hold_out: Sequence[str], ids: Sequence[str]) -> None:
     """Refuse ids to hold out that do not exist, or that leave one side empty."""
     unknown = [name for name in hold_out if name not in ids]
     if unknown:
-        raise DataError(f"--hold-out: there is no sample {unknown[0]!r} to hold out; there are {', '.join(ids)}.")
+        raise DataError(f"`hold_out`: sample {unknown[0]!r} does not exist; choose from {', '.join(ids)}.")
     if not hold_out:
         raise DataError(f"no sample is held out, so there is nothing to score on; hold out one of {', '.join(ids)}.")
     if set(ids) <= set(hold_out):
-        raise DataError(f"--hold-out: all of {', '.join(ids)} are held out, so none is left to train on.")
+        raise DataError(f"`hold_out`: all of {', '.join(ids)} are held out, so none is left to train on.")
+
+
+def hold_out(samples: Sequence[Sample], ids: Sequence[str]) -> list[Fold]:
+    """Hold some samples out together; DataError if an id is unknown, or if either side is empty."""
+    known = list(samples_by_id(samples))
+    check_hold_out(ids, known)
+    ids = tuple(dict.fromkeys(ids))
+    return [Fold(name="+".join(ids), train=tuple(name for name in known if name not in ids), test=ids)]
+
+
+def make_folds(samples: Sequence[Sample], split: str) -> list[Fold]:
+    """Make the folds of a split.
+
+    Parameters
+    ----------
+    samples
+        All samples.
+    split
+        `loso`: leave one section out; `lodo`: leave one donor out; `kfold:K`: donors in K groups of about equally many
+        regions; `blocks:K:GAP`: each slide cut into K blocks, of which one is held out in every slide at a time, with a
+        gap in um around it.
+
+    Raises
+    ------
+    DataError
+        If the split is unknown, a donor is not known, there are fewer donors or samples than it takes, or a slide
+        cannot be cut into so many blocks.
+    """
+    kind, number, gap_um = check_split(split)
+    if kind == "loso":
+        return [hold_out(samples, [sample.id])[0] for sample in samples]
+    if kind == "blocks":
+        return _block_folds(samples, split, number, gap_um)
+    donors = _donors(samples, split)
+    return _donor_folds(samples, split, donors, len(donors) if kind == "lodo" else number)
+
+
+def check_split(split: str) -> tuple[str, int, float]:
+    """Return a split's kind, number of folds and gap in um; DataError if `make_folds` does not know it."""
+    kind, *numbers = split.split(":")
+    try:
+        if kind in ("loso", "lodo") and not numbers:
+            return kind, 0, 0.0
+        if kind == "kfold" and len(numbers) == 1:
+            return kind, int(numbers[0]), 0.0
+        if kind == "blocks" and len(numbers) == 2:
+            return kind, int(numbers[0]), float(numbers[1])
+    except ValueError:
+        pass
+    raise DataError(f"`split={split!r}` is not known; give {SPLITS}, with whole numbers K and a gap in um.")
+
+
+def _donors(samples: Sequence[Sample], split: str) -> dict[str, list[Sample]]:
+    unknown = [sample.id for sample in samples if sample.donor is None]
+    if unknown:
+        raise DataError(
+            f"`split={split!r}`: the donor of {', '.join(unknown)} is not known; add donor = ... to the manifest."
+        )
+    donors: dict[str, list[Sample]] = {}
+    for sample in samples:
+        donors.setdefault(str(sample.donor), []).append(sample)
+    return donors
+
+
+def _donor_folds(samples: Sequence[Sample], split: str, donors: dict[str, list[Sample]], number: int) -> list[Fold]:
+    """Put donors into groups, the largest first, each into the group with the fewest regions so far."""
+    if number < 2 or len(donors) < number:
+        raise DataError(
+            f"`split={split!r}`: {len(donors)} donors ({', '.join(donors)}) do not make {number} folds; "
+            "it takes at least two folds, and a donor for each."
+        )
+    sizes = {donor: sum(len(sample.regions) for sample in samples) for donor, samples in donors.items()}
+    groups: list[list[str]] = [[] for _ in range(number)]
+    for donor in sorted(donors, key=lambda name: (-sizes[name], name)):
+        min(groups, key=lambda group: sum(sizes[name] for name in group)).append(donor)
+    folds = []
+    for index, group in enumerate(groups):
+        ids = [sample.id for sample in samples if sample.donor in group]
+        name = group[0] if number == len(donors) else f"group {index + 1}"
+        folds.append(hold_out(samples, ids)[0].model_copy(update={"name": name}))
+    return sorted(folds, key=lambda fold: fold.name)
+
+
+def _block_folds(samples: Sequence[Sample], split: str, number: int, gap_um: float) -> list[Fold]:
+    if number < 2 or not 0.0 <= gap_um < float("inf"):
+        raise DataError(f"`split={split!r}`: give at least two blocks, and a gap of 0 um or more.")
+    rectangles = {}
+    for sample in samples:
+        extent = (-1.0, -1.0, sample.slide.width_um + 1.0, sample.slide.height_um + 1.0)
+        rectangles[sample.id] = cut_blocks(sample.regions.centers_um, number, extent)
+        if len(rectangles[sample.id]) < number:
+            raise DataError(
+                f"`split={split!r}`: the {len(sample.regions)} regions of sample {sample.id!r} can be cut into "
+                f"{len(rectangles[sample.id])} blocks only; ask for fewer."
+            )
+    ids = tuple(rectangles)
+    folds = []
+    for index in range(number):
+        blocks = {name: of_sample[index] for name, of_sample in rectangles.items()}
+        folds.append(Fold(name=f"block {index + 1}", train=ids, test=ids, gap_um=gap_um, blocks=blocks))
+        folds[-1].split(samples)  # fails now, and not after hours, if the gap leaves nothing
+    return folds
 
 
 def common_panel(split: Split, genes: GenesConfig, min_counts: int) -> GenePanel:
@@ -124,21 +274,21 @@ def common_panel(split: Split, genes: GenesConfig, min_counts: int) -> GenePanel
             if name not in measured:
                 raise DataError(f"the gene {name!r} was not measured in all held-out samples; leave it out.")
         return choose_panel(split.train, genes.names)
-    asked = genes.number
+    number = genes.number
     while True:
         try:
-            panel = choose_panel(split.train, asked, genes.rule, min_counts, genes.measured_in)
+            panel = choose_panel(split.train, number, genes.rule, min_counts, genes.measured_in)
         except DataError as error:
-            if asked == genes.number:
+            if number == genes.number:
                 raise
             raise DataError(
                 f"fewer than the {genes.number} genes asked for were measured in all samples, held-out ones "
-                "included; ask for fewer with --genes."
+                "included; ask for fewer `genes`."
             ) from error
         names = tuple(name for name in panel.names if name in measured)[: genes.number]
         if len(names) == genes.number:
             return GenePanel(names, genes.rule)
-        asked += genes.number - len(names)
+        number += genes.number - len(names)
 
 
 def most_variable(split: Split, panel: GenePanel, min_counts: int) -> tuple[str, ...]:
@@ -152,21 +302,3 @@ def most_variable(split: Split, panel: GenePanel, min_counts: int) -> tuple[str,
         return ()
     variance = np.concatenate(parts).var(axis=0, dtype=np.float64)
     return tuple(panel.names[gene] for gene in np.argsort(-variance, kind="stable")[:VARIABLE])
-
-
-def named_donors(donors: Sequence[str]) -> str:
-    """Begin a sentence on one or several donors."""
-    return f"donor {donors[0]} is" if len(donors) == 1 else f"donors {', '.join(donors)} are"
-
-
-def donor_words(split: Split) -> str:
-    """Say, in a sentence, whether donors are on both sides."""
-    shared = split.shared_donors
-    sides = f"training {', '.join(s.id for s in split.train)}; test {', '.join(s.id for s in split.test)}"
-    if shared:
-        return (
-            f"{named_donors(shared)} on both sides of the split ({sides}), so the scores say nothing about new donors."
-        )
-    if any(sample.donor is None for sample in (*split.train, *split.test)):
-        return f"the donors of some samples are not known ({sides}), so the scores may say nothing about new donors."
-    return f"no donor is on both sides of the split ({sides})."

@@ -52,7 +52,7 @@ def check_resolution_of(slide: Slide, trained: TrainedOn) -> list[Finding]:
 
 def check_stain(slide: Slide, trained: TrainedOn, tissue: TissueMask | None = None) -> list[Finding]:
     """Tell a slide that is stained otherwise than those that a model was trained on; silent if these are not known."""
-    profile = StainProfile.of(slide, tissue) if trained.stains else None
+    profile = StainProfile.from_slide(slide, tissue) if trained.stains else None
     if profile is None:
         return []
     found = stain_distance(profile, trained.stains)

@@ -65,7 +65,7 @@ def _describe(sample: Sample) -> dict[str, Any]:
     from pixnet.slide.stain import StainProfile
 
     sides = sample.regions.bounds_um
-    stain = StainProfile.of(sample.slide)
+    stain = StainProfile.from_slide(sample.slide)
     return {
         "id": sample.id,
         "donor": sample.donor,

@@ -1,7 +1,8 @@
-"""The shapes that a slide is measured in: disks, squares of a lattice, label masks and polygons, in um.
+"""Regions that a slide is measured in: disks, squares of a lattice, label masks and polygons, in um.
 
-All know their areas, their bounds, and their coverage of a grid: how many um^2 of each cell lie in each region. The
-coverage is analytic, with no supersampling, so the parts of a partition add up to the whole.
+All kinds of regions have areas, bounds and a coverage of a grid: the area in um^2 of each region within each pixel of
+the grid. The coverage is analytic, without supersampling. So the areas of regions that partition a pixel add up to the
+area of the pixel.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all kinds of regions have in common, and the checks of what a user hands in."""
+"""The base class of all kinds of regions, and the checks of their arguments."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pixnet.regions.coverage import Floats, Ints
 
 
 class Regions(ABC):
-    """Regions of one kind, in a fixed order; `len` gives their number."""
+    """Regions of one kind, in a fixed order; `len` returns their number."""
 
     _per_region: ClassVar[tuple[str, ...]]
-    """Attributes that hold one entry per region, along the first axis."""
+    """Names of the attributes that hold one entry per region, along the first axis."""
 
     def __len__(self) -> int:
         return len(getattr(self, self._per_region[0]))
@@ -30,31 +30,31 @@ class Regions(ABC):
     @property
     @abstractmethod
     def centers_um(self) -> Floats:
-        """Centre of area of each region, (n, 2) x and y in um."""
+        """Centroid of each region: x and y in um, shape (n, 2)."""
 
     @property
     @abstractmethod
     def areas_um2(self) -> Floats:
-        """True geometric area of each region, (n,) in um^2."""
+        """Geometric area of each region in um^2, shape (n,)."""
 
     @property
     @abstractmethod
     def bounds_um(self) -> Floats:
-        """Left, top, right and bottom of each region, (n, 4) in um."""
+        """Left, top, right and bottom edge of each region in um, shape (n, 4)."""
 
     @abstractmethod
     def coverage(self, grid: Grid) -> sparse.csr_array[np.float64]:
-        """Areas of the regions in the cells of a grid.
+        """Return the areas of the regions within the pixels of a grid.
 
         Parameters
         ----------
         grid
-            Grid to cover; its cells are counted row by row.
+            Grid to cover. Its pixels are numbered row by row.
 
         Returns
         -------
         csr_array
-            (n, grid.size) float64, in um^2. Parts outside the grid do not appear.
+            Areas in um^2, shape (n, grid.size), float64. Parts of a region outside the grid do not count.
         """
 
     def integrate(self, grid: Grid, values: Floats) -> Floats:
@@ -63,46 +63,51 @@ class Regions(ABC):
         Parameters
         ----------
         grid
-            Grid that the maps are given on.
+            Grid of the maps.
         values
-            (grid.height, grid.width, k): k maps, constant within each cell.
+            The k maps, constant within each pixel, shape (grid.height, grid.width, k).
 
         Returns
         -------
         ndarray
-            (n, k), in units of the map times um^2. Parts of a region outside the grid add nothing.
+            Integrals in units of the map times um^2, shape (n, k). Parts of a region outside the grid add nothing.
         """
         return np.asarray(self.coverage(grid) @ values.reshape(grid.size, -1))
 
     def take(self, index: ArrayLike) -> Self:
-        """Give some of the regions, in the order asked for.
+        """Return some of the regions, in the order of an index.
 
         Parameters
         ----------
         index
-            Whole numbers (negative ones count from the end), or n booleans.
+            List of integers (negative ones count from the end), or n booleans.
 
         Returns
         -------
         Regions
-            The same kind.
+            Regions of the same kind.
 
         Raises
         ------
         DataError
-            If the index is neither, or points beyond the regions.
+            If the index holds neither integers nor n booleans, or if an integer is out of range.
         """
         chosen = np.asarray(index)
         if chosen.dtype == bool:
             if chosen.shape != (len(self),):
-                raise DataError(f"a mask for {len(self)} regions needs that many booleans, not {chosen.shape}")
+                raise DataError(
+                    f"a mask for {len(self)} regions must have the shape ({len(self)},), not {chosen.shape}"
+                )
             chosen = np.flatnonzero(chosen)
         elif not chosen.size:
             chosen = np.zeros(0, dtype=np.int64)
         if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
-            raise DataError(f"regions are taken by a list of whole numbers or booleans, not by {chosen.dtype}")
+            raise DataError(
+                "regions are chosen by a list of whole numbers or booleans, "
+                f"not by {chosen.dtype} of shape {chosen.shape}"
+            )
         if len(chosen) and not (-len(self) <= chosen.min() and chosen.max() < len(self)):
-            raise DataError(f"the index runs from {chosen.min()} to {chosen.max()}, but there are {len(self)} regions")
+            raise DataError(f"the index goes from {chosen.min()} to {chosen.max()}, but there are {len(self)} regions")
         result = copy.copy(self)
         for name in self._per_region:
             setattr(result, name, getattr(self, name)[chosen])
@@ -110,19 +115,19 @@ class Regions(ABC):
 
 
 def finite_array(name: str, value: ArrayLike) -> Floats:
-    """Give a float64 copy of an argument; DataError if it is not made of finite numbers."""
+    """Return a float64 copy of an argument; raise DataError if it does not hold finite numbers only."""
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"{name} must hold numbers: {error}") from None
-    bad = int(array.size - np.isfinite(array).sum())
-    if bad:
-        raise DataError(f"{name} holds {bad} values that are not finite; leave those regions out")
+    n_bad = int(array.size - np.isfinite(array).sum())
+    if n_bad:
+        raise DataError(f"{name} holds {n_bad} values that are not finite; leave those regions out")
     return array
 
 
 def finite_number(name: str, value: float) -> float:
-    """Give an argument as a float; DataError if it is not one finite number."""
+    """Return an argument as a float; raise DataError if it is not one finite number."""
     array = finite_array(name, value)
     if array.ndim:
         raise DataError(f"{name} must be one number, not an array of shape {array.shape}")
@@ -130,7 +135,7 @@ def finite_number(name: str, value: float) -> float:
 
 
 def positive_number(name: str, value: float) -> float:
-    """Give an argument as a float; DataError if it is not one finite number above zero."""
+    """Return an argument as a float; raise DataError if it is not one finite number above zero."""
     number = finite_number(name, value)
     if number <= 0:
         raise DataError(f"{name} is {number:g}; it must be positive")
@@ -138,7 +143,7 @@ def positive_number(name: str, value: float) -> float:
 
 
 def whole_numbers(name: str, value: ArrayLike) -> Ints:
-    """Give an int64 copy of an argument; DataError if it is not made of whole numbers."""
+    """Return an int64 copy of an argument; raise DataError if it does not hold whole numbers only."""
     array = np.asarray(value)
     if not np.issubdtype(array.dtype, np.integer) and array.size:
         raise DataError(f"{name} must hold whole numbers, not {array.dtype}")

@@ -1,8 +1,8 @@
-"""Areas of disks in the cells of a grid.
+"""Areas of disks within the pixels of a grid.
 
-A row of the grid meets a disk in a few boundary cells, a run of whole cells, and a few boundary cells again. Only
-boundary cells, O(radius / pitch) of them, need an integral: a piece of a cell that lies in one quadrant of the disk
-is a rectangle, a trapezoid and a circular segment, all three positive, so nothing cancels.
+A row of the grid meets a disk in a few boundary pixels, a run of fully covered pixels, and a few boundary pixels again.
+Only the boundary pixels need an integral, and there are O(radius / pitch) of them. The part of a pixel within one
+quadrant of the disk is a rectangle, a trapezoid and a circular segment. All three are positive, so nothing cancels.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from pixnet.regions.coverage import BATCH, CoverageBuilder, Floats, Ints, RunInt
 
 
 def disk_coverage(centers_um: Floats, radii_um: Floats, grid: Grid) -> sparse.csr_array[np.float64]:
-    """Areas of disks in the cells of a grid, exact but for rounding.
+    """Return the areas of disks within the pixels of a grid, exact up to rounding.
 
     Parameters
     ----------
     centers_um
-        (n, 2) x and y, in um.
+        Centres of the disks: x and y in um, shape (n, 2).
     radii_um
-        (n,), in um.
+        Radii in um, shape (n,).
     grid
         Grid to cover.
 
     Returns
     -------
     csr_array
-        (n, grid.size), in um^2.
+        Areas in um^2, shape (n, grid.size).
     """
     builder = CoverageBuilder(len(radii_um), grid)
     _add_disks(builder, centers_um, radii_um)
@@ -44,14 +44,14 @@ def disk_integrals(centers_um: Floats, radii_um: Floats, grid: Grid, values: Flo
     centers_um, radii_um, grid
         As for `disk_coverage`.
     values
-        (grid.height, grid.width, k).
+        The k maps, shape (grid.height, grid.width, k).
 
     Returns
     -------
     ndarray
-        (n, k), in units of the map times um^2.
+        Integrals in units of the map times um^2, shape (n, k).
     """
-    # Mirrored along the diagonal a disk stays a disk, and the maps lie as the integrator wants them.
+    # A disk mirrored along the diagonal is a disk, and the maps then have the axes that the integrator needs.
     mirrored = Grid(grid.y_um, grid.x_um, grid.pitch_um, grid.width, grid.height)
     integrator = RunIntegrator(len(radii_um), mirrored, values)
     _add_disks(integrator, centers_um[:, ::-1], radii_um)
@@ -64,7 +64,7 @@ def _add_disks(builder: CoverageBuilder | RunIntegrator, centers_um: Floats, rad
     center_y = (centers_um[:, 1] - grid.y_um) / grid.pitch_um
     radius = radii_um / grid.pitch_um
     meets = (center_x + radius > 0) & (center_x - radius < grid.width)
-    # Rounding may hide a sliver of a row; a row too many costs nothing, since empty entries are left out.
+    # Rounding may hide a sliver of a row. An extra row costs nothing, because empty entries are left out.
     top = np.clip(np.floor(center_y - radius) - 1, 0, grid.height).astype(np.int64)
     bottom = np.clip(np.ceil(center_y + radius) + 1, 0, grid.height).astype(np.int64)
     n_rows = np.where(meets, bottom - top, 0)
@@ -77,9 +77,9 @@ def _add_disks(builder: CoverageBuilder | RunIntegrator, centers_um: Floats, rad
 def _add_strips(
     builder: CoverageBuilder | RunIntegrator, disk: Ints, row: Ints, x: Floats, y: Floats, radius: Floats
 ) -> None:
-    """Add what a disk covers of a row of cells, for many pairs of both; x, y and radius are in cells."""
+    """Add what disks cover of rows of pixels, for many pairs of a disk and a row; x, y and radius are in pixels."""
     width = builder.grid.width
-    # Lines are placed from the one left of the centre: small numbers, however far the disk is from the origin.
+    # Positions are relative to the grid line left of the centre, so numbers are small even far from the origin.
     middle_col, middle_row = np.floor(x), np.floor(y)
     shift = middle_col - x
     low = (middle_row - y) + (row - middle_row)
@@ -88,8 +88,8 @@ def _add_strips(
     far = np.maximum(np.abs(low), np.abs(high))
     outer, inner = _half_chord(near, radius), _half_chord(far, radius)
 
-    def column(at: Floats, lowest: Ints | int, highest: Ints | int) -> Ints:
-        return np.clip(at + middle_col, lowest, highest).astype(np.int64)
+    def column(offset: Floats, lowest: Ints | int, highest: Ints | int) -> Ints:
+        return np.clip(offset + middle_col, lowest, highest).astype(np.int64)
 
     first = column(np.floor(-outer - shift), 0, width)
     last = column(np.ceil(outer - shift), 0, width)
@@ -100,35 +100,37 @@ def _add_strips(
     n_left, n_right = whole_first - first, last - whole_last
     n_runs = n_left + 1 + n_right
     strip = np.repeat(np.arange(len(row)), n_runs)
-    place = counted(n_runs)
-    beyond = place - n_left[strip]
-    col = np.where(beyond <= 0, first[strip] + place, whole_last[strip] + beyond - 1)
-    count = np.where(beyond == 0, (whole_last - whole_first)[strip], 1)
+    # The runs of a strip: single boundary pixels on the left, the fully covered run (number 0), boundary pixels again.
+    run = counted(n_runs)
+    number = run - n_left[strip]
+    col = np.where(number <= 0, first[strip] + run, whole_last[strip] + number - 1)
+    count = np.where(number == 0, (whole_last - whole_first)[strip], 1)
     share = np.ones(len(strip))
-    edge = np.flatnonzero(beyond)
-    at = strip[edge]
-    from_middle = col[edge] - middle_col[at]
-    share[edge] = _cell_share(shift[at] + from_middle, shift[at] + (from_middle + 1), low[at], high[at], radius[at])
+    edge = np.flatnonzero(number)
+    of_edge = strip[edge]
+    left = col[edge] - middle_col[of_edge]
+    x0, x1 = shift[of_edge] + left, shift[of_edge] + (left + 1)
+    share[edge] = _pixel_share(x0, x1, low[of_edge], high[of_edge], radius[of_edge])
     builder.add_runs(disk[strip], row[strip] * width + col, count, share)
 
 
-def _cell_share(x0: Floats, x1: Floats, y0: Floats, y1: Floats, radius: Floats) -> Floats:
-    """Area of rectangles (x0, x1) x (y0, y1) inside a circle around the origin, quadrant by quadrant."""
+def _pixel_share(x0: Floats, x1: Floats, y0: Floats, y1: Floats, radius: Floats) -> Floats:
+    """Return the area of rectangles (x0, x1) x (y0, y1) inside a circle around the origin, quadrant by quadrant."""
     total = np.zeros(len(x0))
     for left, right in ((np.maximum(x0, 0), x1), (np.maximum(-x1, 0), -x0)):
         for top, bottom in ((np.maximum(y0, 0), y1), (np.maximum(-y1, 0), -y0)):
-            here = np.flatnonzero((right > left) & (bottom > top))
-            total[here] += _quadrant_area(left[here], right[here], top[here], bottom[here], radius[here])
+            meets = np.flatnonzero((right > left) & (bottom > top))
+            total[meets] += _quadrant_area(left[meets], right[meets], top[meets], bottom[meets], radius[meets])
     return total
 
 
 def _quadrant_area(x0: Floats, x1: Floats, y0: Floats, y1: Floats, radius: Floats) -> Floats:
-    """Area inside a circle around the origin, for rectangles with 0 <= x0 < x1 and 0 <= y0 < y1."""
-    # The circle runs above the rectangle up to `enter`, through it up to `leave`, and below it from there on.
+    """Return the area inside a circle around the origin, for rectangles with 0 <= x0 < x1 and 0 <= y0 < y1."""
+    # The circle is above the rectangle up to x = `enter`, crosses it up to x = `leave`, and is below it from there on.
     at_top, at_bottom = _half_chord(y1, radius), _half_chord(y0, radius)
     enter = np.clip(at_top, x0, x1)
     leave = np.clip(at_bottom, x0, x1)
-    # Where the circle crosses a horizontal side its height is that side's, not a root of a small difference.
+    # Where the circle crosses a horizontal side, its height is that of the side, not the root of a small difference.
     height_in = np.where((at_top > x0) & (y1 < radius), y1, np.minimum(_half_chord(x0, radius), y1))
     height_out = np.where(at_bottom <= x1, y0, np.maximum(_half_chord(x1, radius), y0))
     run, drop = leave - enter, height_in - height_out
@@ -137,16 +139,16 @@ def _quadrant_area(x0: Floats, x1: Floats, y0: Floats, y1: Floats, radius: Float
 
 
 def _half_chord(distance: Floats, radius: Floats) -> Floats:
-    """Half the length of the chord at a distance from the centre; 0 outside."""
+    """Return half the length of the chord at a distance from the centre; 0 outside the circle."""
     result: Floats = np.sqrt(np.maximum((radius - distance) * (radius + distance), 0.0))
     return result
 
 
 def _segment(chord: Floats, radius: Floats) -> Floats:
-    """Area between a chord and its arc of at most a quarter circle, radius^2 / 2 * (angle - sin(angle))."""
+    """Return the area between a chord and its arc of at most a quarter circle: radius^2 / 2 * (angle - sin(angle))."""
     angle = 2 * np.arcsin(np.minimum(chord / (2 * radius), 1.0))
     square = angle**2
-    # angle - sin(angle) from its power series, which ten terms carry to full precision up to pi / 2.
+    # angle - sin(angle) from its power series, whose first ten terms give full precision up to pi / 2.
     series = np.ones_like(square)
     for n in range(20, 2, -2):
         series = 1 - square / (n * (n + 1)) * series

@@ -1,8 +1,9 @@
-"""Areas of polygons in the cells of a grid, from their edges.
+"""Areas of polygons within the pixels of a grid, from their edges.
 
-Each edge is cut at the lines of the grid. A piece adds to its cell the area between itself and the cell's right
-side, and to all cells further right its height: the signed accumulation of anti-aliasing rasterisers, in float64
-and with every area exact. Only cells that an edge touches are stored; the gaps between them are all in or all out.
+Each edge is cut at the lines of the grid. A piece adds to its pixel the area between itself and the pixel's right side,
+and to all pixels further right its height. This is the signed accumulation of anti-aliasing rasterisers, in float64
+and with exact areas. Only the pixels that an edge touches are stored; the gaps between them are completely inside or
+completely outside.
 """
 
 from __future__ import annotations
@@ -18,40 +19,41 @@ from pixnet.grid import Grid
 from pixnet.regions.coverage import BATCH, CoverageBuilder, Floats, Ints, batches, counted
 
 _NOISE = 1e-14
-"""Share of a cell below which an entry is rounding."""
+"""Share of a pixel below which an entry is a rounding error."""
 
 
 def add_edges(builder: CoverageBuilder, region: Ints, start_um: Floats, end_um: Floats) -> None:
-    """Add what polygons cover of the grid, exact but for rounding.
+    """Add the areas of polygons within the pixels of a grid, exact up to rounding.
 
     Parameters
     ----------
     builder
-        Receives the entries. Regions must be above those it has.
+        Builder that receives the entries. The regions must have higher numbers than those it already has.
     region
-        Region of each edge, (m,). All edges of a region must be here.
+        Region of each edge, shape (m,). All edges of a region must be given at once.
     start_um, end_um
-        Ends of the edges, (m, 2) x and y in um. Outer rings run with positive sum of x dy, holes against it.
+        Ends of the edges: x and y in um, each (m, 2). The sum of x dy is positive along outer rings and negative along
+        holes.
     """
     grid = builder.grid
     origin = np.array([grid.x_um, grid.y_um])
     start, end = (start_um - origin) / grid.pitch_um, (end_um - origin) / grid.pitch_um
-    # An edge runs from its lower y, whichever region it belongs to: neighbours then compute the same bits.
+    # Every edge runs from its lower y, whatever region it belongs to, so that neighbours compute the same bits.
     back = (start[:, 1] > end[:, 1]) | ((start[:, 1] == end[:, 1]) & (start[:, 0] > end[:, 0]))
     low, high = np.where(back[:, None], end, start), np.where(back[:, None], start, end)
     sign = np.where(back, 1.0, -1.0)
-    kept = (high[:, 1] >= 0) & (low[:, 1] <= grid.height)
-    edge, low, high = _cut(np.flatnonzero(kept), low[kept], high[kept], axis=1, n_lines=grid.height)
+    near = (high[:, 1] >= 0) & (low[:, 1] <= grid.height)
+    edge, low, high = _cut(np.flatnonzero(near), low[near], high[near], axis=1, n_lines=grid.height)
     row = np.floor((low[:, 1] + high[:, 1]) / 2).astype(np.int64)
-    kept = (row >= 0) & (row < grid.height)
-    edge, low, high, row = edge[kept], low[kept], high[kept], row[kept]
+    inside = (row >= 0) & (row < grid.height)
+    edge, low, high, row = edge[inside], low[inside], high[inside], row[inside]
     piece, low, high = _cut(np.arange(len(edge)), low, high, axis=0, n_lines=grid.width)
     edge, row = edge[piece], row[piece]
-    # What lies left or right of the grid is gathered in one column on either side of it.
+    # Pieces left or right of the grid go into one extra column on each side.
     middle = (low[:, 0] + high[:, 0]) / 2
     col = np.clip(np.floor(middle), -1, grid.width).astype(np.int64)
     cover = sign[edge] * (high[:, 1] - low[:, 1])
-    _add_cells(builder, region[edge], row, col, cover, cover * (col + 1 - middle))
+    _add_pixels(builder, region[edge], row, col, cover, cover * (col + 1 - middle))
 
 
 def tilted_square_coverage(
@@ -61,33 +63,33 @@ def tilted_square_coverage(
     cols: Ints,
     grid: Grid,
 ) -> sparse.csr_array[np.float64]:
-    """Areas of the squares of a lattice that is turned by any angle, and perhaps seen with a little perspective.
+    """Return the areas of the squares of a lattice that is rotated by any angle, and may have a slight perspective.
 
     Parameters
     ----------
     points
-        Gives the (n, 2) x and y in um of places (row, col) of the lattice.
+        Function that returns the x and y in um, (n, 2), of positions (row, col) of the lattice.
     side_um
-        Side of a square, in um; a square's sides may be a tenth longer.
+        Side of a square, in um. Actual sides may be a tenth longer.
     rows, cols
-        Place of each square in the lattice, each (n,).
+        Row and column of each square in the lattice, each (n,).
     grid
         Grid to cover.
 
     Returns
     -------
     csr_array
-        (n, grid.size), in um^2.
+        Areas in um^2, shape (n, grid.size).
     """
     builder = CoverageBuilder(len(rows), grid)
     left, top, right, bottom = grid.bounds_um
     center_x, center_y = points(rows + 0.5, cols + 0.5).T
     reach = side_um * 0.8  # half a diagonal, a tenth longer
     across = (center_x > left - reach) & (center_x < right + reach)
-    chosen = np.flatnonzero(across & (center_y > top - reach) & (center_y < bottom + reach))
+    near = np.flatnonzero(across & (center_y > top - reach) & (center_y < bottom + reach))
     pieces = min(8 + 6 * side_um / grid.pitch_um, BATCH)
-    for part in batches(np.full(len(chosen), int(pieces))):
-        square = chosen[part]
+    for part in batches(np.full(len(near), int(pieces))):
+        square = near[part]
         row, col = rows[square], cols[square]
         corners = [points(row + below, col + beside) for below, beside in ((0, 0), (0, 1), (1, 1), (1, 0))]
         start = np.stack(corners, axis=1)
@@ -99,7 +101,19 @@ def tilted_square_coverage(
 def lattice_points(
     x_um: float, y_um: float, side_um: float, angle_deg: float, row: NDArray[np.number], col: NDArray[np.number]
 ) -> Floats:
-    """Give the (n, 2) x and y in um of places (row, col), whole or not, of a lattice turned from x towards y."""
+    """Return the x and y in um, (n, 2), of positions of a lattice.
+
+    Parameters
+    ----------
+    x_um, y_um
+        Corner of the lattice, in um.
+    side_um
+        Pitch of the lattice, in um.
+    angle_deg
+        Rotation of the lattice from x towards y, in degrees.
+    row, col
+        Positions in the lattice, each (n,); need not be whole numbers.
+    """
     angle = math.radians(angle_deg)
     across, down = col.astype(np.float64) * side_um, row.astype(np.float64) * side_um
     x = x_um + (math.cos(angle) * across - math.sin(angle) * down)
@@ -108,37 +122,37 @@ def lattice_points(
 
 
 def projected(xy: Floats, matrix: Floats) -> Floats:
-    """Give (n, 2) points through a 3 x 3 projective matrix."""
+    """Return points (n, 2) mapped by a 3 x 3 projective matrix."""
     x, y = xy.T
-    # Term by term, so that a corner comes out the same whatever points it is computed with.
+    # Computed term by term, so that a corner has the same bits whatever points it is computed with.
     across, down, depth = (a * x + b * y + c for a, b, c in matrix)
     return np.stack([across / depth, down / depth], axis=1)
 
 
 def _cut(item: Ints, low: Floats, high: Floats, axis: int, n_lines: int) -> tuple[Ints, Floats, Floats]:
-    """Cut segments at the whole numbers 0 to `n_lines` of an axis; give item, start and end of each piece."""
+    """Cut segments at the whole numbers 0 to `n_lines` of an axis; return item, start and end of each piece."""
     a, b = low[:, axis], high[:, axis]
     first = np.clip(np.floor(np.minimum(a, b)) + 1, 0, n_lines + 1)
     last = np.clip(np.ceil(np.maximum(a, b)) - 1, -1, n_lines)
     n_cuts = np.maximum(last - first + 1, 0).astype(np.int64)
-    of = np.repeat(np.arange(len(item)), n_cuts + 1)
-    place = counted(n_cuts + 1)
+    segment = np.repeat(np.arange(len(item)), n_cuts + 1)
+    piece = counted(n_cuts + 1)
     # The cut that ends each piece but the last of its segment, from the segment's start to its end.
-    ends = np.flatnonzero(place < n_cuts[of])
-    cut = of[ends]
-    line = np.where(a[cut] <= b[cut], first[cut] + place[ends], last[cut] - place[ends])
+    ends = np.flatnonzero(piece < n_cuts[segment])
+    cut = segment[ends]
+    line = np.where(a[cut] <= b[cut], first[cut] + piece[ends], last[cut] - piece[ends])
     along = (line - a[cut]) / (b[cut] - a[cut])
     other = 1 - axis
-    at = low[cut, other] + along * (high[cut, other] - low[cut, other])
-    at = np.clip(at, np.minimum(low, high)[cut, other], np.maximum(low, high)[cut, other])
-    starts, stops = low[of], high[of]
+    crossing = low[cut, other] + along * (high[cut, other] - low[cut, other])
+    crossing = np.clip(crossing, np.minimum(low, high)[cut, other], np.maximum(low, high)[cut, other])
+    starts, stops = low[segment], high[segment]
     stops[ends, axis] = starts[ends + 1, axis] = line
-    stops[ends, other] = starts[ends + 1, other] = at
-    return item[of], starts, stops
+    stops[ends, other] = starts[ends + 1, other] = crossing
+    return item[segment], starts, stops
 
 
-def _add_cells(builder: CoverageBuilder, region: Ints, row: Ints, col: Ints, cover: Floats, inside: Floats) -> None:
-    """Gather pieces by cell, sum `cover` along each row of each region, and add touched cells and gaps."""
+def _add_pixels(builder: CoverageBuilder, region: Ints, row: Ints, col: Ints, cover: Floats, inside: Floats) -> None:
+    """Gather pieces by pixel, sum `cover` along each row of each region, and add touched pixels and gaps."""
     if not len(region):
         return
     grid = builder.grid
@@ -157,7 +171,7 @@ def _add_cells(builder: CoverageBuilder, region: Ints, row: Ints, col: Ints, cov
     new = np.concatenate([[True], line[1:] != line[:-1]])
     after = np.cumsum(cover)
     before = after - cover
-    # Each row of a region starts at zero, whatever rounding the rows before it have left.
+    # Each row of a region starts at zero, whatever rounding errors the rows before it left.
     start = before[np.flatnonzero(new)][np.cumsum(new) - 1]
     share = np.minimum(before - start + inside, 1.0)
     share[share < _NOISE] = 0.0
@@ -167,8 +181,8 @@ def _add_cells(builder: CoverageBuilder, region: Ints, row: Ints, col: Ints, cov
     winding = np.clip(np.rint(after - start), 0.0, 1.0)
 
     region, row = np.divmod(line, n_rows)
-    cell = (row + first_row) * grid.width + col
-    both = np.stack([cell, cell + 1], axis=1).ravel()
+    pixel = (row + first_row) * grid.width + col
+    both = np.stack([pixel, pixel + 1], axis=1).ravel()
     counts = np.stack([count, np.where(winding > 0, gap, 0)], axis=1).ravel()
     shares = np.stack([share, winding], axis=1).ravel()
     builder.add_runs(np.repeat(region + first_region, 2), both, counts, shares)

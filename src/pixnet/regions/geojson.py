@@ -1,7 +1,10 @@
-"""GeoJSON read feature by feature: the cells of a capture area make files of hundreds of MB.
+"""Read GeoJSON feature by feature, because the cells of a capture area make files of hundreds of MB.
 
-Python's own parser takes a text as a whole, and its lists of numbers are some ten times as large as the text. Here it
-is given one feature at a time, and the corners are kept as flat arrays until all polygons are made at once.
+The parser of the standard library needs the complete text, and its lists of numbers take about ten times the size of
+the text. Here it gets one feature at a time, and the corners are stored in flat arrays until all polygons are made.
+
+The incremental parser ijson is not used, because it has no limit to the depth of nested lists (200 kB of "[" exhaust
+the memory), does not read NaN, and does not report where in the file an error is.
 """
 
 from __future__ import annotations
@@ -21,27 +24,27 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 _CHUNK = 1 << 20  # characters
-_WORD = 32  # characters; a number, a name or an escape that the end of a chunk cuts is shorter
+_WORD = 32  # characters; longer than a number, a literal or an escape sequence that the end of a chunk may cut
 _PART = 8192  # shapes made at a time
 _SPACE = " \t\r\n"
 
 
-def entries(path: Path) -> Iterator[Any]:
-    """Give the features of a collection or list one after another, or the only feature or geometry there is.
+def read_features(path: Path) -> Iterator[Any]:
+    """Yield the features of a collection or list one by one, or the only feature or geometry of the file.
 
     Parameters
     ----------
     path
-        A FeatureCollection, a list of features or geometries, a feature, or a geometry.
+        File with a FeatureCollection, a list of features or geometries, a feature, or a geometry.
 
     Raises
     ------
     DataError
-        If the file cannot be read, or is no JSON; perhaps only after some features were given.
+        If the file cannot be read, or is not JSON; possibly after some features were yielded.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
-            yield from _entries(_Text(file))
+            yield from _features(_Text(file))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError, MemoryError) as error:
@@ -49,29 +52,29 @@ def entries(path: Path) -> Iterator[Any]:
 
 
 class Outlines:
-    """Polygons as flat arrays, which shapely makes of them all at once."""
+    """Outlines of polygons in flat arrays, from which shapely makes all polygons at once."""
 
     def __init__(self) -> None:
         self._xy = array("d")
-        self._corners = array("q")  # of each ring
-        self._rings = array("q")  # of each polygon
-        self._polygons = array("q")  # of each shape
-        self._multi = array("b")
+        self._corners = array("q")  # number of corners of each ring
+        self._rings = array("q")  # number of rings of each polygon
+        self._polygons = array("q")  # number of polygons of each shape
+        self._multi = array("b")  # whether each shape is a multipolygon
 
     def __len__(self) -> int:
         return len(self._polygons)
 
     def add(self, geometry: dict[str, Any]) -> None:
-        """Take the coordinates of a geometry, a Polygon or MultiPolygon.
+        """Add the coordinates of a geometry, a Polygon or MultiPolygon.
 
         Raises
         ------
         ValueError, LookupError, TypeError
-            If they make no polygon.
+            If the coordinates are not a polygon.
         """
         multi = geometry["type"] == "MultiPolygon"
         coordinates = geometry["coordinates"]
-        # All of a shape is looked at before any of it is kept.
+        # The complete shape is checked before any part of it is stored.
         polygons = [[_corners(ring) for ring in polygon] for polygon in (coordinates if multi else [coordinates])]
         polygons = [polygon for polygon in polygons if polygon]
         for polygon in polygons:
@@ -82,53 +85,55 @@ class Outlines:
         self._polygons.append(len(polygons))
         self._multi.append(multi)
 
-    def shapes(self, moved: Callable[[Floats], Floats]) -> NDArray[np.object_]:
-        """Make the polygons.
+    def shapes(self, transform: Callable[[Floats], Floats]) -> NDArray[np.object_]:
+        """Return the polygons.
 
         Parameters
         ----------
-        moved
-            What to do with all corners, (n, 2) x and y.
+        transform
+            Function applied to the corners, x and y of shape (n, 2).
 
         Returns
         -------
-        (n,) array of shapely polygons and multipolygons, in the order they were added; empty ones where there was
-        nothing in them.
+        array
+            Shapely polygons and multipolygons, shape (n,), in the order they were added. A shape without rings is an
+            empty polygon.
         """
         import shapely
 
-        found = np.full(len(self), shapely.Polygon(), dtype=object)
-        corners, rings, polygons = (
-            np.frombuffer(each, np.int64) for each in (self._corners, self._rings, self._polygons)
-        )
+        shapes = np.full(len(self), shapely.Polygon(), dtype=object)
+        corners = np.frombuffer(self._corners, np.int64)
+        rings = np.frombuffer(self._rings, np.int64)
+        polygons = np.frombuffer(self._polygons, np.int64)
+        multi = np.frombuffer(self._multi, np.int8) == 1
         xy = np.frombuffer(self._xy, np.float64).reshape(-1, 2)
-        # Part by part, as what shapely makes on the way takes as much memory as what is left.
+        # Part by part, because shapely's temporary objects take as much memory as the result.
         first_ring = first_corner = first_polygon = 0
         for start in range(0, len(self), _PART):
             part = slice(start, start + _PART)
             polygon = slice(first_polygon, first_polygon := first_polygon + int(polygons[part].sum()))
             ring = slice(first_ring, first_ring := first_ring + int(rings[polygon].sum()))
             corner = slice(first_corner, first_corner := first_corner + int(corners[ring].sum()))
-            with np.errstate(invalid="ignore"):  # a corner that is no number is whoever uses them to judge
-                made = shapely.linearrings(moved(xy[corner]), indices=_owners(corners[ring]))
+            with np.errstate(invalid="ignore"):  # the caller checks for corners that are not finite
+                made = shapely.linearrings(transform(xy[corner]), indices=_owners(corners[ring]))
             made = np.atleast_1d(shapely.polygons(made, indices=_owners(rings[polygon])))
-            _gather(found[part], made, polygons[part], np.frombuffer(self._multi, np.int8)[part] == 1)
-        return found
+            _gather(shapes[part], made, polygons[part], multi[part])
+        return shapes
 
 
-def _gather(found: NDArray[np.object_], polygons: NDArray[np.object_], count: NDArray[np.int64], multi: Bools) -> None:
-    """Put polygons into the shapes that they are parts of."""
+def _gather(shapes: NDArray[np.object_], polygons: NDArray[np.object_], count: NDArray[np.int64], multi: Bools) -> None:
+    """Put polygons into the shapes that they are parts of; `count` is the number of polygons of each shape."""
     import shapely
 
     first = np.cumsum(count) - count
     single = ~multi & (count == 1)
-    found[single] = polygons[first[single]]
-    for place in np.flatnonzero(multi & (count > 0)):
-        found[place] = shapely.MultiPolygon(list(polygons[first[place] : first[place] + count[place]]))
+    shapes[single] = polygons[first[single]]
+    for index in np.flatnonzero(multi & (count > 0)):
+        shapes[index] = shapely.MultiPolygon(list(polygons[first[index] : first[index] + count[index]]))
 
 
 def _corners(ring: Any) -> Floats:
-    """Give (n, 2) corners of a ring; a height is left out."""
+    """Return the corners of a ring, (n, 2), without a third coordinate."""
     points = np.array(ring)
     if points.ndim != 2 or points.shape[1] not in (2, 3) or len(points) < 3 or points.dtype.kind not in "iuf":
         raise ValueError("a ring needs three or more pairs of numbers")
@@ -138,68 +143,75 @@ def _corners(ring: Any) -> Floats:
 
 
 def _owners(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return, for each part, the index of the item that it belongs to; `sizes` is the number of parts of each item."""
     return np.repeat(np.arange(len(sizes)), sizes)
 
 
 class _Text:
-    """The text of a file, of which only what is being parsed is held."""
+    """The text of a file, of which only the part being parsed is in memory."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._decode = json.JSONDecoder().raw_decode
-        self._held, self._place, self._before, self._ended = "", 0, 0, False
+        self._buffer = ""
+        self._position = 0  # in the buffer
+        self._offset = 0  # of the buffer in the file
+        self._at_end = False
 
     def next(self) -> str:
-        """Give the next character that is no space, and stay before it; an empty text at the end."""
+        """Return the next character that is not a space, without consuming it; an empty string at the end."""
         while True:
-            while self._place < len(self._held):
-                if self._held[self._place] not in _SPACE:
-                    return self._held[self._place]
-                self._place += 1
-            if self._ended:
+            while self._position < len(self._buffer):
+                if self._buffer[self._position] not in _SPACE:
+                    return self._buffer[self._position]
+                self._position += 1
+            if self._at_end:
                 return ""
-            self._more(_CHUNK)
+            self._read(_CHUNK)
 
-    def take(self, *wanted: str) -> str:
-        """Go beyond the next character, which must be one of those."""
-        found = self.next()
-        if found not in wanted:
-            raise self.error(f"expected {' or '.join(wanted)}")
-        self._place += 1
-        return found
+    def take(self, *expected: str) -> str:
+        """Consume and return the next character, which must be one of the expected ones."""
+        character = self.next()
+        if character not in expected:
+            raise self.error(f"expected {' or '.join(expected)}")
+        self._position += 1
+        return character
 
     def value(self) -> Any:
-        """Parse the value that comes next."""
+        """Parse and return the next value."""
         self.next()
         size = _CHUNK
         while True:
             try:
-                found, end = self._decode(self._held, self._place)
+                value, end = self._decode(self._buffer, self._position)
             except json.JSONDecodeError as error:
-                if self._ended or not self._may_be_cut(error):
+                if self._at_end or not self._may_be_cut(error):
                     raise self.error(error.msg, error.pos) from None
             else:
-                if end + _WORD <= len(self._held) or self._ended:  # else it may be a number that goes on
-                    self._place = end
-                    return found
-            self._more(size)
-            size *= 2  # so that a value of any size is begun again but a few times
+                if end + _WORD <= len(self._buffer) or self._at_end:  # else it may be a number that continues
+                    self._position = end
+                    return value
+            self._read(size)
+            size *= 2  # so that a large value is parsed only a few times
 
     def _may_be_cut(self, error: json.JSONDecodeError) -> bool:
-        return error.msg.startswith("Unterminated") or error.pos > len(self._held) - _WORD
+        return error.msg.startswith("Unterminated") or error.pos > len(self._buffer) - _WORD
 
-    def _more(self, size: int) -> None:
-        new = self._file.read(size)
-        self._ended = not new
-        self._before += self._place
-        self._held, self._place = self._held[self._place :] + new, 0
+    def _read(self, size: int) -> None:
+        """Drop the parsed part of the buffer and append up to `size` characters of the file."""
+        chunk = self._file.read(size)
+        self._at_end = not chunk
+        self._offset += self._position
+        self._buffer = self._buffer[self._position :] + chunk
+        self._position = 0
 
-    def error(self, what: str, place: int | None = None) -> ValueError:
-        """Say what is wrong, and where: at the next character if not told."""
-        return ValueError(f"{what} at character {self._before + (self._place if place is None else place)}")
+    def error(self, problem: str, position: int | None = None) -> ValueError:
+        """Return an error that states the problem and its place in the file; by default the next character."""
+        position = self._position if position is None else position
+        return ValueError(f"{problem} at character {self._offset + position}")
 
 
-def _entries(text: _Text) -> Iterator[Any]:
+def _features(text: _Text) -> Iterator[Any]:
     first = text.next()
     if first == "[":
         yield from _elements(text)
@@ -208,11 +220,11 @@ def _entries(text: _Text) -> Iterator[Any]:
     else:
         yield text.value()
     if text.next():
-        raise text.error("the file goes on after its end")
+        raise text.error("there is more text after the end of the JSON")
 
 
 def _elements(text: _Text) -> Iterator[Any]:
-    """Give the elements of a list one after another."""
+    """Yield the elements of a list."""
     text.take("[")
     if text.next() == "]":
         text.take("]")
@@ -223,23 +235,23 @@ def _elements(text: _Text) -> Iterator[Any]:
 
 
 def _members(text: _Text) -> Iterator[Any]:
-    """Give the features of an object one after another, or all of it if it holds none."""
+    """Yield the features of an object, or the complete object if it has no list of features."""
     members: dict[str, Any] = {}
-    collection = False
+    is_collection = False
     text.take("{")
-    ends = text.next() == "}"
-    if ends:
+    is_complete = text.next() == "}"
+    if is_complete:
         text.take("}")
-    while not ends:
+    while not is_complete:
         key = text.value()
         if not isinstance(key, str):
             raise ValueError(f"a name was expected, not {key!r}"[:80])
         text.take(":")
         if key == "features" and text.next() == "[":
-            collection = True
+            is_collection = True
             yield from _elements(text)
         else:
             members[key] = text.value()
-        ends = text.take(",", "}") == "}"
-    if not collection:
+        is_complete = text.take(",", "}") == "}"
+    if not is_collection:
         yield members.get("features") if members.get("type") == "FeatureCollection" else members

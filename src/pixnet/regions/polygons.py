@@ -1,4 +1,4 @@
-"""Polygons with or without holes as regions, drawn by hand or read from GeoJSON as QuPath exports it."""
+"""Polygons with or without holes as regions, also from GeoJSON files as QuPath exports them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pixnet.grid import Grid
 from pixnet.regions.base import Regions, positive_number
 from pixnet.regions.coverage import BATCH, CoverageBuilder, Floats, batches
 from pixnet.regions.coverage_edges import add_edges
-from pixnet.regions.geojson import Outlines, entries
+from pixnet.regions.geojson import Outlines, read_features
 
 if TYPE_CHECKING:
     from shapely import MultiPolygon, Polygon
@@ -28,21 +28,22 @@ class Polygons(Regions):
     Parameters
     ----------
     shapes
-        Shapely polygons or multipolygons, coordinates in um.
+        Shapely polygons or multipolygons, with coordinates in um.
     names
-        One name for each; "region 1", "region 2", ... by default.
+        Name of each polygon; "region 1", "region 2", ... by default.
     classes
-        The class that each was given, such as a tissue; None for one without. By default none has one.
+        Class of each polygon, such as a tissue; None for a polygon without a class. By default no polygon has one.
 
     Raises
     ------
     DataError
-        If a shape is of another type, empty, without area, or not finite, or if names or classes are not as many.
+        If a shape is not a polygon, is empty, has no area or is not finite, or if there is not one name and one class
+        for each polygon.
 
     Warns
     -----
     PixNetWarning
-        If an outline crosses itself; it is then put right by `shapely.make_valid`.
+        If an outline crosses itself. It is then repaired by `shapely.make_valid`.
     """
 
     _per_region = ("shapes", "_names", "_classes")
@@ -57,9 +58,9 @@ class Polygons(Regions):
             names = [f"region {i + 1}" for i in range(len(shapes))]
         if classes is None:
             classes = [None] * len(shapes)
-        for what, given in (("names", names), ("classes", classes)):
-            if len(given) != len(shapes):
-                raise DataError(f"{len(given)} {what} were given for {len(shapes)} polygons; give one for each")
+        for argument, values in (("names", names), ("classes", classes)):
+            if len(values) != len(shapes):
+                raise DataError(f"{len(values)} {argument} were given for {len(shapes)} polygons; give one for each")
         self.shapes: NDArray[np.object_] = _checked(shapes)
         self._names: NDArray[np.object_] = np.array([str(name) for name in names], dtype=object)
         self._classes: NDArray[np.object_] = np.array(list(classes), dtype=object)
@@ -68,20 +69,20 @@ class Polygons(Regions):
     def from_geojson(cls, path: str | Path, um_per_unit: float) -> Self:
         """Read a GeoJSON file: a FeatureCollection, a list of features, a feature, or a bare geometry.
 
-        A region's name is the feature's `properties.name`, the barcode that Space Ranger gives its
-        `properties.cell_id`, or its class, `properties.classification.name`.
+        A region is named by the first of these that its feature has: `properties.name`, the barcode that Space Ranger
+        makes of `properties.cell_id`, and its class, `properties.classification.name`.
 
         Parameters
         ----------
         path
-            The file. QuPath exports such files in full-resolution pixels of the slide.
+            Path of the file. QuPath exports such files in full-resolution pixels of the slide.
         um_per_unit
-            Size of the file's unit in um; for pixels, the slide's um per pixel.
+            Size of the file's unit in um. For pixels, this is the slide's um per pixel.
 
         Raises
         ------
         DataError
-            If the file cannot be read, is not GeoJSON, has no polygon, or holds another geometry than polygons.
+            If the file cannot be read, is not GeoJSON, has no polygon, or holds a geometry that is not a polygon.
         """
         scale = positive_number("um_per_unit", um_per_unit)
         outlines = Outlines()
@@ -89,16 +90,18 @@ class Polygons(Regions):
         for index, (geometry, properties) in enumerate(_features(Path(path))):
             kind = geometry.get("type") if isinstance(geometry, dict) else None
             if kind not in ("Polygon", "MultiPolygon"):
-                raise DataError(f"{path}: feature {index} is of type {kind}; only Polygon and MultiPolygon are regions")
+                raise DataError(
+                    f"{path}: feature {index} is of type {kind}; only Polygon and MultiPolygon can be regions"
+                )
             try:
                 outlines.add(geometry)
             except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-                raise DataError(f"{path}: feature {index} has coordinates that make no polygon ({error})") from None
-            known = properties if isinstance(properties, dict) else {}
-            classes.append(_class(known))
-            names.append(_name(known) or classes[-1] or f"region {index + 1}")
+                raise DataError(f"{path}: the coordinates of feature {index} are not a polygon ({error})") from None
+            properties = properties if isinstance(properties, dict) else {}
+            classes.append(_class(properties))
+            names.append(_name(properties) or classes[-1] or f"region {index + 1}")
         if not names:
-            raise DataError(f"{path} holds no polygon; draw at least one and export it again")
+            raise DataError(f"{path} does not hold a polygon; draw at least one and export it again")
         try:
             return cls(outlines.shapes(lambda xy: xy * scale), names, classes)
         except DataError as error:
@@ -111,11 +114,11 @@ class Polygons(Regions):
 
     @property
     def classes(self) -> tuple[str | None, ...]:
-        """Class of each region; None for one without."""
+        """Class of each region; None for a region without a class."""
         return tuple(self._classes)
 
     def by_class(self) -> Self:
-        """Give one region for each class, in the order of their names: all that any of its polygons covers, once.
+        """Return one region for each class, in alphabetical order: the union of its polygons.
 
         Raises
         ------
@@ -125,61 +128,63 @@ class Polygons(Regions):
         Warns
         -----
         PixNetWarning
-            If some polygons have none; they are left out.
+            If some polygons have no class. They are left out.
         """
         import shapely
 
         present = sorted({name for name in self._classes if name})
         if not present:
-            raise DataError(f"none of the {len(self)} polygons has a class; give them one, or read them one by one")
-        if left := sum(not name for name in self._classes):
-            warnings.warn(f"{left} of {len(self)} polygons have no class and are left out", PixNetWarning, stacklevel=2)
+            raise DataError(f"none of the {len(self)} polygons has a class; assign classes, or use each polygon alone")
+        if n_without := sum(not name for name in self._classes):
+            warnings.warn(
+                f"{n_without} of {len(self)} polygons have no class and are left out", PixNetWarning, stacklevel=2
+            )
         return type(self)([shapely.union_all(self.shapes[self._classes == name]) for name in present], present, present)
 
     @property
     def centers_um(self) -> Floats:
-        """Centres of area, (n, 2) x and y in um; that of a ring lies in its hole."""
+        """Centroids: x and y in um, shape (n, 2). The centroid of a ring is in its hole."""
         import shapely
 
         return np.asarray(shapely.get_coordinates(shapely.centroid(self.shapes)), dtype=np.float64).reshape(-1, 2)
 
     @property
     def areas_um2(self) -> Floats:
-        """Areas without the holes, (n,) in um^2."""
+        """Areas without the holes in um^2, shape (n,)."""
         import shapely
 
         return np.asarray(shapely.area(self.shapes), dtype=np.float64)
 
     @property
     def bounds_um(self) -> Floats:
-        """Left, top, right and bottom, (n, 4) in um."""
+        """Left, top, right and bottom edges in um, shape (n, 4)."""
         import shapely
 
         return np.asarray(shapely.bounds(self.shapes), dtype=np.float64).reshape(-1, 4)
 
     def coverage(self, grid: Grid) -> sparse.csr_array[np.float64]:
-        """Areas of the polygons in the cells of a grid, (n, grid.size) in um^2; see `Regions.coverage`."""
+        """Return the areas of the polygons within the pixels of a grid in um^2; see `Regions.coverage`."""
         import shapely
 
         builder = CoverageBuilder(len(self), grid)
         left, top, right, bottom = grid.bounds_um
         low_x, low_y, high_x, high_y = self.bounds_um.T
-        chosen = np.flatnonzero((high_x > left) & (low_x < right) & (high_y > top) & (low_y < bottom))
-        near = self.shapes[chosen]
-        pieces = 2 * shapely.get_num_coordinates(near) + 2 * shapely.length(near) / grid.pitch_um
+        near = np.flatnonzero((high_x > left) & (low_x < right) & (high_y > top) & (low_y < bottom))
+        shapes = self.shapes[near]
+        pieces = 2 * shapely.get_num_coordinates(shapes) + 2 * shapely.length(shapes) / grid.pitch_um
         for part in batches(np.minimum(pieces, BATCH).astype(np.int64)):
-            # Only polygons have rings, so the parts of multipolygons come first.
-            polygons, shape_of = shapely.get_parts(near[part], return_index=True)
+            # Only polygons have rings, so multipolygons are split into their parts first.
+            polygons, shape_of = shapely.get_parts(shapes[part], return_index=True)
             rings, polygon_of = shapely.get_rings(polygons, return_index=True)
             points, ring_of = shapely.get_coordinates(rings, return_index=True)
             edge = np.flatnonzero(ring_of[1:] == ring_of[:-1])
-            region = chosen[part][shape_of[polygon_of[ring_of[edge]]]]
+            region = near[part][shape_of[polygon_of[ring_of[edge]]]]
             add_edges(builder, region, points[edge], points[edge + 1])
         return builder.build()
 
 
 def _checked(shapes: Sequence[Polygon | MultiPolygon] | NDArray[np.object_]) -> NDArray[np.object_]:
-    """Give valid polygons whose outer rings run with positive area, or say which cannot be used."""
+    """Return valid polygons whose outer rings have positive area; raise DataError for a shape that cannot be used."""
     import shapely
 
     result = np.empty(len(shapes), dtype=object)
@@ -187,7 +192,7 @@ def _checked(shapes: Sequence[Polygon | MultiPolygon] | NDArray[np.object_]) -> 
     for index, shape in enumerate(result):
         if not isinstance(shape, shapely.Polygon | shapely.MultiPolygon):
             kind = getattr(shape, "geom_type", type(shape).__name__)
-            raise DataError(f"polygon {index} is of type {kind}; only Polygon and MultiPolygon are regions")
+            raise DataError(f"polygon {index} is of type {kind}; only Polygon and MultiPolygon can be regions")
         if shape.is_empty:
             raise DataError(f"polygon {index} is empty; leave it out")
     parts = list(batches(shapely.get_num_coordinates(result), BATCH // 4))
@@ -195,15 +200,15 @@ def _checked(shapes: Sequence[Polygon | MultiPolygon] | NDArray[np.object_]) -> 
         points, shape_of = shapely.get_coordinates(result[part], return_index=True)
         broken = shape_of[~np.isfinite(points).all(axis=1)]
         if len(broken):
-            place = part.start + broken[0]
-            raise DataError(f"polygon {place} has a coordinate that is not finite; leave it out or mend it")
+            first = part.start + broken[0]
+            raise DataError(f"polygon {first} has a coordinate that is not finite; leave it out or correct it")
     invalid = np.flatnonzero(~shapely.is_valid(result))
-    for place in invalid:
-        result[place] = _mended(result[place], int(place))
+    for index in map(int, invalid):
+        result[index] = _repaired(result[index], index)
     if len(invalid):
         warnings.warn(
             f"{len(invalid)} of {len(result)} polygons cross or touch themselves (the first is polygon {invalid[0]}); "
-            "they were put right by shapely.make_valid",
+            "they were repaired by shapely.make_valid",
             PixNetWarning,
             stacklevel=3,
         )
@@ -212,13 +217,13 @@ def _checked(shapes: Sequence[Polygon | MultiPolygon] | NDArray[np.object_]) -> 
     return result
 
 
-def _mended(shape: Polygon | MultiPolygon, index: int) -> Polygon | MultiPolygon:
-    """Give the area of an invalid polygon as a valid one; lines and points that come out of it are dropped."""
+def _repaired(shape: Polygon | MultiPolygon, index: int) -> Polygon | MultiPolygon:
+    """Return the area of an invalid polygon as a valid one; drop lines and points that result."""
     import shapely
 
-    # The structure method unites parts that overlap; the default would make holes of them.
-    mended = shapely.make_valid(shape, method="structure", keep_collapsed=False)
-    parts = shapely.get_parts(shapely.get_parts(mended))
+    # The structure method unites parts that overlap. The default method would make holes of them.
+    valid = shapely.make_valid(shape, method="structure", keep_collapsed=False)
+    parts = shapely.get_parts(shapely.get_parts(valid))
     areas = [part for part in parts if isinstance(part, shapely.Polygon) and part.area > 0]
     if not areas:
         raise DataError(f"polygon {index} has no area; leave it out or draw it again")
@@ -226,27 +231,27 @@ def _mended(shape: Polygon | MultiPolygon, index: int) -> Polygon | MultiPolygon
 
 
 def _features(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Give geometry and properties of each feature of a GeoJSON file."""
-    for index, entry in enumerate(entries(path)):
-        if not isinstance(entry, dict):
+    """Yield geometry and properties of each feature of a GeoJSON file."""
+    for index, feature in enumerate(read_features(path)):
+        if not isinstance(feature, dict):
             raise DataError(
-                f"{path} is not GeoJSON: a feature was expected at place {index}, not {type(entry).__name__}"
+                f"{path} is not GeoJSON: a feature was expected at index {index}, not {type(feature).__name__}"
             )
-        if entry.get("type") == "Feature":
-            yield entry.get("geometry"), entry.get("properties")
+        if feature.get("type") == "Feature":
+            yield feature.get("geometry"), feature.get("properties")
         else:
-            yield entry, None
+            yield feature, None
 
 
 def _class(properties: dict[str, Any]) -> str | None:
-    """Give the name of the class in a feature's properties."""
-    given = properties.get("classification")
-    name = given.get("name") if isinstance(given, dict) else given
+    """Return the name of the class in a feature's properties."""
+    classification = properties.get("classification")
+    name = classification.get("name") if isinstance(classification, dict) else classification
     return str(name) if name else None
 
 
 def _name(properties: dict[str, Any]) -> str | None:
-    """Give the name in a feature's properties, or the barcode that Space Ranger gives to the number of a cell."""
+    """Return the name in a feature's properties, or the barcode that Space Ranger makes of the number of a cell."""
     if properties.get("name"):
         return str(properties["name"])
     number = properties.get("cell_id")

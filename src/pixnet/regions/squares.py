@@ -1,4 +1,4 @@
-"""Squares of a lattice as regions: two whole numbers for each, so that millions of them cost little."""
+"""Squares of a lattice as regions. Each is stored as two integers, so that millions of them need little memory."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pixnet.regions.base import Regions, finite_array, finite_number, positive_n
 from pixnet.regions.coverage import Floats, Ints, square_coverage
 from pixnet.regions.coverage_edges import lattice_points, projected, tilted_square_coverage
 
-_MOST_BENT = 0.1
+_LARGEST_BEND = 0.1
 
 
 class Squares(Regions):
-    """Squares of a regular lattice, such as the bins of a binned platform, upright or turned.
+    """Squares of a regular lattice, such as the bins of a binned platform, upright or rotated.
 
-    Square (r, c) has its corner at the lattice's corner + R @ (c * side, r * side), where R turns from x towards y
-    by `angle_deg`. Only the two whole numbers are kept for each square.
+    Square (r, c) has its corner at the lattice's corner + R @ (c * side, r * side), where R rotates from x towards y
+    by `angle_deg`. Only r and c are stored for each square.
 
-    Where the slide was registered with perspective, the whole lattice goes through one projective map. Its squares
-    are then four-sided figures of nearly that side, which share their edges as before.
+    Where the slide was registered with a perspective, one projective map is applied to the complete lattice. Its
+    squares are then quadrilaterals of nearly the same side, which still share their edges.
 
     Parameters
     ----------
@@ -35,18 +35,18 @@ class Squares(Regions):
     side_um
         Side of a square and pitch of the lattice, in um.
     rows, cols
-        Place of each square in the lattice, each (n,) whole numbers.
+        Row and column of each square in the lattice: integers, each (n,).
     angle_deg
-        Turn of the lattice, in degrees.
+        Rotation of the lattice, in degrees.
     perspective
-        (3, 3) projective matrix that takes um of the lattice to um of the slide, as column vectors (x, y, 1). It must
-        be slight: nowhere may it turn or stretch the lattice by over a tenth.
+        Projective matrix from um of the lattice to um of the slide, for column vectors (x, y, 1), shape (3, 3). It must
+        be slight: it may not rotate or stretch the lattice by more than a tenth anywhere.
 
     Raises
     ------
     DataError
-        If a number is not finite, the side not positive, rows and cols are not whole numbers, one pair a square, or
-        the perspective is more than slight.
+        If a number is not finite, the side is not positive, `rows` and `cols` do not hold one pair of integers for
+        each square, or the perspective is not slight.
     """
 
     _per_region = ("rows", "cols")
@@ -69,12 +69,13 @@ class Squares(Regions):
         self.cols = whole_numbers("cols", cols)
         if self.rows.ndim != 1 or self.rows.shape != self.cols.shape:
             raise DataError(
-                f"rows and cols must give one pair for each square, not {self.rows.shape} and {self.cols.shape}"
+                f"rows and cols must hold one pair for each square, but have shapes {self.rows.shape} and "
+                f"{self.cols.shape}"
             )
         self.perspective = None if perspective is None else self._slight(perspective)
 
     def _slight(self, perspective: ArrayLike) -> Floats:
-        """Check that a perspective leaves the lattice nearly as it is, at the corners of all squares together."""
+        """Return a perspective as a matrix; raise DataError if it bends the lattice at the corners of all squares."""
         matrix = finite_array("perspective", perspective)
         if matrix.shape != (3, 3):
             raise DataError(f"perspective must be a (3, 3) matrix, not {matrix.shape}")
@@ -83,14 +84,16 @@ class Squares(Regions):
         corners = lattice_points(self.x_um, self.y_um, self.side_um, self.angle_deg, row, col)
         depth = corners @ matrix[2, :2] + matrix[2, 2]
         with np.errstate(divide="ignore", invalid="ignore"):
-            bent = matrix[:2, :2] - projected(corners, matrix)[:, :, None] * matrix[2, :2]
-            off = np.abs(bent / depth[:, None, None] - np.eye(2)).max()
-        if not (off <= _MOST_BENT and (depth > 0).all()):
-            raise DataError(f"the perspective bends the lattice by {off:.2g}; it must be slight, up to {_MOST_BENT}")
+            slope = matrix[:2, :2] - projected(corners, matrix)[:, :, None] * matrix[2, :2]
+            bend = np.abs(slope / depth[:, None, None] - np.eye(2)).max()
+        if not (bend <= _LARGEST_BEND and (depth > 0).all()):
+            raise DataError(
+                f"the perspective bends the lattice by {bend:.2g}; it must be slight, at most {_LARGEST_BEND}"
+            )
         return matrix
 
     def _points(self, row: NDArray[np.number], col: NDArray[np.number]) -> Floats:
-        """Give the (n, 2) x and y in um of places of the lattice, whole or not."""
+        """Return the x and y in um, (n, 2), of positions of the lattice, which need not be whole numbers."""
         points = lattice_points(self.x_um, self.y_um, self.side_um, self.angle_deg, row, col)
         return points if self.perspective is None else projected(points, self.perspective)
 
@@ -98,21 +101,21 @@ class Squares(Regions):
     def tiling(
         cls, left: float, top: float, right: float, bottom: float, side_um: float, angle_deg: float = 0.0
     ) -> Self:
-        """Give the squares of a lattice that cover a rectangle, row by row; the outer ones may reach beyond it.
+        """Return the squares of a lattice that cover a rectangle, row by row; the outer ones may extend beyond it.
 
         Parameters
         ----------
         left, top, right, bottom
-            The rectangle, in um. Its left top corner is that of square (0, 0).
+            Edges of the rectangle, in um. Its top-left corner is that of square (0, 0).
         side_um
             Side of a square, in um.
         angle_deg
-            Turn of the lattice about that corner, in degrees. Turned squares may have places below zero.
+            Rotation of the lattice about that corner, in degrees. Rotated squares may have negative rows and columns.
 
         Raises
         ------
         DataError
-            If the rectangle is empty or a number is not finite, or the side not positive.
+            If the rectangle is empty, a number is not finite, or the side is not positive.
         """
         left, top = finite_number("left", left), finite_number("top", top)
         width, height = finite_number("right", right) - left, finite_number("bottom", bottom) - top
@@ -121,20 +124,21 @@ class Squares(Regions):
             raise DataError(
                 f"a rectangle of {width:g} x {height:g} um has nothing to tile; give left < right and top < bottom"
             )
-        # Where the rectangle's corners lie in the lattice.
+        # The positions of the rectangle's corners in the lattice.
         turn = math.radians(angle)
         x, y = np.array([0.0, width, 0.0, width]), np.array([0.0, 0.0, height, height])
         across = (math.cos(turn) * x + math.sin(turn) * y) / side
         down = (math.cos(turn) * y - math.sin(turn) * x) / side
-        # A rectangle that ends within a millionth of a square after a whole one gets no further square for it.
-        (first_row, n_rows), (first_col, n_cols) = (_span(places) for places in (down, across))
+        first_row, n_rows = _span(down)
+        first_col, n_cols = _span(across)
         rows, cols = np.divmod(np.arange(n_rows * n_cols), n_cols)
         rows += first_row
         cols += first_col
         squares = cls(left, top, side, rows, cols, angle)
         if angle == 0:
             return squares
-        # Two rectangles are apart if they are along a side of the one or the other: the lattice's were looked at.
+        # Two rectangles are apart if they are apart along a side of one of them. The sides of the lattice were checked
+        # by `_span`, those of the rectangle are checked here.
         low_x, low_y, high_x, high_y = squares.bounds_um.T
         slack = 1e-6 * side
         meets = (high_x > left + slack) & (low_x < left + width - slack)
@@ -142,18 +146,18 @@ class Squares(Regions):
 
     @property
     def centers_um(self) -> Floats:
-        """Centres, (n, 2) x and y in um."""
+        """Centres: x and y in um, shape (n, 2)."""
         return self._points(self.rows + 0.5, self.cols + 0.5)
 
     @property
     def corners_um(self) -> Floats:
-        """Corners in turn, (n, 4, 2) x and y in um."""
+        """Corners in order around each square: x and y in um, shape (n, 4, 2)."""
         around = ((0, 0), (0, 1), (1, 1), (1, 0))
         return np.stack([self._points(self.rows + down, self.cols + across) for down, across in around], axis=1)
 
     @property
     def areas_um2(self) -> Floats:
-        """Areas, (n,) in um^2."""
+        """Areas in um^2, shape (n,)."""
         if self.perspective is None:
             return np.full(len(self), self.side_um**2)
         x, y = (self._points(self.rows + 1, self.cols + 1) - self._points(self.rows, self.cols)).T
@@ -163,7 +167,7 @@ class Squares(Regions):
 
     @property
     def bounds_um(self) -> Floats:
-        """Left, top, right and bottom, (n, 4) in um."""
+        """Left, top, right and bottom edges in um, shape (n, 4)."""
         if self.perspective is not None:
             low = high = self._points(self.rows, self.cols)
             for down, across in ((0, 1), (1, 0), (1, 1)):
@@ -172,14 +176,14 @@ class Squares(Regions):
             return np.concatenate([low, high], axis=1)
         x_um, y_um, angle_deg, rows, cols = self._least_turn()
         bounds = np.empty((len(self), 4))
-        # Turned by less than a right angle, from x towards y, each corner is the outermost on one side.
+        # With a rotation of less than 90 degrees, each corner is the outermost one on one side.
         for side, (down, across) in enumerate(((1, 0), (0, 0), (0, 1), (1, 1))):
             corner = lattice_points(x_um, y_um, self.side_um, angle_deg, rows + down, cols + across)
             bounds[:, side] = corner[:, side % 2]
         return bounds
 
     def coverage(self, grid: Grid) -> sparse.csr_array[np.float64]:
-        """Areas of the squares in the cells of a grid, (n, grid.size) in um^2; see `Regions.coverage`."""
+        """Return the areas of the squares within the pixels of a grid in um^2; see `Regions.coverage`."""
         if self.perspective is None:
             x_um, y_um, angle_deg, rows, cols = self._least_turn()
             if angle_deg == 0:
@@ -187,7 +191,10 @@ class Squares(Regions):
         return tilted_square_coverage(self._points, self.side_um, self.rows, self.cols, grid)
 
     def _least_turn(self) -> tuple[float, float, float, Ints, Ints]:
-        """Corner, angle below 90 degrees, rows and cols of the same squares: a quarter turn only renumbers them."""
+        """Return corner, angle below 90 degrees, rows and columns of the same squares.
+
+        A rotation by 90 degrees only renumbers the squares.
+        """
         quarters, angle_deg = divmod(self.angle_deg, 90.0)
         rows, cols = self.rows, self.cols
         for _ in range(int(quarters) % 4):
@@ -195,7 +202,10 @@ class Squares(Regions):
         return self.x_um, self.y_um, angle_deg, rows, cols
 
 
-def _span(places: Floats) -> tuple[int, int]:
-    """Give the first whole square and the number of them that reach over some places along an axis."""
-    first = math.floor(places.min() + 1e-6)
-    return first, max(math.ceil(places.max() - 1e-6) - first, 1)
+def _span(positions: Floats) -> tuple[int, int]:
+    """Return the first square and the number of squares that cover some positions along an axis of the lattice.
+
+    Positions that reach into a further square by less than a millionth of it do not add that square.
+    """
+    first = math.floor(positions.min() + 1e-6)
+    return first, max(math.ceil(positions.max() - 1e-6) - first, 1)

@@ -1,4 +1,4 @@
-"""A slide with its measured regions and counts, and the genes and panels of several."""
+"""Samples: a slide with its measured regions and counts; genes and gene panels of several samples."""
 
 from __future__ import annotations
 

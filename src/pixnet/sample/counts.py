@@ -1,4 +1,4 @@
-"""What was counted in each region: a sparse table that costs nothing but its entries."""
+"""The counts of each region, as a sparse table that stores nothing but its entries."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _CHUNK = 1 << 24  # entries checked at a time
 class Counts:
     """Raw counts of regions.
 
-    An AnnData gives every row a name. Ten million bins have none but their place in the lattice, so here names may be
-    absent; `Sample.to_anndata` makes the table that other packages know.
+    An AnnData has a name for every row. Ten million bins have no names, only positions in their lattice, so names are
+    optional here. `Sample.to_anndata` returns the table that other packages use.
 
     Parameters
     ----------
     matrix
-        (n, g) whole numbers from 0 upwards, dense or sparse; kept as float32 CSR.
+        Counts, whole numbers of 0 or more, shape (n, g), dense or sparse; stored as float32 CSR.
     genes
-        The g gene names, each once.
+        Names of the g genes, each once.
     gene_ids
-        The genes' Ensembl ids, where they are known; an empty text for a gene that has none.
+        Ensembl ids of the genes, if known; an empty text for a gene without one.
     names
-        Names of the n regions, each once; None: regions are called by their number.
+        Names of the n regions, each once. If None, regions are named by their number.
     obs
-        What else is known of each region, one row each.
+        Other facts about the regions, one row for each.
     notes
-        What else is known of the table as a whole.
+        Other facts about the table.
 
     Raises
     ------
@@ -53,30 +53,38 @@ class Counts:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        put = object.__setattr__
+        set_field = object.__setattr__
         matrix = sparse.csr_matrix(self.matrix)
-        put(self, "genes", pd.Index(self.genes, dtype=object))
+        set_field(self, "genes", pd.Index(self.genes, dtype=object))
         rows, columns = matrix.shape
         for name, length in (("gene_ids", columns), ("names", rows)):
-            given = getattr(self, name)
-            if given is not None:
-                put(self, name, pd.Index(given, dtype=object))
-                if len(given) != length:
-                    raise DataError(f"the table of counts is {rows} x {columns}; {name} has {len(given)}.")
+            labels = getattr(self, name)
+            if labels is not None:
+                set_field(self, name, pd.Index(labels, dtype=object))
+                if len(labels) != length:
+                    raise DataError(f"the table of counts is {rows} x {columns}, but {name} has {len(labels)} entries.")
         if len(self.genes) != columns:
             raise DataError(f"the table of counts has {columns} columns for {len(self.genes)} genes.")
         if self.obs is not None and len(self.obs) != rows:
-            raise DataError(f"the table of counts has {rows} rows; obs has {len(self.obs)}.")
+            raise DataError(f"the table of counts has {rows} rows, but obs has {len(self.obs)}.")
         _check_unique(self.genes, "gene")
         if self.names is not None:
             _check_unique(self.names, "region")
-        put(self, "matrix", self._checked(matrix))
+        set_field(self, "matrix", self._checked(matrix))
 
     @classmethod
-    def of(cls, table: anndata.AnnData) -> Counts:
-        """Take the raw counts from an AnnData whose `X` holds them; shares nothing that its owner may change.
+    def from_anndata(cls, table: anndata.AnnData) -> Counts:
+        """Copy the raw counts of an AnnData.
 
-        A column `gene_ids` of `var` gives the Ensembl ids.
+        Parameters
+        ----------
+        table
+            Table with raw counts in `X`, and perhaps with Ensembl ids in the column `gene_ids` of `var`.
+
+        Raises
+        ------
+        DataError
+            If there is no `X`, or if it does not hold raw counts.
         """
         if table.X is None:
             raise DataError("the table of counts has no X. Put the raw counts there.")
@@ -94,19 +102,19 @@ class Counts:
 
     @property
     def total(self) -> NDArray[np.float64]:
-        """(n,) counts of each region over all genes."""
+        """Counts of each region over all genes, shape (n,)."""
         return np.asarray(self.matrix.sum(axis=1, dtype=np.float64), np.float64).ravel()
 
     def name(self, row: int) -> str:
-        """Give the name of a region."""
+        """Return the name of a region, or its number if regions have no names."""
         return str(row if self.names is None else self.names[row])
 
     def region_names(self) -> pd.Index:
-        """Give the names of all regions, made up from their numbers if they have none."""
+        """Return the names of all regions, or their numbers if they have no names."""
         return pd.Index([str(row) for row in range(len(self))], dtype=object) if self.names is None else self.names
 
     def take(self, rows: NDArray[Any]) -> Counts:
-        """Give the counts of some regions, by whole-number index or boolean mask."""
+        """Return the counts of some regions, chosen by an integer index or a boolean mask."""
         names = None if self.names is None else self.names[rows]
         obs = None if self.obs is None else self.obs.iloc[rows]
         return Counts(self.matrix[rows], self.genes, self.gene_ids, names, obs, self.notes)
@@ -115,22 +123,22 @@ class Counts:
         for start in range(0, len(matrix.data), _CHUNK):
             part = matrix.data[start : start + _CHUNK]
             with np.errstate(invalid="ignore"):
-                good = np.isfinite(part) & (part >= 0) & (part == np.floor(part))
-            if not good.all():
-                first = start + int(np.argmin(good))
+                valid = np.isfinite(part) & (part >= 0) & (part == np.floor(part))
+            if not valid.all():
+                first = start + int(np.argmin(valid))
                 row = int(np.searchsorted(matrix.indptr, first, side="right")) - 1
                 gene = self.genes[matrix.indices[first]]
                 raise DataError(
-                    f"region {self.name(row)!r} has {matrix.data[first]:g} of gene {str(gene)!r} "
-                    f"({(~good).sum()} such values). Give raw counts: whole numbers from 0 upwards."
+                    f"region {self.name(row)!r} has {matrix.data[first]:g} counts of gene {str(gene)!r} "
+                    f"({(~valid).sum()} such values). Give raw counts: whole numbers of 0 or more."
                 )
         return matrix.astype(np.float32, copy=False)
 
 
 def _check_unique(names: pd.Index, kind: str) -> None:
-    twice = names[names.duplicated()]
-    if len(twice):
+    repeated = names[names.duplicated()]
+    if len(repeated):
         raise DataError(
-            f"the {kind} {str(twice[0])!r} occurs more than once ({len(twice)} repeated names in all). "
-            f"Give each {kind} one name."
+            f"the {kind} {str(repeated[0])!r} occurs more than once ({len(repeated)} repeated names in all). "
+            f"Give each {kind} its own name."
         )

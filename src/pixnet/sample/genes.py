@@ -1,4 +1,4 @@
-"""Names of genes: one column for each, whatever a platform calls it."""
+"""Names of genes: one name and one column for each gene, whatever a platform calls it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pixnet.sample.sample import Sample
 
 CONTROL = re.compile(r"(negcontrol|blank|unassigned|antisense_|deprecatedcodeword|intergenic)", re.IGNORECASE)
-"""How the name of a feature starts that is no gene but a control of an imaging platform."""
+"""Start of the names of features that are not genes but controls of an imaging platform."""
 
 
 def without_version(gene_id: str) -> str:
-    """Strip the version from an Ensembl id: ENSG00000141736.15 becomes ENSG00000141736."""
+    """Return an Ensembl id without its version: ENSG00000141736 for ENSG00000141736.15."""
     stem, _, version = gene_id.partition(".")
     return stem if stem.startswith("ENS") and version.isdigit() else gene_id
 
@@ -30,52 +30,59 @@ def without_version(gene_id: str) -> str:
 def merge_genes(
     matrix: sparse.csr_matrix, names: Sequence[str], ids: Sequence[str] | None = None
 ) -> tuple[sparse.csr_matrix, pd.Index, pd.Index | None, int]:
-    """Sum the columns of genes that have one name.
+    """Sum the columns of genes that have the same name.
 
     Parameters
     ----------
     matrix
-        (n, g) counts; may be changed.
+        Counts, shape (n, g). May be changed.
     names
-        Symbols. An empty one is replaced by the gene's id.
+        Symbol of each gene. An empty symbol is replaced by the gene's id.
     ids
-        Ensembl ids; versions are stripped.
+        Ensembl id of each gene. Versions are removed.
 
     Returns
     -------
     matrix, names, ids, merged
-        The first column of each name stays where it was, with the first id; `merged` columns went into others.
+        Counts, names and ids of the remaining genes, in the order of their first columns; each gene has the id of its
+        first column. `merged` is the number of columns that were added to others.
 
     Raises
     ------
     DataError
         If a gene has neither name nor id.
     """
-    stems = [without_version(str(i)) for i in ids] if ids is not None else None
-    called = [str(name) or (stems[column] if stems else "") for column, name in enumerate(names)]
-    if not all(called):
-        raise DataError(f"gene {called.index('') + 1} of {len(called)} has neither a name nor an id.")
-    place, unique = pd.factorize(np.array(called, dtype=object))
-    merged = len(called) - len(unique)
+    stems = [without_version(str(gene_id)) for gene_id in ids] if ids is not None else None
+    labels = [str(name) or (stems[column] if stems else "") for column, name in enumerate(names)]
+    if not all(labels):
+        raise DataError(f"gene {labels.index('') + 1} of {len(labels)} has neither a name nor an id.")
+    new_column, unique = pd.factorize(np.array(labels, dtype=object))
+    merged = len(labels) - len(unique)
     if merged:
-        matrix = sparse.csr_matrix(
-            (matrix.data, place.astype(np.int32)[matrix.indices], matrix.indptr), shape=(matrix.shape[0], len(unique))
-        )
+        columns = new_column.astype(np.int32)[matrix.indices]
+        matrix = sparse.csr_matrix((matrix.data, columns, matrix.indptr), shape=(matrix.shape[0], len(unique)))
         matrix.sum_duplicates()
-    kept = pd.Index(stems, dtype=object)[~pd.Series(called).duplicated().to_numpy()] if stems is not None else None
-    return matrix, pd.Index(unique, dtype=object), kept, merged
+    first_ids = None
+    if stems is not None:
+        first_ids = pd.Index(stems, dtype=object)[~pd.Series(labels).duplicated().to_numpy()]
+    return matrix, pd.Index(unique, dtype=object), first_ids, merged
 
 
 def join_genes(samples: Sequence[Sample]) -> list[Sample]:
-    """Call each gene by one name in all samples: joined by Ensembl id where there is one, else by symbol.
+    """Use the same name for each gene in all samples.
 
-    The name is the symbol that the first sample with that gene gives it. Columns of a sample that turn out to be one
-    gene are summed, and that is told.
+    Genes are matched by Ensembl id where there is one, else by symbol. The name of a gene is its symbol in the first
+    sample that has it. Columns of a sample that turn out to be the same gene are summed.
 
     Returns
     -------
     list of Sample
-        The samples themselves where nothing changes.
+        The samples with the new names. A sample whose names do not change is returned itself.
+
+    Warns
+    -----
+    PixNetWarning
+        If columns were summed.
     """
     name_of: dict[str, str] = {}  # Ensembl id -> name
     for sample in samples:
@@ -83,11 +90,11 @@ def join_genes(samples: Sequence[Sample]) -> list[Sample]:
         for symbol, gene_id in zip(sample.genes, ids if ids is not None else [""] * len(sample.genes), strict=True):
             if gene_id.startswith("ENS"):
                 name_of.setdefault(gene_id, symbol)
-    joined, told = [], []
+    joined, sums = [], []
     for sample in samples:
         counts, ids = sample.counts, sample.counts.gene_ids
         if ids is None:
-            # A platform that gives ids alone calls its genes by them.
+            # A platform that has ids only uses them as names.
             names = [name_of.get(name, name) for name in sample.genes]
         else:
             names = [name_of.get(gene_id, name) for name, gene_id in zip(sample.genes, ids, strict=True)]
@@ -98,9 +105,9 @@ def join_genes(samples: Sequence[Sample]) -> list[Sample]:
             counts.matrix.copy(), names, None if ids is None else list(ids)
         )
         if merged:
-            told.append(f"{merged} in {sample.id!r}")
+            sums.append(f"{merged} in {sample.id!r}")
         counts = dataclasses.replace(counts, matrix=matrix, genes=merged_names, gene_ids=merged_ids)
         joined.append(dataclasses.replace(sample, counts=counts))
-    if told:
-        warnings.warn(f"columns of one gene were summed: {', '.join(told)}.", PixNetWarning, stacklevel=2)
+    if sums:
+        warnings.warn(f"columns of the same gene were summed: {', '.join(sums)}.", PixNetWarning, stacklevel=2)
     return joined

@@ -1,4 +1,4 @@
-"""Gene panels: which genes a model predicts, and where they are in a sample's table."""
+"""Gene panels: the genes that a model predicts, and their counts in a sample."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RULES = ("top-mean", "highly-variable", "list")
 
 _BINS = 20  # groups of genes of similar mean, as in Macosko et al. 2015
-_DETECTED = 0.1  # share of the regions in which a highly variable gene must be seen at least once
+_DETECTED = 0.1  # least share of the regions in which a highly variable gene is seen
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class GenePanel:
     names
         Gene symbols or ids, as in the samples.
     rule
-        How they were chosen: "top-mean", "highly-variable" or "list".
+        Rule that they were chosen by: "top-mean", "highly-variable" or "list".
 
     Raises
     ------
     DataError
-        If there is no gene, or one occurs twice.
+        If the panel is empty, or if a gene occurs twice.
     """
 
     names: tuple[str, ...]
@@ -49,11 +49,12 @@ class GenePanel:
         object.__setattr__(self, "names", tuple(str(name) for name in self.names))
         if not self.names:
             raise DataError("The gene panel is empty; name at least one gene.")
-        seen: set[str] = set()
-        twice = [name for name in self.names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
-        if twice:
+        index = pd.Index(self.names, dtype=object)
+        repeated = index[index.duplicated()]
+        if len(repeated):
             raise DataError(
-                f"The gene panel names {twice[0]!r} more than once ({len(twice)} repeats in all); name each gene once."
+                f"The gene panel names {repeated[0]!r} more than once ({len(repeated)} repeats in all); "
+                "name each gene once."
             )
 
     def __len__(self) -> int:
@@ -67,43 +68,45 @@ def choose_panel(
     min_counts: int = 500,
     measured_in: str = "all",
 ) -> GenePanel:
-    """Choose the genes to predict. Whoever calls gives the training samples only.
+    """Choose the genes to predict.
 
     Parameters
     ----------
     samples
-        The training samples.
+        Training samples. Test samples must not be among them.
     genes
-        How many; or their names, which makes the rule "list".
+        Number of genes; or their names, which makes the rule "list".
     rule
-        "top-mean": the highest mean raw count over all regions of all samples, the rule of ST-Net (He et al. 2020),
-        which the paper follows. "highly-variable": the highest dispersion (variance over mean of the counts per
-        10,000, in logarithms) relative to genes of similar mean, as in Macosko et al. 2015 and early Seurat: genes
-        fall into 20 groups of equal size by their mean, and within each the log dispersions are standardised; the
-        scores are averaged over samples. Genes seen in less than a tenth of the regions of a sample do not count.
+        "top-mean": the genes of the highest mean raw count over all regions of all samples. This is the rule of ST-Net
+        (He et al. 2020), which the paper follows. "highly-variable": the genes of the highest dispersion relative to
+        genes of similar mean, as in Macosko et al. 2015 and early versions of Seurat. The dispersion is the logarithm
+        of variance over mean of the counts per 10,000. Genes are split into 20 groups of equal size by their mean,
+        and the dispersions are standardised within each group. The scores are averaged over samples. Genes that are
+        seen in less than a tenth of the regions of a sample are not used.
     min_counts
-        Regions with fewer counts over all genes do not count for "highly-variable". For "top-mean" they do: ST-Net's
-        rule has no such limit.
+        Least number of counts over all genes of a region that is used for "highly-variable". For "top-mean" all
+        regions are used, because the rule of ST-Net has no such limit.
     measured_in
-        "all": only genes that every sample was measured for. "any": those of a single one too; where a sample was not
-        measured for a gene, it is masked in training. Named genes need one sample that was measured for them.
+        "all": choose among the genes that every sample was measured for. "any": choose among the genes that at least
+        one sample was measured for; where a sample was not measured for a gene, the gene is masked in training. Genes
+        given by name need one sample that was measured for them.
 
     Raises
     ------
     DataError
-        If the rule is unknown, if fewer genes can be chosen than asked for, or if a named gene is in no sample.
+        If the rule is unknown, fewer genes can be chosen than requested, or no sample was measured for a named gene.
     """
     if not samples:
         raise DataError("A gene panel needs at least one training sample; none was given.")
     if isinstance(genes, str):
-        raise DataError(f"genes: {genes!r} is one text; give a number or a list of names.")
+        raise DataError(f"`genes` is the text {genes!r}; give a number or a list of names.")
     if not isinstance(genes, (int, np.integer)):
         panel = GenePanel(tuple(genes), "list")
         _check_measured(samples, panel)
         return panel
     if rule not in RULES or rule == "list":
         advice = "it needs names, not a number" if rule == "list" else f"give one of {', '.join(RULES)}"
-        raise DataError(f"rule {rule!r} cannot choose {genes} genes: {advice}.")
+        raise DataError(f"the rule {rule!r} cannot choose {genes} genes: {advice}.")
     names = samples[0].genes
     for sample in samples[1:]:
         names = names.intersection(sample.genes) if measured_in == "all" else names.union(sample.genes, sort=False)
@@ -112,79 +115,89 @@ def choose_panel(
         score = _mean_counts(samples, shared)
     else:
         scores = np.array([_dispersion(sample, shared, min_counts) for sample in samples])
-        # A gene that a sample was not measured for has no say there; one that it hardly saw counts against it.
+        # A sample that was not measured for a gene does not count in its score. A gene that a sample was measured for,
+        # but that is rarely seen there, is not usable.
         measured = np.array([sample.genes.get_indexer(names) >= 0 for sample in samples])
         score = np.where(measured, scores, 0.0).sum(axis=0) / measured.sum(axis=0)
     usable = int(np.isfinite(score).sum())
     if usable == 0:
-        raise DataError(f"{len(samples)} samples share no gene that {rule!r} could choose; check their gene names.")
+        raise DataError(
+            f"the {len(samples)} samples do not share a gene that the rule {rule!r} can choose; check their gene names."
+        )
     if not 1 <= genes <= usable:
-        raise DataError(f"genes: {genes} were asked for by the rule {rule!r}; give a number from 1 to {usable}.")
-    # Equal scores are put in the order of the names, so that the order of the samples does not matter.
+        raise DataError(f"the rule {rule!r} cannot choose {genes} genes; give a number from 1 to {usable} as `genes`.")
+    # Equal scores are sorted by name, so that the order of the samples does not matter.
     order = np.lexsort((shared.astype(str), -np.where(np.isfinite(score), score, -np.inf)))
     return GenePanel(tuple(shared[order[:genes]]), rule)
 
 
 def panel_counts(sample: Sample, panel: GenePanel) -> NDArray[np.float32]:
-    """Give a sample's raw counts of the panel's genes, (n, g), in the panel's order.
+    """Return a sample's raw counts of the panel's genes, (n, g), in the order of the panel.
 
     Raises
     ------
     DataError
-        If the sample lacks a gene of the panel.
+        If the sample was not measured for a gene of the panel.
     """
     _check_measured([sample], panel)
     return np.asarray(measured_counts(sample, panel)[0].toarray(), np.float32)
 
 
 def measured_counts(sample: Sample, panel: GenePanel) -> tuple[sparse.csr_matrix, NDArray[np.bool_]]:
-    """Give a sample's raw counts of the panel's genes, (n, g) CSR, and which of these it was measured for, (g,).
+    """Return a sample's raw counts of the panel's genes, and which of the genes it was measured for.
 
-    The counts of a gene that it was not measured for are zero, and mean nothing.
+    Returns
+    -------
+    counts, measured
+        Counts in the order of the panel, (n, g) CSR, and (g,) booleans. The counts of a gene that the sample was not
+        measured for are zero and without meaning.
     """
     columns = sample.genes.get_indexer(pd.Index(panel.names, dtype=object))
     measured = np.asarray(columns >= 0, np.bool_)
-    found = sample.counts.matrix[:, columns[measured]]
-    place = np.flatnonzero(measured).astype(found.indices.dtype)
-    shape = (found.shape[0], len(panel))
-    return sparse.csr_matrix((found.data, place[found.indices], found.indptr), shape=shape), measured
+    matrix = sample.counts.matrix[:, columns[measured]]
+    panel_column = np.flatnonzero(measured).astype(matrix.indices.dtype)
+    shape = (matrix.shape[0], len(panel))
+    return sparse.csr_matrix((matrix.data, panel_column[matrix.indices], matrix.indptr), shape=shape), measured
 
 
 def _check_measured(samples: Sequence[Sample], panel: GenePanel) -> None:
-    """Refuse a panel with a gene that none of the samples was measured for."""
+    """Raise DataError if none of the samples was measured for a gene of the panel."""
     missing = [name for name in panel.names if not any(name in sample.genes for sample in samples)]
     if missing:
         known = {str(name).upper(): str(name) for sample in samples for name in sample.genes}
-        told = [_with_nearest(name, known) for name in missing[:3]]
+        listed = ", ".join(_with_similar(name, known) for name in missing[:3])
         rest = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        who = f"sample {samples[0].id!r}: was not" if len(samples) == 1 else f"none of {len(samples)} samples was"
-        raise DataError(f"{who} measured for {', '.join(told)}{rest}. Leave such genes out of the panel.")
+        who = f"sample {samples[0].id!r} was not" if len(samples) == 1 else f"none of {len(samples)} samples was"
+        raise DataError(f"{who} measured for {listed}{rest}. Leave such genes out of the panel.")
 
 
-def _with_nearest(name: str, known: dict[str, str]) -> str:
-    nearest = [known[match] for match in difflib.get_close_matches(name.upper(), known, n=3)]
-    return f"{name!r} (nearest: {', '.join(nearest)})" if nearest else repr(name)
+def _with_similar(name: str, known: dict[str, str]) -> str:
+    similar = [known[match] for match in difflib.get_close_matches(name.upper(), known, n=3)]
+    return f"{name!r} (similar: {', '.join(similar)})" if similar else repr(name)
 
 
 def _mean_counts(samples: Sequence[Sample], names: NDArray[Any]) -> NDArray[np.float64]:
-    """Mean raw count of each gene over all regions of the samples that were measured for it."""
+    """Return the mean raw count of each gene over all regions of the samples that were measured for it."""
     sums, regions = np.zeros(len(names)), np.zeros(len(names))
     for sample in samples:
         columns = sample.genes.get_indexer(pd.Index(names, dtype=object))
         measured = columns >= 0
-        of_gene = np.asarray(sample.counts.matrix.sum(axis=0, dtype=np.float64)).ravel()
-        sums[measured] += of_gene[columns[measured]]
+        gene_sums = np.asarray(sample.counts.matrix.sum(axis=0, dtype=np.float64)).ravel()
+        sums[measured] += gene_sums[columns[measured]]
         regions[measured] += len(sample.counts)
     return np.asarray(sums / regions, np.float64)
 
 
 def _dispersion(sample: Sample, names: NDArray[Any], min_counts: int) -> NDArray[np.float64]:
-    """Log dispersion of each gene, standardised among genes of similar mean; NaN for genes that are hardly seen."""
+    """Return the log dispersion of each gene, standardised among genes of similar mean; NaN for genes rarely seen."""
     enough = enough_counts(sample, min_counts)
     depth = sample.depth[enough]
     score = np.full(len(names), np.nan)
     if len(depth) < 2:
-        raise DataError(f"sample {sample.id!r}: has {len(depth)} regions of {min_counts} counts; lower min_counts.")
+        raise DataError(
+            f"sample {sample.id!r} has {len(depth)} regions with at least {min_counts} counts, but 2 are needed to "
+            "choose highly variable genes. Lower `min_counts`."
+        )
     columns = sample.genes.get_indexer(pd.Index(names, dtype=object))
     measured = np.flatnonzero(columns >= 0)
     matrix = sample.counts.matrix[enough][:, columns[measured]].astype(np.float64)

@@ -1,4 +1,4 @@
-"""A slide with its measured regions and their counts: what a model learns from and is scored on."""
+"""A slide with its measured regions and their counts, which models are trained and scored on."""
 
 from __future__ import annotations
 
@@ -16,31 +16,33 @@ from pixnet.regions import Regions
 from pixnet.sample.counts import Counts
 from pixnet.slide import Slide
 
+_CHUNK = 1 << 20  # regions whose centres are checked at a time
+
 
 @dataclass(frozen=True)
 class Sample:
-    """A slide, the regions measured on it, and what was counted in each.
+    """A slide, the regions measured on it, and their counts.
 
     Parameters
     ----------
     id
         Name of the sample.
     slide
-        The image.
+        Image of the tissue.
     regions
-        The n measured regions, in um.
+        Measured regions, n of them, in um.
     counts
-        Raw counts, rows in the order of the regions; an AnnData with raw counts in `X` will do too.
+        Raw counts, with rows in the order of the regions; or an AnnData with raw counts in `X`.
     donor
-        The person that the tissue is from.
+        Person that the tissue is from.
     platform
-        How it was measured.
+        Platform that it was measured with.
 
     Raises
     ------
     DataError
-        If counts and regions differ in number, if either is empty, if a count is negative, fractional or not finite,
-        if names occur twice, or if a region's centre lies outside the slide.
+        If counts and regions differ in number, if there are no regions or no genes, if a count is negative, fractional
+        or not finite, if a name occurs twice, or if the centre of a region is outside the slide.
     """
 
     id: str
@@ -53,7 +55,7 @@ class Sample:
     def __post_init__(self) -> None:
         if isinstance(self.counts, anndata.AnnData):
             try:
-                object.__setattr__(self, "counts", Counts.of(self.counts))
+                object.__setattr__(self, "counts", Counts.from_anndata(self.counts))
             except DataError as error:
                 raise DataError(f"sample {self.id!r}: {error}") from error
         rows, genes = self.counts.shape
@@ -63,7 +65,7 @@ class Sample:
                 "there must be one row for each region."
             )
         if rows == 0 or genes == 0:
-            raise DataError(f"sample {self.id!r}: has {rows} regions and {genes} genes; it needs both.")
+            raise DataError(f"sample {self.id!r}: has {rows} regions and {genes} genes; it needs at least one of each.")
         self._check_inside()
 
     @property
@@ -73,24 +75,25 @@ class Sample:
 
     @property
     def depth(self) -> NDArray[np.float64]:
-        """(n,) counts of each region over all genes."""
+        """Counts of each region over all genes, shape (n,)."""
         return self.counts.total
 
     def take(self, index: NDArray[Any] | Sequence[int]) -> Sample:
-        """Give the sample with some of its regions, by whole-number index or boolean mask."""
+        """Return the sample with some of its regions, chosen by an integer index or a boolean mask."""
         rows = np.asarray(index)
         if rows.size == 0:
             rows = rows.astype(np.int64)
         return Sample(self.id, self.slide, self.regions.take(rows), self.counts.take(rows), self.donor, self.platform)
 
     def to_anndata(self) -> anndata.AnnData:
-        """Give the counts as the table that other packages know.
+        """Return the counts as the table that other packages use.
 
         Returns
         -------
         AnnData
-            Rows are regions, columns genes, `X` raw counts (float32 CSR). `obs`: `x_um`, `y_um` and what the platform
-            says; `obsm["spatial"]`: x and y of the centres in full-resolution pixels; `var["gene_ids"]` where known.
+            Table of regions x genes with raw counts in `X` (float32 CSR). `obs` holds `x_um`, `y_um` and the facts of
+            the platform, `obsm["spatial"]` x and y of the centres in full-resolution pixels, and `var["gene_ids"]` the
+            Ensembl ids if known.
         """
         counts, centres = self.counts, self.regions.centers_um
         names = counts.region_names()
@@ -104,7 +107,7 @@ class Sample:
         return table
 
     def _check_inside(self) -> None:
-        # Ten million centres at once would be the largest array of all.
+        # Part by part, because the centres of ten million regions would be the largest array of all.
         extent = np.array([self.slide.width_um, self.slide.height_um])
         outside, swapped, first = 0, True, -1
         for start in range(0, len(self.regions), _CHUNK):
@@ -129,31 +132,28 @@ class Sample:
 
 
 def donor_groups(donors: Sequence[str | None]) -> NDArray[np.int64]:
-    """Group training samples into those that are left out together when something is chosen by folds inside them.
+    """Group training samples that are held out together in the folds among the training samples.
 
-    What is left out must be as strange as a test slide. So all samples of one donor are a group where there are two
-    donors or more, a sample of unknown donor counting as a donor of its own; else each sample is a group.
+    A held-out sample must be as new to the model as a test slide. With two or more donors, the samples of one donor
+    are a group; a sample of unknown donor counts as a donor of its own. With one donor, each sample is a group.
 
     Parameters
     ----------
     donors
-        The donor of each sample.
+        Donor of each sample; None if unknown.
 
     Returns
     -------
     array
-        (samples,) numbers from 0, in the order of first appearance.
+        Group of each sample, shape (samples,): numbers from 0, in the order of first appearance.
     """
     names = [(number,) if donor is None else donor for number, donor in enumerate(donors)]
-    known = list(dict.fromkeys(names))
-    if len(known) < 2:
+    groups = list(dict.fromkeys(names))
+    if len(groups) < 2:
         return np.arange(len(names))
-    return np.array([known.index(name) for name in names], np.int64)
-
-
-_CHUNK = 1 << 20
+    return np.array([groups.index(name) for name in names], np.int64)
 
 
 def enough_counts(sample: Sample, min_counts: int) -> NDArray[np.bool_]:
-    """Tell which regions have at least `min_counts` counts over all genes, (n,)."""
+    """Return whether each region has at least `min_counts` counts over all genes, shape (n,)."""
     return np.asarray(sample.depth >= min_counts, np.bool_)

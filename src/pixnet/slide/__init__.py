@@ -1,4 +1,4 @@
-"""H&E slides: pixels at any resolution in um, whatever the file's format and pyramid."""
+"""H&E slides: read pixels at any resolution in um, from any image format and pyramid."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How large an image may be that has to be decoded as a whole, because it has no tiles.
+"""Limit to the memory of an image without tiles, which has to be decoded at once.
 
-4 GB, unless the environment variable PIXNET_DECODE_LIMIT_GB says otherwise. Pillow's own guard against images that
-declare far too many pixels stays in place, moved to the same limit while an image is open here.
+The limit is 4 GB, or the value of the environment variable PIXNET_DECODE_LIMIT_GB. Pillow's own guard against images
+that declare far too many pixels stays active, with the same limit while PixNet opens an image.
 """
 
 from __future__ import annotations
@@ -19,56 +19,63 @@ VARIABLE = "PIXNET_DECODE_LIMIT_GB"
 
 _DEFAULT_GB = 4.0
 _CHANNELS = 3
-# What damage declares: more than any codec packs into so few bytes, and more than is taken for granted.
-_UNPACKS, _SMALL = 2048, 512 << 20
+# An image is damaged if it declares more bytes than any codec packs into the size of its file, and more than _SMALL.
+_LARGEST_COMPRESSION = 2048
+_SMALL = 512 << 20
 
 _pillow = threading.RLock()
 
 
 def decode_limit() -> int:
-    """Give the bytes that an image without tiles may take once it is decoded.
+    """Return the number of bytes that a decoded image without tiles may take.
 
     Raises
     ------
     SlideError
-        If the environment variable holds no positive number.
+        If the environment variable is not a positive number.
     """
-    given = os.environ.get(VARIABLE, "").strip()
+    value = os.environ.get(VARIABLE, "").strip()
     try:
-        size = float(given) if given else _DEFAULT_GB
+        limit_gb = float(value) if value else _DEFAULT_GB
     except ValueError:
-        size = math.nan
-    if not (math.isfinite(size) and size > 0):
-        raise SlideError(f"the environment variable {VARIABLE} must be a positive number of GB, not {given!r}.")
-    return int(size * 2**30)
+        limit_gb = math.nan
+    if not (math.isfinite(limit_gb) and limit_gb > 0):
+        raise SlideError(f"the environment variable {VARIABLE} must be a positive number of GB, not {value!r}.")
+    return int(limit_gb * 2**30)
 
 
 def check_decoded_size(path: Path, height: int, width: int) -> None:
-    """Raise SlideError if so many pixels are too many to be decoded at once, or to be in so small a file."""
+    """Check that an image of this size in pixels can be decoded at once.
+
+    Raises
+    ------
+    SlideError
+        If it would take more memory than `decode_limit` allows, or if its file is too small to hold so many pixels.
+    """
     needed, limit, stored = height * width * _CHANNELS, decode_limit(), path.stat().st_size
-    if needed > max(_SMALL, _UNPACKS * stored):
+    if needed > max(_SMALL, _LARGEST_COMPRESSION * stored):
         raise SlideError(
             f"{path}: declares {width} x {height} pixels in {stored} bytes. The image is damaged; copy or download it "
             "again."
         )
     if needed > limit:
         raise SlideError(
-            f"{path}: {width} x {height} pixels without tiles would take {needed / 2**30:.1f} GB in memory, and "
-            f"{limit / 2**30:g} GB is the limit. Convert the image to a tiled, pyramidal TIFF, or raise the limit with "
+            f"{path}: {width} x {height} pixels without tiles would take {needed / 2**30:.1f} GB in memory, but the "
+            f"limit is {limit / 2**30:g} GB. Convert the image to a tiled, pyramidal TIFF, or raise the limit with "
             f"the environment variable {VARIABLE}."
         )
 
 
 @contextmanager
 def pillow_limit() -> Iterator[None]:
-    """Let Pillow open and decode what the limit allows, and no more; a larger or lifted limit of its own stays."""
+    """Raise Pillow's own limit to `decode_limit` within a `with` block; a higher limit, or none, stays."""
     from PIL import Image
 
     with _pillow:
-        own = Image.MAX_IMAGE_PIXELS
-        if own is not None:
-            Image.MAX_IMAGE_PIXELS = max(own, decode_limit() // _CHANNELS)
+        largest = Image.MAX_IMAGE_PIXELS
+        if largest is not None:
+            Image.MAX_IMAGE_PIXELS = max(largest, decode_limit() // _CHANNELS)
         try:
             yield
         finally:
-            Image.MAX_IMAGE_PIXELS = own
+            Image.MAX_IMAGE_PIXELS = largest

@@ -1,4 +1,4 @@
-"""Which class reads which file: OpenSlide what scanners write, then tifffile, then PIL."""
+"""Choose the class that reads an image: OpenSlide for files of scanners, then tifffile, then PIL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pixnet.slide.sources import OpenSlideSource, PilSource, Source
 from pixnet.slide.tiff import TiffSource, resolution_tags
 
 SUFFIXES = (".tif", ".tiff", ".btf", ".jpg", ".jpeg", ".png", ".svs", ".ndpi", ".qptiff")
-"""Endings of files that are looked at where an image may lie; any other can be given."""
+"""Suffixes of files that are taken for images in a folder. Images with other suffixes can be given by their path."""
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PALETTE = 3  # of TIFF's PhotometricInterpretation
@@ -22,17 +22,17 @@ def open_source(path: Path) -> Source:
     Raises
     ------
     SlideError
-        If the file is missing, damaged, or holds something else than an 8-bit RGB or grey image.
+        If the file is missing, damaged, or not an 8-bit RGB or grey image.
     """
     import openslide
 
-    magic = _first_bytes(path)
+    is_tiff = _first_bytes(path) in _TIFF
     try:
         slide = OpenSlideSource(path)
     except openslide.OpenSlideUnsupportedFormatError:
-        return _open_tiff(path) if magic in _TIFF else PilSource(path)
+        return _open_tiff(path) if is_tiff else PilSource(path)
     except openslide.OpenSlideError as error:
-        if magic in _TIFF and "Unsupported TIFF" in str(error):
+        if is_tiff and "Unsupported TIFF" in str(error):
             return _open_tiff(path)
         raise SlideError(
             f"{path}: OpenSlide knows this format but cannot read the file ({first_line(error)}). "
@@ -40,29 +40,32 @@ def open_source(path: Path) -> Source:
         ) from error
     if slide.vendor != "generic-tiff":
         return slide
-    # Of a TIFF that is no scanner's own, OpenSlide shows 16 bits and fluorescence as 8-bit RGB unasked, misses the
-    # pyramid of an OME-TIFF, and ends the process over some damaged tiles. So it is used there only for a pyramid
-    # that tifffile does not see.
-    other = _open_tiff(path)
-    if isinstance(other, TiffSource) and len(other.levels) < len(slide.levels):
-        slide.found = other.found
-        other.release()
+    # For a TIFF that is not of a scanner's own format, OpenSlide silently returns 16-bit and fluorescence images as
+    # 8-bit RGB, misses the pyramid of an OME-TIFF, and ends the process at some damaged tiles. So it reads only those
+    # whose pyramid tifffile does not find.
+    tiff = _open_tiff(path)
+    if isinstance(tiff, TiffSource) and len(tiff.levels) < len(slide.levels):
+        slide.found = tiff.found
+        tiff.release()
         return slide
-    return other
+    return tiff
 
 
 def _first_bytes(path: Path) -> bytes:
+    """Return the first four bytes of a file; raise SlideError if it cannot be read or is empty."""
     if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
-        raise SlideError(f"{path}: {found}. Give the path of an image file.")
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise SlideError(f"{path}: {problem}. Give the path of an image file.")
     try:
         with path.open("rb") as file:
-            magic = file.read(4)
+            head = file.read(4)
     except OSError as error:
-        raise SlideError(f"{path}: cannot be read ({error.strerror or error}). Check the file's rights.") from error
-    if not magic:
+        raise SlideError(
+            f"{path}: cannot be read ({error.strerror or error}). Check the permissions of the file."
+        ) from error
+    if not head:
         raise SlideError(f"{path}: the file is empty. Copy or download it again.")
-    return magic
+    return head
 
 
 def _open_tiff(path: Path) -> Source:
@@ -71,12 +74,12 @@ def _open_tiff(path: Path) -> Source:
     try:
         with tifffile.TiffFile(path) as tif:
             page = tif.series[0].keyframe
-            if page.photometric == _PALETTE or page.bitspersample == 1:  # PIL knows how to show these
+            if page.photometric == _PALETTE or page.bitspersample == 1:  # PIL converts these to RGB
                 return PilSource(path, from_tiff(resolution_tags(page)))
         return TiffSource(path)
     except SlideError:
         raise
-    except Exception as error:  # a damaged TIFF makes tifffile raise nearly anything
+    except Exception as error:  # tifffile raises nearly any exception for a damaged TIFF
         raise SlideError(
             f"{path}: the TIFF cannot be read ({first_line(error)}). It may be damaged or incomplete: copy it again."
         ) from error

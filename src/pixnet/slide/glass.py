@@ -1,7 +1,7 @@
-"""The colour of a slide's bare glass, and the slide as if its glass were white.
+"""The colour of a slide's bare glass, and the correction of a slide to white glass.
 
-Scanners and lamps tint what they see, glass and tissue alike. By Beer and Lambert's law a tint is a factor on each of
-red, green and blue, so dividing by the colour of the glass takes it away from both.
+Scanners and lamps tint glass and tissue in the same way. By the Beer-Lambert law, a tint is a factor on each of red,
+green and blue. So dividing by the colour of the glass removes it from both.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixnet.grid import Box
-from pixnet.slide.slide import Slide
+from pixnet.slide.slide import Patch, Slide
 
 _UM_PER_PX = 16.0
-_COLOURLESS = 0.1  # saturation: the most that was seen of glass is 0.07, pale stroma has more
-_DARKEST = 96  # of any colour: what is darker is a hole in the slide, or no bright field
-_SPREAD = 30  # the glass is no darker than this below the brightest of what has no colour
-_LEAST_SHARE = 0.01  # of the slide: one that is all tissue does not show its glass
+_COLOURLESS = 0.1  # saturation: at most 0.07 was seen for glass, pale stroma has more
+_DARKEST = 96  # least value of each colour: anything darker is a hole in the slide, or not bright-field
+_SPREAD = 30  # glass is at most this much darker than the brightest colourless pixels
+_LEAST_SHARE = 0.01  # least share of the slide: a slide full of tissue does not show its glass
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,20 @@ class Glass:
     Attributes
     ----------
     rgb
-        Red, green and blue, 0 to 255; white where the slide does not show its glass.
+        Red, green and blue, 0 to 255; white if the slide does not show its glass.
     """
 
     rgb: tuple[float, float, float] = (255.0, 255.0, 255.0)
 
     @classmethod
-    def of(cls, slide: Slide) -> Self:
-        """Take the median colour of what is bright and all but colourless, on a picture at 16 um per pixel."""
-        um_per_px = max(_UM_PER_PX, slide.mpp)
-        height, width = (max(1, round(side / um_per_px)) for side in (slide.height_um, slide.width_um))
-        rgb, valid = slide.read_box(Box(0, 0, height, width), um_per_px)
+    def from_slide(cls, slide: Slide) -> Self:
+        """Measure a slide: return the median colour of its bright and nearly colourless pixels, at 16 um per pixel."""
+        rgb, valid = read_overview(slide, max(_UM_PER_PX, slide.mpp))
         pixels = rgb[valid]
         high, low = pixels.max(axis=1), pixels.min(axis=1)
         pale = (low >= (1.0 - _COLOURLESS) * high) & (low >= _DARKEST)
-        # Scanners fill what they left out with pure white, which says nothing of the glass that they saw.
+        # Scanners fill the parts that they did not scan with pure white, which is not the colour of the glass. So pure
+        # white counts only where there is nothing else.
         for candidates in (pale & (low < 255), pale):
             bare = candidates & (low >= _brightest(low[candidates]) - _SPREAD)
             if bare.any() and bare.sum() >= _LEAST_SHARE * len(pixels):
@@ -54,22 +53,28 @@ class Glass:
         return cls()
 
     def whiten(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Divide the pixels of an image, (h, w, 3), by the colour of the glass; what is brighter becomes white."""
+        """Return an image (h, w, 3) divided by the colour of the glass; brighter pixels become white."""
         if self == WHITE_GLASS:
             return rgb
-        return np.array(Image.fromarray(rgb).point(self._of_value))
+        return np.array(Image.fromarray(rgb).point(self._table))
 
     @cached_property
-    def _of_value(self) -> list[int]:
-        """What each of the 256 values of red becomes, then of green and of blue."""
+    def _table(self) -> list[int]:
+        """New value of each of the 256 values of red, then of green and of blue."""
         values = np.arange(256.0) * (255.0 / np.array(self.rgb))[:, None]
         return [int(value) for value in np.rint(np.minimum(values, 255.0)).ravel()]
 
 
+def read_overview(slide: Slide, um_per_px: float) -> Patch:
+    """Read a complete slide at a coarse resolution: RGB pixels (H, W, 3) and mask of valid pixels (H, W)."""
+    height, width = (max(1, round(side / um_per_px)) for side in (slide.height_um, slide.width_um))
+    return slide.read_box(Box(0, 0, height, width), um_per_px)
+
+
 def _brightest(values: NDArray[np.uint8]) -> float:
-    """Give what all but the brightest twentieth are no brighter than, so that a few specks do not count."""
+    """Return the 95th percentile, which a few bright specks do not change."""
     return float(np.quantile(values, 0.95)) if len(values) else 0.0
 
 
 WHITE_GLASS = Glass()
-"""Of a slide that is seen as it is."""
+"""White glass, which leaves a slide as it is."""

@@ -1,7 +1,8 @@
-"""Where the size of a slide's pixels comes from: which metadata can be trusted and which cannot.
+"""The pixel size of a slide, from the metadata of its file that can be trusted.
 
-Nearly every file states some resolution; few of them mean it. A JPEG's or PNG's dpi is never read (scanner exports
-claim 72 dpi). A TIFF's resolution counts only in centimetres and within the range that a microscope gives.
+Nearly every file states a resolution, but few of these are true. The dpi of a JPEG or PNG is never used, because
+exports of scanners say 72 dpi. The resolution of a TIFF is used only if it is in centimetres and within the range of a
+microscope.
 """
 
 from __future__ import annotations
@@ -16,24 +17,25 @@ from pixnet.errors import SlideError
 
 _TIFF_RANGE_UM = (0.05, 20.0)
 _CENTIMETRE = 3  # of TIFF's ResolutionUnit
-_ANISOTROPY = 0.01
+_ANISOTROPY = 0.01  # largest relative difference of x and y
 _UM_PER_UNIT = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 _PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
 
 Found = tuple[float, float, str]
-"""Pixel size along x and y in um, and the name of the metadata that gave it."""
+"""Pixel size along x and y in um, and the name of the metadata that states it."""
 
 AGREES = 0.05
-"""Share by which two statements of one pixel size may differ, such as a given one and that of the region pitch."""
+"""Largest relative difference of two pixel sizes of one image, such as a given size and that of the region pitch."""
 
 COARSEST = 1.5
-"""A slide may be coarser than a model's working resolution by this factor at most."""
+"""Largest factor by which a slide may be coarser than a model's working resolution."""
 
 
 def from_openslide(properties: Mapping[str, str]) -> Found | None:
-    """Read the pixel size that a scanner's own format states.
+    """Return the pixel size that a scanner's own format states; None if it states none.
 
-    OpenSlide also reports one for any TIFF with resolution tags, whatever their unit; that one is left to `from_tiff`.
+    OpenSlide also reports a pixel size for any TIFF with resolution tags, whatever their unit. That one is not
+    used here but checked by `from_tiff`.
     """
     vendor = properties.get("openslide.vendor", "")
     if vendor == "generic-tiff":
@@ -47,7 +49,7 @@ def from_openslide(properties: Mapping[str, str]) -> Found | None:
 
 
 def from_ome(xml: str | None) -> Found | None:
-    """Read PhysicalSizeX and PhysicalSizeY of an OME-XML's first image."""
+    """Return PhysicalSizeX and PhysicalSizeY of the first image of an OME-XML; None if it does not state them."""
     pixels = _PIXELS.search(xml or "")
     if pixels is None:
         return None
@@ -64,12 +66,12 @@ def from_ome(xml: str | None) -> Found | None:
 
 
 def from_tiff(tags: Mapping[str, Any]) -> Found | None:
-    """Read a TIFF's resolution tags, if their unit is the centimetre and the size is a microscope's.
+    """Return the pixel size of a TIFF's resolution tags; None if their unit or size is not that of a microscope.
 
     Parameters
     ----------
     tags
-        Values of XResolution and YResolution (as number or fraction) and ResolutionUnit.
+        Values of XResolution and YResolution (numbers or fractions) and of ResolutionUnit, which must be centimetres.
     """
     if int(tags.get("ResolutionUnit", 0)) != _CENTIMETRE:
         return None
@@ -127,7 +129,7 @@ def resolve(name: str | Path, mpp: float | None, mpp_source: str | None, found: 
 
 
 def positive(value: Any) -> float | None:
-    """Give `value` as a positive finite number, or None if it is none."""
+    """Return a value as a float; None if it is not a positive finite number."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

@@ -1,9 +1,9 @@
-"""From the pixels of a pyramid level to the pixels of a lattice of any resolution.
+"""Resample the pixels of a pyramid level to the pixels of a lattice of any resolution.
 
-An output pixel is the area average of the source pixels under it (a box filter). When enlarging, the box is one
-source pixel wide, which is linear interpolation between source pixels. The weights of an output pixel follow from
-its absolute index alone, and they are applied with elementwise operations in a fixed order. So two reads of
-overlapping boxes give identical bytes in the overlap, wherever the boxes begin.
+An output pixel is the area average of the source pixels under it (a box filter). When enlarging, the box is one source
+pixel wide, which is linear interpolation between source pixels. The weights of an output pixel depend on its absolute
+index alone, and they are applied with elementwise operations in a fixed order. So two reads of overlapping boxes give
+identical bytes in the overlap, wherever the boxes begin.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_SNAP = 1e-9  # ratios and phases this near to a whole number are whole
-_FULL = 1.0 - 1e-5  # float32 sums of weights fall short of one by less than this
+_SNAP = 1e-9  # ratios and phases this close to a whole number are whole
+_FULL = 1.0 - 1e-5  # a sum of float32 weights from here on is one
 _HALF = 0.5 - 1e-5
-_STRIP_BYTES = 4 << 20  # a strip of the vertical pass stays in the processor's cache
+_STRIP_BYTES = 4 << 20  # a strip of the vertical pass fits the processor's cache
 WHITE = 255
 
 
 @dataclass(frozen=True)
 class Taps:
-    """Which source pixels make up each output pixel of one axis, and with what weight.
+    """Source pixels of each output pixel along one axis, and their weights.
 
     Parameters
     ----------
     first
-        (n,) index of the first source pixel of each output pixel.
+        Index of the first source pixel of each output pixel, shape (n,).
     weights
-        (taps, n) float32 weights of the source pixels `first`, `first + 1`, ...; they sum to one.
+        Weights of the source pixels `first`, `first + 1`, ..., shape (taps, n), float32. They sum to one.
     """
 
     first: NDArray[np.int64]
@@ -38,18 +38,18 @@ class Taps:
 
     @property
     def window(self) -> tuple[int, int]:
-        """Begin and end of the source pixels that are needed."""
+        """First and end index of the source pixels that are needed."""
         return int(self.first[0]), int(self.first[-1]) + len(self.weights)
 
 
 def snapped(value: float) -> float:
-    """Give the whole number next to `value` if rounding alone keeps them apart, else `value`."""
-    whole = round(value)
-    return float(whole) if abs(value - whole) <= _SNAP * max(1.0, abs(value)) else value
+    """Return the nearest whole number if `value` differs from it by rounding alone, else `value`."""
+    nearest = round(value)
+    return float(nearest) if abs(value - nearest) <= _SNAP * max(1.0, abs(value)) else value
 
 
 def axis_taps(start: int, length: int, ratio: float, phase: float = 0.0) -> Taps:
-    """Work out the taps of output pixels `start` to `start + length` of one axis.
+    """Compute the taps of the output pixels `start` to `start + length` along one axis.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def axis_taps(start: int, length: int, ratio: float, phase: float = 0.0) -> Taps
     Returns
     -------
     Taps
-        With as many taps as the ratio alone demands.
+        Taps whose number depends on the ratio alone.
     """
     width = max(ratio, 1.0)
     centre = (np.arange(start, start + length, dtype=np.float64) + (phase + 0.5)) * ratio
@@ -75,7 +75,7 @@ def axis_taps(start: int, length: int, ratio: float, phase: float = 0.0) -> Taps
     for tap in range(count):
         edge = first + tap
         weights[tap] = np.maximum(np.minimum(right, edge + 1) - np.maximum(left, edge), 0.0)
-    # What rounding leaves of a neighbour that is only touched would cost a pass over all pixels.
+    # Without this, rounding errors in the weights of pixels that are only touched would cost a pass over all pixels.
     weights[weights < 1e-7] = 0.0
     weights /= width
     return Taps(first, weights.astype(np.float32))
@@ -84,20 +84,22 @@ def axis_taps(start: int, length: int, ratio: float, phase: float = 0.0) -> Taps
 def resample(
     rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None, rows: Taps, cols: Taps
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Average the source window of `rows` and `cols` to their output pixels.
+    """Average the pixels of a source window to output pixels.
 
     Parameters
     ----------
     rgb
-        (h, w, 3) pixels of the window `rows.window` x `cols.window`.
+        Pixels of the window `rows.window` x `cols.window`, shape (h, w, 3).
     mask
-        (h, w), True where the source holds data; None if all of it does.
+        Whether a source pixel holds data, shape (h, w); None if all pixels do.
+    rows, cols
+        Taps of the output rows and columns.
 
     Returns
     -------
     rgb, mask
-        (H, W, 3) uint8 and (H, W) bool. A pixel is valid if at least half of its area has data, and is the average
-        of that data; it is white otherwise.
+        Pixels, shape (H, W, 3), uint8, and mask of valid pixels, shape (H, W). A pixel is valid if at least half of its
+        area holds data, and is then the average of that data; otherwise it is white.
     """
     height, width = rows.weights.shape[1], cols.weights.shape[1]
     out = np.empty((height, width, 3), np.uint8)
@@ -119,7 +121,7 @@ def resample(
             strip[~valid[part]] = WHITE
         strip += np.float32(0.5)
         np.minimum(strip, np.float32(WHITE), out=strip)
-        out[part] = strip  # truncates, which after adding a half is rounding
+        out[part] = strip  # truncates, which rounds after a half was added
     return out, valid
 
 
@@ -130,12 +132,12 @@ def _average(
     col_index: NDArray[np.int64],
     col_weights: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Apply both passes to one strip: rows first, as they are contiguous, then columns."""
+    """Apply both passes to one strip: first along rows, which are contiguous in memory, then along columns."""
     columns = values.shape[1]
     tall = np.zeros((len(row_index), columns, values.shape[2]), np.float32)
     product = np.empty_like(tall)
     for tap, weight in enumerate(row_weights):
-        if weight.any():  # adding zero changes no bit, so a tap without weight can be left out
+        if weight.any():  # adding zero does not change a bit, so a tap without weight can be left out
             index = np.minimum(row_index + tap, len(values) - 1)
             np.multiply(values[index], weight[:, None, None], out=product)
             tall += product

@@ -1,8 +1,8 @@
 """An image with a known pixel size, read at any physical resolution.
 
-Whatever the file's format and pyramid, `Slide.read` gives RGB pixels at the asked um per pixel and a mask of which of
-them hold data. The pyramid level follows from the resolution alone, and resampling from the absolute position alone,
-so neither memory, nor tile size, nor the order of reads changes a pixel.
+`Slide.read` returns RGB pixels at a given um per pixel and a mask of the pixels that hold data, for every format and
+pyramid. The pyramid level depends on the resolution alone, and the resampling on the absolute position alone. So
+neither the memory, nor the tile size, nor the order of reads changes a pixel.
 """
 
 from __future__ import annotations
@@ -25,27 +25,35 @@ from pixnet.slide.formats import open_source
 from pixnet.slide.resample import WHITE, axis_taps, resample, snapped
 from pixnet.slide.sources import ArraySource, Pixels, Source
 
-_FINER = 1.01  # a level counts as fine enough up to 1 % coarser than asked
+_TOLERANCE = 1.01  # a level is fine enough if it is at most 1 % coarser than the requested resolution
 _BLOCK = 1024  # side of the blocks in which a level is read, in its pixels
-_SMALL_BLOCK = 256  # side of what is given up when a block cannot be read
-_WINDOW = 4096  # side of the part of a level that is held at once
-_OUTPUT_LIMIT = 4 << 30  # bytes of one answer
+_SMALL_BLOCK = 256  # side of the part that is masked where a block cannot be read
+_WINDOW = 4096  # side of the part of a level that is in memory at once
+_OUTPUT_LIMIT = 4 << 30  # bytes of the result of one read
+_ROUNDING = 1e-6  # positions this close to a pixel of the lattice are on it, in pixels
 
 Patch = tuple[NDArray[np.uint8], NDArray[np.bool_]]
-"""(H, W, 3) RGB and (H, W) mask of valid pixels."""
+"""RGB pixels, shape (H, W, 3), and mask of valid pixels, shape (H, W)."""
+
+
+def _index_and_phase(position: float) -> tuple[int, float]:
+    """Split a position, in pixels, into the index of a pixel and the rest; a rest by rounding alone is zero."""
+    index = math.floor(position + _ROUNDING)
+    phase = position - index
+    return index, 0.0 if abs(phase) <= _ROUNDING else phase
 
 
 class Slide:
-    """An image with a known pixel size. Made by `Slide.open` or `Slide.from_array`.
+    """An image with a known pixel size, opened by `Slide.open` or made by `Slide.from_array`.
 
-    Can be pickled and used in any process and thread: handles are opened where they are first used.
+    A slide can be pickled and used in any process and thread, because file handles are opened at first use.
 
     Attributes
     ----------
     path
-        The file; None for an array or an image in a store.
+        Path of the file; None for an array or an image in a Zarr store.
     name
-        File name without its ending, or the name of the array or image.
+        File name without its suffix, or the name of the array or image.
     mpp
         um per full-resolution pixel.
     mpp_source
@@ -55,7 +63,7 @@ class Slide:
     levels
         Downsampling and (height, width) of each pyramid level, finest first.
     no_data_reads
-        How many blocks could not be read, even after reopening the file, and are masked as no data.
+        Number of blocks that could not be read, even after reopening the file, and are masked as without data.
     """
 
     def __init__(self, source: Source, path: Path | None, name: str, mpp: float, mpp_source: str) -> None:
@@ -79,7 +87,7 @@ class Slide:
         Parameters
         ----------
         path
-            JPEG, PNG, TIFF, OME-TIFF, SVS or another format that OpenSlide reads.
+            Path of a JPEG, PNG, TIFF, OME-TIFF, SVS or of another format that OpenSlide reads.
         mpp
             um per full-resolution pixel. Comes before whatever the file states.
         mpp_source
@@ -97,12 +105,12 @@ class Slide:
 
     @classmethod
     def from_array(cls, rgb: NDArray[np.uint8], mpp: float, name: str = "array") -> Slide:
-        """Take an image from memory.
+        """Make a slide of an image in memory.
 
         Parameters
         ----------
         rgb
-            (h, w, 3) uint8. It is not copied.
+            RGB pixels, shape (h, w, 3), uint8. Not copied.
         mpp
             um per pixel.
         name
@@ -111,7 +119,7 @@ class Slide:
         Raises
         ------
         SlideError
-            If the array is not (h, w, 3) uint8, or if `mpp` is not positive.
+            If the array is empty or not (h, w, 3) uint8, or if `mpp` is not positive.
         """
         rgb = np.asarray(rgb)
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
@@ -135,40 +143,42 @@ class Slide:
         Parameters
         ----------
         x_um, y_um
-            Top-left corner in um from the slide's top-left corner.
+            Top-left corner of the rectangle, in um from the slide's top-left corner.
         width_um, height_um
-            Extent in um.
+            Size of the rectangle, in um.
         um_per_px
-            Resolution in um per pixel.
+            Resolution, in um per pixel.
 
         Returns
         -------
         rgb
-            (H, W, 3) uint8, H = round(height_um / um_per_px). White where there is no data.
+            RGB pixels, shape (H, W, 3), uint8, with H = round(height_um / um_per_px). White where there is no data.
         mask
-            (H, W) bool, True where at least half of the pixel's area holds data.
+            Whether at least half of the area of a pixel holds data, shape (H, W).
 
         Raises
         ------
         SlideError
-            If the resolution or the extent is not positive, or if the image turns out to be damaged.
+            If the resolution or the size is not positive, if the result would be too large, or if the image is damaged.
         """
         self._check_resolution(um_per_px)
         height, width = round(height_um / um_per_px), round(width_um / um_per_px)
         if height <= 0 or width <= 0:
-            raise SlideError(f"{self.name}: {width_um:g} x {height_um:g} um is no pixel at {um_per_px:g} um per pixel.")
-        y, x = y_um / um_per_px, x_um / um_per_px
-        row, col = math.floor(y + 1e-6), math.floor(x + 1e-6)
-        phase = tuple(0.0 if abs(value) <= 1e-6 else value for value in (y - row, x - col))
-        return self._read(Box(row, col, height, width), um_per_px, (phase[0], phase[1]))
+            raise SlideError(
+                f"{self.name}: {width_um:g} x {height_um:g} um are less than a pixel at {um_per_px:g} um per pixel. "
+                "Read a larger rectangle, or at a finer resolution."
+            )
+        row, y_phase = _index_and_phase(y_um / um_per_px)
+        col, x_phase = _index_and_phase(x_um / um_per_px)
+        return self._read(Box(row, col, height, width), um_per_px, (y_phase, x_phase))
 
     def read_box(self, box: Box, mpp: float) -> Patch:
-        """Read whole pixels of the lattice that begins at the slide's origin: what overlaps is identical.
+        """Read pixels of the lattice that starts at the slide's origin; boxes that overlap have identical pixels there.
 
         Parameters
         ----------
         box
-            Rows and columns of lattice pixels; parts outside the slide are white and masked.
+            Rows and columns of the lattice. Pixels outside the slide are white and masked.
         mpp
             Resolution of the lattice, in um per pixel.
 
@@ -181,19 +191,19 @@ class Slide:
         return self._read(box, mpp, (0.0, 0.0))
 
     def thumbnail(self, max_px: int = 2000) -> tuple[NDArray[np.uint8], float]:
-        """Give the whole slide with at most `max_px` pixels a side.
+        """Return the complete slide with at most `max_px` pixels per side.
 
         Returns
         -------
         rgb, um_per_px
-            (H, W, 3) uint8 and its resolution.
+            RGB pixels, shape (H, W, 3), uint8, and their resolution.
         """
         um_per_px = max(self.mpp, max(self.height_um, self.width_um) / max_px)
         height, width = (max(1, round(side / um_per_px)) for side in (self.height_um, self.width_um))
         return self.read_box(Box(0, 0, height, width), um_per_px)[0], um_per_px
 
     def fingerprint(self) -> str:
-        """Give the SHA-256 of the file's bytes, or of the shape and the pixels of what is no file, in hexadecimal."""
+        """Return the SHA-256, in hex, of the file's bytes, or of shape and pixels of a slide that is not a file."""
         if self._fingerprint is None:
             digest = hashlib.sha256()
             if self.path is None:
@@ -209,11 +219,11 @@ class Slide:
 
     @property
     def no_data_reads_here(self) -> int:
-        """How many of the `no_data_reads` were this thread's."""
+        """Number of the `no_data_reads` that happened in this thread."""
         return int(getattr(self._here, "no_data_reads", 0))
 
     def close(self) -> None:
-        """Let go of the file; a later read opens it again."""
+        """Close the file; a later read opens it again."""
         self._source.release()
 
     def __enter__(self) -> Self:
@@ -233,10 +243,11 @@ class Slide:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock, self._here = threading.Lock(), threading.local()
+        self._lock = threading.Lock()
+        self._here = threading.local()
 
     def _rows(self) -> Iterator[memoryview]:
-        """Give the pixels of the finest level some rows at a time; nothing for those that cannot be read."""
+        """Yield the pixels of the finest level, some rows at a time; skip rows that cannot be read."""
         height, width = self.shape
         for top in range(0, height, _SMALL_BLOCK):
             try:
@@ -250,36 +261,40 @@ class Slide:
             raise SlideError(f"{self.name}: cannot be read at {um_per_px!r} um per pixel; give a positive number.")
 
     def _level(self, um_per_px: float) -> int:
-        """Choose the coarsest level that is still as fine as asked, or the finest."""
-        fits = [i for i, (downsample, _) in enumerate(self.levels) if downsample * self.mpp <= um_per_px * _FINER]
+        """Return the coarsest level that is at least as fine as the requested resolution, or the finest level."""
+        fits = [i for i, (downsample, _) in enumerate(self.levels) if downsample * self.mpp <= um_per_px * _TOLERANCE]
         return fits[-1] if fits else 0
 
     def _read(self, box: Box, um_per_px: float, phase: tuple[float, float]) -> Patch:
+        """Read pixels of the lattice that is moved by `phase` (y, x), in its pixels, from the slide's origin."""
         if box.height * box.width * 4 > _OUTPUT_LIMIT:
             raise SlideError(
-                f"{self.name}: {box.width} x {box.height} pixels are too many for one read. Read parts, or coarser."
+                f"{self.name}: {box.width} x {box.height} pixels are too many for one read. Read the slide in parts, "
+                "or at a coarser resolution."
             )
         level = self._level(um_per_px)
         ratio = snapped(um_per_px / (self.mpp * self.levels[level][0]))
         rgb = np.empty((box.height, box.width, 3), np.uint8)
         mask = np.empty((box.height, box.width), bool)
-        # No answer depends on how it is cut, so the cut can follow the memory that the source's pixels take.
+        # The pixels do not depend on how the box is cut, so the parts are as large as the memory for the source allows.
         side = max(1, int(_WINDOW / max(ratio, 1.0)))
         for top in range(0, box.height, side):
             for left in range(0, box.width, side):
-                part = slice(top, min(top + side, box.height)), slice(left, min(left + side, box.width))
-                rows = axis_taps(box.row + top, part[0].stop - top, ratio, phase[0])
-                cols = axis_taps(box.col + left, part[1].stop - left, ratio, phase[1])
+                height, width = min(side, box.height - top), min(side, box.width - left)
+                part = slice(top, top + height), slice(left, left + width)
                 if ratio == 1.0 and not any(phase):
-                    pixels, valid = self._window(level, rows.first[0], cols.first[0], len(rows.first), len(cols.first))
-                    rgb[part], mask[part] = pixels, True if valid is None else valid
+                    pixels, valid = self._window(level, box.row + top, box.col + left, height, width)
+                    rgb[part] = pixels
+                    mask[part] = True if valid is None else valid
                     continue
+                rows = axis_taps(box.row + top, height, ratio, phase[0])
+                cols = axis_taps(box.col + left, width, ratio, phase[1])
                 (y0, y1), (x0, x1) = rows.window, cols.window
                 rgb[part], mask[part] = resample(*self._window(level, y0, x0, y1 - y0, x1 - x0), rows, cols)
         return rgb, mask
 
     def _window(self, level: int, row: int, col: int, height: int, width: int) -> Pixels:
-        """Give a window of a level that may reach beyond it; white and masked there."""
+        """Return a window of a level that may extend beyond the level; pixels there are white and masked."""
         full_height, full_width = self.levels[level][1]
         top, left = max(row, 0), max(col, 0)
         bottom, right = min(row + height, full_height), min(col + width, full_width)
@@ -296,7 +311,7 @@ class Slide:
         return rgb, mask
 
     def _blocks(self, level: int, top: int, left: int, bottom: int, right: int) -> Pixels:
-        """Give a window within a level, block by block, so that damage costs no more than its block."""
+        """Return a window within a level, read block by block, so that damage affects its block alone."""
         if isinstance(self._source, ArraySource):
             return self._source.read(0, top, left, bottom - top, right - left)
         rgb = np.empty((bottom - top, right - left, 3), np.uint8)
@@ -313,7 +328,7 @@ class Slide:
         bounds: tuple[int, int, int, int],
         side: int,
     ) -> None:
-        """Read `bounds` (top, left, bottom, right) into arrays that begin there, in blocks of `side`."""
+        """Read a window (top, left, bottom, right) of a level into arrays of its size, in blocks of `side`."""
         top, left, bottom, right = bounds
         for y0 in range(top // side * side, bottom, side):
             for x0 in range(left // side * side, right, side):
@@ -334,12 +349,12 @@ class Slide:
                         mask[part] = pixels[1]
 
     def _attempt(self, level: int, row: int, col: int, height: int, width: int) -> Pixels | None:
-        """Read one block, a second time on a reopened handle if need be; None if neither works."""
+        """Read a block; after a failure reopen the file and read again; return None if that fails, too."""
         for _ in range(2):
             try:
                 return self._source.read(self._order[level], row, col, height, width)
             except OSError:
                 self._source.release()
         if self.path is not None and not self.path.is_file():
-            raise SlideError(f"{self.path}: the file is no longer there. Put it back, or open the slide anew.")
+            raise SlideError(f"{self.path}: the file is no longer there. Put it back, or open the slide again.")
         return None

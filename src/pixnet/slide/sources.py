@@ -1,8 +1,7 @@
-"""The ways of getting pixels out of a file or an array: one small class each, with the same four members.
+"""Sources of pixels: one small class for each kind of file or array, all with the four members of `Source`.
 
-`levels` lists the pyramid, `found` the pixel size that trusted metadata state, `read` gives a window of one level and
-raises OSError when it cannot, `release` lets go of handles and memory. Windows lie within their level. TIFF without a
-scanner's own layout has its class in `slide_tiff`.
+TIFF files that are not of a scanner's own format are read by `pixnet.slide.tiff`, images in Zarr stores by
+`pixnet.slide.zarr`.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from numpy.typing import NDArray
 
 from pixnet.errors import SlideError, first_line
 from pixnet.slide.decode_limit import VARIABLE, check_decoded_size, pillow_limit
-from pixnet.slide.file_kind import looks_like
+from pixnet.slide.file_kind import describe_content
 from pixnet.slide.pixel_size import Found, from_openslide
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
-"""(h, w, 3) RGB and a (h, w) mask of valid pixels, None where all are."""
+"""RGB pixels, shape (h, w, 3), and mask of valid pixels, shape (h, w); the mask is None if all pixels are valid."""
 
 Levels = tuple[tuple[float, tuple[int, int]], ...]
-"""Downsampling and (height, width) of each level."""
+"""Downsampling and (height, width) of each pyramid level."""
 
 _FIXED_BLOCK = 512
 _STRIP = 1 << 24  # pixels
@@ -34,16 +33,24 @@ _PIL_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError,
 
 
 class Source(Protocol):
-    """What a slide asks of a file."""
+    """The members that a slide needs of the reader of a file.
+
+    Attributes
+    ----------
+    levels
+        Downsampling and (height, width) of each pyramid level.
+    found
+        Pixel size that trusted metadata state; None if they state none.
+    """
 
     levels: Levels
     found: Found | None
 
     def read(self, level: int, row: int, col: int, height: int, width: int) -> Pixels:
-        """Give a window of a level; OSError if it cannot be read."""
+        """Return a window within a level; raise OSError if it cannot be read."""
 
     def release(self) -> None:
-        """Let go of handles and memory; the next read takes them again."""
+        """Drop handles and memory; the next read takes them again."""
 
 
 class ArraySource:
@@ -52,9 +59,9 @@ class ArraySource:
     Parameters
     ----------
     rgb
-        (h, w, 3) uint8.
+        RGB pixels, shape (h, w, 3), uint8.
     mask
-        (h, w), True where there is data; None if everywhere.
+        Whether a pixel holds data, shape (h, w); None if all pixels do.
     """
 
     found: Found | None = None
@@ -65,16 +72,16 @@ class ArraySource:
         self.levels: Levels = ((1.0, (rgb.shape[0], rgb.shape[1])),)
 
     def read(self, level: int, row: int, col: int, height: int, width: int) -> Pixels:
-        """Give a window as a view."""
+        """Return a window as a view."""
         window = slice(row, row + height), slice(col, col + width)
         return self.rgb[window], None if self.mask is None else self.mask[window]
 
     def release(self) -> None:
-        """Nothing to do."""
+        """Do nothing, because there are no handles."""
 
 
 class OpenSlideSource:
-    """What OpenSlide reads. One handle per process; threads share it, as OpenSlide allows."""
+    """An image read by OpenSlide. There is one handle per process; threads share it, as OpenSlide allows."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -92,11 +99,11 @@ class OpenSlideSource:
         )
 
     def read(self, level: int, row: int, col: int, height: int, width: int) -> Pixels:
-        """Give a window of a level; transparent pixels are no data."""
+        """Return a window of a level; transparent pixels are without data."""
         if self._downsamples[level].is_integer():
             return over_white(self._region(level, row, col, height, width))
-        # OpenSlide takes positions in full-resolution pixels. Where those are no multiple of a level's pixel it
-        # interpolates, by an amount that depends on where a region begins. So regions begin at fixed places.
+        # OpenSlide takes positions in full-resolution pixels. A position that is not a multiple of a level's pixel is
+        # interpolated, by an amount that depends on where the region begins. So regions begin at fixed positions.
         size, (full_height, full_width) = _FIXED_BLOCK, self.levels[level][1]
         rgba = np.empty((height, width, 4), np.uint8)
         for top in range(row // size * size, row + height, size):
@@ -119,8 +126,8 @@ class OpenSlideSource:
             raise OSError(str(error)) from error
 
     def release(self) -> None:
-        """Drop the handle: after one failed read OpenSlide refuses every other on the same handle."""
-        self._handle = None  # not closed here: another thread may be reading, and closes it when it is done
+        """Drop the handle, because OpenSlide refuses every read on a handle after one that failed."""
+        self._handle = None  # not closed here, because another thread may be reading; the last user closes it
 
     def _open(self) -> Any:
         import openslide
@@ -129,7 +136,8 @@ class OpenSlideSource:
         if self._pid != os.getpid():
             # A handle must be neither used nor closed in a process that was forked from the one that opened it.
             self._inherited.append(handle)
-            self._pid, handle = os.getpid(), None
+            self._pid = os.getpid()
+            handle = None
         if handle is None:
             handle = self._handle = openslide.OpenSlide(self.path)
         return handle
@@ -139,14 +147,16 @@ class OpenSlideSource:
 
 
 class PilSource:
-    """JPEG, PNG and whatever else PIL reads: decoded at the first read, then kept. Pixels stay as they are stored.
+    """A JPEG, PNG or another image that PIL reads.
+
+    The image is decoded at the first read and then stays in memory. Its orientation tag is not applied.
 
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     found
-        Pixel size, if somebody else read one from the file; PIL's dpi is never used.
+        Pixel size that another reader found in the file; PIL's dpi is never used.
 
     Raises
     ------
@@ -171,7 +181,7 @@ class PilSource:
         self.levels: Levels = ((1.0, (height, width)),)
 
     def read(self, level: int, row: int, col: int, height: int, width: int) -> Pixels:
-        """Give a window as a view of the decoded image; SlideError if the file is truncated or damaged."""
+        """Return a window as a view of the decoded image; raise SlideError if the file is truncated or damaged."""
         with self._lock:
             decoded = self._decoded = self._decoded or self._decode()
         return decoded.read(level, row, col, height, width)
@@ -184,16 +194,16 @@ class PilSource:
             with self._image() as image:
                 image.load()
                 rows = max(1, _STRIP // width)
-                clear = "A" in image.mode or "transparency" in image.info
-                # Strip by strip: PIL's own copy and ours are the only two whole ones.
+                has_alpha = "A" in image.mode or "transparency" in image.info
+                if has_alpha:
+                    mask = np.ones((height, width), bool)
+                # Strip by strip, so that PIL's copy and this one are the only complete copies.
                 for top in range(0, height, rows):
                     bottom = min(top + rows, height)
-                    part = image.crop((0, top, width, bottom)).convert("RGBA" if clear else "RGB")
-                    if not clear:
+                    part = image.crop((0, top, width, bottom)).convert("RGBA" if has_alpha else "RGB")
+                    if mask is None:
                         rgb[top:bottom] = np.asarray(part)
                         continue
-                    if mask is None:
-                        mask = np.ones((height, width), bool)
                     rgb[top:bottom], valid = over_white(np.asarray(part))
                     if valid is not None:
                         mask[top:bottom] = valid
@@ -216,8 +226,8 @@ class PilSource:
             ) from error
         except _PIL_ERRORS as error:
             raise SlideError(
-                f"{self.path}: is no image that can be read: the file {looks_like(self.path)}. Give the H&E image as "
-                "JPEG, PNG, TIFF, OME-TIFF or in a slide scanner's format that OpenSlide reads."
+                f"{self.path}: is not an image that can be read: the file {describe_content(self.path)}. Give the H&E "
+                "image as JPEG, PNG, TIFF, OME-TIFF or in a scanner's format that OpenSlide reads."
             ) from error
 
     def release(self) -> None:
@@ -233,24 +243,32 @@ class PilSource:
 
 
 def whole_downsample(value: float, base: tuple[int, int], size: tuple[int, int]) -> float:
-    """Undo the rounding of a level's size: 2967 pixels shrunk to 741 were shrunk 4 times, not 4.004 times."""
+    """Return the downsampling of a level before its size was rounded: 4 for 2967 to 741 pixels, not 4.004.
+
+    Parameters
+    ----------
+    value
+        Downsampling computed from the sizes.
+    base, size
+        Height and width of the finest level and of this level.
+    """
     whole = max(1, round(value))
     fits = all(abs(full / whole - part) <= 1 for full, part in zip(base, size, strict=True))
     return float(whole) if fits and abs(value - whole) < 0.05 * whole else value
 
 
 def over_white(rgba: NDArray[np.uint8]) -> Pixels:
-    """Split (h, w, 4) RGBA into RGB over white and a mask of what is not wholly transparent."""
+    """Return RGBA pixels (h, w, 4) as RGB over white and a mask of pixels that are not completely transparent."""
     alpha = rgba[..., 3]
     if (alpha == 255).all():
         return np.ascontiguousarray(rgba[..., :3]), None
-    share = alpha[..., None].astype(np.float32) / 255
-    rgb = rgba[..., :3] * share + 255 * (1 - share)
+    opacity = alpha[..., None].astype(np.float32) / 255
+    rgb = rgba[..., :3] * opacity + 255 * (1 - opacity)
     return (rgb + 0.5).astype(np.uint8), alpha > 0
 
 
 def _png_depth(path: Path) -> int:
-    """Give the bits per sample of a PNG (PIL drops the lower half of 16 unasked), 8 for other files."""
+    """Return the bits per sample of a PNG, of which PIL silently drops the lower half of 16; 8 for other files."""
     with path.open("rb") as file:
         head = file.read(25)
     return head[24] if head.startswith(b"\x89PNG") and len(head) == 25 else 8

@@ -1,21 +1,19 @@
-"""How a slide is stained, as a few numbers, and how far that is from how other slides are.
+"""The stain of a slide, as a few numbers, and its distance from the stains of other slides.
 
-Colour is separated into haematoxylin, eosin and what neither explains, by the fixed deconvolution of Ruifrok and
-Johnston (2001, Anal Quant Cytol Histol 23:291). White is the slide's own glass, as it is for a network that is
-trained with `white_balance`.
+Colour is separated into haematoxylin, eosin and a residual by the fixed deconvolution of Ruifrok and Johnston (2001,
+Anal Quant Cytol Histol 23:291). White is the slide's own glass, as for a network that is trained with `white_balance`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixnet.grid import Box
-from pixnet.slide.glass import Glass
+from pixnet.slide.glass import Glass, read_overview
 from pixnet.slide.slide import Slide
 from pixnet.slide.tissue import TissueMask
 
@@ -26,56 +24,56 @@ EOSIN = np.array([0.07, 0.99, 0.11])
 """Absorption of eosin."""
 
 STAINS = ("haematoxylin", "eosin", "residual")
-"""What a slide's colour is separated into."""
+"""Names of the components of colour."""
 
 _UM_PER_PX = 8.0
-_LEAST_PIXELS, _MOST_PIXELS = 100, 1_000_000
-# Optical density. Sections that were stained alike differ by about this much, for what tissue there is in them.
+_LEAST_PIXELS = 100
+_MOST_PIXELS = 1_000_000
+# Optical density. Sections with the same stain differ by about this much, because their tissue differs.
 _LEAST_SPREAD = 0.03
 
 
 @dataclass(frozen=True)
 class StainProfile:
-    """Optical density (decadic) of a slide's tissue, at 8 um per pixel.
+    """Decadic optical density of a slide's tissue, at 8 um per pixel.
 
     Attributes
     ----------
     mean, sd
-        Of each of `STAINS`, over the pixels of tissue.
+        Mean and standard deviation of the density of each of `STAINS` over the pixels of tissue.
     """
 
     mean: tuple[float, ...]
     sd: tuple[float, ...]
 
     @classmethod
-    def of(cls, slide: Slide, tissue: TissueMask | None = None) -> Self | None:
-        """Measure a slide; None if there is next to no tissue.
+    def from_slide(cls, slide: Slide, tissue: TissueMask | None = None) -> Self | None:
+        """Measure a slide; return None if it has nearly no tissue.
 
         Parameters
         ----------
         slide
-            The slide.
+            Slide to measure.
         tissue
-            Where it has tissue, if that is known.
+            Tissue mask of the slide; computed if not given.
         """
         tissue = tissue or TissueMask(slide)
         um_per_px = max(_UM_PER_PX, slide.mpp)
-        height, width = (max(1, round(side / um_per_px)) for side in (slide.height_um, slide.width_um))
-        rgb, valid = slide.read_box(Box(0, 0, height, width), um_per_px)
+        rgb, valid = read_overview(slide, um_per_px)
         rows, cols = (
-            np.minimum(((np.arange(number) + 0.5) * um_per_px / tissue.um_per_px).astype(np.int64), most - 1)
-            for number, most in zip((height, width), tissue.mask.shape, strict=True)
+            np.minimum(((np.arange(number) + 0.5) * um_per_px / tissue.um_per_px).astype(np.int64), limit - 1)
+            for number, limit in zip(valid.shape, tissue.mask.shape, strict=True)
         )
         pixels = rgb[tissue.mask[np.ix_(rows, cols)] & valid]
         if len(pixels) < _LEAST_PIXELS:
             return None
-        some = pixels[None, :: len(pixels) // _MOST_PIXELS + 1]  # an image of one row
-        density = _OF_VALUE[Glass.of(slide).whiten(some)[0]] @ _SEPARATE
+        some = pixels[None, :: len(pixels) // _MOST_PIXELS + 1]  # as an image of one row
+        density = _DENSITY_OF_VALUE[Glass.from_slide(slide).whiten(some)[0]] @ _DENSITY_TO_STAINS
         return cls(_rounded(density.mean(axis=0)), _rounded(density.std(axis=0)))
 
     @classmethod
     def from_json(cls, stored: object) -> Self | None:
-        """Take a profile from what `to_json` gave; None if it is none."""
+        """Return the profile that `to_json` stored; None if it is not a profile."""
         try:
             mean, sd = (tuple(float(value) for value in stored[key]) for key in ("mean", "sd"))  # type: ignore[index]
         except (KeyError, TypeError, ValueError):
@@ -83,25 +81,24 @@ class StainProfile:
         return cls(mean, sd) if len(mean) == len(sd) == len(STAINS) else None
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as what JSON can hold, with what its numbers are."""
-        told = {key: list(value) for key, value in asdict(self).items()}
-        return {"stains": list(STAINS), "um_per_px": _UM_PER_PX, **told}
+        """Return the profile as JSON values, with the names of the stains and the resolution."""
+        return {"stains": list(STAINS), "um_per_px": _UM_PER_PX, "mean": list(self.mean), "sd": list(self.sd)}
 
 
 @dataclass(frozen=True)
 class Distance:
-    """How far a slide's stain is from that of other slides.
+    """Distance of a slide's stain from the stains of other slides.
 
     Attributes
     ----------
     sd
-        Difference from their median, in standard deviations between them; the largest of the three stains.
+        Largest difference of a stain from the median of the other slides, in standard deviations between them.
     stain
-        Which of them that is.
+        Name of the stain with the largest difference.
     nearest, nearest_sd
-        The slide that is nearest, and how far that one is.
+        Name of the most similar slide, and the distance to it.
     middle
-        (3,) the median of the slides.
+        Median of the other slides, shape (3,).
     """
 
     sd: float
@@ -112,34 +109,41 @@ class Distance:
 
 
 def stain_distance(profile: StainProfile, others: Mapping[str, StainProfile]) -> Distance:
-    """Compare a slide with others, robustly: by their median and median absolute deviation.
+    """Compare a slide with others by their median and median absolute deviation, which are robust.
 
     Parameters
     ----------
     profile
-        Of the slide.
+        Profile of the slide.
     others
-        Of one or more slides, by name. Where they are few or much alike, the spread is taken to be 0.03.
+        Profiles of one or more other slides, by name. The spread is at least 0.03, also where the slides are few or
+        similar.
     """
     means = np.array([other.mean for other in others.values()])
-    own, middle = np.array(profile.mean), np.median(means, axis=0)
+    mean, middle = np.array(profile.mean), np.median(means, axis=0)
     spread = np.maximum(1.4826 * np.median(np.abs(means - middle), axis=0), _LEAST_SPREAD)
-    off = np.abs(own - middle) / spread
-    to_each = (np.abs(own - means) / spread).max(axis=1)
-    nearest = int(np.argmin(to_each))
-    return Distance(float(off.max()), STAINS[int(off.argmax())], list(others)[nearest], float(to_each[nearest]), middle)
+    to_middle = np.abs(mean - middle) / spread
+    to_others = (np.abs(mean - means) / spread).max(axis=1)
+    nearest = int(np.argmin(to_others))
+    return Distance(
+        sd=float(to_middle.max()),
+        stain=STAINS[int(to_middle.argmax())],
+        nearest=list(others)[nearest],
+        nearest_sd=float(to_others[nearest]),
+        middle=middle,
+    )
 
 
 def _separation() -> NDArray[np.float64]:
-    """Give the matrix from the density of red, green and blue to that of the stains; the third lies across both."""
-    known = [stain / np.linalg.norm(stain) for stain in (HAEMATOXYLIN, EOSIN)]
-    across = np.cross(*known)
-    return np.linalg.inv(np.stack([*known, across / np.linalg.norm(across)]))
+    """Return the matrix from densities of red, green and blue to those of the stains and the residual."""
+    stains = [stain / np.linalg.norm(stain) for stain in (HAEMATOXYLIN, EOSIN)]
+    residual = np.cross(*stains)  # normal to both stains
+    return np.linalg.inv(np.stack([*stains, residual / np.linalg.norm(residual)]))
 
 
 def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(round(float(value), 4) for value in values)
 
 
-_OF_VALUE = -np.log10(np.maximum(np.arange(256), 1) / 255.0)  # density of each value that a pixel can have
-_SEPARATE = _separation()
+_DENSITY_OF_VALUE = -np.log10(np.maximum(np.arange(256), 1) / 255.0)  # for each value of a pixel
+_DENSITY_TO_STAINS = _separation()

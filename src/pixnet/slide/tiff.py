@@ -1,4 +1,7 @@
-"""Pixels of a TIFF or OME-TIFF that is no scanner's own: tile by tile, or decoded once where it has no tiles."""
+"""Pixels of a TIFF or OME-TIFF that is not of a scanner's own format.
+
+Tiles are read one by one. An image without tiles is decoded once.
+"""
 
 from __future__ import annotations
 
@@ -15,44 +18,54 @@ from numpy.typing import NDArray
 from pixnet.errors import SlideError, first_line
 from pixnet.slide.decode_limit import check_decoded_size
 from pixnet.slide.pixel_size import from_ome, from_tiff
-from pixnet.slide.sources import Levels, Pixels, over_white, whole_downsample
+from pixnet.slide.sources import ArraySource, Levels, Pixels, over_white, whole_downsample
 
 _ALPHA = {1, 2}  # of ExtraSamples: associated and unassociated
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6  # of PhotometricInterpretation
-_JPEG = (6, 7, 33007)  # of Compression: their decoders give RGB
+_JPEG = (6, 7, 33007)  # of Compression: their decoders return RGB
 _SEPARATE = 2  # of PlanarConfiguration: a plane for each channel
-_LARGEST_TILE = 1 << 26  # pixels; a damaged directory can ask for any number
+_LARGEST_TILE = 1 << 26  # pixels; a damaged directory can state any number
 _AXES = ("YX", "YXS", "SYX", "CYX")
 
 
 @dataclass(frozen=True)
 class _Level:
-    """A level's pages (three where each holds one channel) and the page that describes them all."""
+    """A level of the pyramid.
+
+    Attributes
+    ----------
+    frame
+        Page that describes all pages of the level.
+    pages
+        Pages of the level; several if each holds one channel.
+    """
 
     frame: Any
     pages: list[Any]
 
     @property
     def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
         return int(self.frame.imagelength), int(self.frame.imagewidth)
 
     @property
     def planes(self) -> int:
-        """Planes of one page."""
+        """Number of planes of a page."""
         return int(self.frame.samplesperpixel) if self.frame.planarconfig == _SEPARATE else 1
 
     @property
     def channels(self) -> int:
+        """Number of channels of all pages."""
         return int(self.frame.samplesperpixel) * len(self.pages)
 
 
 class TiffSource:
-    """A TIFF or OME-TIFF through tifffile.
+    """A TIFF or OME-TIFF read by tifffile.
 
     Raises
     ------
     SlideError
-        If it ends before its last tile, or holds something else than an 8-bit RGB or grey image.
+        If the file ends before its last tile, or is not an 8-bit RGB or grey image.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,7 +74,7 @@ class TiffSource:
         self._opened: tuple[Any, list[_Level]] | None = None
         self._pid = os.getpid()
         self._inherited: list[Any] = []
-        self._whole: dict[int, Pixels] = {}
+        self._decoded: dict[int, ArraySource] = {}
         tif, levels = self._open()
         try:
             for level, series in zip(levels, tif.series[0].levels, strict=True):
@@ -79,42 +92,40 @@ class TiffSource:
         self.found = self.found or from_tiff(resolution_tags(levels[0].frame))
 
     def read(self, level: int, row: int, col: int, height: int, width: int) -> Pixels:
-        """Give a window of a level; tiles that the file leaves out are no data."""
-        found = self._level(level)
-        if not found.frame.is_tiled:
-            rgb, mask = self._decoded_whole(level)
-            window = slice(row, row + height), slice(col, col + width)
-            return rgb[window], None if mask is None else mask[window]
-        samples = np.zeros((height, width, found.channels), np.uint8)
+        """Return a window of a level; tiles that are not in the file are without data."""
+        layout = self._level(level)
+        if not layout.frame.is_tiled:
+            return self._decode(level).read(0, row, col, height, width)
+        samples = np.zeros((height, width, layout.channels), np.uint8)
         stored = np.ones((height, width), bool)
-        for target, origin, index in _tiles(found, row, col, height, width):
+        for target, part, index in _tiles(layout, row, col, height, width):
             channel = 0
-            for page in range(len(found.pages)):
-                for plane in range(found.planes):
+            for page in range(len(layout.pages)):
+                for plane in range(layout.planes):
                     tile = self._tile(level, page, plane, index)
                     if tile is None:
                         stored[target] = False
                         continue
-                    place = samples[(*target, slice(channel, channel + tile.shape[-1]))]
-                    if place.shape != tile[origin].shape:
+                    window = samples[(*target, slice(channel, channel + tile.shape[-1]))]
+                    if window.shape != tile[part].shape:
                         raise OSError(f"the tile at {index} has the wrong size")
-                    place[...] = tile[origin]
+                    window[...] = tile[part]
                     channel += tile.shape[-1]
-        return _rgb(samples, found.frame, stored)
+        return _rgb(samples, layout.frame, stored)
 
     def release(self) -> None:
-        """Close the file and drop what was decoded."""
+        """Close the file and drop the decoded images."""
         with self._lock:
             if self._opened is not None and self._pid == os.getpid():
                 self._opened[0].close()
                 self._opened = None
-            self._whole = {}
+            self._decoded = {}
 
     def _tile(self, level: int, page: int, plane: int, index: tuple[int, int]) -> NDArray[np.uint8] | None:
-        """Give a tile as (height, width, samples), None if the file leaves it out."""
-        found = self._level(level)
-        frame, source = found.frame, found.pages[page]
-        down, across = (-(-a // b) for a, b in zip(found.size, (frame.tilelength, frame.tilewidth), strict=True))
+        """Return a tile, shape (height, width, samples); None if it is not in the file."""
+        layout = self._level(level)
+        frame, source = layout.frame, layout.pages[page]
+        down, across = (-(-a // b) for a, b in zip(layout.size, (frame.tilelength, frame.tilewidth), strict=True))
         segment = (plane * down + index[0]) * across + index[1]
         try:
             offset, count = source.dataoffsets[segment], source.databytecounts[segment]
@@ -129,28 +140,30 @@ class TiffSource:
             raise OSError(first_line(error)) from error
         return None if tile is None else np.asarray(tile[0], np.uint8)
 
-    def _decoded_whole(self, level: int) -> Pixels:
+    def _decode(self, level: int) -> ArraySource:
+        """Return a level without tiles, decoded at the first call."""
         with self._lock:
-            if level not in self._whole:
-                found = self._level(level)
+            if level not in self._decoded:
+                layout = self._level(level)
                 try:
-                    pages = [page.asarray() for page in found.pages]
-                except Exception as error:  # as above
+                    pages = [page.asarray() for page in layout.pages]
+                except Exception as error:  # each codec has its own exceptions for damaged data
                     raise SlideError(
                         f"{self.path}: the image cannot be decoded ({first_line(error)}). Copy or download it again."
                     ) from error
                 samples = np.stack(pages, axis=-1) if len(pages) > 1 else pages[0]
-                if samples.ndim == 3 and found.planes > 1:
+                if samples.ndim == 3 and layout.planes > 1:
                     samples = np.moveaxis(samples, 0, -1)
-                if samples.shape[:2] != found.size:
+                if samples.shape[:2] != layout.size:
                     raise SlideError(
                         f"{self.path}: the image cannot be decoded (its pixels have the shape {samples.shape}, not "
-                        f"{found.size}). Copy or download it again."
+                        f"{layout.size}). Copy or download it again."
                     )
-                self._whole[level] = _rgb(samples, found.frame, None)
-            return self._whole[level]
+                self._decoded[level] = ArraySource(*_rgb(samples, layout.frame, None))
+            return self._decoded[level]
 
     def _check(self, level: _Level, series: Any) -> None:
+        """Check that the pixels of a level are 8-bit RGB or grey, and that the file holds all of them."""
         frame = level.frame
         grey = frame.photometric in (_BLACK_IS_ZERO, _WHITE_IS_ZERO) and level.channels in (1, 3)
         rgb = frame.photometric == _RGB or (frame.photometric == _YCBCR and frame.compression in _JPEG)
@@ -168,15 +181,20 @@ class TiffSource:
             )
         self._check_layout(level)
         size = self.path.stat().st_size
-        ends = (o + n for page in level.pages for o, n in zip(page.dataoffsets, page.databytecounts, strict=True))
+        ends = (
+            offset + count
+            for page in level.pages
+            for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
+        )
         end = max(ends, default=0)
         if end > size:
             raise SlideError(
-                f"{self.path}: is truncated: its pixels go on to byte {end}, but the file ends at byte {size}. "
+                f"{self.path}: is truncated: its pixels end at byte {end}, but the file ends at byte {size}. "
                 "Copy or download it again."
             )
 
     def _check_layout(self, level: _Level) -> None:
+        """Check that the sizes that the directory states fit each other and the memory."""
         frame, (height, width) = level.frame, level.size
         damaged = height <= 0 or width <= 0
         if frame.is_tiled and not damaged:
@@ -196,10 +214,12 @@ class TiffSource:
         import tifffile
 
         if self._pid != os.getpid():
-            # A forked process shares the file's position with its parent: neither use nor close that handle, nor
-            # trust a lock that a thread of the parent may have held.
+            # A forked process shares the file's position with its parent. So it must neither use nor close the parent's
+            # handle, nor use a lock that a thread of the parent may have held.
             self._inherited.append(self._opened)
-            self._pid, self._opened, self._lock = os.getpid(), None, threading.RLock()
+            self._pid = os.getpid()
+            self._opened = None
+            self._lock = threading.RLock()
         with self._lock:
             if self._opened is None:
                 try:
@@ -211,7 +231,7 @@ class TiffSource:
             return self._opened
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_opened": None, "_inherited": [], "_lock": None, "_whole": {}}
+        return {**self.__dict__, "_opened": None, "_inherited": [], "_lock": None, "_decoded": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -219,7 +239,7 @@ class TiffSource:
 
 
 def resolution_tags(page: Any) -> dict[str, Any]:
-    """Give the values of a page's resolution tags."""
+    """Return the values of a page's resolution tags."""
     names = ("XResolution", "YResolution", "ResolutionUnit")
     return {name: page.tags[name].value for name in names if name in page.tags}
 
@@ -227,19 +247,19 @@ def resolution_tags(page: Any) -> dict[str, Any]:
 def _tiles(
     level: _Level, row: int, col: int, height: int, width: int
 ) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice], tuple[int, int]]]:
-    """Give the tiles under a window: where each goes, which part of it, and its row and column."""
+    """Yield the tiles under a window: the part of the window, the part of the tile, and its row and column."""
     tall, wide = int(level.frame.tilelength), int(level.frame.tilewidth)
     for i in range(row // tall, -(-(row + height) // tall)):
         for j in range(col // wide, -(-(col + width) // wide)):
             top, bottom = max(i * tall, row), min((i + 1) * tall, row + height)
             left, right = max(j * wide, col), min((j + 1) * wide, col + width)
             target = slice(top - row, bottom - row), slice(left - col, right - col)
-            origin = slice(top - i * tall, bottom - i * tall), slice(left - j * wide, right - j * wide)
-            yield target, origin, (i, j)
+            part = slice(top - i * tall, bottom - i * tall), slice(left - j * wide, right - j * wide)
+            yield target, part, (i, j)
 
 
 def _rgb(samples: NDArray[np.uint8], frame: Any, stored: NDArray[np.bool_] | None) -> Pixels:
-    """Turn the samples of a TIFF into RGB and a mask."""
+    """Return the samples of a TIFF, (h, w, channels), as RGB and a mask."""
     if samples.ndim == 2:
         samples = samples[..., None]
     if samples.shape[-1] == 1:

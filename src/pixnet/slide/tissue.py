@@ -1,4 +1,4 @@
-"""Where on a slide there is tissue: what has colour, on a picture of the whole slide."""
+"""Find the tissue of a slide: the pixels that have colour, on a coarse picture of the slide."""
 
 from __future__ import annotations
 
@@ -13,41 +13,40 @@ from pixnet.slide.slide import Slide
 Floats = NDArray[np.floating[Any]]
 
 _SIDE_PX = 1000
-_LEAST, _MOST = 0.05, 0.2  # between which the threshold of saturation lies, whatever the histogram says
-_ENOUGH = 0.1  # of a window that is tissue
-_WINDOW_PX = 3
+_LEAST, _MOST = 0.05, 0.2  # range of the saturation threshold, whatever the histogram says
+_ENOUGH = 0.1  # least share of tissue around a region on tissue
+_WINDOW_PX = 3  # least side of the window around a region
 
 
 class TissueMask:
-    """A coarse picture of the slide, and which of its pixels are tissue.
+    """A coarse picture of a slide, and a mask of the pixels that are tissue.
 
     Attributes
     ----------
     rgb
-        (h, w, 3) uint8.
+        Picture of the slide, shape (h, w, 3), uint8.
     um_per_px
-        Resolution of the picture.
+        Resolution of the picture, in um per pixel.
     threshold
-        Saturation from which a pixel counts as tissue.
+        Saturation above which a pixel is tissue.
     mask
-        (h, w) bool.
+        Whether a pixel is tissue, shape (h, w).
     """
 
     def __init__(self, slide: Slide) -> None:
         self.rgb, self.um_per_px = slide.thumbnail(_SIDE_PX)
-        self.px_per_px = self.um_per_px / slide.mpp
         self.mask, self.threshold = tissue_pixels(self.rgb)
         self._share: tuple[int, Floats] | None = None
 
     def holds(self, xy_um: NDArray[np.float64], width_um: float) -> NDArray[np.bool_]:
-        """Say which places lie on tissue.
+        """Return whether regions are on tissue, shape (n,).
 
         Parameters
         ----------
         xy_um
-            (n, 2) in um. What lies outside the slide is not on tissue.
+            Centres of the regions: x and y in um, shape (n, 2). A region outside the slide is not on tissue.
         width_um
-            Width of a region: it lies on tissue if a tenth of the square around it is.
+            Width of a region. It is on tissue if at least a tenth of the square around it is tissue.
         """
         side = max(_WINDOW_PX, round(width_um / self.um_per_px))
         if self._share is None or self._share[0] != side:
@@ -55,23 +54,23 @@ class TissueMask:
         share = self._share[1]
         cols, rows = np.floor(xy_um / self.um_per_px).astype(np.int64).T
         inside = (rows >= 0) & (cols >= 0) & (rows < share.shape[0]) & (cols < share.shape[1])
-        held = np.zeros(len(xy_um), bool)
-        held[inside] = share[rows[inside], cols[inside]] >= _ENOUGH
-        return held
+        on_tissue = np.zeros(len(xy_um), bool)
+        on_tissue[inside] = share[rows[inside], cols[inside]] >= _ENOUGH
+        return on_tissue
 
 
 def tissue_pixels(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], float]:
-    """Say which pixels of a picture are tissue.
+    """Find the pixels of a picture that are tissue.
 
     Parameters
     ----------
     rgb
-        (h, w, 3), some 5 to 50 um per pixel.
+        Picture at about 5 to 50 um per pixel, shape (h, w, 3).
 
     Returns
     -------
     mask, threshold
-        (h, w), and the saturation from which on a pixel counts as tissue.
+        Whether a pixel is tissue, shape (h, w), and the saturation above which a pixel is tissue.
     """
     saturation = _saturation(rgb)
     threshold = float(np.clip(_otsu(saturation), _LEAST, _MOST))
@@ -81,12 +80,12 @@ def tissue_pixels(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], float]:
 
 def _saturation(rgb: NDArray[np.uint8]) -> Floats:
     high = rgb.max(axis=2).astype(np.float32)
-    # The darkest pixels have no colour that could be told: pen marks and the edge of the picture.
+    # The colour of the darkest pixels is not reliable: these are pen marks and the edge of the picture.
     return np.asarray((high - rgb.min(axis=2)) / np.maximum(high, 40.0))
 
 
 def _otsu(values: Floats) -> float:
-    """Give the threshold that best splits values between 0 and 1 into two groups."""
+    """Return the threshold that best splits values between 0 and 1 into two groups (Otsu's method)."""
     counts, edges = np.histogram(values, bins=256, range=(0.0, 1.0))
     middles = (edges[1:] + edges[:-1]) / 2
     below = np.cumsum(counts)

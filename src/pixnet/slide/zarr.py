@@ -1,4 +1,4 @@
-"""Pixels of an image in a zarr store, read where they are asked for."""
+"""Pixels of an image in a Zarr store, read chunk by chunk as needed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pixnet.slide.decode_limit import VARIABLE, decode_limit
 from pixnet.slide.pixel_size import Found
 from pixnet.slide.sources import Levels, Pixels
 
-_UNIT = 1024  # least side of what is decoded at once, in pixels
-_KEPT = 256 << 20  # bytes of decoded pixels that are kept; but at least what was decoded last
+_UNIT = 1024  # least side of the block that is decoded at once, in pixels
+_CACHE = 256 << 20  # bytes of decoded blocks in the cache; the last block is always in it
 _CHANNELS = 3
 
 
 class ZarrSource:
-    """One array of a zarr store with the axes c, y, x, of which the first three channels are red, green and blue.
+    """An array of a Zarr store with the axes c, y, x, whose first three channels are red, green and blue.
 
-    Whole chunks are decoded, and the last ones kept. A pyramid's other levels are not used: SpatialData makes them by
-    interpolation and not as means, so a resolution would look different from a store and from a file.
+    Complete chunks are decoded, and the last ones cached. The other levels of a pyramid are not used. SpatialData makes
+    them by interpolation instead of averaging, so the same slide would look different from a store and from a file.
 
     Parameters
     ----------
@@ -33,9 +33,9 @@ class ZarrSource:
     Raises
     ------
     OSError
-        If it cannot be opened.
+        If the array cannot be opened.
     SlideError
-        If it holds something else, or if one chunk would take more memory than `decode_limit` allows.
+        If the array is not an 8-bit RGB image, or if a chunk would take more memory than `decode_limit` allows.
     """
 
     found: Found | None = None
@@ -44,24 +44,24 @@ class ZarrSource:
         self.path = path
         self._lock = threading.Lock()
         self._array: Any = None
-        self._kept: dict[tuple[int, int], NDArray[np.uint8]] = {}
+        self._cache: dict[tuple[int, int], NDArray[np.uint8]] = {}
         array = self._open()
         shape = tuple(int(side) for side in array.shape)
         if len(shape) != 3 or shape[0] not in (3, 4) or 0 in shape or array.dtype != np.uint8:
-            raise SlideError(f"{path}: holds {array.dtype} of shape {shape}. Give an 8-bit RGB image (c, y, x).")
+            raise SlideError(f"{path}: holds {array.dtype} pixels of shape {shape}. Give an 8-bit RGB image (c, y, x).")
         self.levels: Levels = ((1.0, (shape[1], shape[2])),)
         tall, wide = (min(int(chunk), side) for chunk, side in zip(array.chunks[1:], shape[1:], strict=True))
         needed = tall * wide * shape[0]
         if needed > decode_limit():
             raise SlideError(
-                f"{path}: has chunks of {wide} x {tall} pixels, of which each takes {needed / 2**30:.1f} GB in memory, "
-                f"over the limit of {decode_limit() / 2**30:g} GB. Write the image in smaller chunks, or raise the "
-                f"limit with the environment variable {VARIABLE}."
+                f"{path}: a chunk of {wide} x {tall} pixels takes {needed / 2**30:.1f} GB in memory, but the limit is "
+                f"{decode_limit() / 2**30:g} GB. Write the image in smaller chunks, or raise the limit with the "
+                f"environment variable {VARIABLE}."
             )
         self._unit = tuple(-(-_UNIT // side) * side for side in (tall, wide))
 
     def read(self, level: int, row: int, col: int, height: int, width: int) -> Pixels:
-        """Give a window; chunks that the store leaves out hold what it says of them, mostly black."""
+        """Return a window; chunks that are not in the store have its fill value, usually black."""
         rgb = np.empty((height, width, _CHANNELS), np.uint8)
         tall, wide = self._unit
         for top in range(row // tall * tall, row + height, tall):
@@ -72,24 +72,26 @@ class ZarrSource:
         return rgb, None
 
     def release(self) -> None:
-        """Drop what was decoded, and open the array anew at the next read."""
+        """Drop the decoded blocks and the array; the next read opens it again."""
         with self._lock:
-            self._array, self._kept = None, {}
+            self._array = None
+            self._cache = {}
 
     def _decoded(self, top: int, left: int) -> NDArray[np.uint8]:
+        """Return a block from the cache, or decode it."""
         with self._lock:
-            found = self._kept.pop((top, left), None)
-        if found is None:
-            found = self._decode(top, left)
+            block = self._cache.pop((top, left), None)
+        if block is None:
+            block = self._decode(top, left)
         with self._lock:
-            self._kept[top, left] = found  # as the last one
-            while len(self._kept) > 1 and sum(each.nbytes for each in self._kept.values()) > _KEPT:
-                del self._kept[next(iter(self._kept))]
-        return found
+            self._cache[top, left] = block  # as the most recent one
+            while len(self._cache) > 1 and sum(cached.nbytes for cached in self._cache.values()) > _CACHE:
+                del self._cache[next(iter(self._cache))]
+        return block
 
     def _decode(self, top: int, left: int) -> NDArray[np.uint8]:
-        if not self.path.is_dir():  # to zarr, chunks that are gone are chunks that were never written
-            raise SlideError(f"{self.path}: the image is no longer there. Put it back, or open the slide anew.")
+        if not self.path.is_dir():  # zarr would take the missing chunks for chunks that were never written
+            raise SlideError(f"{self.path}: the image is no longer there. Put it back, or open the slide again.")
         tall, wide = self._unit
         try:
             planes = np.asarray(self._open()[:_CHANNELS, top : top + tall, left : left + wide])
@@ -104,12 +106,12 @@ class ZarrSource:
         if array is None:
             try:
                 array = self._array = zarr.open_array(self.path, mode="r")
-            except Exception as error:  # damaged metadata make zarr raise nearly anything
+            except Exception as error:  # zarr raises nearly any exception for damaged metadata
                 raise OSError(first_line(error)) from error
         return array
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_array": None, "_kept": {}, "_lock": None}
+        return {**self.__dict__, "_array": None, "_cache": {}, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

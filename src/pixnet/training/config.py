@@ -111,4 +111,4 @@ class TrainingConfig(BaseModel):
         """Give the glass that a slide is seen on: its own where that is made white, or white."""
         from pixnet.slide.glass import WHITE_GLASS, Glass
 
-        return Glass.of(slide) if self.white_balance else WHITE_GLASS
+        return Glass.from_slide(slide) if self.white_balance else WHITE_GLASS

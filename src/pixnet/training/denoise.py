@@ -65,7 +65,7 @@ def learn_components(targets: Sequence[Targets], seed: int) -> Components | None
         index = np.sort(rng.choice(len(target), max(1, round(share * len(target))), replace=False))
         counts, total = target.panel[index].toarray(), target.total[index]
         try:
-            parts = (normalise(counts, total), *RawCounts.of(counts, total).halves(rng))
+            parts = (normalise(counts, total), *RawCounts.from_counts(counts, total).halves(rng))
         except DataError:
             return None
         halves.append(tuple(v - v.mean(axis=0) for v in (part.astype(np.float64) for part in parts)))

@@ -78,7 +78,7 @@ def test_pooled_features_are_what_the_classifier_sees():
     slide, centres = Slide.from_array(rgb, 1.0), [[70.0, 70.0], [80.0, 60.0]]
     features = pooled_features(slide, centres, um_per_px=1.0)
     assert features.shape == (2, 1280)
-    from pixnet.evaluation.pooled_encoder import PooledEncoder
+    from pixnet.evaluation.baselines.networks import PooledEncoder
 
     model = PooledEncoder().eval().model
     with torch.inference_mode():

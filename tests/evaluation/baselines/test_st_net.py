@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pixnet.evaluation.baselines import StNetBaseline
-from pixnet.evaluation.baselines.fine_tuning import CropNetwork, FineTuning, predicted, symmetry
+from pixnet.evaluation.baselines.networks import CropNetwork, FineTuning, predict_crops, symmetry
 from pixnet.slide import Slide
 
 COARSE = 3.5  # um per pixel: crops of 32 px
@@ -20,13 +20,13 @@ def test_starts_at_the_training_mean():
     rng = np.random.default_rng(0)
     values = rng.normal(3, 1, (6, 4))
     training = FineTuning(rng.integers(0, 255, (6, 56, 56, 3), dtype=np.uint8), values, 0, 1e-4, 4)
-    before = predicted(training.network, training.crops)
+    before = predict_crops(training.network, training.crops)
     np.testing.assert_allclose(before, np.tile(values.mean(axis=0), (6, 1)), rtol=1e-6)
     first = next(training.network.encoder.parameters()).detach().clone()
     for _ in range(2):
         training.epoch()
     assert training.epochs == 2
-    assert np.abs(predicted(training.network, training.crops) - before).max() > 1e-3
+    assert np.abs(predict_crops(training.network, training.crops) - before).max() > 1e-3
     assert not torch.equal(first, next(training.network.encoder.parameters())), "the encoder learns too"
 
 

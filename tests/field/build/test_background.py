@@ -93,7 +93,7 @@ def test_each_level_keeps_the_integral_of_the_one_before(build: Build) -> None:
     assert [store.level_grid(level).shape for level in range(len(store.levels))] == [(376, 580), (188, 290), (94, 145)]
     sums = []
     for number, level in enumerate(store.levels):
-        area = store.level_grid(number).cell_area_um2 * np.asarray(level.valid[:], np.float64)
+        area = store.level_grid(number).pixel_area_um2 * np.asarray(level.valid[:], np.float64)
         sums.append([area.sum(), *(np.asarray(level.latent[:], np.float64) * area).sum(axis=(1, 2))])
     np.testing.assert_allclose(sums[1:], [sums[0]] * (len(sums) - 1), rtol=1e-3)
     # A cell of level 1 is the mean of its four.

@@ -1,27 +1,27 @@
-"""Opponents that any method should beat, each a fair and tuned one made from published facts, with one interface.
+"""Baselines that any method should beat: fair and tuned versions of published methods, behind one interface.
 
-Everything that a baseline learns or chooses (penalties, neighbours, epochs) comes from the training samples alone,
-by folds inside them. The sources, and what differs from them, are in `docs/baselines.md`.
+To add one, write a subclass of `Baseline` in a module of this package and import it below. Its sources, and what
+differs from them, belong in its docstring and in the documentation of the baselines.
 """
 
 from __future__ import annotations
 
-from pixnet.evaluation.baselines.colour_ridge import ColourRidgeBaseline
-from pixnet.evaluation.baselines.hest_ridge import HestRidgeBaseline
-from pixnet.evaluation.baselines.interface import Baseline
-from pixnet.evaluation.baselines.istar import IstarBaseline
-from pixnet.evaluation.baselines.knn import KnnBaseline
-from pixnet.evaluation.baselines.mean import MeanBaseline
-from pixnet.evaluation.baselines.ridge import RidgeBaseline
-from pixnet.evaluation.baselines.st_net import StNetBaseline
+from pixnet.evaluation.baselines.base import Baseline as Baseline
 
-__all__ = [
-    "Baseline",
-    "MeanBaseline",
-    "ColourRidgeBaseline",
-    "RidgeBaseline",
-    "HestRidgeBaseline",
-    "KnnBaseline",
-    "StNetBaseline",
-    "IstarBaseline",
-]
+# One line for each baseline, in the order in which messages and tables list them.
+# isort: off
+from pixnet.evaluation.baselines.ridge import RidgeBaseline as RidgeBaseline
+from pixnet.evaluation.baselines.ridge import MeanBaseline as MeanBaseline
+from pixnet.evaluation.baselines.ridge import ColourRidgeBaseline as ColourRidgeBaseline
+from pixnet.evaluation.baselines.ridge import HestRidgeBaseline as HestRidgeBaseline
+from pixnet.evaluation.baselines.knn import KnnBaseline as KnnBaseline
+from pixnet.evaluation.baselines.st_net import StNetBaseline as StNetBaseline
+from pixnet.evaluation.baselines.istar import IstarBaseline as IstarBaseline
+# isort: on
+
+BASELINES = {
+    value.name: value
+    for value in list(globals().values())
+    if isinstance(value, type) and issubclass(value, Baseline) and value is not Baseline
+}
+"""The class of each baseline by its name on the command line."""

@@ -1,22 +1,17 @@
-"""A CNN fine-tuned from crops to expression, as ST-Net does."""
+"""A CNN that is fine-tuned from crops to expression, as in ST-Net."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from pixnet.errors import ModelError
-from pixnet.evaluation.baselines.base import training_rows
+from pixnet.evaluation.baselines.base import Baseline, Mask, TrainingRows, best, inner_scores
 from pixnet.evaluation.baselines.crops import read_crops
-from pixnet.evaluation.baselines.inner_folds import inner_scores
 
 if TYPE_CHECKING:
-    from pixnet.evaluation.baselines.fine_tuning import CropNetwork
-    from pixnet.sample import Sample
-    from pixnet.sample.panel import GenePanel
     from pixnet.slide import Slide
 
 EPOCHS = 10
@@ -24,32 +19,32 @@ EPOCHS = 10
 
 _LEARNING_RATE = 1e-4
 _BATCH = 32
-_AT_ONCE = 256  # crops that are held while predicting
+_CROPS_AT_ONCE = 256  # crops in memory while predicting
 
 
-class StNetBaseline:
+class StNetBaseline(Baseline):
     """ST-Net (He et al., Nature Biomedical Engineering 2020): all layers of a CNN trained from crops to expression.
 
-    Kept: a CNN with ImageNet weights; 112-um crops; a last layer of zeros whose bias is the training mean; squared
+    Kept: a CNN with ImageNet weights; 112-um crops; a last layer of zeros with the training mean as its bias; squared
     error; batches of 32; training crops turned and mirrored at random; the average over the square's eight symmetries
     when predicting; the number of epochs chosen by folds inside the training samples.
 
-    Different: the CNN is this package's default encoder, for the weights of DenseNet-121 are on no package index;
-    crops are read at 1 um per pixel (112 px), which costs a quarter and costs ridge 0.004 of its correlation; AdamW
-    with a rate of 1e-4 takes the place of stochastic gradient descent at 1e-6 with momentum, which would need many
-    more epochs; batch normalisation keeps its stored statistics; targets are log(1 + counts per 10,000). The epochs
-    are those of the highest mean correlation over genes (PCC@M), by the folds of `RidgeBaseline`; then all training
-    samples are learned for as many.
+    Different: the CNN is this package's default encoder, since the weights of DenseNet-121 are not on a package index.
+    Crops are read at 1 um per pixel (112 px), which takes a quarter of the time and costs ridge 0.004 of its
+    correlation. AdamW with a rate of 1e-4 replaces stochastic gradient descent at 1e-6 with momentum, which would need
+    many more epochs. Batch normalisation uses its stored statistics. Targets are log(1 + counts per 10,000). The number
+    of epochs is that of the highest mean correlation over genes (PCC@M), by the folds of `RidgeBaseline`; then the
+    network is trained on all training samples for as many.
 
-    The rate and the stored statistics were chosen on Her2ST C4 and C5, seen from C2: with stored statistics 0.280 at
-    1e-4, 0.265 at 3e-4 and 0.076 at 1e-3; with those of the batch 0.254 at 3e-4.
+    The rate and the stored statistics were chosen on Her2ST C4 and C5, predicted from C2: with stored statistics 0.280
+    at 1e-4, 0.265 at 3e-4 and 0.076 at 1e-3; with those of the batch 0.254 at 3e-4.
 
     Parameters
     ----------
     um_per_px
-        Resolution at which crops are read.
+        Resolution of the crops in um per pixel.
     most_epochs
-        Epochs to choose from: 1 to this.
+        Largest number of epochs to choose from; the smallest is 1.
 
     Attributes
     ----------
@@ -59,67 +54,40 @@ class StNetBaseline:
         PCC@M inside training, after every epoch.
     """
 
+    name = "st-net"
     METHOD_VERSION = 1
+    random = True
 
     def __init__(self, um_per_px: float = 1.0, most_epochs: int = EPOCHS) -> None:
         self.um_per_px = um_per_px
         self.most_epochs = most_epochs
         self.epochs: int | None = None
         self.validation_scores: dict[int, float] = {}
-        self._network: CropNetwork | None = None
 
-    def fit(
-        self,
-        samples: Sequence[Sample],
-        panel: GenePanel,
-        min_counts: int = 500,
-        seed: int = 0,
-        *,
-        density: bool = False,
-    ) -> Self:
-        """Choose the number of epochs inside the training samples, then train on all of them.
+    def _crops(self, slide: Slide, centers_um: NDArray[np.float64]) -> NDArray[np.uint8]:
+        return read_crops(slide, centers_um, self.um_per_px)
 
-        The same seed and number of threads give the same network.
+    def _fit(self, rows: TrainingRows, seed: int) -> None:
+        from pixnet.evaluation.baselines.networks import FineTuning, predict_crops
 
-        Raises
-        ------
-        DataError
-            If fewer than 8 regions have enough counts, or a sample lacks a gene of the panel.
-        """
-        from pixnet.evaluation.baselines.fine_tuning import FineTuning, predicted
+        crops = rows.described(self._crops)
+        choices = range(1, self.most_epochs + 1)
 
-        rows = training_rows(samples, panel, min_counts, "st-net", density=density)
-        crops = rows.described(lambda slide, points: read_crops(slide, points, self.um_per_px))
-
-        def guesses(left_out: NDArray[np.bool_]) -> Iterator[NDArray[np.float32]]:
+        def predictions(left_out: Mask) -> Iterator[NDArray[np.float32]]:
             training = FineTuning(crops[~left_out], rows.values[~left_out], seed, _LEARNING_RATE, _BATCH)
-            for _ in range(self.most_epochs):
-                training.epoch()
-                yield predicted(training.network, crops[left_out], symmetries=1)
+            for epochs in choices:
+                training.train_until(epochs)
+                yield predict_crops(training.network, crops[left_out], symmetries=1)
 
-        self.validation_scores = dict(enumerate(inner_scores(rows, guesses).tolist(), start=1))
-        self.epochs = max(self.validation_scores, key=lambda epochs: self.validation_scores[epochs])
+        self.validation_scores = inner_scores(rows, choices, predictions)
+        self.epochs = best(self.validation_scores)
         training = FineTuning(crops, rows.values, seed, _LEARNING_RATE, _BATCH)
-        for _ in range(self.epochs):
-            training.epoch()
+        training.train_until(self.epochs)
         self._network = training.network
-        return self
 
-    def predict(self, slide: Slide, centers_um: ArrayLike) -> NDArray[np.float32]:
-        """Predict (n, g) log-normalised values from the eight symmetries of the crops centred on the points (n, 2).
+    def _predict(self, slide: Slide, centers_um: NDArray[np.float64]) -> NDArray[np.float32]:
+        from pixnet.evaluation.baselines.networks import predict_crops
 
-        Raises
-        ------
-        ModelError
-            Before `fit`.
-        """
-        from pixnet.evaluation.baselines.fine_tuning import predicted
-
-        if self._network is None:
-            raise ModelError("StNetBaseline: call fit before predict.")
-        centers = np.asarray(centers_um, np.float64)
-        parts = []
-        for start in range(0, max(1, len(centers)), _AT_ONCE):
-            crops = read_crops(slide, centers[start : start + _AT_ONCE], self.um_per_px)
-            parts.append(predicted(self._network, crops))
-        return np.concatenate(parts)
+        starts = range(0, max(1, len(centers_um)), _CROPS_AT_ONCE)
+        parts = (self._crops(slide, centers_um[start : start + _CROPS_AT_ONCE]) for start in starts)
+        return np.concatenate([predict_crops(self._network, crops) for crops in parts])

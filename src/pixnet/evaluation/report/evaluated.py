@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from pixnet.errors import DataError
 from pixnet.evaluation.report.canvas import Floats
-from pixnet.evaluation.results import RESULTS, main_method
-from pixnet.evaluation.tables import PREDICTIONS
+from pixnet.evaluation.results import PREDICTIONS, RESULTS, SCORES
+from pixnet.evaluation.scoring.summary import main_method
+from pixnet.evaluation.scoring.table import Scores
 
 if TYPE_CHECKING:
     import anndata
@@ -29,6 +30,8 @@ class Evaluated:
         Where it lies.
     results
         Content of `results.json`.
+    scores
+        The long table of scores.
     table
         Truth and predictions of all held-out regions.
     card
@@ -37,6 +40,7 @@ class Evaluated:
 
     folder: Path
     results: dict[str, Any]
+    scores: Scores
     table: anndata.AnnData
     card: dict[str, Any] = field(default_factory=dict)
 
@@ -50,17 +54,21 @@ class Evaluated:
             If it does not hold an evaluation.
         """
         import anndata
+        import pandas as pd
 
-        for name in (RESULTS, PREDICTIONS):
+        for name in (RESULTS, SCORES, PREDICTIONS):
             if not (folder / name).is_file():
                 raise DataError(f"{folder / name}: is missing; give a folder that `pixnet evaluate` has written.")
         try:
             results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+            scores = Scores(pd.read_parquet(folder / SCORES))
             table = anndata.read_h5ad(folder / PREDICTIONS)
         except (OSError, ValueError) as error:
             raise DataError(f"{folder}: cannot be read ({error}); evaluate again.") from error
         card = folder / "model" / "card.json"
-        return cls(folder, results, table, json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {})
+        return cls(
+            folder, results, scores, table, json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
+        )
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -82,6 +90,11 @@ class Evaluated:
     def guessing(self) -> list[str]:
         """The methods that look at the image: all but the mean, where there are others."""
         return [name for name in self.methods if name != "mean"] or self.methods
+
+    @property
+    def seeds(self) -> dict[str, list[int]]:
+        """Seeds of each method."""
+        return {name: list(scores["seeds"]) for name, scores in self.results["methods"].items()}
 
     @property
     def folds(self) -> list[dict[str, Any]]:

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.evaluation.report import figures
-from pixnet.evaluation.report.canvas import Backdrop, Marks, Window, data_uri
+from pixnet.evaluation.report.canvas import Backdrop, Floats, Marks, Window, data_uri
 from pixnet.evaluation.report.evaluated import Evaluated
 from pixnet.evaluation.report.parts import Picture, Section
 from pixnet.evaluation.report.tables import MARKERS
-from pixnet.evaluation.report.windows import richest_window, shrink
 from pixnet.expression import correlation
 from pixnet.field import ExpressionField
 from pixnet.regions import Squares
@@ -138,3 +137,28 @@ def _around(marks: Marks, sample: Sample | None) -> Backdrop:
     (left, top), (width, height) = low.tolist(), (high - low).tolist()
     window = (left, top, width, height)
     return Backdrop(None, window) if sample is None else Backdrop.read(sample.slide, window)
+
+
+def richest_window(values: Floats, pitch_um: float, side_um: float, within: Window) -> Window:
+    """Find the window, of this side at most and within another where it fits, in which a map varies most."""
+    left, top, width, height = (round(edge / pitch_um) for edge in within)
+    side = max(1, min(round(side_um / pitch_um), *values.shape))
+    first_row, first_col = (min(edge, size - side) for edge, size in zip((top, left), values.shape, strict=True))
+    last_row, last_col = max(first_row, top + height - side), max(first_col, left + width - side)
+    step = max(1, side // 2)
+    best, place = -1.0, (first_row, first_col)
+    for row in range(first_row, min(last_row, values.shape[0] - side) + 1, step):
+        for col in range(first_col, min(last_col, values.shape[1] - side) + 1, step):
+            part = values[row : row + side, col : col + side]
+            spread = float(part.std()) if np.isfinite(part).all() else -1.0
+            if spread > best:
+                best, place = spread, (row, col)
+    return place[1] * pitch_um, place[0] * pitch_um, side * pitch_um, side * pitch_um
+
+
+def shrink(values: Floats, most: int) -> Floats:
+    """Average a map over blocks of cells, so that no side has more than `most`; a ragged edge is dropped."""
+    by = max(1, math.ceil(max(values.shape) / most))
+    height, width = (n // by * by for n in values.shape)
+    blocks = values[:height, :width].reshape(height // by, by, width // by, by)
+    return np.asarray(blocks.mean(axis=(1, 3)))

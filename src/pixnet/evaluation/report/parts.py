@@ -1,10 +1,11 @@
-"""What a report is made of: sections with paragraphs, tables and pictures."""
+"""What a report is made of: sections with paragraphs, tables and pictures; and tables as Markdown."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -96,3 +97,45 @@ def memory(megabytes: Any) -> str:
 def distinct(values: Iterable[Any]) -> str:
     """Give the different ones among some values in words; a dash where there is none."""
     return " or ".join(dict.fromkeys(str(value) for value in values if value is not None)) or DASH
+
+
+def markdown_table(table: Table) -> list[str]:
+    """Give the lines of a table; its title and note are the caller's. The emphasised row stands in bold."""
+    aligned = ["---" if place < table.words else "---:" for place in range(len(table.columns))]
+    lines = [_line(table.columns), "|" + "|".join(aligned) + "|"]
+    for number, row in enumerate(table.rows):
+        lines.append(_line([f"**{cell}**" for cell in row] if number == table.emphasis else row))
+    return lines
+
+
+def noted_table(table: Table) -> list[str]:
+    """Give the lines of a table with its note below."""
+    return [*markdown_table(table), *(["", table.note] if table.note else [])]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def provenance(command: str, *cells: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
+    """Say when and with what command tables were written, and on which machines their cells were computed.
+
+    Parameters
+    ----------
+    command
+        As it was typed; empty where nothing was.
+    cells
+        By method, what is told of each cell, of one run or of several; see `pixnet.evaluation.runs.Stored.told`.
+    """
+    told = [cell for of_run in cells for of_method in of_run.values() for cell in of_method]
+    by = f" with `{command}`" if command else ""
+    written = f"Written on {datetime.now(UTC):%Y-%m-%d}{by}."
+    if not told:
+        return written
+    where = [
+        f"{cell.get('machine', 'a machine that is not known')}"
+        f" (device {cell.get('device', DASH)}, threads {cell.get('threads', DASH)})"
+        for cell in told
+    ]
+    versions = distinct(cell.get("environment", {}).get("pixnet") for cell in told)
+    return f"{written} Computed by pixnet {versions} on {distinct(where)}."

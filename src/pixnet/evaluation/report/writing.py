@@ -12,9 +12,8 @@ from pixnet.evaluation.report.evaluated import Evaluated
 from pixnet.evaluation.report.maps import SHOWN, sample_sections
 from pixnet.evaluation.report.page import write_page
 from pixnet.evaluation.report.parts import Picture, Section, number, percent
-from pixnet.evaluation.report.record import record_section
+from pixnet.evaluation.report.procedure import done_section, record_section
 from pixnet.evaluation.report.tables import scores_section
-from pixnet.evaluation.report.what_was_done import done_section
 
 if TYPE_CHECKING:
     from pixnet.sample import Sample

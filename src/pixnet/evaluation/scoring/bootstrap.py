@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
-from pixnet.evaluation.blocks import block_of
+from pixnet.regions.blocks import block_of
 
 Floats = NDArray[np.float64]
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixnet.evaluation.splits import Fold
 from pixnet.expression import normalise
+from pixnet.sample import Sample
 from pixnet.sample.panel import GenePanel, panel_counts
 from pixnet.sample.sample import enough_counts
-
-if TYPE_CHECKING:
-    from pixnet.evaluation.folds import Fold
-    from pixnet.sample import Sample
 
 Floats = NDArray[np.float64]
 
@@ -29,11 +26,11 @@ class Prediction:
     values
         (n, g) log-normalised expression, NaN where there is no prediction.
     seconds
-        Time of training and prediction, all sittings; NaN: not known.
+        Time of training and prediction, all sessions; NaN: not known.
     peak_rss_mb
         Most memory that the process held meanwhile, in MB of 10^6 bytes.
     shared_seconds
-        Time that was spent elsewhere on image features which it found ready; NaN: not known.
+        Time that other runs took for image features which it found ready; NaN: not known.
     """
 
     values: NDArray[np.float32]
@@ -67,7 +64,8 @@ class HeldOut:
     """
 
     def __init__(self, samples: Sequence[Sample], panel: GenePanel, min_counts: int) -> None:
-        self.samples, self.panel = list(samples), panel
+        self.samples = list(samples)
+        self.panel = panel
         self.counts = np.concatenate([panel_counts(sample, panel) for sample in samples])
         self.total: Floats = np.concatenate([sample.depth for sample in samples])
         self.observed = normalise(self.counts, self.total)
@@ -76,23 +74,13 @@ class HeldOut:
 
     @property
     def centers_um(self) -> Floats:
-        """(n, 2) centres of the regions."""
+        """Centres of the regions, (n, 2)."""
         return np.concatenate([sample.regions.centers_um for sample in self.samples])
 
 
 @dataclass(frozen=True)
 class FoldPredictions:
-    """All predictions for one fold.
-
-    Attributes
-    ----------
-    fold
-        Its name, samples and genes.
-    held
-        The truth.
-    predictions
-        By method, then by seed. Of a method without randomness, or whose seed is not known, there is one.
-    """
+    """All predictions for one fold: by method, then by seed; there is one seed of a method that is not random."""
 
     fold: Fold
     held: HeldOut

@@ -11,8 +11,6 @@ from scipy import stats
 from pixnet.errors import DataError
 from pixnet.expression import correlation
 
-_AT_ONCE = 100  # resamplings that are held in memory together
-
 
 class Score(TypedDict):
     """What `score` gives.
@@ -121,59 +119,6 @@ def correlation_given_depth(observed: ArrayLike, predicted: ArrayLike, total: Ar
             for rest, table in zip(left, (truth, guess), strict=True)]  # fmt: skip
     partial = np.where(some[0] & some[1], correlation(*left), 0.0)
     return np.where(np.ptp(truth, axis=0) > 0, partial, np.nan)
-
-
-def bootstrap_interval(
-    observed: ArrayLike, predicted: ArrayLike, resamples: int = 1000, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Give a percentile interval of PCC@M over redrawn regions (Efron's bootstrap).
-
-    Regions are redrawn one by one, so the interval tells how far the score hangs on which regions were measured. It
-    knows nothing of other sections or donors, and neighbouring regions are alike, so it is rather too narrow.
-
-    Parameters
-    ----------
-    observed, predicted
-        (n, g).
-    resamples
-        How often the regions are redrawn.
-    level
-        Share of the resampled scores inside the interval.
-    seed
-        Of the redrawing.
-
-    Returns
-    -------
-    low, high
-
-    Raises
-    ------
-    DataError
-        As `score`; also if `resamples` or `level` is out of range.
-    """
-    truth, guess = _checked(observed, predicted)
-    if resamples < 1 or not 0.0 < level < 1.0:
-        raise DataError(f"{resamples} resamples at level {level:g}: give at least 1, and a level between 0 and 1.")
-    # The mean is taken off first: sums of squares of large numbers would lose the digits of a small variance.
-    t, p = truth - truth.mean(axis=0), guess - guess.mean(axis=0)
-    rng = np.random.default_rng(seed)
-    n = len(t)
-    means: list[float] = []
-    for start in range(0, resamples, _AT_ONCE):
-        weights = rng.multinomial(n, np.full(n, 1.0 / n), size=min(_AT_ONCE, resamples - start)) / n
-        mean_t, mean_p = weights @ t, weights @ p
-        var_t, var_p = weights @ t**2 - mean_t**2, weights @ p**2 - mean_p**2
-        # What is left of a variance after all else has cancelled is rounding.
-        varies, guess_varies = var_t > 1e-12 * (t**2).mean(axis=0), var_p > 1e-12 * (p**2).mean(axis=0)
-        norm = np.sqrt(np.maximum(var_t * var_p, 0.0))
-        both = varies & guess_varies & (norm > 0)
-        r = np.divide(weights @ (t * p) - mean_t * mean_p, norm, out=np.zeros_like(norm), where=both)
-        some = varies.any(axis=1)
-        means.extend((r * varies).sum(axis=1)[some] / varies.sum(axis=1)[some])
-    if not means:
-        return float("nan"), float("nan")
-    low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    return float(low), float(high)
 
 
 def _checked(observed: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,4 +1,4 @@
-"""Spatial error: whether neighbouring regions are wrong alike."""
+"""Spatial error: whether neighbouring regions are wrong in the same direction."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ NEIGHBOURS = 6
 
 
 def neighbour_weights(centers_um: ArrayLike, owner: ArrayLike, neighbours: int = NEIGHBOURS) -> sparse.csr_array:
-    """Give each region's nearest neighbours in its own sample, equal weights that sum to one.
+    """Return each region's nearest neighbours in its own sample, with equal weights that sum to one.
 
     Parameters
     ----------
     centers_um
-        (n, 2).
+        Centres of the regions, (n, 2).
     owner
         (n,) which sample a region is of.
     neighbours
@@ -31,8 +31,8 @@ def neighbour_weights(centers_um: ArrayLike, owner: ArrayLike, neighbours: int =
     """
     points, samples = np.asarray(centers_um, np.float64), np.asarray(owner)
     rows, columns, weights = [], [], []
-    for one in np.unique(samples):
-        own = np.flatnonzero(samples == one)
+    for sample in np.unique(samples):
+        own = np.flatnonzero(samples == sample)
         count = min(neighbours, len(own) - 1)
         if count < 1:
             continue
@@ -50,10 +50,9 @@ def neighbour_weights(centers_um: ArrayLike, owner: ArrayLike, neighbours: int =
 
 
 def morans_i(values: ArrayLike, weights: sparse.csr_array) -> NDArray[np.float64]:
-    """Give Moran's I of each column: 1 where neighbours are alike, about 0 where they have nothing in common.
+    """Return Moran's I of each column (Moran 1950): 1 where neighbours are equal, about 0 where they are unrelated.
 
-    I = n / S0 * sum_ij w_ij z_i z_j / sum_i z_i^2, z the deviations from the mean, S0 the sum of all weights
-    (Moran 1950).
+    I = n / S0 * sum_ij w_ij z_i z_j / sum_i z_i^2, z the deviations from the mean, S0 the sum of all weights.
 
     Parameters
     ----------
@@ -80,5 +79,6 @@ def morans_i(values: ArrayLike, weights: sparse.csr_array) -> NDArray[np.float64
     varies = (np.ptp(table, axis=0) > 0) & (squares > 0)
     if total <= 0:
         return np.full(table.shape[1], np.nan)
-    alike = (deviation * (weights @ deviation)).sum(axis=0)
-    return np.asarray(np.divide(len(table) / total * alike, squares, out=np.full(table.shape[1], np.nan), where=varies))
+    similar = (deviation * (weights @ deviation)).sum(axis=0)
+    moran = np.divide(len(table) / total * similar, squares, out=np.full(table.shape[1], np.nan), where=varies)
+    return np.asarray(moran)

@@ -28,7 +28,7 @@ from pixnet.readers.visium_hd.files import (
     telling_name,
 )
 from pixnet.regions import Polygons
-from pixnet.regions.geojson import Outlines, entries
+from pixnet.regions.geojson import Outlines, read_features
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
 from pixnet.sample.genes import merge_genes
@@ -179,7 +179,7 @@ def _read_outlines(path: Path, to_um: Callable[[Floats], Floats]) -> tuple[NDArr
     import shapely
 
     outlines, numbers = Outlines(), array("q")
-    for index, feature in enumerate(entries(path)):
+    for index, feature in enumerate(read_features(path)):
         try:
             number, geometry = feature["properties"]["cell_id"], feature["geometry"]
             if type(number) is not int or geometry["type"] not in ("Polygon", "MultiPolygon"):

@@ -1,0 +1,163 @@
+"""The runs of frozen protocols on measured samples: several methods, or several variants of PixNet's settings."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from benchmarks.accuracy.results import SUMMARY
+from pixnet.digest import digest
+from pixnet.evaluation.methods import Options
+from pixnet.evaluation.protocol import Protocol
+from pixnet.evaluation.runner import computation, planned_runs, titled
+from pixnet.evaluation.runs import Run, RunStore, Stored
+from pixnet.evaluation.scoring.held_out import FoldPredictions, HeldOut, Prediction
+from pixnet.evaluation.scoring.scores import NOISE, score_fold
+from pixnet.evaluation.scoring.summary import summarise
+from pixnet.evaluation.scoring.table import ALL
+from pixnet.evaluation.splits import listed_entries
+from pixnet.sample import Sample
+from pixnet.sample.genes import join_genes
+
+SCORES_VERSION = 1
+"""Raise it when the scores of the same predictions change."""
+
+_GENE_METRICS = ("pcc", "mean_counts")  # of single genes; the others can be computed from the predictions
+
+
+class ProtocolPlan:
+    """The runs of one protocol, or of one for each variant of PixNet's settings, on the same folds and genes.
+
+    Parameters
+    ----------
+    name
+        Name of the benchmark.
+    protocols
+        By name of the variant; "" for the methods as they are.
+    store
+        Where runs are stored while they are computed, with their models.
+    options
+        Device, feature cache and progress.
+    predictions
+        File of earlier predictions, which serve where only scores over several runs are missing.
+    """
+
+    def __init__(
+        self, name: str, protocols: Mapping[str, Protocol], store: RunStore, options: Options,
+        predictions: Path | None = None,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.protocols = protocols
+        self.store = store
+        self.options = options
+        self.predictions = predictions
+        self._folds = {
+            run.key: (variant, fold) for variant, protocol in protocols.items() for fold, run in planned_runs(protocol)
+        }
+        self.runs = [(variant, run) for variant, protocol in protocols.items() for _, run in planned_runs(protocol)]
+        first = next(iter(protocols.values()))
+        depends_on = {
+            "runs": [run.key for _, run in self.runs],
+            "counts": {name: facts.counts_sha256 for name, facts in first.samples.items()},
+            "version": SCORES_VERSION,
+        }
+        self.summary = Run(SUMMARY, ALL, first.seeds[0], depends_on)
+
+    @cached_property
+    def samples(self) -> list[Sample]:
+        """The samples of the protocols, read and checked when they are first needed."""
+        samples = frozen_samples(next(iter(self.protocols.values())))
+        for protocol in self.protocols.values():
+            protocol.check(samples)
+        return samples
+
+    @cached_property
+    def held(self) -> list[HeldOut]:
+        """The truth of each fold."""
+        protocol = next(iter(self.protocols.values()))
+        return [HeldOut(fold.split(self.samples).test, fold.panel, protocol.min_counts) for fold in protocol.folds]
+
+    def score(self, variant: str, run: Run) -> tuple[pd.DataFrame, Mapping[str, Any]]:
+        """Fit, predict and score a run."""
+        _, fold = self._folds[run.key]
+        facts = self.compute(run).facts
+        scored = score_fold(
+            self._fold_predictions(fold, {variant: {run.method: [run]}}), self.protocols[variant].seeds[0]
+        )
+        table = scored.table[scored.table["method"] != NOISE].assign(method=run.method, variant=variant)
+        return _without_most_genes(table), {**facts, "settings": run.depends_on["settings"]}
+
+    def summarise(self) -> tuple[pd.DataFrame, Mapping[str, Any]]:
+        """Score all runs together."""
+        protocol, folds = next(iter(self.protocols.values())), []
+        for fold in range(len(protocol.folds)):
+            chosen: dict[str, dict[str, list[Run]]] = {}
+            for variant, run in self.runs:
+                if self._folds[run.key][1] == fold:
+                    chosen.setdefault(variant, {}).setdefault(run.method, []).append(run)
+            folds.append(score_fold(self._fold_predictions(fold, chosen), protocol.seeds[0]))
+        table = summarise(folds, protocol.seeds[0]).frame
+        of_runs = (table["fold"] != ALL) & (table["seed"] != ALL)
+        table = _without_most_genes(table[~of_runs])
+        names = table["method"].str.partition(":")
+        table = table.assign(method=names[0], variant=names[2])
+        facts = {"chosen": {"regions": [int(fold.kept.sum()) for fold in folds]}}
+        return table, facts
+
+    def values(self, run: Run) -> dict[str, NDArray[np.float32]]:
+        """Return the predictions of a run by sample: stored ones, earlier ones, or computed ones."""
+        variant, fold = self._folds[run.key]
+        if not self.store.has(run) and self.predictions is not None and self.predictions.exists():
+            with np.load(self.predictions) as earlier:
+                entry = predictions_entry(run)
+                if entry in earlier:
+                    names = self.protocols[variant].folds[fold].test
+                    tables = np.split(earlier[entry].astype(np.float32), np.cumsum(
+                        [len(sample.regions) for sample in self.held[fold].samples])[:-1])  # fmt: skip
+                    return dict(zip(names, tables, strict=True))
+        return self.compute(run).arrays
+
+    def compute(self, run: Run) -> Stored:
+        """Return a run from the store; it is computed first if it is missing."""
+        variant, fold = self._folds[run.key]
+        options = replace(self.options, progress=titled(self.options.progress, f"{self.name}: {run.title}"))
+        return self.store.get(run, computation(self.protocols[variant], self.samples, fold, run, options))
+
+    def _fold_predictions(self, fold: int, chosen: Mapping[str, Mapping[str, list[Run]]]) -> FoldPredictions:
+        held, predictions = self.held[fold], {}
+        for variant, methods in chosen.items():
+            for method, runs in methods.items():
+                tables = {
+                    run.seed: Prediction(
+                        np.concatenate([self.values(run)[sample.id] for sample in held.samples]), np.nan, np.nan, np.nan
+                    )
+                    for run in runs
+                }
+                predictions[f"{method}:{variant}" if variant else method] = tables
+        return FoldPredictions(next(iter(self.protocols.values())).folds[fold], held, predictions)
+
+
+def frozen_samples(protocol: Protocol) -> list[Sample]:
+    """Read the samples that a protocol names, their genes joined, without the warnings that `evaluate` gives."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        entries = {entry.id: entry for entry in listed_entries(protocol.manifests)}
+        return join_genes([entries[name].read() for name in protocol.samples])
+
+
+def predictions_entry(run: Run) -> str:
+    """Name a run in a file of predictions."""
+    return f"{run.method} {run.fold} seed {run.seed} {digest([run.key])[:12]}"
+
+
+def _without_most_genes(table: pd.DataFrame) -> pd.DataFrame:
+    costs = table["metric"].isin(["seconds", "seconds_shared", "seconds_cold", "peak_rss_mb"])
+    return table[((table["gene"] == ALL) & ~costs) | table["metric"].isin(_GENE_METRICS)].reset_index(drop=True)

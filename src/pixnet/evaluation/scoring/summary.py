@@ -1,0 +1,144 @@
+"""Scores averaged over folds and seeds, with intervals over redrawn blocks and donors, and paired tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pixnet.evaluation.scoring.bootstrap import SUMMARIES, interval, intervals, paired_test, redrawn_scores
+from pixnet.evaluation.scoring.held_out import Floats
+from pixnet.evaluation.scoring.scores import METRICS, NOISE, SIZES, FoldScores
+from pixnet.evaluation.scoring.table import ALL, Scores, rows
+
+OVER_DONORS = "measured, donors redrawn"
+"""Value of `target` where the interval is over redrawn donors; elsewhere it is over redrawn blocks."""
+
+Draws = Mapping[str, Mapping[str, Floats]]
+"""Redrawn scores by method, then by metric."""
+
+
+def main_method(methods: Sequence[str]) -> str:
+    """Return the method that the others are compared with: pixnet, else the first that looks at the image."""
+    return "pixnet" if "pixnet" in methods else next((name for name in methods if name != "mean"), methods[0])
+
+
+def summarise(folds: Sequence[FoldScores], seed: int) -> Scores:
+    """Average every method over folds and seeds.
+
+    A score that is NaN in one fold is NaN on average: no fold is left out.
+
+    Parameters
+    ----------
+    folds
+        Scores of each fold.
+    seed
+        Of the redrawn blocks.
+
+    Returns
+    -------
+    Scores
+        The rows of all runs, and of the averages over seeds, over folds and over both. See `comparison_rows` for those
+        that compare the main method with another.
+    """
+    table = pd.concat([fold.table for fold in folds], ignore_index=True)
+    noise = table[(table["method"] == NOISE) & (table["gene"] == ALL)]
+    runs = table[(table["method"] != NOISE) & (table["gene"] == ALL)]
+    over_blocks, over_donors = intervals([fold.scored() for fold in folds], seed)
+    whole = Scores(pd.concat([_averages(runs, over_blocks), _averages(noise)], ignore_index=True))
+    parts = [table, whole.frame, *_derived(runs, whole)]
+    if over_donors is not None:
+        main = _averages(runs, over_donors)
+        parts.append(main[main["metric"].isin(SUMMARIES) & main["low"].notna()].assign(target=OVER_DONORS))
+    of_folds = {}
+    for fold in folds:
+        name = fold.source.fold.name
+        redrawn = over_blocks if len(folds) == 1 else redrawn_scores([fold.scored()], seed=seed)
+        of_folds[name] = Scores(_averages(runs[runs["fold"] == name], redrawn))
+        parts.append(of_folds[name].frame.assign(fold=name))
+    several = [name for name, by_seed in folds[0].source.predictions.items() if len(by_seed) > 1]
+    for number in dict.fromkeys(number for name in several for number in folds[0].source.predictions[name]):
+        own = runs[runs["method"].isin(several) & (runs["seed"] == str(number))]
+        redrawn = redrawn_scores([fold.scored(number) for fold in folds], seed=seed)
+        parts.append(_averages(own, redrawn).assign(seed=str(number)))
+    main_name = main_method(list(over_blocks))
+    for other in over_blocks:
+        if other != main_name:
+            draws = over_blocks[main_name]["pcc_m"] - over_blocks[other]["pcc_m"]
+            differences = [fold.value(main_name, "pcc_m") - fold.value(other, "pcc_m") for fold in of_folds.values()]
+            scores = whole.value(main_name, "pcc_m"), whole.value(other, "pcc_m")
+            parts.append(comparison_rows(other, scores, draws, np.array(differences), method=main_name))
+    return Scores(pd.concat(parts, ignore_index=True))
+
+
+def comparison_rows(
+    other: str, scores: tuple[float, float], draws: Floats, of_folds: Floats, **where: Any
+) -> pd.DataFrame:
+    """Return the rows that compare a method with another.
+
+    Parameters
+    ----------
+    other
+        The other method.
+    scores
+        PCC@M of both.
+    draws
+        Its difference in redrawn data, both methods on the same draws, shape (draws,).
+    of_folds
+        The difference in each fold.
+    where
+        Keys of the rows, `method` at least.
+
+    Returns
+    -------
+    DataFrame
+        Metrics `difference vs OTHER` with its interval, and in the same way `ratio`, `p` (by bootstrap),
+        `folds_better`, `folds`, and, over six folds or more, `p_sign` and `p_wilcoxon`.
+    """
+    first, second = scores
+    test = paired_test(first - second, draws, of_folds)
+    low, high = test.pop("interval")
+    values = {
+        "difference": (test.pop("difference"), low, high),
+        "ratio": first / second if second > 0 else math.nan,
+        "p": test.pop("p_bootstrap"),
+        **{name: math.nan if value is None else float(value) for name, value in test.items()},
+    }
+    return rows({f"{name} vs {other}": value for name, value in values.items()}, **where)
+
+
+def _averages(table: pd.DataFrame, draws: Draws | None = None) -> pd.DataFrame:
+    """Average over folds and seeds; sizes are added up over folds (but for the number of genes), memory is the peak."""
+    keys = ["method", "regions", "sample", "metric"]
+    grouped = table.groupby(keys, sort=False)["value"]
+    result = grouped.agg(lambda part: part.mean(skipna=False)).reset_index()
+    seeds = table.groupby("method", sort=False)["seed"].nunique()
+    added = result["metric"].isin([name for name in SIZES if name != "n_genes"]).to_numpy()
+    sums = np.round(grouped.sum().to_numpy() / result["method"].map(seeds).to_numpy())
+    peak = (result["metric"] == "peak_rss_mb").to_numpy()
+    result["value"] = np.select([added, peak], [sums, grouped.max().to_numpy()], result["value"].to_numpy())
+    result = result.assign(variant="", fold=ALL, seed=ALL, target="measured", gene=ALL, low=math.nan, high=math.nan)
+    main = (result["regions"] == "enough") & (result["sample"] == ALL)
+    for place in result.index[main & result["metric"].isin(SUMMARIES)]:
+        method, metric, value = result.loc[place, ["method", "metric", "value"]]
+        if draws is not None and method in draws:
+            result.loc[place, ["low", "high"]] = interval(draws[method][metric], value)
+    return result
+
+
+def _derived(runs: pd.DataFrame, means: Scores) -> list[pd.DataFrame]:
+    """Return each method's spread over seeds, its share of the noise estimate, and its time with features from cold."""
+    attainable, parts = means.value(NOISE, "pcc_m"), []
+    main = runs[(runs["regions"] == "enough") & (runs["sample"] == ALL) & runs["metric"].isin(METRICS)]
+    for method, own in main.groupby("method", sort=False):
+        name = str(method)
+        of_seeds = own.groupby(["metric", "seed"], sort=False)["value"].agg(lambda part: part.mean(skipna=False))
+        spread = of_seeds.groupby("metric", sort=False).std(ddof=1)
+        values = {f"sd of {metric}": float(sd) for metric, sd in spread.items()}
+        values["noise_share"] = means.value(name, "pcc_m") / attainable if attainable > 0 else math.nan
+        values["seconds_cold"] = means.value(name, "seconds") + means.value(name, "seconds_shared")
+        parts.append(rows(values, method=name))
+    return [*parts, rows({"noise_share": 1.0}, method=NOISE)] if attainable > 0 else parts
