@@ -1,3 +1,3 @@
-"""Speed and memory, measured as ratios within one run; see docs/benchmarks.md."""
+"""Benchmarks of speed and memory (`speed`) and of accuracy (`accuracy`); see README.md."""
 
 from __future__ import annotations

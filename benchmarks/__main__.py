@@ -1,4 +1,4 @@
-"""Run the benchmarks: `python -m benchmarks [--quick] [NAME ...]`. Prints a table and writes out/benchmarks.json."""
+"""Run benchmarks, print their figures and write them to out/benchmarks.json."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.speed.figures import Figures, Reached
+from benchmarks.speed.figures import Figures, Target
 from pixnet.cli.process import let_threads_sleep, share_freed_memory
 
-# Of the field engine first, those with targets; the last take the longest.
+# First the benchmarks with targets; those at the end take longest.
 ALL = {
     "predict": "speed.predict:run",
     "memory": "speed.memory:run",
@@ -32,38 +32,40 @@ _OUT = Path("out/benchmarks.json")
 
 
 def main() -> None:
-    """Run the named benchmarks, or all of them; what an earlier run found of others is kept."""
+    """Run the named benchmarks, or all of them; figures of other benchmarks stay in the file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *ALL], help=", ".join(ALL))
-    parser.add_argument("--quick", action="store_true", help=f"small sizes, to see that they run: {', '.join(QUICK)}")
-    given = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help=f"small sizes, to check that they run: {', '.join(QUICK)}")
+    options = parser.parse_args()
+    # Both as in `pixnet predict`.
     let_threads_sleep()
-    share_freed_memory()  # both as `pixnet predict` does
-    for name in given.names or (QUICK if given.quick else ALL):
-        found = _benchmark(name)(quick=True) if given.quick and name in QUICK else _benchmark(name)()
-        if not given.quick:
-            _keep(name, found)
-        for figure, value in found.items():
-            seen = value.value if given.quick and isinstance(value, Reached) else value  # targets are for full sizes
-            print(f"{name:15} {figure:75} {seen}", flush=True)
+    share_freed_memory()
+    for name in options.names or (QUICK if options.quick else ALL):
+        run = _benchmark(name)
+        figures = run(quick=True) if options.quick and name in QUICK else run()
+        if not options.quick:
+            _store(name, figures)
+        for figure, value in figures.items():
+            if options.quick and isinstance(value, Target):
+                value = value.value  # the targets are for full sizes
+            print(f"{name:15} {figure:75} {value}", flush=True)
 
 
 def _benchmark(name: str) -> Callable[..., Figures]:
     module, function = ALL[name].split(":")
-    found: Callable[..., Figures] = getattr(importlib.import_module(f"benchmarks.{module}"), function)
-    return found
+    run: Callable[..., Figures] = getattr(importlib.import_module(f"benchmarks.{module}"), function)
+    return run
 
 
-def _keep(name: str, found: Figures) -> None:
+def _store(name: str, figures: Figures) -> None:
+    """Add the figures of one benchmark to the file."""
     _OUT.parent.mkdir(exist_ok=True)
-    kept = json.loads(_OUT.read_text()) if _OUT.exists() else {}
-    kept[name] = {
-        figure: {"value": value.value, "target": value.target, "met": value.met}
-        if isinstance(value, Reached)
-        else value
-        for figure, value in found.items()
+    stored = json.loads(_OUT.read_text()) if _OUT.exists() else {}
+    stored[name] = {
+        figure: {"value": value.value, "target": value.target, "met": value.met} if isinstance(value, Target) else value
+        for figure, value in figures.items()
     }
-    _OUT.write_text(json.dumps(kept, indent=1) + "\n")
+    _OUT.write_text(json.dumps(stored, indent=1) + "\n")
 
 
 main()

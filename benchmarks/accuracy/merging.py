@@ -139,7 +139,7 @@ class MergedPlan:
         self.name = plan.name
         self.runs: list[tuple[str, Run]] = []
         self.seed = plan.protocols[""].seeds[0]
-        first = [run.key for _, run in plan.runs if run.seed == self.seed]
+        first = sorted(run.key for _, run in plan.runs if run.seed == self.seed)
         depends_on = {**plan.summary.depends_on, "runs": first, "merged": by, "version": MERGING_VERSION}
         self.summary = Run(f"{SUMMARY} of merged regions", ALL, self.seed, depends_on)
 

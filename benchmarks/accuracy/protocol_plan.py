@@ -65,7 +65,7 @@ class ProtocolPlan:
         self.runs = [(variant, run) for variant, protocol in protocols.items() for _, run in planned_runs(protocol)]
         first = next(iter(protocols.values()))
         depends_on = {
-            "runs": [run.key for _, run in self.runs],
+            "runs": sorted(run.key for _, run in self.runs),
             "counts": {name: facts.counts_sha256 for name, facts in first.samples.items()},
             "version": SCORES_VERSION,
         }

@@ -78,7 +78,7 @@ class ScalesPlan:
             if seed in seeds_of(method, seeds)
         ]
         facts = {**settings.facts(), "min_counts": settings.min_counts, "redraws": redraws}
-        depends_on = {"scales": facts, "runs": [run.key for _, run in self.runs], "version": SCALES_VERSION}
+        depends_on = {"scales": facts, "runs": sorted(run.key for _, run in self.runs), "version": SCALES_VERSION}
         self.summary = Run(SUMMARY, ALL, settings.seed, depends_on)
         self._targets_run = Run("targets", settings.name, settings.seed, {"scales": facts, "version": SCALES_VERSION})
 

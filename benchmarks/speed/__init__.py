@@ -1,3 +1,3 @@
-"""Speed and memory, as ratios against a peer or a bound within one run."""
+"""Speed and memory, as ratios to another program or to a lower bound, measured within one run."""
 
 from __future__ import annotations

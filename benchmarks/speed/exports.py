@@ -1,7 +1,7 @@
-"""Real slides predicted, exported to every format, and opened again by that format's own library.
+"""Predict real slides, export them to every format, and read them again with each format's own library.
 
 `python -m benchmarks.speed.exports MODEL OUT` predicts a Her2ST section and an Aperio slide with a trained model,
-compares what the libraries read with the field, and draws it beside the H&E: OUT/NAME.png.
+compares what the libraries read with the field, and draws it next to the H&E image in OUT/NAME.png.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.speed.processes import ROOT
 from pixnet.field import ExpressionField
 from pixnet.model import PixNet
 from pixnet.slide import Slide
 
-_SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+_DATA = ROOT.parent / "shared" / "data"
 _SLIDES = {
-    "her2st-c3": (_SHARED / "her2st/data/ST-imgs/C/C3/5714_HE_BT_D1.jpg", 0.69),
-    "cmu-1-small-region": (_SHARED / "fixtures/wsi/CMU-1-Small-Region.svs", None),
+    "her2st-c3": (_DATA / "her2st/data/ST-imgs/C/C3/5714_HE_BT_D1.jpg", 0.69),
+    "cmu-1-small-region": (_DATA / "fixtures/wsi/CMU-1-Small-Region.svs", None),
 }
 _GENES = 3
 _REGION_UM = 100.0
@@ -36,21 +37,21 @@ def run(model: Path, out: Path) -> None:
     trained = PixNet.load(model)
     for name, (path, mpp) in _SLIDES.items():
         if not path.exists():
-            print(f"{name}: skipped, {path.name} is not at ../shared")
+            print(f"{name}: skipped, because {path.name} is not in ../shared")
             continue
         slide = Slide.open(path, mpp)
         field = trained.predict(slide, out / f"{name}.field", resume=True)
         genes = list(field.gene_names[:: len(field.gene_names) // _GENES][:_GENES])
-        wanted = field.genes(genes).values
+        expected = field.genes(genes).values
         opened: dict[str, Maps] = {}
         for form, ending in _ENDING.items():
             target = out / f"{name}.{ending}"
-            field.export(target, form, genes, grid_um=_REGION_UM if form in ("geojson", "csv") else None,
-                         overwrite=True)  # fmt: skip
+            grid_um = _REGION_UM if form in _TABLES else None
+            field.export(target, form, genes, grid_um=grid_um, overwrite=True)
             if form in _IMAGES:
                 maps, pitch = _IMAGES[form](target, genes)
-                maps = maps[:, : wanted.shape[1], : wanted.shape[2]]
-                print(f"{name:20} {form:12} {_same(maps, wanted)}; cells of {pitch:g} um")
+                maps = maps[:, : expected.shape[1], : expected.shape[2]]
+                print(f"{name:20} {form:12} {_compared(maps, expected)}; pixels of {pitch:g} um")
                 opened[form] = maps
             else:
                 print(f"{name:20} {form:12} {_TABLES[form](target, field, genes)}")
@@ -87,16 +88,15 @@ def _spatialdata(path: Path, genes: list[str]) -> tuple[Maps, float]:
     finest = image["scale0"]["image"] if hasattr(image, "children") else image
     assert list(map(str, finest.coords["c"].values)) == genes
     to_um = get_transformation(image, to_coordinate_system="um").to_affine_matrix(("x", "y"), ("x", "y"))
-    return np.asarray(finest.data), float(to_um[0, 0])  # may be longer, so that its levels divide evenly
+    return np.asarray(finest.data), float(to_um[0, 0])  # may be larger than the field, so that its levels divide evenly
 
 
 def _geojson(path: Path, field: ExpressionField, genes: list[str]) -> str:
     import geopandas
 
     frame = geopandas.read_file(path)
-    return (
-        f"{len(frame)} regions, bounds {frame.total_bounds.round(1).tolist()} px; columns {list(frame.columns)[:4]} ..."
-    )
+    bounds = frame.total_bounds.round(1).tolist()
+    return f"{len(frame)} regions, bounds {bounds} px; columns {list(frame.columns)[:4]} ..."
 
 
 def _csv(path: Path, field: ExpressionField, genes: list[str]) -> str:
@@ -106,14 +106,15 @@ def _csv(path: Path, field: ExpressionField, genes: list[str]) -> str:
 
     table = pd.read_csv(path)
     row, col = (np.floor(table[name] / _REGION_UM).astype(int) for name in ("y_um", "x_um"))
-    found = field.query(Squares(0, 0, _REGION_UM, row, col), genes)
-    return f"{len(table)} regions with data; {_same(table[genes].to_numpy(np.float32), np.asarray(found.X))}"
+    answer = field.query(Squares(0, 0, _REGION_UM, row, col), genes)
+    return f"{len(table)} regions with data; {_compared(table[genes].to_numpy(np.float32), np.asarray(answer.X))}"
 
 
-def _same(one: Any, two: Any) -> str:
-    agree = np.isnan(one) == np.isnan(two)
-    far = np.nanmax(np.abs(one - two)) / np.nanmax(np.abs(two))
-    return f"largest difference {far:.1e} of the largest value, {(~agree).sum()} cells missing on one side"
+def _compared(read: Any, expected: Any) -> str:
+    """Return the differences between two arrays as text."""
+    one_sided = (np.isnan(read) != np.isnan(expected)).sum()
+    difference = np.nanmax(np.abs(read - expected)) / np.nanmax(np.abs(expected))
+    return f"largest difference {difference:.1e} of the largest value, {one_sided} values missing on one side"
 
 
 _IMAGES = {"ome-zarr": _ome_zarr, "ome-tiff": _ome_tiff, "spatialdata": _spatialdata}
@@ -123,7 +124,7 @@ _TABLES = {"geojson": _geojson, "csv": _csv}
 def _draw(
     path: Path, slide: Slide, field: ExpressionField, genes: list[str], opened: dict[str, Maps], outlines: Path
 ) -> None:
-    """Draw the H&E, the first gene as each library reads it, the others once, and the regions of the GeoJSON."""
+    """Draw the H&E image, the first gene as each library reads it, the other genes, and the regions of the GeoJSON."""
     import geopandas
     import matplotlib.pyplot as plt
 
@@ -140,7 +141,7 @@ def _draw(
         axis.set_title(title)
     frame = geopandas.read_file(outlines)
     measured = frame["measurements"].map(lambda value: value if isinstance(value, dict) else json.loads(value))
-    values = [next(iter(found.values())) for found in measured]
+    values = [next(iter(measurements.values())) for measurements in measured]
     shapes = frame.scale(slide.mpp, slide.mpp, origin=(0, 0)).to_numpy()  # from pixels
     geopandas.GeoDataFrame({"value": values}, geometry=shapes).plot("value", ax=flat[6], cmap="magma")
     flat[6].set_title("regions of the GeoJSON, first measurement")

@@ -1,9 +1,8 @@
-"""One prediction, killed at random moments and resumed: the bytes are those of an unbroken one each time."""
+"""Predictions that are killed at random moments and resumed have the same bytes as an undisturbed one."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -13,16 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.speed.figures import Figures, Reached
+from benchmarks.speed.figures import Figures, Target
 from benchmarks.speed.models import untrained
+from benchmarks.speed.processes import ROOT
 from benchmarks.speed.slides import write_slide
 
 _KILLS, _QUICK_KILLS = 25, 3
-_SIDE_UM, _CORE = 1024, 256  # 16 blocks, whose writing the kills fall into
+_SIDE_UM, _CORE = 1024, 256  # 16 blocks; the kills happen while they are written
 
 
 def run(quick: bool = False) -> Figures:
-    """Predict once undisturbed; then kill and resume as often as wanted, each time from the beginning."""
+    """Predict once undisturbed; then start again, kill and resume several times."""
     kills = _QUICK_KILLS if quick else _KILLS
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name:
@@ -30,9 +30,10 @@ def run(quick: bool = False) -> Figures:
         untrained(50).save(folder / "model")
         write_slide(folder / "slide.tif", 4 * _SIDE_UM)
         start = time.perf_counter()
-        _start(folder, "whole").wait()
-        whole, undisturbed = contents(folder / "whole"), time.perf_counter() - start
-        same, after, left = 0, [], []
+        _start(folder, "undisturbed").wait()
+        undisturbed = time.perf_counter() - start
+        expected = contents(folder / "undisturbed")
+        same, killed_after, blocks = 0, [], []
         for number in range(kills):
             out = f"broken{number}"
             began = time.perf_counter()
@@ -40,21 +41,21 @@ def run(quick: bool = False) -> Figures:
             time.sleep(rng.uniform(0.3, 1.0) * undisturbed)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            after.append(time.perf_counter() - began)
-            left.append(_blocks(folder / f"{out}.partial"))
+            killed_after.append(time.perf_counter() - began)
+            blocks.append(_blocks(folder / f"{out}.partial"))
             if _start(folder, out, "--resume").wait():
                 raise SystemExit(f"{out} could not be resumed")
-            same += contents(folder / out) == whole
+            same += contents(folder / out) == expected
     return {
-        f"of {kills} kills and resumes, with the bytes of the undisturbed run": Reached(same, at_least=kills),
+        f"of {kills} kills and resumes, with the bytes of the undisturbed run": Target(same, at_least=kills),
         "undisturbed, s": round(undisturbed, 1),
-        "killed after, s": f"{min(after):.1f} to {max(after):.1f}",
-        "blocks done when killed": ", ".join(map(str, left)),
+        "killed after, s": f"{min(killed_after):.1f} to {max(killed_after):.1f}",
+        "blocks done when killed": ", ".join(map(str, blocks)),
     }
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Hash every file of a folder."""
+    """Return the SHA-256 of every file of a folder, by its path."""
     files = (file for file in folder.rglob("*") if file.is_file())
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
@@ -70,11 +71,11 @@ def predict(folder: str, out: str, *options: str) -> None:
 
 def _start(folder: Path, out: str, *options: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "benchmarks.speed.kills", str(folder), out, *options]
-    return subprocess.Popen(command, cwd=Path(__file__).parents[2], env=os.environ)  # noqa: S603
+    return subprocess.Popen(command, cwd=ROOT)  # noqa: S603
 
 
 def _blocks(partial: Path) -> int | str:
-    """Count the blocks that a killed run has noted; the first line notes the beginning."""
+    """Return the number of blocks that a killed run has logged, after the line that logs its start."""
     if not partial.exists():
         return "all"
     log = partial / "log.jsonl"

@@ -1,4 +1,4 @@
-"""An untrained model with as many genes as wanted: speed and memory do not depend on the weights."""
+"""An untrained model with any number of genes: speed and memory do not depend on the weights."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pixnet.network.network import Network
 from pixnet.sample.panel import GenePanel
 from pixnet.training.fit import Fitted
 
-# With surroundings: the dearer of the two that the default may be.
+# With surroundings: the slower one of the two default networks.
 _DEFAULT = PRESETS["small"].settled(["A"])
 
 
 def untrained(genes: int, network: NetworkConfig = _DEFAULT) -> PixNet:
-    """Make a model; the encoder has its ImageNet weights, all else is drawn at random, the same each time."""
+    """Return a model whose encoder has its ImageNet weights, and whose other weights are random but always the same."""
     from pixnet.config import Config
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Steps of a benchmark in processes of their own, so that each has its own peak of memory."""
+"""Run steps of a benchmark in processes of their own, so that each has its own peak of memory."""
 
 from __future__ import annotations
 
@@ -19,29 +19,36 @@ _LIMIT = "BENCHMARK_LIMIT_GB"
 
 
 def call(module: str, step: str, *arguments: object, peer: bool = False, limit_gb: float | None = None) -> Any:
-    """Run a step of a module in a fresh process, and give what it gave.
+    """Run a step of a module in a new process.
 
     Parameters
     ----------
-    module, step
-        Name of the module below `benchmarks.speed`, and of a function in it whose result JSON can hold.
-    arguments
-        Its arguments, as words.
+    module
+        Name of the module below `benchmarks.speed`.
+    step
+        Name of a step that the module gives to `answer`.
+    *arguments
+        Arguments of the step; it gets them as strings.
     peer
-        Whether it runs in the environment of the peers.
+        Whether it runs in the environment of the other programs, `.venv-bench`.
     limit_gb
-        Memory that the process may allocate; it gets a MemoryError beyond.
+        Memory that the process may allocate, in GB; None for no limit.
+
+    Returns
+    -------
+    object
+        What the step returned, and the process's peak of memory as `peak_gb`.
 
     Raises
     ------
     MemoryError
-        If the process ran out of its memory.
+        If the process reached the limit.
     SystemExit
-        If it failed otherwise.
+        If it failed for another reason.
     """
     python = str(PEERS) if peer else sys.executable
     if peer and not PEERS.is_file():
-        raise SystemExit("the peers are not installed: run `make .venv-bench/.complete`.")
+        raise SystemExit("the other programs are not installed: run `make .venv-bench/.complete`.")
     command = [python, "-m", f"benchmarks.speed.{module}", step, *map(str, arguments)]
     environment = os.environ | ({_LIMIT: str(limit_gb)} if limit_gb else {})
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)  # noqa: S603
@@ -53,15 +60,20 @@ def call(module: str, step: str, *arguments: object, peer: bool = False, limit_g
 
 
 def answer(steps: dict[str, Any], *, share_memory: bool = True) -> None:
-    """Do the step that the command line names, and print its result with the process's peak of memory (`peak_gb`).
+    """Run the step that the command line names, and print its result with the peak of memory (`peak_gb`) as JSON.
 
-    Unless it says otherwise, memory is held as `pixnet` holds it where fields are written or read; by the peers too.
+    Parameters
+    ----------
+    steps
+        The steps by their names. Each returns a dictionary that JSON can hold.
+    share_memory
+        Whether the process manages freed memory as `pixnet` does when it reads or writes fields.
     """
     import warnings
 
     warnings.simplefilter("ignore")
     if limit := os.environ.get(_LIMIT):
-        # Private memory: what the libraries map from files does not count.
+        # Only private memory is limited: files that libraries map into memory do not count.
         resource.setrlimit(resource.RLIMIT_DATA, (round(float(limit) * 1e9),) * 2)
     if share_memory:
         share_freed_memory()
@@ -70,7 +82,7 @@ def answer(steps: dict[str, Any], *, share_memory: bool = True) -> None:
 
 
 def peak_gb() -> float:
-    """Give the most memory that this process has held; unlike `getrusage`, nothing of the one that started it."""
+    """Return the peak of this process's memory in GB; unlike that of `getrusage`, without that of its parent."""
     status = Path("/proc/self/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) * 1024 / 1e9 if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(peak[1]) * 1024 / 1e9 if peak else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

@@ -1,28 +1,27 @@
-"""Whole commands: wall time and the peak memory of the process."""
+"""Complete commands: their time and peak memory."""
 
 from __future__ import annotations
 
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.speed.figures import Figures
-from benchmarks.speed.processes import answer, call
+from benchmarks.speed.processes import ROOT, answer, call
 
-HER2ST = Path(__file__).resolve().parents[3] / "shared" / "data" / "her2st" / "samples.toml"
+HER2ST = ROOT.parent / "shared" / "data" / "her2st" / "samples.toml"
 
 
 class Measured(NamedTuple):
-    """Wall time, start of the process included, and peak memory of a command."""
+    """Time of a command, including the start of its process, and its peak memory."""
 
     seconds: float
     peak_gb: float
 
 
 def measured(*arguments: object) -> Measured:
-    """Run `pixnet` with some arguments in a process of its own."""
+    """Run `pixnet` with these arguments in a process of its own."""
     start = time.perf_counter()
     peak = call("programs", "pixnet", *arguments)["peak_gb"]
     return Measured(time.perf_counter() - start, peak)
@@ -35,19 +34,19 @@ def demo() -> Figures:
 
 
 def evaluate() -> Figures:
-    """Measure `pixnet evaluate` on Her2ST with C3 held out, where the data is at hand."""
+    """Measure `pixnet evaluate` on Her2ST with C3 held out, if the data are available."""
     if not HER2ST.exists():
-        return {"skipped": f"no data at ../shared ({HER2ST.name})"}
+        return {"skipped": f"{HER2ST} does not exist"}
     with tempfile.TemporaryDirectory() as folder:
         return _figures(measured("evaluate", HER2ST, "--hold-out", "C3", "--out", f"{folder}/c3"))
 
 
-def _figures(found: Measured) -> Figures:
-    return {"minutes": round(found.seconds / 60, 2), "peak memory, GB": round(found.peak_gb, 2)}
+def _figures(command: Measured) -> Figures:
+    return {"minutes": round(command.seconds / 60, 2), "peak memory, GB": round(command.peak_gb, 2)}
 
 
 def pixnet(*arguments: str) -> dict[str, float]:
-    """Do what the command line does, which chooses itself how memory is held."""
+    """Run the command line, which sets how freed memory is managed."""
     from pixnet.cli import main
 
     sys.argv = ["pixnet", *arguments]

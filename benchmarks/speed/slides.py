@@ -1,4 +1,4 @@
-"""Slides of any size as pyramidal TIFFs of JPEG tiles, made of one piece of virtual tissue over and over."""
+"""Slides of any size as pyramidal TIFFs of JPEG tiles, made of one repeated piece of virtual tissue."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pixnet.virtual import VirtualTissue
 
 _PIECE_UM = 512.0
 _TILE = 256
-_STEP = 4  # from level to level, as in most scanners' files
+_STEP = 4  # between levels, as in the files of most scanners
 
 
 def write_slide(path: Path, side: int, mpp: float = 0.25) -> None:
-    """Write a square slide that is tissue all over.
+    """Write a square slide full of tissue.
 
-    Each tile is compressed once and written wherever it occurs, so a slide of any size takes seconds and little memory.
+    Each different tile is compressed only once, so a slide of any size takes seconds and little memory.
 
     Parameters
     ----------
     path
         File to write.
     side
-        Pixels a side.
+        Pixels along each side.
     mpp
         um per pixel.
     """
@@ -36,10 +36,10 @@ def write_slide(path: Path, side: int, mpp: float = 0.25) -> None:
     levels = 1 + max(0, math.ceil(math.log(side / 1024, _STEP)))
     with tifffile.TiffWriter(path, bigtiff=True) as writer:
         for level in range(levels):
-            here = side // _STEP**level
+            level_side = side // _STEP**level
             writer.write(
-                _tiles(piece, here),
-                shape=(here, here, 3),
+                _tiles(piece, level_side),
+                shape=(level_side, level_side, 3),
                 dtype=np.uint8,
                 tile=(_TILE, _TILE),
                 photometric="ycbcr",
@@ -55,7 +55,7 @@ def write_slide(path: Path, side: int, mpp: float = 0.25) -> None:
 
 
 def _tiles(piece: NDArray[np.uint8], side: int) -> Iterator[bytes]:
-    """Give the compressed tiles of a level, row by row."""
+    """Yield the compressed tiles of a level, row by row."""
     repeats = math.ceil(_TILE / len(piece))
     piece = np.tile(piece, (repeats, repeats, 1))
     period, count = len(piece) // _TILE, math.ceil(side / _TILE)
@@ -67,7 +67,7 @@ def _tiles(piece: NDArray[np.uint8], side: int) -> Iterator[bytes]:
 
 
 def _coarser(piece: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Average squares of pixels."""
+    """Return the next level: means of squares of pixels."""
     side = len(piece) // _STEP
     means = piece.reshape(side, _STEP, side, _STEP, 3).mean(axis=(1, 3), dtype=np.float32)
     return np.asarray(means + 0.5, np.uint8)

@@ -1,4 +1,4 @@
-"""A field against MONAI's SlidingWindowInferer: the same network, slide and output pitch, the result on disk."""
+"""Predicting a field, against MONAI's SlidingWindowInferer with the same network, slide and pitch of the output."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.speed.figures import Figures, Reached
+from benchmarks.speed.figures import Figures, Target
 from benchmarks.speed.processes import answer, call
 
 _SIDE, _QUICK_SIDE = 4096, 1024  # pixels of 1 um
 _GENES, _QUICK_GENES = (250, 2000), (50, 200)
-_FEWER = (500, 600, 700, 800, 900, 1000, 1100, 1250, 1500, 1750)  # tried by the peer where it cannot hold all
+_FEWER = (500, 600, 700, 800, 900, 1000, 1100, 1250, 1500, 1750)  # tried with MONAI if it cannot hold all genes
 _LIMIT_GB = 20.0
-_SPARE_GB = 1.5  # left to the rest of the machine
+_SPARE_GB = 1.5  # left for other programs
 _AT_ONCE = 32  # maps in memory
 
 
 def run(quick: bool = False) -> Figures:
-    """Predict with few and with many genes, and with as many as the peer can hold."""
+    """Predict few and many genes, and as many as MONAI can hold."""
     from benchmarks.speed.slides import write_slide
 
     side, (few, many) = (_QUICK_SIDE, _QUICK_GENES) if quick else (_SIDE, _GENES)
     limit = min(_LIMIT_GB, _free_gb() - _SPARE_GB)
-    figures: Figures = {"memory that the peer may take, GB": round(limit, 1)}
+    figures: Figures = {"memory limit of MONAI, GB": round(limit, 1)}
     with tempfile.TemporaryDirectory() as folder:
         slide = Path(folder) / "slide.tif"
         write_slide(slide, 4 * side)
@@ -35,58 +35,56 @@ def run(quick: bool = False) -> Figures:
             try:
                 peer = _peer(slide, genes, limit)
             except MemoryError:
-                figures[f"{genes} genes: peer"] = f"does not finish in {limit:.1f} GB"
-                figures |= _side(f"{genes} genes: predict", _ours(slide, genes, with_maps=False))
+                figures[f"{genes} genes: MONAI"] = f"does not finish in {limit:.1f} GB"
+                figures[f"{genes} genes: predict"] = _cost(_ours(slide, genes, with_maps=False))
                 genes, peer = _largest(slide, limit)
             figures |= _compared(genes, _ours(slide, genes), peer, last=genes != few)
     return figures
 
 
 def _compared(genes: int, ours: dict[str, float], peer: dict[str, float], last: bool) -> Figures:
-    speed, memory = peer["seconds"] / ours["seconds"], ours["peak_gb"] / peer["peak_gb"]
+    """Return the figures of both for one number of genes; `last` has the targets."""
+    speed = round(peer["seconds"] / ours["seconds"], 2)
+    memory = round(ours["peak_gb"] / peer["peak_gb"], 3)
     with_maps = ours["seconds"] + ours["maps_seconds"]
     return {
-        f"{genes} genes: peer over predict, time": Reached(round(speed, 2), at_least=5.0) if last else round(speed, 2),
-        f"{genes} genes: peer over predict and the genes' maps written too, time": round(
-            peer["seconds"] / with_maps, 2
-        ),
-        f"{genes} genes: predict over peer, memory": (
-            Reached(round(memory, 3), at_most=0.2) if last else round(memory, 3)
-        ),
-        **_side(f"{genes} genes: predict", ours),
-        **_side(f"{genes} genes: peer", peer),
+        f"{genes} genes: MONAI over predict, time": Target(speed, at_least=5.0) if last else speed,
+        f"{genes} genes: MONAI over predict with the maps of all genes, time": round(peer["seconds"] / with_maps, 2),
+        f"{genes} genes: predict over MONAI, memory": Target(memory, at_most=0.2) if last else memory,
+        f"{genes} genes: predict": _cost(ours),
+        f"{genes} genes: MONAI": _cost(peer),
     }
 
 
-def _side(name: str, found: dict[str, float]) -> Figures:
-    words = f"{found['seconds']:.1f} s, {found['peak_gb']:.2f} GB of memory, {found['file_gb']:.2f} GB on disk"
-    if "maps_seconds" in found:
-        words += f"; the maps of all genes {found['maps_seconds']:.1f} s more"
-    if "predicted" in found:
-        words += f"; {found['predicted']:.1f} s until the result was in memory"
-    return {name: words}
+def _cost(answer: dict[str, float]) -> str:
+    text = f"{answer['seconds']:.1f} s, {answer['peak_gb']:.2f} GB of memory, {answer['file_gb']:.2f} GB on disk"
+    if "maps_seconds" in answer:
+        text += f"; the maps of all genes take {answer['maps_seconds']:.1f} s more"
+    if "predicted" in answer:
+        text += f"; {answer['predicted']:.1f} s until the result was in memory"
+    return text
 
 
 def _ours(slide: Path, genes: int, with_maps: bool = True) -> dict[str, float]:
-    """Predict, and write the maps of all genes as the peer does: for 2,000 genes that would be 34 GB."""
+    """Predict, and write the maps of all genes as MONAI does, unless they are too large: 34 GB for 2,000 genes."""
     with tempfile.TemporaryDirectory() as folder:
-        found: dict[str, float] = call("sliding_window", "predict", slide, genes, f"{folder}/field")
+        answer: dict[str, float] = call("sliding_window", "predict", slide, genes, f"{folder}/field")
         if with_maps:
             maps = call("sliding_window", "maps", f"{folder}/field", f"{folder}/maps.npy")
-            found |= {"maps_seconds": maps["seconds"], "peak_gb": max(found["peak_gb"], maps["peak_gb"])}
-        return found
+            answer |= {"maps_seconds": maps["seconds"], "peak_gb": max(answer["peak_gb"], maps["peak_gb"])}
+        return answer
 
 
 def _peer(slide: Path, genes: int, limit: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        found: dict[str, float] = call(
+        answer: dict[str, float] = call(
             "peers.sliding_window", "predict", slide, genes, f"{folder}/maps.npy", peer=True, limit_gb=limit
         )
-        return found
+        return answer
 
 
 def _largest(slide: Path, limit: float) -> tuple[int, dict[str, float]]:
-    """Give the largest number of genes that the peer can hold, and what it took; by halves, for each try takes long."""
+    """Find the largest number of genes that MONAI can hold, by bisection; return it with its answer."""
     held: dict[int, dict[str, float]] = {}
     low, high = 0, len(_FEWER)
     while low < high:
@@ -97,7 +95,7 @@ def _largest(slide: Path, limit: float) -> tuple[int, dict[str, float]]:
         except MemoryError:
             high = middle
     if not held:
-        raise SystemExit(f"the peer cannot hold {_FEWER[0]} genes in {limit:.1f} GB")
+        raise SystemExit(f"MONAI cannot hold {_FEWER[0]} genes in {limit:.1f} GB")
     return max(held.items())
 
 
@@ -110,11 +108,12 @@ def predict(path: str, genes: str, out: str) -> dict[str, float]:
     start = time.perf_counter()
     model.predict(Slide.open(path), out)
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "file_gb": sum(f.stat().st_size for f in Path(out).rglob("*") if f.is_file()) / 1e9}
+    size = sum(file.stat().st_size for file in Path(out).rglob("*") if file.is_file())
+    return {"seconds": seconds, "file_gb": size / 1e9}
 
 
 def maps(path: str, out: str) -> dict[str, float]:
-    """Write the maps of all genes of a field as one .npy file of float32, as the peer does."""
+    """Write the maps of all genes of a field as one .npy file of float32, as MONAI does."""
     from pixnet.field import ExpressionField
 
     start = time.perf_counter()
@@ -129,8 +128,8 @@ def maps(path: str, out: str) -> dict[str, float]:
 
 
 def _free_gb() -> float:
-    found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-    return int(found[1]) * 1024 / 1e9 if found else _LIMIT_GB + _SPARE_GB
+    available = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    return int(available[1]) * 1024 / 1e9 if available else _LIMIT_GB + _SPARE_GB
 
 
 if __name__ == "__main__":

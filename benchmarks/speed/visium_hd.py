@@ -1,16 +1,9 @@
-"""A whole Visium HD capture area of 2-um bins: read, pooled to 8 um, a batch drawn; seconds and the peak memory.
-
-`python -m benchmarks.speed.visium_hd 1000000` measures a tenth of one.
-"""
+"""A complete Visium HD capture area of 2-um bins is read, pooled to 8 um, and a batch of it is drawn."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tifffile
 
-from benchmarks.speed.figures import Figures, Reached
+from benchmarks.speed.figures import Figures, Target
+from benchmarks.speed.processes import answer, call, peak_gb
 from pixnet.grid import Lattice
 from pixnet.readers.visium_hd import read_visium_hd
 from pixnet.sample import Sample
@@ -31,30 +25,36 @@ from pixnet.training.batches import Batcher
 from pixnet.training.targets import Targets
 from pixnet.training.views import View
 
-_GENES, _ENTRIES = 18_000, 12  # genes in the panel and in a bin
-_MPP, _TURN = 2.0, math.radians(1.0)  # the image only has to be there
-_LEAN = 1.3e-7  # perspective per pixel, as a real chip has
-_ROWS = 256  # rows of bins written at a time
+_GENES = 18_000
+_GENES_OF_BIN = 12
+_MPP = 2.0  # the content of the image does not matter
+_TURN = math.radians(1.0)
+_PERSPECTIVE = 1.3e-7  # per pixel, as a real chip has
+_ROWS = 256  # rows of bins written at once
 
 
 def run(bins: int = 10_000_000) -> Figures:
-    """Make a capture area of about so many bins in a temporary folder, and read it in a process of its own."""
+    """Write a capture area with about this number of bins, and read it in processes of their own."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         entries = make_area(Path(folder) / "area", round(math.sqrt(bins)))
-        made = time.perf_counter() - start
+        write_seconds = time.perf_counter() - start
         figures: Figures = {"bins": round(math.sqrt(bins)) ** 2, "non-zeros, millions": entries / 1e6}
-        for step in ("read", "pool"):
-            # The peak of a process never falls again, so each step has one of its own.
-            call = [sys.executable, "-m", "benchmarks.speed.visium_hd", step, f"{folder}/area"]
-            output = subprocess.run(call, check=True, stdout=subprocess.PIPE, env=os.environ)  # noqa: S603
-            for figure, value in json.loads(output.stdout).items():
-                figures[figure] = Reached(value, at_most=6.0) if figure.endswith("peak memory, GB") else value
-        return figures | {"made in, s": round(made, 1)}
+        for bin_um, name in ((2, "2 um"), (8, "pooled to 8 um")):
+            measured = call("visium_hd", "read", f"{folder}/area", bin_um)
+            million = measured["bins"] / 1e6
+            figures |= {
+                f"{name}: read, s per million bins": round(measured["read_seconds"] / million, 2),
+                f"{name}: read, peak memory, GB": Target(round(measured["read_peak_gb"], 2), at_most=6.0),
+                f"{name}: targets and a batch, s per million bins": round(measured["draw_seconds"] / million, 2),
+                f"{name}: regions in the batch": measured["drawn"],
+                f"{name}: all, peak memory, GB": Target(round(measured["peak_gb"], 2), at_most=6.0),
+            }
+        return figures | {"writing the area, s": round(write_seconds, 1)}
 
 
 def make_area(folder: Path, side: int) -> int:
-    """Write side x side bins of 2 um with random counts as Space Ranger lays them out; give their non-zeros."""
+    """Write side x side bins of 2 um with random counts as Space Ranger does; return the number of non-zero counts."""
     square = folder / "outs" / "binned_outputs" / "square_002um"
     (square / "spatial").mkdir(parents=True)
     pixel_side = 2.0 / _MPP
@@ -70,7 +70,7 @@ def make_area(folder: Path, side: int) -> int:
 
 
 def _barcodes(row: np.ndarray, col: np.ndarray) -> np.ndarray:
-    """Make `s_002um_00012_00345-1` of many bins without a Python string for each."""
+    """Return barcodes such as `s_002um_00012_00345-1`, made without a Python string for each."""
     letters = np.tile(np.frombuffer(b"s_002um_00000_00000-1", np.uint8), (len(row), 1))
     for number, start in ((row, 8), (col, 14)):
         letters[:, start : start + 5] += (number[:, None] // 10 ** np.arange(4, -1, -1) % 10).astype(np.uint8)
@@ -84,7 +84,7 @@ def _write_positions(path: Path, side: int, pixel_side: float) -> None:
         across, down = (col + 0.5) * pixel_side, (row + 0.5) * pixel_side
         x = side * pixel_side * math.sin(_TURN) + math.cos(_TURN) * across - math.sin(_TURN) * down
         y = math.sin(_TURN) * across + math.cos(_TURN) * down
-        depth = 1 + _LEAN * x
+        depth = 1 + _PERSPECTIVE * x
         table = pa.table(
             {
                 "barcode": pa.array(_barcodes(row, col)).cast(pa.string()),
@@ -105,8 +105,8 @@ def _write_matrix(path: Path, side: int) -> int:
     names = np.array([f"VG{gene:05d}" for gene in range(_GENES)], dtype="S")
     names[-1] = names[0]  # one pair of genes shares a name, as some do in any panel
     ids = np.array([f"ENSV{gene:011d}" for gene in range(_GENES)], dtype="S")
-    many = rng.poisson(_ENTRIES, side * side)
-    indptr = np.concatenate([[0], np.cumsum(many)])
+    genes_of_bin = rng.poisson(_GENES_OF_BIN, side * side)
+    indptr = np.concatenate([[0], np.cumsum(genes_of_bin)])
     with h5py.File(path, "w") as file:
         group = file.create_group("matrix")
         group["features/id"], group["features/name"] = ids, names
@@ -121,54 +121,39 @@ def _write_matrix(path: Path, side: int) -> int:
             row, col = (i.ravel() for i in np.mgrid[top:bottom, 0:side])
             barcodes[top * side : bottom * side] = _barcodes(row, col)
             first, last = indptr[top * side], indptr[bottom * side]
-            # Steps of at least 1 along the genes: sorted and each once, as in a real file.
-            place = np.arange(first, last) - np.repeat(
-                indptr[top * side : bottom * side], many[top * side : bottom * side]
-            )
+            # Steps of at least 1 along the genes, so that each occurs once in a bin and in order, as in a real file.
+            bins = slice(top * side, bottom * side)
+            place = np.arange(first, last) - np.repeat(indptr[bins], genes_of_bin[bins])
             indices[first:last] = (place * (_GENES // 64) + rng.integers(0, _GENES // 64, last - first)) % _GENES
             data[first:last] = rng.geometric(0.8, last - first)
     return int(indptr[-1])
 
 
-def _measured(step: str, path: str) -> dict[str, float]:
-    """Do one step, and give its figures; the peak is that of the whole process."""
+def read(path: str, bin_um: str) -> dict[str, float]:
+    """Read bins of one size, and draw a batch of them."""
     start = time.perf_counter()
-    sample = read_visium_hd(path, bin_um=2 if step == "read" else 8)
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    bins = len(sample.regions) * (1 if step == "read" else 16) / 1e6
-    name = "2 um" if step == "read" else "pooled to 8 um"
+    sample = read_visium_hd(path, bin_um=int(bin_um))
+    read_seconds = time.perf_counter() - start
+    read_peak_gb = peak_gb()
     start = time.perf_counter()
     drawn = _draw(sample)
     return {
-        f"{name}: read, s per million bins": round(seconds / bins, 2),
-        f"{name}: read, peak memory, GB": round(peak, 2),
-        f"{name}: targets and a batch, s per million bins": round((time.perf_counter() - start) / bins, 2),
-        f"{name}: regions in the batch": drawn,
-        f"{name}: all, peak memory, GB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        "bins": len(sample.regions) * (int(bin_um) // 2) ** 2,
+        "read_seconds": read_seconds,
+        "read_peak_gb": read_peak_gb,
+        "draw_seconds": time.perf_counter() - start,
+        "drawn": drawn,
     }
 
 
 def _draw(sample: Sample) -> int:
-    """Draw a batch of 32 tiles as training does; give the number of its regions."""
+    """Draw a batch of 32 tiles as training does; return its number of regions."""
     panel = choose_panel([sample], 250, min_counts=1)
-    targets = Targets.of(sample, panel, 1, True, len(sample.genes))
+    targets = Targets.from_sample(sample, panel, 1, True, len(sample.genes))
     lattice = Lattice(sample.slide.width_um, sample.slide.height_um, 1.0, 64, 256)
     batcher = Batcher([targets], [[View(sample, lattice)]], 2.0, 2, 104.0)
     return len(batcher.draw(32, np.random.default_rng(0)).total)
 
 
-def main(arguments: list[str]) -> None:
-    """Run the benchmark, or one step of it on a folder that is there."""
-    if arguments and arguments[0] in ("read", "pool"):
-        import warnings
-
-        warnings.simplefilter("ignore")
-        print(json.dumps(_measured(*arguments[:2])))
-        return
-    for figure, value in run(*map(int, arguments)).items():
-        print(f"{figure:60} {value}", flush=True)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    answer({"read": read}, share_memory=False)

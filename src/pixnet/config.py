@@ -90,10 +90,12 @@ class Config(BaseModel):
 
 
 def merged_settings(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return nested settings with some of them changed."""
     merged = dict(base)
     for key, value in changes.items():
         default = merged.get(key)
-        merged[key] = merged_settings(default, value) if isinstance(default, dict) and isinstance(value, dict) else value
+        nested = isinstance(default, dict) and isinstance(value, dict)
+        merged[key] = merged_settings(default, value) if nested else value
     return merged
 
 

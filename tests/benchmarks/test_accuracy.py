@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 from benchmarks.accuracy.accuracy import accuracy_page
+from pixnet.evaluation.report.markdown import markdown_table
 from tests.evaluation.made import fold_of, held_out
 
 from pixnet.evaluation.report.evaluated import Evaluated
-from pixnet.evaluation.report.markdown import markdown_table
 from pixnet.evaluation.report.parts import Table
 from pixnet.evaluation.results import summarise
 

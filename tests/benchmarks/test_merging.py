@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from benchmarks.accuracy.merged_scores import merged_scores, merged_table
 from benchmarks.accuracy.merging import merged_centers, merged_field, merged_logs, merged_members, merged_observed
+from pixnet.evaluation.folds import make_folds
 from tests.evaluation.made import GENES, make_sample, with_counts
 
 from pixnet.config import Config
 from pixnet.errors import DataError
-from pixnet.evaluation.folds import make_folds
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.report import number
 from pixnet.evaluation.runner import run

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from benchmarks.accuracy.variants import DEFAULT, read_variants, run_variants, variants_table
+from pixnet.evaluation.folds import make_folds
 from tests.evaluation.made import make_sample
 
 from pixnet.config import Config
 from pixnet.errors import DataError, ModelError
-from pixnet.evaluation.folds import make_folds
 
 SHIPPED = Path(__file__).parents[2] / "benchmarks" / "accuracy" / "ablations.toml"
 BASE = Config.of(

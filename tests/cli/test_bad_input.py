@@ -68,7 +68,10 @@ def truncated(folder):
 
 TRAINING = {
     "missing manifest": (lambda f: (f / "samples.toml").unlink(), ["samples.toml", "cannot be read"]),
-    "manifest is not TOML": (lambda f: (f / "samples.toml").write_text("[[sample"), ["samples.toml", "no TOML"]),
+    "manifest is not TOML": (
+        lambda f: (f / "samples.toml").write_text("[[sample"),
+        ["not a TOML file"],
+    ),
     "misspelt key": (lambda f: edited_manifest(f, "spot_pitch_um", "spot_pich_um"), ["did you mean 'spot_pitch_um'?"]),
     "misspelt key that is needed": (lambda f: edited_manifest(f, "spots =", "spotz ="), ["samples.toml", "'spots'"]),
     "missing image": (lambda f: (f / "A.png").unlink(), ["A.png"]),
@@ -134,9 +137,12 @@ MODELS = {
     "altered weights": (altered_weights, ["model.safetensors", "is not the file"]),
     "weights cut off": (lambda f: os.truncate(f / "model.safetensors", 1000), ["model.safetensors", "is not the file"]),
     "card is not JSON": (lambda f: (f / "card.json").write_text("{"), ["card.json", "JSON"]),
-    "card without genes": (lambda f: (f / "card.json").write_text('{"outputs": 3}'), ["card.json", "no model card"]),
+    "card without genes": (
+        lambda f: (f / "card.json").write_text('{"outputs": 3}'),
+        ["card.json", "is not a model card"],
+    ),
     "card of the future": (altered_card(format_version=99), ["card.json", "format version 99", "update pixnet"]),
-    "card of the past": (altered_card(format_version=1), ["card.json", "format version 1", "train the model anew"]),
+    "card of the past": (altered_card(format_version=1), ["card.json", "format version 1", "train the model again"]),
     "altered card": (altered_card(outputs=3), ["was changed"]),
 }
 
@@ -241,7 +247,7 @@ def test_only_a_table_is_overwritten(field, run, tmp_path):
     run(*query, image).assert_refused("image.zarr", "not overwritten")
     assert (image / "0" / "zarr.json").is_file()
     inside = sorted(field.rglob("*"))
-    run(*query, field / "table.h5ad").assert_refused("is the field itself, or a part of it")
+    run(*query, field / "table.h5ad").assert_refused("is inside it, or holds it")
     assert sorted(field.rglob("*")) == inside
 
 

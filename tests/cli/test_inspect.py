@@ -24,7 +24,7 @@ def test_every_sample_of_a_manifest(run, data, tmp_path):
 def test_the_worst_finding_is_the_exit_status(run, data, tmp_path):
     done = run("inspect", data / "samples.toml", "--sample", "A", "--mpp", "2", "--out", tmp_path)
     assert done.status == 2
-    assert "error    pixel-size: 2 um per pixel (argument) contradicts" in done.out
+    assert "error    pixel-size: The pixel size of 2 um (argument) contradicts" in done.out
     assert (tmp_path / "A/overlay.png").is_file()
     assert not (tmp_path / "A/histograms.png").exists()
 
@@ -53,19 +53,19 @@ def test_keys_of_a_manifest_are_options(run, tmp_path):
     run("inspect", folder, "--set", "mpp=1").assert_refused("mpp has an argument or option of its own")
     done = run("inspect", folder, "--set", "platform=xenium")
     assert done.status == 2
-    assert "(xenium: as was asked)" in done.out
+    assert "(xenium: given as `platform`)" in done.out
 
 
 def test_keys_apply_to_one_sample_of_a_manifest(run, data):
     done = run("inspect", data / "samples.toml", "--sample", "A", "--set", "spot_pitch_um=90")
     assert done.status == 2
-    assert "1 um per pixel (manifest) contradicts the regions, which are 60.0 pixels and 90 um apart" in done.out
+    assert "The pixel size of 1 um (manifest) contradicts the regions: they are 60.0 pixels and 90 um apart" in done.out
     run("inspect", data / "samples.toml", "--set", "spot_pitch_um=90").assert_refused("lists 3 samples")
 
 
 def test_a_slide_is_compared_with_those_of_a_model(run, data, model, tmp_path):
     done = run("inspect", data / "samples.toml", "--sample", "C", "--model", model)
-    assert "info     stain: The stain is like the training slides'" in done.out
+    assert "info     stain: The stain is like that of the training slides" in done.out
     rgb = np.asarray(Image.open(data / "C.png"))
     Image.fromarray((rgb * [0.45, 0.6, 1.0]).astype(np.uint8)).save(tmp_path / "blue.png")
     done = run("inspect", data / "samples.toml", "--sample", "C", "--image", tmp_path / "blue.png", "--model", model)
@@ -73,5 +73,9 @@ def test_a_slide_is_compared_with_those_of_a_model(run, data, model, tmp_path):
     assert "warning  stain: " in done.out
     done = run("predict", tmp_path / "blue.png", "--model", model, "--mpp", "1", "--out", tmp_path / "field")
     assert done.status == 0
-    assert [line for line in done.messages if line.startswith("Warning: ") and "sd from the training slides'" in line]
+    assert [
+        line
+        for line in done.messages
+        if line.startswith("Warning: ") and "sd away from that of the training slides" in line
+    ]
     run("inspect", data / "samples.toml", "--model", data).assert_refused("card.json", "is missing")

@@ -161,7 +161,7 @@ def test_masks_of_all_kinds_give_the_same(table, tmp_path, dtype):
 
 
 MASKS = {
-    "empty": (np.zeros((260, 300), int), [], "holds no label"),
+    "empty": (np.zeros((260, 300), int), [], "has no label"),
     "fractions": (np.full((260, 300), 0.5), [], "one plane of whole numbers"),
     "a colour": (np.ones((260, 300, 3), np.uint8), [], "one plane of whole numbers"),
     "negative": (np.full((260, 300), -1), [], "holds -1"),

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import anndata
 import numpy as np
 import pandas as pd
+from pixnet.evaluation.folds import Fold
 
 from pixnet.config import Config
-from pixnet.evaluation.folds import Fold
 from pixnet.evaluation.scoring.held_out import FoldPredictions, HeldOut, Prediction
 from pixnet.regions import Disks
 from pixnet.sample import Sample

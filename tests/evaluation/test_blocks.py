@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from pixnet.evaluation.blocks import block_of, cut_blocks, distance, inside
 
 

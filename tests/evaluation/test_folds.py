@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from pixnet.evaluation.folds import Fold, hold_out, make_folds
 from tests.evaluation.made import make_sample
 
 from pixnet.errors import DataError
-from pixnet.evaluation.folds import Fold, hold_out, make_folds
 
 
 @pytest.fixture

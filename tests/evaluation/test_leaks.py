@@ -11,9 +11,9 @@ from functools import cache
 
 import numpy as np
 import pytest
+from pixnet.evaluation.folds import hold_out, make_folds
 
 from pixnet.config import Config
-from pixnet.evaluation.folds import hold_out, make_folds
 from pixnet.evaluation.methods import METHODS, run_method
 from pixnet.evaluation.protocol import Protocol, side_hashes
 from pixnet.sample.counts import Counts

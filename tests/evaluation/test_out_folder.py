@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from pixnet.evaluation.out_folder import replacing
 
 from pixnet.errors import DataError
-from pixnet.evaluation.out_folder import replacing
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pixnet.evaluation.pixnet_method import log_values
 
 from pixnet.demo.ask import ask_field
-from pixnet.evaluation.pixnet_method import log_values
 from pixnet.expression import log_expectation
-from pixnet.field import LinearHead, build_field
+from pixnet.field import BuildOptions, LatentSource, LinearHead, build_field
 from pixnet.grid import Lattice
 from pixnet.regions import Disks
 from pixnet.slide import Slide
@@ -27,7 +27,7 @@ def make_field(tmp_path):
 
         lattice = Lattice(96.0, 96.0, 1.0, 16, 16)
         out = tmp_path / f"{kind}.field"
-        return build_field(slide, lattice, 4, latent, head, out, card={}, tissue_mask=False)
+        return build_field(slide, LatentSource(lattice, 4, latent, head, card={}), out, BuildOptions(tissue_mask=False))
 
     return make
 

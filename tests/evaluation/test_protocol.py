@@ -5,11 +5,11 @@ import json
 
 import numpy as np
 import pytest
+from pixnet.evaluation.folds import hold_out, make_folds
 from tests.evaluation.made import GENES, config, make_sample, with_counts
 
 from pixnet.errors import DataError, PixNetWarning
 from pixnet.evaluation import splits as module
-from pixnet.evaluation.folds import hold_out, make_folds
 from pixnet.evaluation.protocol import Protocol, side_hashes
 from pixnet.expression import normalise
 from pixnet.regions import Disks

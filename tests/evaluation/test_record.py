@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from pixnet.evaluation.folds import hold_out, make_folds
+from pixnet.evaluation.record import record_of
 from tests.evaluation.made import config, make_sample
 
-from pixnet.evaluation.folds import hold_out, make_folds
 from pixnet.evaluation.protocol import Protocol
-from pixnet.evaluation.record import record_of
 
 
 @pytest.fixture

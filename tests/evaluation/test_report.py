@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from pixnet.evaluation.folds import make_folds
 from tests.evaluation.made import config, fold_of, held_out, make_sample
 
 from pixnet.config import Config
 from pixnet.errors import DataError
-from pixnet.evaluation.folds import make_folds
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.report import Section, Table, number, richest_window, shrink, write_report
 from pixnet.evaluation.report.canvas import Backdrop, Marks

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pixnet.evaluation.folds import make_folds
 from tests.evaluation.made import config, make_sample, with_counts
 
 from pixnet.config import Config
 from pixnet.errors import DataError, PixNetWarning
-from pixnet.evaluation.folds import make_folds
 from pixnet.evaluation.imported import Imported
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.runner import evaluate, run

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from pixnet.evaluation.tables import layer_names, predictions_table, write_tables
 from tests.evaluation.made import fold_of, held_out
 
 from pixnet.evaluation.scoring.scores import SUMMARIES, FoldScores
-from pixnet.evaluation.tables import layer_names, predictions_table, write_tables
 
 
 def scored(constant=False):

@@ -11,14 +11,13 @@ import shapely
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tests.field.conftest import FINEST, HALO, MPP, Build
 
 from pixnet.field import ExpressionField, LinearHead
 from pixnet.field.build.tile import TileImages
 from pixnet.field.read.integral import integrate
 from pixnet.regions import Disks, LabelMask, Polygons, Regions, Squares
 from pixnet.slide import Slide
-
-from .conftest import FINEST, HALO, MPP, Build
 
 PITCH = FINEST * MPP
 CHANNELS = 3
@@ -32,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pixnet.errors.PixNetWarning")
 
 
 def own_mean(images: TileImages) -> NDArray[np.float32]:
-    """Give the mean colour of each cell, and nothing of its surroundings."""
+    """Return the mean colour of each pixel, and nothing of its surroundings."""
     core = images.near[HALO:-HALO, HALO:-HALO].astype(np.float32)
     height, width = (side // FINEST for side in core.shape[:2])
     return core.reshape(height, FINEST, width, FINEST, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
@@ -68,13 +67,13 @@ def any_field(build: Build) -> AnyField:
 
 
 def sums(field: ExpressionField, regions: Regions) -> NDArray[np.float64]:
-    """Give what is integrated before any head or mean: latent channels, valid area and background."""
+    """Return what is integrated before any head or mean: latent channels, valid area and background."""
     found = integrate(field._store, regions)
     return np.column_stack([found.latent, found.area, found.background])
 
 
 def lies_on_slide(field: ExpressionField, regions: Regions) -> bool:
-    """Tell whether some of it does; the last cells reach beyond the slide."""
+    """Return whether some of it does; the last pixels reach beyond the slide."""
     left, top, right, bottom = regions.bounds_um.T
     lattice = field.attributes.lattice
     return bool(((left < lattice.width_um) & (right > 0) & (top < lattice.height_um) & (bottom > 0)).any())
@@ -146,12 +145,12 @@ def test_parts_add_up_to_the_whole(any_field: AnyField, seed: int, cut: tuple[Re
 def test_areas_are_those_of_shapely(any_field: AnyField, seed: int, shape: shapely.Polygon) -> None:
     field = any_field(seed)
     lattice = field.attributes.lattice
-    # Where the slide ends within a cell, only the share of it that is slide is known.
+    # Where the slide ends within a pixel, only the share of it that is slide is known.
     right, bottom = (side // PITCH * PITCH for side in (lattice.width_um, lattice.height_um))
     shape = shape.intersection(shapely.box(-200, -200, right, bottom))
     assume(shape.area > 1e-6 and shape.geom_type == "Polygon")
     found = sums(field, Polygons([shape]))[0]
-    # All of the slide is tissue or background. Their shares of a cell are sixteenths, which float16 keeps as they are.
+    # All of the slide is tissue or background. Their shares of a pixel are sixteenths, which float16 keeps as they are.
     wanted = shape.intersection(shapely.box(0, 0, right, bottom)).area
     np.testing.assert_allclose(found[CHANNELS:].sum(), wanted, rtol=1e-9, atol=1e-9)
     table = next(iter(field.query_parts(Polygons([shape, shapely.box(0, 0, 9, 9)]))))
@@ -180,7 +179,7 @@ def test_areas_have_closed_forms(any_field: AnyField, seed: int, x: float, y: fl
 def test_a_query_is_what_shapely_and_numpy_find_in_the_array(
     any_field: AnyField, seed: int, shape: shapely.Polygon, diameter: float, kind: str
 ) -> None:
-    """The stored array in memory, and the area of each cell in the region as shapely's intersection gives it."""
+    """The stored array in memory, and the area of each pixel in the region as shapely's intersection gives it."""
     field = any_field(seed)
     centre = shape.centroid
     box = shapely.box(centre.x, centre.y, centre.x + diameter, centre.y + diameter)
@@ -192,8 +191,8 @@ def test_a_query_is_what_shapely_and_numpy_find_in_the_array(
     ours, outline = regions[kind]
     latent, valid = field.read()
     col, row = np.meshgrid(np.arange(field.grid.width), np.arange(field.grid.height))
-    cells = shapely.box(col * PITCH, row * PITCH, (col + 1) * PITCH, (row + 1) * PITCH)
-    area = shapely.area(shapely.intersection(cells, outline)) * valid
+    pixels = shapely.box(col * PITCH, row * PITCH, (col + 1) * PITCH, (row + 1) * PITCH)
+    area = shapely.area(shapely.intersection(pixels, outline)) * valid
     assume(area.sum() > 1e-3 and lies_on_slide(field, ours))
     maps = np.einsum("chw,cm->hwm", latent.astype(float), field.W.astype(float)) + field.b
     wanted = np.einsum("hw,hwm->m", area, maps)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from pixnet.evaluation.methods import METHODS, method_version
+
 HERE = Path(__file__).parent
 KEPT = HERE / "results.json"
 OLD = HERE / "old"
@@ -53,3 +55,21 @@ def differences(golden: Mapping[str, Any], found: Mapping[str, Any], same_proces
         elif "values" in old and not np.allclose(new["values"], old["values"], equal_nan=True, **TOLERANCE):
             words.append(f"{name}: {old['values']} is now {new['values']}")
     return sorted(words)
+
+
+def versions() -> dict[str, int]:
+    """Return the METHOD_VERSION of every method."""
+    return {method: method_version(method) for method in METHODS}
+
+
+def moved_methods(golden: Mapping[str, Any], found: Mapping[str, Any], same_processor: bool) -> list[str]:
+    """Return the methods whose predictions differ from the golden ones, of those that both name."""
+    keys = {method: f"{method} predictions" for method in METHODS}
+    known = {method: key for method, key in keys.items() if key in golden and key in found}
+    return [m for m, key in known.items() if differences({key: golden[key]}, {key: found[key]}, same_processor)]
+
+
+def without_a_new_version(golden: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
+    """Return the methods whose predictions moved although their METHOD_VERSION did not."""
+    moved = moved_methods(golden["evaluate"], results["evaluate"], golden["processor"] == results["processor"])
+    return [method for method in moved if results["versions"][method] == golden["versions"].get(method)]

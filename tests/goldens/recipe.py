@@ -24,10 +24,10 @@ from typer.testing import CliRunner
 
 import pixnet
 from pixnet.cli import app
+from pixnet.evaluation.methods import METHODS
 from pixnet.virtual import VirtualTissue, spots, write_dataset
 
 HERE = Path(__file__).parent
-METHODS = ("pixnet", "mean", "colour-ridge", "ridge", "hest-ridge", "knn", "st-net", "istar")
 WIDTH_UM, HEIGHT_UM, PITCH_UM = 260.0, 200.0, 50.0
 CONFIG = """
 [network]
@@ -155,7 +155,9 @@ def content(path: Path) -> dict[str, ArrayLike]:
     if path.suffix == ".zarr":
         root = zarr.open_group(path, mode="r")
         return {
-            name: array[...] for name, array in sorted(root.members(max_depth=None)) if isinstance(array, zarr.Array)
+            name: array[...]
+            for name, array in sorted(root.members(max_depth=None))
+            if isinstance(array, zarr.Array) and not name.endswith("uns/pixnet/field")  # the path of the field
         }
     return {"bytes": np.frombuffer(path.read_bytes(), np.uint8)}
 

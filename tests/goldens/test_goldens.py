@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 from tests.goldens import recipe
-from tests.goldens.kept import HERE, OLD, differences, kept, processor
+from tests.goldens.kept import (
+    HERE,
+    OLD,
+    differences,
+    kept,
+    moved_methods,
+    processor,
+    versions,
+    without_a_new_version,
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +35,36 @@ def same_processor() -> bool:
 def test_every_method_predicts_and_scores_as_before(manifest: Path, tmp_path: Path, same_processor: bool) -> None:
     found = recipe.summarised(recipe.evaluated(manifest, tmp_path))
     moved = differences(kept()["evaluate"], found, same_processor)
-    assert not moved, "\n".join(moved)
+    advice = [
+        f"the numbers of {method} moved: if on purpose, raise its METHOD_VERSION and run "
+        "python -m tests.goldens --write"
+        for method in moved_methods(kept()["evaluate"], found, same_processor)
+    ]
+    assert not moved, "\n".join([*advice, *moved])
+
+
+def test_the_goldens_are_of_these_versions_of_the_methods() -> None:
+    for method, version in versions().items():
+        assert version == kept()["versions"].get(method), (
+            f"METHOD_VERSION of {method} is {version}; the goldens are of {kept()['versions'].get(method)}: run "
+            "python -m tests.goldens --write"
+        )
+
+
+def test_numbers_that_move_need_a_new_version() -> None:
+    key = "knn predictions"
+    changed = {**kept()["evaluate"][key], "sha256": "0" * 64, "values": [0.0] * 24}
+    moved = {**kept(), "evaluate": {**kept()["evaluate"], key: changed}}
+    assert moved_methods(kept()["evaluate"], kept()["evaluate"], True) == []
+    assert without_a_new_version(kept(), kept()) == []
+    assert without_a_new_version(kept(), moved) == ["knn"]
+    assert without_a_new_version(kept(), {**moved, "processor": "another"}) == ["knn"]
+    assert without_a_new_version(kept(), {**moved, "versions": {**kept()["versions"], "knn": 0}}) == []
+    scores = {**kept()["evaluate"]["knn scores"], "sha256": "0" * 64}
+    rescored = {**kept(), "evaluate": {**kept()["evaluate"], "knn scores": scores}}
+    assert without_a_new_version(kept(), rescored) == [], (
+        "a method is versioned by its predictions, not by how they are scored"
+    )
 
 
 def test_a_field_is_predicted_queried_and_exported_as_before(

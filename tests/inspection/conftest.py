@@ -19,7 +19,7 @@ LEFT, TOP = 700, 60
 
 
 def on_canvas(tissue: VirtualTissue, regions: Disks, blur_um: float = 0.0) -> Sample:
-    """Put a tissue and what is measured of it near a corner of a larger, empty slide."""
+    """Put a tissue and its measured regions near a corner of a larger, empty slide."""
     measured = tissue.measure(regions, 1)
     mpp = tissue.slide.mpp
     rgb = np.full((round(1150 / mpp), round(1700 / mpp), 3), 245, np.uint8)
@@ -37,7 +37,7 @@ def on_canvas(tissue: VirtualTissue, regions: Disks, blur_um: float = 0.0) -> Sa
 
 @pytest.fixture(scope="session")
 def canvas() -> Callable[..., Sample]:
-    """Give the function that puts a tissue on an empty slide."""
+    """Return the function that puts a tissue on an empty slide."""
     return on_canvas
 
 
@@ -53,7 +53,7 @@ def sample(tissue: VirtualTissue) -> Sample:
 
 @pytest.fixture(scope="session")
 def written(sample: Sample, tissue: VirtualTissue, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with the sample as Visium, HEST and legacy ST; tests only read it."""
+    """Return a folder with the sample as Visium, HEST and legacy ST; tests only read it."""
     folder = tmp_path_factory.mktemp("written")
     write_visium(sample, folder / "visium", 2)
     write_hest(sample, folder / "hest")
@@ -64,7 +64,7 @@ def written(sample: Sample, tissue: VirtualTissue, tmp_path_factory: pytest.Temp
 
 @pytest.fixture
 def spoil(written: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Give a copy of the sample of one platform that a test may spoil."""
+    """Return a function that copies the sample of one platform, so that a test can spoil it."""
 
     def copied(platform: str) -> Path:
         return Path(shutil.copytree(written / platform, tmp_path / platform))

@@ -1,4 +1,4 @@
-"""Faults planted one by one are found; where there is none, none is found."""
+"""Each planted fault is found, and sound data have no warnings."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from pixnet.inspection.counts_checks import (
 )
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
+from pixnet.slide import Slide
 from pixnet.training.config import TrainingConfig
 from pixnet.virtual import VirtualTissue, spots, write_hest, write_visium_hd, write_xenium
 
@@ -43,18 +44,18 @@ spot_pitch_um = 120.0
 """
 
 
-def look(path: Path, **options: Any) -> Inspection:
+def inspect_one(path: Path, **options: Any) -> Inspection:
     return inspect(path, **options)[0].inspection
 
 
-def one(found: Inspection, code: str, level: str) -> Finding:
-    of = found.of(code)
-    assert [finding.level for finding in of] == [level], found.summary
-    return of[0]
+def only_finding(inspection: Inspection, code: str, level: str) -> Finding:
+    findings = inspection.of(code)
+    assert [finding.level for finding in findings] == [level], inspection.summary
+    return findings[0]
 
 
 def hest(folder: Path, change: Change) -> Path:
-    """Change a table of HEST."""
+    """Change the table of a HEST sample."""
     path = folder / "st/V.h5ad"
     table = anndata.read_h5ad(path)
     change(table)
@@ -77,36 +78,36 @@ def legacy(folder: Path, more: str = "") -> Path:
 
 
 @pytest.mark.parametrize("platform", ["visium", "hest", "legacy"])
-def test_nothing_is_found_where_nothing_is_wrong(written: Path, platform: str, tmp_path: Path) -> None:
+def test_sound_data_have_no_warnings(written: Path, platform: str, tmp_path: Path) -> None:
     path = written / platform
     if platform == "visium":
         path = path / "V"
     if platform == "legacy":
         path = legacy(path)
-    found = look(path)
-    assert found.status == 0, found.summary
-    assert found.codes == set()
-    assert {finding.code for finding in found.findings} >= {"pixel-size", "on-tissue", "blur", "depth"}
-    assert found.of("on-tissue")[0].value["share"] > 0.85
+    inspection = inspect_one(path)
+    assert inspection.status == 0, inspection.summary
+    assert inspection.codes == set()
+    assert {finding.code for finding in inspection.findings} >= {"pixel-size", "on-tissue", "blur", "depth"}
+    assert inspection.of("on-tissue")[0].value["share"] > 0.85
 
 
 @pytest.mark.parametrize("platform", ["visium", "hest", "legacy"])
 def test_a_wrong_pixel_size(spoil: Spoil, platform: str) -> None:
     folder = spoil(platform)
     path = folder / "V" if platform == "visium" else legacy(folder) if platform == "legacy" else folder
-    found = look(path, mpp=0.8)
-    finding = one(found, "pixel-size", "error")
-    assert "0.8 um per pixel (argument)" in finding.text
+    inspection = inspect_one(path, mpp=0.8)
+    finding = only_finding(inspection, "pixel-size", "error")
+    assert "The pixel size of 0.8 um (argument) contradicts the regions" in finding.text
     assert finding.value["mpp_of_pitch"] == pytest.approx(1.0, rel=0.01)
-    assert "--mpp 1" in finding.advice
-    assert found.status == 2
+    assert "(`mpp=1`)" in finding.advice
+    assert inspection.status == 2
 
 
 def test_swapped_positions_with_an_option(spoil: Spoil) -> None:
     folder = hest(spoil("hest"), moved(lambda xy: xy[:, ::-1].copy()))
-    finding = one(look(folder), "swapped", "error")
-    assert "--swap-xy" in finding.advice
-    again = look(folder, swap_xy=True)
+    finding = only_finding(inspect_one(folder), "swapped", "error")
+    assert finding.advice == "Use `swap_xy=True`."
+    again = inspect_one(folder, swap_xy=True)
     assert again.status == 0, again.summary
     assert again.of("on-tissue")[0].value["share"] == finding.value["shares"]["x and y swapped"]
 
@@ -118,7 +119,7 @@ def test_swapped_positions_without_an_option(spoil: Spoil) -> None:
     x, y = "pxl_col_in_fullres", "pxl_row_in_fullres"
     table[[x, y]] = table[[y, x]].to_numpy()
     table.to_csv(path, index=False)
-    finding = look(folder).of("swapped")[0]
+    finding = inspect_one(folder).of("swapped")[0]
     assert "no option for that" in finding.advice
 
 
@@ -132,8 +133,8 @@ def test_swapped_positions_without_an_option(spoil: Spoil) -> None:
 )
 def test_flipped_positions(spoil: Spoil, flip: tuple[bool, bool], name: str) -> None:
     extent = np.array([1700, 1150])
-    found = look(hest(spoil("hest"), moved(lambda xy: np.where(flip, extent - xy, xy))))
-    finding = found.of("flipped")[0]
+    inspection = inspect_one(hest(spoil("hest"), moved(lambda xy: np.where(flip, extent - xy, xy))))
+    finding = inspection.of("flipped")[0]
     assert finding.level in ("warning", "error")
     assert finding.value["best"] == name
 
@@ -141,29 +142,29 @@ def test_flipped_positions(spoil: Spoil, flip: tuple[bool, bool], name: str) -> 
 def test_a_smaller_copy_of_the_image(spoil: Spoil, sample: Sample) -> None:
     folder = spoil("visium")
     lowres = folder / "V/outs/spatial/tissue_lowres_image.png"
-    finding = one(look(folder / "V", image=lowres), "not-full-resolution", "error")
+    finding = only_finding(inspect_one(folder / "V", image=lowres), "not-full-resolution", "error")
     assert "tissue_lowres_image.png" in finding.text
-    assert "--image" in finding.advice
+    assert "as `image`" in finding.advice
     Image.fromarray(sample.slide.thumbnail(400)[0]).save(folder / "small.png")
     table = spoil("hest") / "st/V.h5ad"
-    found = look(table.rename(folder / "T.h5ad"), image=folder / "small.png", mpp=1.0)
-    assert found.platform == "anndata"
-    one(found, "not-full-resolution", "error")
+    inspection = inspect_one(table.rename(folder / "T.h5ad"), image=folder / "small.png", mpp=1.0)
+    assert inspection.platform == "anndata"
+    only_finding(inspection, "not-full-resolution", "error")
 
 
 @pytest.mark.parametrize(("shift", "level"), [((0, 0), "info"), ((20, 0), "warning"), ((36, -48), "warning")])
 def test_a_shift(spoil: Spoil, shift: tuple[int, int], level: str) -> None:
-    found = look(hest(spoil("hest"), moved(lambda xy: xy - np.array(shift))))
-    value = one(found, "shift", level).value
+    inspection = inspect_one(hest(spoil("hest"), moved(lambda xy: xy - np.array(shift))))
+    value = only_finding(inspection, "shift", level).value
     assert value["sd_um"] < 15
     np.testing.assert_allclose([value["x_um"], value["y_um"]], shift, atol=max(6.0, 2 * value["sd_um"]))
 
 
-def test_no_shift_is_told_of_counts_without_structure(spoil: Spoil) -> None:
+def test_counts_without_structure_give_no_shift(spoil: Spoil) -> None:
     def shuffled(table: anndata.AnnData) -> None:
         table.X = sparse.csr_matrix(table.X)[np.random.default_rng(2).permutation(table.n_obs)]
 
-    assert look(hest(spoil("hest"), shuffled)).of("shift") == []
+    assert inspect_one(hest(spoil("hest"), shuffled)).of("shift") == []
 
 
 def log(values: np.ndarray) -> np.ndarray:
@@ -189,19 +190,19 @@ COUNTS: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
 
 
 @pytest.mark.parametrize(("code", "change"), COUNTS, ids=[code for code, _ in COUNTS])
-def test_counts_that_are_none(spoil: Spoil, code: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+def test_values_that_are_not_raw_counts(spoil: Spoil, code: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
     def apply(table: anndata.AnnData) -> None:
         table.X = change(sparse.csr_matrix(table.X).toarray())
 
-    found = look(hest(spoil("hest"), apply))
-    assert found.status == 2
-    one(found, code, "error")
+    inspection = inspect_one(hest(spoil("hest"), apply))
+    assert inspection.status == 2
+    only_finding(inspection, code, "error")
     folder = spoil("legacy")
     path = folder / "V.tsv.gz"
     values = pd.read_csv(path, sep="\t", index_col=0)
     table = pd.DataFrame(change(values.to_numpy()), values.index, values.columns)
     path.write_bytes(gzip.compress(table.to_csv(sep="\t", na_rep="nan").encode()))
-    one(look(legacy(folder)), code, "error")
+    only_finding(inspect_one(legacy(folder)), code, "error")
 
 
 def test_duplicated_genes(spoil: Spoil) -> None:
@@ -209,14 +210,14 @@ def test_duplicated_genes(spoil: Spoil) -> None:
         names = list(table.var_names)
         table.var_names = [names[0], names[0], *names[2:]]
 
-    found = look(hest(spoil("hest"), apply))
-    assert (found.status, found.codes) == (1, {"duplicated-genes"}), found.summary
+    inspection = inspect_one(hest(spoil("hest"), apply))
+    assert (inspection.status, inspection.codes) == (1, {"duplicated-genes"}), inspection.summary
     folder = spoil("legacy")
     path = folder / "V.tsv.gz"
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"VG002", b"VG001", 1)))
-    found = look(legacy(folder))
-    assert found.status == 2
-    assert "VG001" in one(found, "duplicated-genes", "error").text
+    inspection = inspect_one(legacy(folder))
+    assert inspection.status == 2
+    assert "VG001" in only_finding(inspection, "duplicated-genes", "error").text
 
 
 def test_barcodes_on_one_side(spoil: Spoil) -> None:
@@ -225,9 +226,9 @@ def test_barcodes_on_one_side(spoil: Spoil) -> None:
     table = pd.read_csv(path)
     under = np.flatnonzero(table["in_tissue"])
     table.drop(index=under[:3]).to_csv(path, index=False)
-    found = look(folder)
-    assert found.codes == {"one-sided"}, found.summary
-    assert "3 spots with counts have no position" in one(found, "one-sided", "warning").text
+    inspection = inspect_one(folder)
+    assert inspection.codes == {"one-sided"}, inspection.summary
+    assert "3 spots with counts have no position" in only_finding(inspection, "one-sided", "warning").text
 
 
 def test_empty_and_near_empty_regions(spoil: Spoil) -> None:
@@ -237,10 +238,10 @@ def test_empty_and_near_empty_regions(spoil: Spoil) -> None:
         values[2, 0] = 3
         table.X = values
 
-    found = look(hest(spoil("hest"), apply))
-    assert one(found, "empty", "warning").value["regions"] == 3
-    assert one(found, "near-empty", "warning").value["regions"] == 1
-    assert "S2 (3)" in one(found, "near-empty", "warning").text
+    inspection = inspect_one(hest(spoil("hest"), apply))
+    assert only_finding(inspection, "empty", "warning").value["regions"] == 3
+    assert only_finding(inspection, "near-empty", "warning").value["regions"] == 1
+    assert "S2 (3 counts)" in only_finding(inspection, "near-empty", "warning").text
 
 
 @pytest.mark.parametrize(
@@ -260,83 +261,102 @@ def test_small_regions_are_not_near_empty(median: float, planted: tuple[int, ...
     depth[: len(planted)] = planted
     names = pd.Index([f"B{row}" for row in range(len(depth))])
     counts = Counts(sparse.csr_matrix(depth[:, None].astype(np.float32)), pd.Index(["A"]), names=names)
-    assert {each.code for each in check_sample_counts(counts) if each.level == "warning"} == codes
+    assert {finding.code for finding in check_sample_counts(counts) if finding.level == "warning"} == codes
 
 
 def test_what_cannot_be_read_is_refused_not_raised(spoil: Spoil) -> None:
     folder = spoil("visium") / "V"
     (folder / "outs/filtered_feature_bc_matrix.h5").write_bytes(b"no")
-    found = look(folder)
-    assert found.codes == {"refused"}
+    inspection = inspect_one(folder)
+    assert inspection.codes == {"refused"}
     (folder / "outs/spatial/tissue_positions.csv").write_bytes(b"\x00\xff")
-    assert look(folder).status == 2
+    assert inspect_one(folder).status == 2
     (folder / "V.tif").unlink()
-    assert look(folder).status == 2
+    assert inspect_one(folder).status == 2
     with pytest.raises(DataError, match="none of the known platforms"):
-        look(folder / "outs/spatial")
-    with pytest.raises(DataError, match=r"`mpp` \(--mpp\) must be a positive number"):
-        look(folder, mpp=-1.0)
+        inspect_one(folder / "outs/spatial")
+    with pytest.raises(DataError, match=r"`mpp` must be a positive number"):
+        inspect_one(folder, mpp=-1.0)
+
+
+def test_the_slide_of_a_refused_sample_is_closed(spoil: Spoil, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Slide] = []
+    monkeypatch.setattr(Slide, "close", lambda slide: closed.append(slide))
+    folder = spoil("legacy")
+    (folder / "V.tsv.gz").write_bytes(b"no")
+    inspected = inspect(legacy(folder))[0]
+    assert inspected.sample is None
+    assert inspected.layout is not None
+    assert inspected.layout.slide in closed
 
 
 def test_bins_and_cells(tmp_path: Path) -> None:
     tissue = VirtualTissue.generate("breast", 3, 7, 600, 500)
     entry = write_visium_hd(tissue, tmp_path, (8, 16))
     folder = tmp_path / str(entry["path"])
-    found = look(folder)
-    assert found.codes == set(), found.summary
-    assert found.of("pixel-size")[0].value["mpp_of_pitch"] == pytest.approx(1.0, rel=0.01)
-    # Of bins it is told for the size that was asked for, and what is left for training.
-    assert "pitch of 8 um measures 8.0 um" in found.of("pixel-size")[0].text
-    assert "pitch of 16 um measures 16.0 um" in look(folder, bin_um=16).of("pixel-size")[0].text
-    depth = found.of("depth")[0]
-    assert f"Training keeps {depth.value['kept']} of {depth.value['regions']}" in depth.advice
+    inspection = inspect_one(folder)
+    assert inspection.codes == set(), inspection.summary
+    assert inspection.of("pixel-size")[0].value["mpp_of_pitch"] == pytest.approx(1.0, rel=0.01)
+    # The pitch is that of the requested bins; the depth says how many regions training would use.
+    assert "should be 8 um and measures 8.0 um" in inspection.of("pixel-size")[0].text
+    assert "should be 16 um and measures 16.0 um" in inspect_one(folder, bin_um=16).of("pixel-size")[0].text
+    depth = inspection.of("depth")[0]
+    assert f"only the {depth.value['kept']} of {depth.value['regions']} regions" in depth.advice
     assert TrainingConfig().min_counts == USUAL_MIN_COUNTS
-    one(look(folder, mpp=1.2), "pixel-size", "error")
+    only_finding(inspect_one(folder, mpp=1.2), "pixel-size", "error")
     write_xenium(tissue, tmp_path / "xenium")
-    found = look(tmp_path / "xenium")
-    assert (found.platform, found.status) == ("xenium", 0), found.summary
-    # Cells have no full-resolution picture but the run's own image.
+    inspection = inspect_one(tmp_path / "xenium")
+    assert (inspection.platform, inspection.status) == ("xenium", 0), inspection.summary
+    # For cells, the size of the full-resolution image is known from the run's own image.
     smaller = tmp_path / "smaller.png"
     Image.new("RGB", (300, 250), "white").save(smaller)
-    finding = one(look(tmp_path / "xenium", image=smaller), "not-full-resolution", "error")
-    assert "by he_image.ome.tif the positions refer to 600 x 500: it is a smaller copy" in finding.text
+    finding = only_finding(inspect_one(tmp_path / "xenium", image=smaller), "not-full-resolution", "error")
+    assert "he_image.ome.tif the positions refer to an image of 600 x 500 pixels: it is a smaller copy" in finding.text
     (tmp_path / "xenium/he_imagealignment.csv").unlink()
-    assert "unless a matrix is given as `alignment`" in one(look(tmp_path / "xenium"), "reader", "warning").text
+    assert (
+        "unless a matrix is given as `alignment`"
+        in only_finding(inspect_one(tmp_path / "xenium"), "reader", "warning").text
+    )
 
 
-def test_swapped_axes_are_told_by_the_frame_where_all_of_it_is_tissue(tmp_path: Path) -> None:
+def test_swapped_axes_are_found_by_the_frame_where_tissue_fills_the_image(tmp_path: Path) -> None:
     tissue = VirtualTissue.generate("breast", 3, 7, 700, 560)
     write_hest(replace(tissue.measure(spots(700, 560, 55, 100, hexagonal=True), 1), id="V"), tmp_path)
-    assert look(tmp_path).status == 0
+    assert inspect_one(tmp_path).status == 0
 
     def apply(table: anndata.AnnData) -> None:
         table.obsm["spatial"] = np.asarray(table.obsm["spatial"])[:, ::-1].copy()
         table.obs = table.obs[["in_tissue"]]
 
-    found = look(hest(tmp_path, apply))
-    finding = one(found, "swapped", "error")
-    assert "all regions lie inside the image" in finding.text
-    assert "--swap-xy" in finding.advice
-    assert one(found, "outside", "error").advice == "See swapped."
-    assert look(tmp_path, swap_xy=True).status == 0
+    inspection = inspect_one(hest(tmp_path, apply))
+    finding = only_finding(inspection, "swapped", "error")
+    assert "all regions are inside the image" in finding.text
+    assert finding.advice == "Use `swap_xy=True`."
+    assert only_finding(inspection, "outside", "error").advice == "See swapped."
+    assert inspect_one(tmp_path, swap_xy=True).status == 0
 
 
-def test_what_readers_told_is_sorted() -> None:
+def test_warnings_of_readers_become_findings() -> None:
     message = (
         "sample 'A; B': 3 bins have no position, 2 bins are not under tissue; they are left out, 95 remain; "
         "4 genes were added to others of the same name; 5 control probes were left out; the lattice leans."
     )
-    found = findings_of_warnings([message.replace("A; B", "A"), "sample 'C': 2 genes share a name with another."])
-    assert [finding.code for finding in found] == [
-        "one-sided", "duplicated-genes", "other-features", "reader", "duplicated-genes"
-    ]  # fmt: skip
-    assert found[0].text == "3 bins have no position, 2 bins are not under tissue; they are left out, 95 remain."
-    assert [finding.level for finding in weigh_duplicates(found, 100)][-1] == "warning"
+    findings = findings_of_warnings([message.replace("A; B", "A"), "sample 'C': 2 genes share a name with another."])
+    codes = ["one-sided", "duplicated-genes", "other-features", "reader", "duplicated-genes"]
+    assert [finding.code for finding in findings] == codes
+    assert findings[3].text == "The lattice leans."
+    assert findings[0].text == "3 bins have no position, 2 bins are not under tissue; they are left out, 95 remain."
+    assert [finding.level for finding in weigh_duplicates(findings, 100)][-1] == "warning"
 
 
-def test_json_holds_no_more_than_json_can() -> None:
-    found = Inspection("A", "hest", "told", (Finding("info", "x", "X.", "", {"a": np.float32(1), "b": float("nan")}),))
-    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["findings"][0]["value"] == {"a": 1.0, "b": None}
+def test_values_that_json_does_not_know_are_converted() -> None:
+    inspection = Inspection(
+        "A", "hest", "by its files", (Finding("info", "x", "X.", "", {"a": np.float32(1), "b": float("nan")}),)
+    )
+    assert json.loads(json.dumps(inspection.to_json(), allow_nan=False))["findings"][0]["value"] == {
+        "a": 1.0,
+        "b": None,
+    }
 
 
 def test_cells_that_an_alignment_swaps(tmp_path: Path) -> None:
@@ -346,17 +366,17 @@ def test_cells_that_an_alignment_swaps(tmp_path: Path) -> None:
     path = next(folder.rglob("*he_imagealignment.csv"))
     matrix = np.loadtxt(path, delimiter=",")
     np.savetxt(path, matrix[:, [1, 0, 2]], delimiter=",")
-    found = look(folder)
-    # The reader leaves out the cells that come to lie beside the image; they tell, too.
-    assert found.codes == {"outside", "swapped"}, found.summary
-    assert "alignment=FILE" in found.of("swapped")[0].advice
+    inspection = inspect_one(folder)
+    # The reader leaves out the cells that come to be outside the image; they count, too.
+    assert inspection.codes == {"outside", "swapped"}, inspection.summary
+    assert "Set `alignment`" in inspection.of("swapped")[0].advice
     np.savetxt(path, matrix[:, [1, 0, 2]] + [[0, 0, 3000], [0, 0, 0], [0, 0, 0]], delimiter=",")
-    found = look(folder)
-    assert found.codes >= {"refused", "outside"}, found.summary
-    assert found.of("outside")[0].value["regions"] > 900
+    inspection = inspect_one(folder)
+    assert inspection.codes >= {"refused", "outside"}, inspection.summary
+    assert inspection.of("outside")[0].value["regions"] > 900
 
 
-def test_a_refused_store_is_looked_at(tmp_path: Path) -> None:
+def test_a_refused_store_is_checked(tmp_path: Path) -> None:
     spatialdata = pytest.importorskip("spatialdata")
     models, here = spatialdata.models, {"global": spatialdata.transformations.Identity()}
     sample = VirtualTissue.generate("breast", 3, 7, 500, 300).measure(spots(500, 300, 20, 40), 1)
@@ -374,13 +394,13 @@ def test_a_refused_store_is_looked_at(tmp_path: Path) -> None:
         }
     )
     store.write(tmp_path / "store.zarr")
-    found = look(tmp_path / "store.zarr", mpp=1.0)
-    assert found.codes >= {"refused", "outside"}, found.summary
-    assert found.of("outside")[0].value["regions"] == len(xy)
+    inspection = inspect_one(tmp_path / "store.zarr", mpp=1.0)
+    assert inspection.codes >= {"refused", "outside"}, inspection.summary
+    assert inspection.of("outside")[0].value["regions"] == len(xy)
 
 
-def test_a_sample_that_was_read_already(sample: Sample) -> None:
-    found = inspect_sample(sample).inspection
-    assert found.status == 0, found.summary
-    assert found.platform == "virtual"
-    assert {each.code for each in found.findings} >= {"pixel-size", "on-tissue", "blur", "depth", "shift"}
+def test_a_sample_in_memory(sample: Sample) -> None:
+    inspection = inspect_sample(sample).inspection
+    assert inspection.status == 0, inspection.summary
+    assert inspection.platform == "virtual"
+    assert {finding.code for finding in inspection.findings} >= {"pixel-size", "on-tissue", "blur", "depth", "shift"}

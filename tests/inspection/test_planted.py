@@ -1,4 +1,4 @@
-"""One fault of each kind, planted in virtual tissue: it is found, and how to mend it is said."""
+"""One fault of each kind, planted in virtual tissue, is found and gets the right advice."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def table(change: Callable[[Table], None]) -> Callable[[Path], None]:
 
     def plant(folder: Path) -> None:
         path = folder / "st/V.h5ad"
-        found = anndata.read_h5ad(path)
-        change(found)
-        found.write_h5ad(path)
+        read = anndata.read_h5ad(path)
+        change(read)
+        read.write_h5ad(path)
 
     return plant
 
@@ -37,9 +37,9 @@ def table(change: Callable[[Table], None]) -> Callable[[Path], None]:
 def moved(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
     """Plant a fault in the positions."""
 
-    def apply(found: Table) -> None:
-        found.obsm["spatial"] = change(np.asarray(found.obsm["spatial"]))
-        found.obs = found.obs[["in_tissue"]]
+    def apply(counts: Table) -> None:
+        counts.obsm["spatial"] = change(np.asarray(counts.obsm["spatial"]))
+        counts.obs = counts.obs[["in_tissue"]]
 
     return table(apply)
 
@@ -47,8 +47,8 @@ def moved(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
 def counted(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
     """Plant a fault in the counts."""
 
-    def apply(found: Table) -> None:
-        found.X = change(sparse.csr_matrix(found.X).toarray().astype(float))
+    def apply(counts: Table) -> None:
+        counts.X = change(sparse.csr_matrix(counts.X).toarray().astype(float))
 
     return table(apply)
 
@@ -65,15 +65,15 @@ def per_10k(values: np.ndarray) -> np.ndarray:
     return values / np.maximum(values.sum(axis=1, keepdims=True), 1) * 1e4
 
 
-def mitochondrial(found: Table) -> None:
-    found.var_names = ["MT-CO1", *found.var_names[1:]]
-    values = sparse.csr_matrix(found.X).toarray()
+def mitochondrial(counts: Table) -> None:
+    counts.var_names = ["MT-CO1", *counts.var_names[1:]]
+    values = sparse.csr_matrix(counts.X).toarray()
     values[:, 0] += values.sum(axis=1)
-    found.X = values
+    counts.X = values
 
 
-def named_twice(found: Table) -> None:
-    found.var_names = [found.var_names[1], *found.var_names[1:]]
+def named_twice(counts: Table) -> None:
+    counts.var_names = [counts.var_names[1], *counts.var_names[1:]]
 
 
 def without_positions(folder: Path) -> None:
@@ -99,7 +99,7 @@ def damaged(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is planted, and what must be said of it."""
+    """A fault to plant, and parts of the text and the advice of its finding."""
 
     code: str
     level: str
@@ -111,28 +111,34 @@ class Fault:
 
 
 FAULTS = [
-    Fault("pixel-size", "error", says="0.8 um per pixel (argument) contradicts", mend="--mpp 1)", options={"mpp": 0.8}),
-    Fault("not-full-resolution", "error", says="smaller copy", mend="--image", platform="visium",
-          options={"image": "outs/spatial/tissue_lowres_image.png"}),
-    Fault("swapped", "error", moved(lambda xy: xy[:, ::-1].copy()), "x and y swapped", "--swap-xy"),
+    Fault("pixel-size", "error", says="of 0.8 um (argument) contradicts", mend="`mpp=1`", options={"mpp": 0.8}),
+    Fault(
+        "not-full-resolution",
+        "error",
+        says="smaller copy",
+        mend="as `image`",
+        platform="visium",
+        options={"image": "outs/spatial/tissue_lowres_image.png"},
+    ),
+    Fault("swapped", "error", moved(lambda xy: xy[:, ::-1].copy()), "x and y swapped", "`swap_xy=True`"),
     Fault("flipped", "error", moved(lambda xy: [1700, 0] + xy * [-1, 1]), "x counted from the right", "flip the image"),
-    Fault("outside", "error", moved(lambda xy: xy - [-200, 0]), "outside the image", "--image"),
-    Fault("on-tissue", "warning", moved(lambda xy: xy - [300, 0]), "of the regions lie on tissue", "overlay.png"),
-    Fault("one-sided", "warning", without_positions, "3 spots with counts have no position", "of one run", "visium"),
+    Fault("outside", "error", moved(lambda xy: xy - [-200, 0]), "outside the image", "`image`"),
+    Fault("on-tissue", "warning", moved(lambda xy: xy - [300, 0]), "of the regions are on tissue", "same section"),
+    Fault("one-sided", "warning", without_positions, "3 spots with counts have no position", "the same run", "visium"),
     Fault("duplicated-genes", "warning", table(named_twice), "1 ", "summed"),
-    Fault("negative", "error", counted(put((3, 5), -2.0)), "the lowest -2", "raw counts"),
-    Fault("not-finite", "error", counted(put((3, 5), np.nan)), "1 counts are not numbers", "raw counts"),
+    Fault("negative", "error", counted(put((3, 5), -2.0)), "the lowest is -2", "raw counts"),
+    Fault("not-finite", "error", counted(put((3, 5), np.nan)), "1 value is NaN", "raw counts"),
     Fault("fractional", "error", counted(put((3, 5), 1000.5)), "are fractions", "raw counts"),
-    Fault("normalised", "error", counted(per_10k), "each region's total is 1e+04", "raw counts"),
+    Fault("normalised", "error", counted(per_10k), "each region has a total of 1e+04", "raw counts"),
     Fault("logged", "error", counted(lambda values: np.log1p(per_10k(values))), "already logged", "raw counts"),
     Fault("empty", "warning", counted(put(slice(0, 3), 0)), "3 of", "min_counts"),
     Fault("near-empty", "warning", counted(put((4, slice(1, None)), 0)), "1 of", "min_counts"),
-    Fault("no-depth", "warning", counted(put(slice(0, -3), 0)), "Most regions have no counts", "of one section"),
+    Fault("no-depth", "warning", counted(put(slice(0, -3), 0)), "Most regions have no counts", "the same section"),
     Fault("mitochondrial", "warning", table(mitochondrial), "mitochondrial", "panel"),
     Fault("shift", "warning", moved(lambda xy: xy - [36, -48]), "moved by", "registration"),
     Fault("damaged-image", "warning", damaged, "cannot be read", "again"),
-    Fault("refused", "error", without_image, "holds no full-resolution image", platform="visium"),
-]  # fmt: skip
+    Fault("refused", "error", without_image, "full-resolution image not found", platform="visium"),
+]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.code)
@@ -140,12 +146,12 @@ def test_a_fault_is_found(spoil: Callable[[str], Path], fault: Fault) -> None:
     folder = spoil(fault.platform) / ("V" if fault.platform == "visium" else "")
     fault.plant(folder)
     options = {key: folder / value if key == "image" else value for key, value in fault.options.items()}
-    found = inspect(folder, **options)[0].inspection
-    assert [each.level for each in found.of(fault.code)] == [fault.level], found.summary
-    finding = found.of(fault.code)[0]
+    inspection = inspect(folder, **options)[0].inspection
+    assert [finding.level for finding in inspection.of(fault.code)] == [fault.level], inspection.summary
+    finding = inspection.of(fault.code)[0]
     assert fault.says in finding.text
     assert fault.mend in finding.advice
-    assert found.status == (2 if fault.level == "error" else 1), found.summary
+    assert inspection.status == (2 if fault.level == "error" else 1), inspection.summary
 
 
 @pytest.mark.parametrize(("code", "blur", "mpp"), [("blur", 3.0, 1.0), ("coarse", 0.0, 2.0)])
@@ -154,32 +160,32 @@ def test_a_poor_image_is_found(
 ) -> None:
     tissue = VirtualTissue.generate("breast", 3, 7, 900, 700, mpp)
     write_hest(canvas(tissue, spots(900, 700, 55, 100, hexagonal=True), blur), tmp_path)
-    found = inspect(tmp_path)[0].inspection
-    assert found.codes == {code}, found.summary
-    assert found.of(code)[0].advice
+    inspection = inspect(tmp_path)[0].inspection
+    assert inspection.codes == {code}, inspection.summary
+    assert inspection.of(code)[0].advice
 
 
 def card(mpp: float, *means: tuple[float, float, float]) -> dict[str, Any]:
-    """Give a model's card as far as an inspection looks at it."""
+    """Return the part of a model's card that an inspection uses."""
     profiles = [StainProfile(mean, (0.1, 0.1, 0.1)).to_json() for mean in means]
-    return {"mpp": mpp, "samples": [{"id": f"T{index}", "stain": each} for index, each in enumerate(profiles)]}
+    return {"mpp": mpp, "samples": [{"id": f"T{index}", "stain": profile} for index, profile in enumerate(profiles)]}
 
 
 def test_what_a_model_cannot_use_is_found(written: Path, sample: Sample) -> None:
     own = StainProfile.from_slide(sample.slide)
     assert own is not None
-    found = inspect(written / "hest", card=card(1.0, own.mean))[0].inspection
-    assert found.codes == set(), found.summary
-    assert found.of("stain")[0].value["nearest"] == "T0"
+    inspection = inspect(written / "hest", card=card(1.0, own.mean))[0].inspection
+    assert inspection.codes == set(), inspection.summary
+    assert inspection.of("stain")[0].value["nearest"] == "T0"
     far = tuple(value + 0.3 for value in own.mean)
-    found = inspect(written / "hest", card=card(1.0, far))[0].inspection
-    assert found.codes == {"stain"}
-    finding = found.of("stain")[0]
+    inspection = inspect(written / "hest", card=card(1.0, far))[0].inspection
+    assert inspection.codes == {"stain"}
+    finding = inspection.of("stain")[0]
     assert finding.level == "warning"
-    assert "10.0 sd from the training slides'" in finding.text
+    assert "10.0 sd away from that of the training slides" in finding.text
     assert "'T0', is 10.0 sd away" in finding.text
     assert "stain_jitter" in finding.advice
-    found = inspect(written / "hest", card=card(0.5, own.mean))[0].inspection
-    assert found.codes == {"coarse"}
-    assert found.status == 2
-    assert "0.5 um/px (at most 0.75)" in found.of("coarse")[0].text
+    inspection = inspect(written / "hest", card=card(0.5, own.mean))[0].inspection
+    assert inspection.codes == {"coarse"}
+    assert inspection.status == 2
+    assert "0.5 um/px (at most 0.75)" in inspection.of("coarse")[0].text

@@ -21,7 +21,7 @@ from pixnet.virtual import VirtualTissue
 
 @pytest.fixture(scope="module")
 def bins() -> Sample:
-    """Give 160,000 squares of 1 um, full of counts on the left."""
+    """Return 160,000 squares of 1 um, with counts only on the left."""
     slide: Slide = VirtualTissue.generate("breast", 3, 7, 400, 400).slide
     squares = Squares.tiling(0, 0, 400, 400, side_um=1.0)
     counts = np.where(squares.centers_um[:, :1] < 200, 30, 0)
@@ -29,13 +29,12 @@ def bins() -> Sample:
 
 
 def test_many_small_squares_are_drawn_pooled(bins: Sample, tmp_path: Path) -> None:
-    found = inspect_sample(bins)
-    written = write_report(found, tmp_path / "new")
+    written = write_report(inspect_sample(bins), tmp_path / "new")
     assert [path.name for path in written] == ["inspect.json", "overlay.png", "histograms.png"]
-    depth = next(each for each in json.loads(written[0].read_text())["findings"] if each["code"] == "depth")
+    depth = next(finding for finding in json.loads(written[0].read_text())["findings"] if finding["code"] == "depth")
     assert depth["value"]["regions"] == 160_000
     drawn = np.asarray(Image.open(written[1]).convert("RGB")).astype(int)
-    # Without the frame and the scale beside it; viridis is yellow at its top and violet at its bottom.
+    # Without the frame and the scale; viridis is yellow at its top and violet at its bottom.
     height, width, _ = drawn.shape
     part = drawn[height // 4 : -height // 4, width // 6 : -width // 4]
     yellow = (part[..., 0] > part[..., 2] + 80) & (part[..., 1] > part[..., 2] + 80)
@@ -44,12 +43,12 @@ def test_many_small_squares_are_drawn_pooled(bins: Sample, tmp_path: Path) -> No
     assert right.mean() < 0.1
 
 
-def test_pictures_show_all_regions_and_count_them(bins: Sample) -> None:
+def test_figures_show_and_count_all_regions(bins: Sample) -> None:
     rgb = bins.slide.read_box(Box(0, 0, 200, 200), 1.0)[0]
     slide = Slide.from_array(rgb, 1.0)
     outside = Layout(slide, np.array([[10.0, 10.0], [230.0, 100.0]]), 40.0)
     (axes,) = _overlay("far", outside, None).axes
-    # What lies outside is seen whole.
+    # The region outside is fully visible.
     assert axes.get_xlim() == (-10.0, 250.0)
     assert axes.get_ylim() == (200.0, -10.0)
     figure = _histograms(bins)
@@ -59,7 +58,7 @@ def test_pictures_show_all_regions_and_count_them(bins: Sample) -> None:
     assert depth.get_title() == "Counts of a region (none in 80000)"
 
 
-def test_a_report_has_to_have_a_place(bins: Sample, tmp_path: Path) -> None:
+def test_a_report_needs_a_folder(bins: Sample, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"file: cannot be written to.*another --out"):
+    with pytest.raises(DataError, match=r"file: cannot be written to.*another `out`"):
         write_report(inspect_sample(bins), tmp_path / "file")

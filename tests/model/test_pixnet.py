@@ -16,12 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pixnet import model as module
 from pixnet.config import Config
 from pixnet.errors import DataError, FieldError, ModelError, PixNetError, SlideError
 from pixnet.field import ExpressionField
 from pixnet.inspection.trained_on import TrainedOn
-from pixnet.model import PixNet
+from pixnet.model import PixNet, blocks
 from pixnet.model.card import FORMAT_VERSION, make_card
 from pixnet.network.config import PRESETS, DecoderConfig
 from pixnet.network.device import choose_device
@@ -120,8 +119,8 @@ def test_blocks_are_as_large_as_their_features_allow(
     monkeypatch: pytest.MonkeyPatch, gigabytes: float, expected: int
 ) -> None:
     network = Network(PRESETS["small"].settled(["A"]), 3)
-    monkeypatch.setattr(module, "_FEATURE_BYTES", gigabytes * 1e9)
-    assert module._fitting_core(network) == expected
+    monkeypatch.setattr(blocks, "_FEATURE_BYTES", gigabytes * 1e9)
+    assert blocks.fitting_core(network) == expected
 
 
 def test_a_card_without_stains_is_still_read(saved: Path) -> None:
@@ -133,7 +132,7 @@ def test_a_card_without_stains_is_still_read(saved: Path) -> None:
         del sample["stain"]
     card["card_sha256"] = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
     path.write_text(json.dumps(card))
-    assert TrainedOn.of(PixNet.load(saved).card).stains == {}
+    assert TrainedOn.from_card(PixNet.load(saved).card).stains == {}
 
 
 def test_a_saved_model_predicts_the_same_field(

@@ -20,7 +20,7 @@ TINY = "test_resnet"  # timm's smallest network with stages at strides 2 to 32
 
 
 def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Give waves of several lengths with dots and noise, so that every scale has something to see."""
+    """Return waves of several lengths with dots and noise, so that every scale has structure."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     waves = np.stack([110 + 60 * np.sin(x / a + y / b) for a, b in ((7, 11), (41, 23), (151, 97))], axis=-1)
@@ -29,40 +29,40 @@ def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def tile_sides(network: Network, core: int) -> tuple[int, int]:
-    """Give the sides of the near and the far image of a core."""
+    """Return the sides of the near and the far image of a core."""
     return core + 2 * network.halo, core // network.zoom + 2 * network.far_halo
 
 
 def awaken(encoder: torch.nn.Module) -> None:
-    """Let the residual branches speak, which timm starts at or near zero: otherwise hardly a layer is tested."""
+    """Give the residual branches weight, which timm starts at or near zero: otherwise hardly a layer is tested."""
     for name, value in encoder.named_parameters():
         if name.endswith("gamma") or (value.dim() == 1 and name.endswith("weight") and not value.any()):
             torch.nn.init.ones_(value)
 
 
 def settle(network: Network) -> Network:
-    """Set what the decoder knows of its input's statistics, as training would; otherwise activations die or explode."""
+    """Set the decoder's statistics of its input, as training would; otherwise activations vanish or explode."""
     margin, finest = network.halo, network.strides[0]
     core = round_up(256, network.stride)
     near, far = (torch.from_numpy(picture(side, side, seed=9)).permute(2, 0, 1) for side in tile_sides(network, core))
     with torch.no_grad():
         levels = network.pyramid(near[None], far[None])
-        cells, rng = 64 // finest, np.random.default_rng(0)
-        places = margin // finest + rng.integers(0, core // finest - cells, (8, 2), endpoint=True)
-        wants = [Box(int(row), int(col), cells, cells) for row, col in places]
+        side, rng = 64 // finest, np.random.default_rng(0)
+        places = margin // finest + rng.integers(0, core // finest - side, (8, 2), endpoint=True)
+        wants = [Box(int(row), int(col), side, side) for row, col in places]
         boxes = [network.level_boxes(want) for want in wants]
         crops = [
             Crop(
-                torch.cat([level[:, :, b.row : b.row + b.height, b.col : b.col + b.width] for b in here]),
-                [b.row for b in here],
-                [b.col for b in here],
+                torch.cat([level[:, :, b.row : b.row + b.height, b.col : b.col + b.width] for b in level_boxes]),
+                [b.row for b in level_boxes],
+                [b.col for b in level_boxes],
             )
-            for level, here in zip(levels, zip(*boxes, strict=True), strict=True)
+            for level, level_boxes in zip(levels, zip(*boxes, strict=True), strict=True)
         ]
         network.decoder.learn_scale([crops], [wants])
         for module in network.decoder.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = None  # the plain mean of what comes
+                module.momentum = None  # the plain mean over batches
         network.train()
         network.decode(crops, wants)
     return network.eval()
@@ -118,7 +118,7 @@ def awaken_fixture() -> Callable[[torch.nn.Module], None]:
 
 @pytest.fixture(scope="session", name="tile_sides")
 def tile_sides_fixture() -> Callable[[Network, int], tuple[int, int]]:
-    """Give the sides of the images of a core."""
+    """Return the function that gives the sides of a core's images."""
     return tile_sides
 
 

@@ -35,9 +35,9 @@ def test_depth_to_space_puts_the_four_channels_under_their_pixel() -> None:
         assert first.bias is not None
         first.bias.copy_(torch.arange(1.0, 9.0))
     with torch.no_grad():
-        cells = torch.nn.Sequential(*list(block)[:3])(torch.zeros(1, 1, 2, 2))
-    assert torch.equal(cells[0, 0, :2, :2], torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-    assert torch.equal(cells[0, 1, 2:, 2:], torch.tensor([[5.0, 6.0], [7.0, 8.0]]))
+        pixels = torch.nn.Sequential(*list(block)[:3])(torch.zeros(1, 1, 2, 2))
+    assert torch.equal(pixels[0, 0, :2, :2], torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    assert torch.equal(pixels[0, 1, 2:, 2:], torch.tensor([[5.0, 6.0], [7.0, 8.0]]))
 
 
 def test_bilinear_step_doubles() -> None:
@@ -51,13 +51,13 @@ def test_the_deepest_steps_use_depth_to_space(steps: int, kinds: str) -> None:
 
 
 def test_widths_must_be_as_many_as_levels() -> None:
-    with pytest.raises(ModelError, match="channels has 2 widths, but the encoder gives 3 levels"):
+    with pytest.raises(ModelError, match="channels has 2 widths, but the encoder has 3 levels"):
         Decoder((4, 5, 6), DecoderConfig(channels=(3, 4)))
 
 
 @pytest.mark.parametrize("dsub", [0, 1, 5])
 @pytest.mark.parametrize("fusion", ["channel", "local", "plain", "residual", "vit"])
-def test_a_crop_on_any_cell_is_decoded_as_the_whole_is(
+def test_a_crop_at_any_pixel_is_decoded_as_the_complete_map_is(
     make_network: Callable[..., Network], fusion: str, dsub: int
 ) -> None:
     kinds = {"attention": fusion} if fusion in ("channel", "local") else {"fusion": fusion}
@@ -89,8 +89,8 @@ def test_a_crop_on_any_cell_is_decoded_as_the_whole_is(
 
 def test_a_decoders_boxes_are_no_wider_than_the_halo(make_network: Callable[..., Network]) -> None:
     network = make_network()
-    cell = network.stride // network.strides[0]
-    for side in (cell, 2 * cell, 5 * cell):
+    period = network.stride // network.strides[0]
+    for side in (period, 2 * period, 5 * period):
         for box, stride in zip(network.level_boxes(Box(0, 0, side, side)), network.strides, strict=True):
             assert -box.row * stride <= network.halo
             assert (box.row + box.height) * stride <= side * network.strides[0] + network.halo
@@ -111,7 +111,7 @@ def test_dropout_drops_whole_encoder_channels_while_training_only() -> None:
     assert torch.equal(first, decoder(crops, want)[0])
 
 
-def test_the_scale_is_learned_of_programs_tile_by_tile_and_of_the_density_cell_by_cell() -> None:
+def test_the_scale_is_learned_of_programs_tile_by_tile_and_of_the_density_pixel_by_pixel() -> None:
     decoder = Decoder((4, 5), DecoderConfig(channels=(3, 4), dropout=0.5), with_density=True)
     batches = [
         [Crop(random(2, 4, 16, 16, seed=n), [0, 0], [0, 0]), Crop(random(2, 5, 8, 8, seed=n + 9), [0, 0], [0, 0])]
@@ -124,11 +124,11 @@ def test_the_scale_is_learned_of_programs_tile_by_tile_and_of_the_density_cell_b
         decoded, density = map(torch.cat, zip(*map(decoder, batches, wants), strict=True))
     assert decoded.shape == (6, 3, 8, 8)
     assert density.shape == (6, 1, 8, 8)
-    tiles, cells = decoded.mean(dim=(2, 3)), density.flatten()
+    tiles, pixels = decoded.mean(dim=(2, 3)), density.flatten()
     assert torch.allclose(tiles.mean(0), torch.zeros(3), atol=1e-5)
     assert torch.allclose(tiles.std(0), torch.ones(3), atol=1e-4)
-    assert float(cells.mean()) == pytest.approx(0.0, abs=1e-5)
-    assert float(cells.std()) == pytest.approx(1.0, abs=1e-4)
+    assert float(pixels.mean()) == pytest.approx(0.0, abs=1e-5)
+    assert float(pixels.std()) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_only_counts_have_a_density(make_network: Callable[..., Network]) -> None:
@@ -153,7 +153,7 @@ def test_nothing_is_dropped_of_what_the_density_reads_at_the_finest_level() -> N
     crops = [Crop(random(2, 4, 16, 16), [0, 0], [0, 0]), Crop(random(2, 5, 8, 8), [0, 0], [0, 0])]
     density = decoder.train().density
     assert density is not None
-    torch.nn.init.zeros_(density.context.levels[0][2].weight)  # D_1, of which much is dropped, is not looked at
+    torch.nn.init.zeros_(density.context.levels[0][2].weight)  # D_1, of which much is dropped, is not used
     (first, one), (second, other) = (decoder(crops, [Box(2, 2, 8, 8)] * 2) for _ in range(2))
     assert not torch.equal(first, second)
     assert torch.equal(one, other)

@@ -139,7 +139,7 @@ def test_blending_weights_add_up_to_one(vit: Encoder, stride: int) -> None:
     assert torch.allclose(blended, expected, rtol=1e-5)
 
 
-def test_a_vits_tokens_lie_where_the_image_has_them() -> None:
+def test_a_vits_tokens_are_where_the_image_has_them() -> None:
     """A bright square far from a point must not move that point's features more than one beside it does."""
     torch.manual_seed(0)
     encoder = make_encoder(EncoderConfig(name="test_vit", weights="random", finest=8)).eval()
@@ -154,15 +154,14 @@ def test_a_vits_tokens_lie_where_the_image_has_them() -> None:
 
 
 def test_vit_windows_that_no_stride_divides_are_refused() -> None:
-    with pytest.raises(
-        ModelError, match="sees windows of 224 px, and half of that is no multiple of the deepest stride"
-    ):
+    message = "works on windows of 224 px, and half of that is not a multiple of the deepest stride, 32"
+    with pytest.raises(ModelError, match=message):
         make_encoder(EncoderConfig(name="vit_tiny_patch16_224", weights="random", stride=32))
 
 
 @pytest.mark.parametrize("blocks", [(0, 1), (0, 1, 2, 99)])
 def test_blocks_that_a_vit_lacks_are_refused(blocks: tuple[int, ...]) -> None:
-    with pytest.raises(ModelError, match="the pyramid has 4 levels and encoder 'test_vit' blocks 0 to 5"):
+    with pytest.raises(ModelError, match="the pyramid has 4 levels and encoder 'test_vit' has blocks 0 to 5"):
         make_encoder(EncoderConfig(name="test_vit", weights="random", blocks=blocks))
 
 

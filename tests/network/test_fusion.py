@@ -25,9 +25,8 @@ def reference(block: SAFB, feature: Tensor, upsampled: Tensor) -> Tensor:
     assert block.depthwise.bias is not None
     for row in range(3):
         for col in range(3):
-            local += block.depthwise.weight[:, 0, row, col].view(1, -1, 1, 1) * padded[
-                :, :, row : row + height, col : col + width
-            ]  # fmt: skip
+            weight = block.depthwise.weight[:, 0, row, col].view(1, -1, 1, 1)
+            local += weight * padded[:, :, row : row + height, col : col + width]
     local = local + block.depthwise.bias.view(1, -1, 1, 1)
 
     mixed = pointwise(local * torch.sigmoid(local), block.mix)
@@ -47,16 +46,16 @@ def reference(block: SAFB, feature: Tensor, upsampled: Tensor) -> Tensor:
     for n in range(len(out)):
         for y in range(height):
             for x in range(width):
-                here = q[n, :, y, x]
+                query = q[n, :, y, x]
                 if block.attention == "channel":
-                    out[n, :, y, x] += torch.softmax(here * k[n, :, y, x] / beta, 0) * v[n, :, y, x]
+                    out[n, :, y, x] += torch.softmax(query * k[n, :, y, x] / beta, 0) * v[n, :, y, x]
                     continue
                 if block.attention == "row":
                     keys, values = k[n, :, y], v[n, :, y]
                 else:
-                    # Beyond the map lie zeros, as for the convolutions; the halo keeps them out of a core.
+                    # Beyond the map there are zeros, as for the convolutions; the halo keeps them out of a core.
                     keys, values = (F.pad(t[n], (1, 1, 1, 1))[:, y : y + 3, x : x + 3].flatten(1) for t in (k, v))
-                out[n, :, y, x] += values @ torch.softmax(here @ keys / beta, 0)
+                out[n, :, y, x] += values @ torch.softmax(query @ keys / beta, 0)
     return out
 
 
@@ -88,7 +87,7 @@ def test_the_normalisation_is_each_pixels_own() -> None:
 
 
 @pytest.mark.parametrize(("attention", "reach"), [("channel", 1), ("local", 2), ("row", 99)])
-def test_how_far_each_reading_looks(attention: str, reach: int) -> None:
+def test_how_far_each_attention_reaches(attention: str, reach: int) -> None:
     torch.manual_seed(0)
     block = SAFB(4, 4, attention).eval()  # type: ignore[arg-type]
     feature, upsampled = torch.randn(1, 4, 9, 9), torch.randn(1, 4, 9, 9)
@@ -115,7 +114,7 @@ def test_safb_is_the_fusion_by_default() -> None:
         {"fusion": "vit"},
     ],
 )
-def test_a_fusion_looks_as_far_as_it_says_and_no_further(config: dict[str, str]) -> None:
+def test_a_fusion_reaches_as_far_as_stated_and_no_further(config: dict[str, str]) -> None:
     settings = DecoderConfig(**config)  # type: ignore[arg-type]
     torch.manual_seed(0)
     block = make_fusion(6, 4, settings).eval()
@@ -132,7 +131,7 @@ def test_a_fusion_looks_as_far_as_it_says_and_no_further(config: dict[str, str])
         assert int(torch.maximum((rows - 6).abs(), (cols - 6).abs()).max()) == reach
 
 
-def test_the_transformer_attends_to_each_cells_neighbours() -> None:
+def test_the_transformer_attends_to_the_neighbours_of_each_pixel() -> None:
     torch.manual_seed(0)
     block = TransformerFusion(6, 32).double().eval()
     assert block.heads == 2

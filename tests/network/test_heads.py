@@ -21,12 +21,12 @@ def make_head(kind: str, channels: int = 4, outputs: int = 3) -> Head:
 
 
 def density_for(head: Head) -> torch.Tensor | None:
-    """Give a density map of 6 x 6 cells, if the head has one."""
+    """Return a density map of 6 x 6 pixels, if the head has one."""
     return torch.randn(1, 1, 6, 6, generator=torch.Generator().manual_seed(3)) if head.kind == "rate" else None
 
 
 def parts_of_a_whole(head: Head) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give integrals of D and areas of seven regions."""
+    """Return integrals of D and areas of seven regions."""
     decoded = torch.randn(1, 4, 6, 6, generator=torch.Generator().manual_seed(1)) * 3
     latent = head.activate(decoded, density_for(head))
     coverage = torch.rand(7, 36, generator=torch.Generator().manual_seed(2)) * 4
@@ -110,7 +110,7 @@ def test_aggregating_before_the_head_is_the_same_as_after(kind: str) -> None:
     coverage = torch.rand(7, 36, generator=torch.Generator().manual_seed(2)).double()
     with torch.no_grad():
         weight, bias = head.linear()
-        genes = latent[0].flatten(1).T @ weight + bias  # (cells, M): the dense map G
+        genes = latent[0].flatten(1).T @ weight + bias  # (pixels, M): the dense map G
         expected = coverage @ genes
         area = coverage.sum(1)
         if kind == "mean":
@@ -141,11 +141,11 @@ def test_gradients_reach_loadings_and_baseline() -> None:
 
 
 def test_a_disk_of_the_dense_map_is_what_the_head_gives() -> None:
-    """The paper's own case: whole cells inside a radius, each counted with its area."""
+    """The paper's own case: complete pixels inside a radius, each counted with its area."""
     head = make_head("sum")
     latent = torch.randn(1, 4, 9, 9, generator=torch.Generator().manual_seed(3))
     y, x = torch.meshgrid(torch.arange(9.0), torch.arange(9.0), indexing="ij")
-    inside = ((x - 4) ** 2 + (y - 4) ** 2 <= 9.0).float().view(1, 81) * 4.0  # cells of 2 um
+    inside = ((x - 4) ** 2 + (y - 4) ** 2 <= 9.0).float().view(1, 81) * 4.0  # pixels of 2 um
     with torch.no_grad():
         weight, bias = head.linear()
         dense = torch.einsum("chw,cm->mhw", latent[0], weight) + bias.view(-1, 1, 1)

@@ -10,7 +10,7 @@ from pixnet.regions import Disks
 
 
 def coverage_of_two_tiles() -> tuple[sparse.csr_array, np.ndarray]:
-    """Give the coverage of five disks on two tiles of 6 x 7 cells, and the same as a dense array."""
+    """Return the coverage of five disks on two tiles of 6 x 7 pixels, and the same as a dense array."""
     grid = Grid(0.0, 0.0, 2.0, 6, 7)
     first = Disks([[4.0, 5.0], [7.0, 6.0], [3.0, 8.0]], 5.0).coverage(grid)
     second = Disks([[9.0, 4.0], [6.0, 6.0]], [1.0, 9.0]).coverage(grid)
@@ -18,7 +18,7 @@ def coverage_of_two_tiles() -> tuple[sparse.csr_array, np.ndarray]:
     return both, both.toarray()
 
 
-def test_an_integral_is_the_sum_over_cells_of_area_times_value() -> None:
+def test_an_integral_is_the_sum_over_pixels_of_area_times_value() -> None:
     coverage, dense = coverage_of_two_tiles()
     latent = torch.randn(2, 3, 6, 7, generator=torch.Generator().manual_seed(0))
     found = integrate(latent, to_torch(coverage))
@@ -58,6 +58,6 @@ def test_half_precision_maps_are_added_in_single_precision() -> None:
     assert float(found) == 4096 * 4 * (1.0 + 2**-7)
 
 
-def test_regions_that_touch_no_cell_give_zero() -> None:
+def test_regions_that_touch_no_pixel_give_zero() -> None:
     empty = to_torch(sparse.csr_array((3, 16)))
     assert torch.equal(integrate(torch.ones(1, 2, 4, 4), empty), torch.zeros(3, 2))

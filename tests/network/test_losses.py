@@ -47,8 +47,8 @@ def test_pearson_has_a_finite_gradient_where_nothing_varies(constant: str) -> No
 def test_genes_that_were_not_seen_to_vary_are_left_out() -> None:
     predicted, observed = data(0, 30, 4), data(1, 30, 4)
     observed[:, 2] = 1.5
-    kept = [0, 1, 3]
-    expected = float(pearson_loss(predicted[:, kept], observed[:, kept]))
+    varying = [0, 1, 3]
+    expected = float(pearson_loss(predicted[:, varying], observed[:, varying]))
     assert float(pearson_loss(predicted, observed)) == pytest.approx(expected, abs=1e-6)
     assert float(pearson_loss(predicted, torch.ones(30, 4))) == 0.0
 
@@ -136,5 +136,5 @@ def test_what_was_not_measured_plays_no_part(loss: Callable[..., torch.Tensor]) 
     # Pearson is a mean over genes, the others over entries. A gene that nobody measured does not count.
     weight = 0.5 if loss is pearson_loss else 40 / 60
     assert clean == pytest.approx(weight * float(gene_0) + (1 - weight) * float(gene_1), rel=1e-4)
-    every = torch.ones(40, 3)
-    assert float(loss(predicted, observed, every)) == pytest.approx(float(loss(predicted, observed)), rel=1e-5)
+    all_measured = torch.ones(40, 3)
+    assert float(loss(predicted, observed, all_measured)) == pytest.approx(float(loss(predicted, observed)), rel=1e-5)

@@ -1,4 +1,4 @@
-"""What a network gives must not depend on how a slide is cut into tiles."""
+"""The output of a network must not depend on how a slide is cut into tiles."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Latents = Iterator[tuple[Box, NDArray[np.float32]]]
 
 
 def latents(network: Network, slide: Slide, core: int, chosen: list[int]) -> Latents:
-    """Give some tiles of a slide, in field cells, as predicting does it."""
+    """Yield the latent maps of some tiles of a slide with their boxes in field pixels, computed as in prediction."""
     lattice = network.lattice(slide)
     tiles, finest = list(lattice.tiles(core)), network.strides[0]
     for number in chosen:
         box = tiles[number]
         images, _ = read_tile(slide, lattice, box)
         near, far = (None if rgb is None else torch.from_numpy(rgb).permute(2, 0, 1) for rgb in images)
-        cells = Box(*(side // finest for side in (box.row, box.col, box.height, box.width)))
-        yield cells, network.latent(near, far).numpy()
+        field_box = Box(*(side // finest for side in (box.row, box.col, box.height, box.width)))
+        yield field_box, network.latent(near, far).numpy()
 
 
 def seam(network: Network, slide: Slide, large: int, small: dict[int, list[int]]) -> float:
-    """Give the largest difference of small tiles from the large one they lie in, in parts of its largest value."""
+    """Return the largest difference of small tiles from the large one around them, relative to its largest value."""
     ((_, whole),) = latents(network, slide, large, [0])
     worst = 0.0
     for core, chosen in small.items():
@@ -63,7 +63,7 @@ def test_stride_32_has_no_seams(slide: Slide, make_network: Callable[..., Networ
 
 
 def test_tiles_of_all_sizes_give_one_map(slide: Slide, make_network: Callable[..., Network]) -> None:
-    """Every tile of 256 and 512 px against the whole slide in one."""
+    """Every tile of 256 and 512 px against the complete slide in one tile."""
     network = make_network(around=(150.0, 300.0, 600.0), zoom=4)
     assert seam(network, slide, 1024, {512: list(range(4)), 256: list(range(16))}) <= 1e-4
 
@@ -114,7 +114,7 @@ def test_no_pixel_beyond_the_halos_matters_and_some_within_do(
     want = Box(network.halo + spare, network.halo + spare, core, core)
 
     def changed(image: torch.Tensor, side: int, distance: int) -> torch.Tensor:
-        """Give the image with all changed that lies further than a distance from its middle part."""
+        """Return the image with everything changed that is further than a distance from its middle part."""
         first = (image.shape[-1] - side) // 2 - distance
         inside = slice(first, first + side + 2 * distance)
         other = 255 - image
@@ -133,7 +133,7 @@ def test_no_pixel_beyond_the_halos_matters_and_some_within_do(
     assert change(0, far_halo) > 1e-3
 
 
-def test_the_latent_map_of_a_core_has_its_cells(make_network: Callable[..., Network], tile_sides: TileSides) -> None:
+def test_the_latent_map_of_a_core_has_its_pixels(make_network: Callable[..., Network], tile_sides: TileSides) -> None:
     for finest in (2, 4):
         network = make_network(finest=finest, width=6)
         core = 2 * network.stride
@@ -173,8 +173,10 @@ def test_a_white_slide_gives_one_value_everywhere(make_network: Callable[..., Ne
     network = make_network()
     slide = Slide.from_array(np.full((200, 200, 3), 255, np.uint8), 1.0)
     ((_, latent),) = latents(network, slide, 256, [0])
-    cell = network.stride // network.strides[0]
-    assert np.allclose(latent, np.tile(latent[:, :cell, :cell], (1, *(s // cell for s in latent.shape[1:]))), atol=1e-4)
+    period = network.stride // network.strides[0]
+    assert np.allclose(
+        latent, np.tile(latent[:, :period, :period], (1, *(s // period for s in latent.shape[1:]))), atol=1e-4
+    )
 
 
 def test_training_and_prediction_give_the_same_map(

@@ -14,7 +14,7 @@ Awaken = Callable[[torch.nn.Module], None]
 
 
 def influence(name: str, weights: str, finest: int, stride: int, awaken: Awaken) -> tuple[int, int]:
-    """Give the counted radius, and the furthest pixel that is seen to change the features of a core."""
+    """Return the computed radius, and the distance of the furthest pixel that changes the features of a core."""
     torch.manual_seed(0)
     encoder = make_encoder(EncoderConfig(name=name, weights=weights, finest=finest, stride=stride)).eval()  # type: ignore[arg-type]
     if weights == "random":
@@ -33,7 +33,7 @@ def influence(name: str, weights: str, finest: int, stride: int, awaken: Awaken)
     plain = features(image)
 
     def changes(distance: int) -> bool:
-        """Tell whether replacing all that lies `distance` pixels or more from the core changes its features."""
+        """Return whether a change of everything `distance` pixels or more from the core changes its features."""
         other = 255 - image
         inside = slice(halo - distance, halo + core + distance)
         other[:, :, inside, inside] = image[:, :, inside, inside]
@@ -60,7 +60,7 @@ def test_the_counted_radius_bounds_what_is_seen(
 ) -> None:
     radius, seen = influence(name, weights, finest, stride, awaken)
     assert seen <= radius
-    assert seen >= least * radius  # no empty promise: most of it is truly looked at
+    assert seen >= least * radius  # the bound is useful: most of it does matter
 
 
 def test_deeper_stages_see_further() -> None:

@@ -42,9 +42,13 @@ def test_lite0_state_is_all_that_timm_wants_and_gives_the_logits_of_a_direct_map
 
 def test_lite0_names_agree_in_meaning_and_not_in_shape_only(packaged: dict[str, torch.Tensor]) -> None:
     roles = {
-        "_conv_stem": ("conv_stem",), "_expand_conv": ("conv_pw",), "_depthwise_conv": ("conv_dw",),
-        "_project_conv": ("conv_pwl", "conv_pw"), "_conv_head": ("conv_head",), "_fc": ("classifier",),
-    }  # fmt: skip
+        "_conv_stem": ("conv_stem",),
+        "_expand_conv": ("conv_pw",),
+        "_depthwise_conv": ("conv_dw",),
+        "_project_conv": ("conv_pwl", "conv_pw"),
+        "_conv_head": ("conv_head",),
+        "_fc": ("classifier",),
+    }
     blocks: dict[str, str] = {}
     for theirs, ours in zip(packaged, lite0_state(), strict=True):
         their_layer, their_kind = theirs.rsplit(".", 1)
@@ -99,7 +103,7 @@ def test_missing_truncated_and_foreign_files(tmp_path: Path) -> None:
     empty.write_bytes(b"")
     pickled = tmp_path / "pickled.safetensors"
     torch.save({"a": torch.zeros(3)}, pickled)
-    with pytest.raises(ModelError, match=r"absent\.safetensors: no such file"):
+    with pytest.raises(ModelError, match=r"absent\.safetensors: file of weights not found"):
         read_safetensors(tmp_path / "absent.safetensors")
     for path in (cut, empty, pickled, tmp_path):
         with pytest.raises(ModelError, match="cannot be read as safetensors"):
@@ -111,13 +115,13 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
     lacking = {name: value for name, value in state.items() if not name.startswith("layer1")}
     save_file(lacking, path)
-    with pytest.raises(ModelError, match=r"own\.safetensors: holds no weights for .*layer1"):
+    with pytest.raises(ModelError, match=r"own\.safetensors: has no weights for .*layer1"):
         make_encoder(EncoderConfig(name="test_resnet", weights=str(path)))
     first = next(name for name, value in state.items() if value.dim() == 4)
     save_file({**state, first: torch.zeros(1, 1, 1, 1)}, path)
     with pytest.raises(ModelError, match="does not fit this encoder"):
         make_encoder(EncoderConfig(name="test_resnet", weights=str(path)))
-    with pytest.raises(ModelError, match="no such file of weights"):
+    with pytest.raises(ModelError, match="file of weights not found"):
         make_encoder(EncoderConfig(name="test_resnet", weights=str(tmp_path / "absent.safetensors")))
 
 

@@ -124,7 +124,9 @@ def test_bad_spot_files(section: Section, old: str, new: str, message: str) -> N
         section.read()
 
 
-@pytest.mark.parametrize(("text", "message"), [("", "is no table"), (HEADER, "no spots"), ("\0\xff\0", r"spots\.tsv")])
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "is not a table"), (HEADER, "no spots"), ("\0\xff\0", r"spots\.tsv")]
+)
 def test_spot_files_without_spots(section: Section, text: str, message: str) -> None:
     section.spots = text
     with pytest.raises(DataError, match=message):
@@ -169,7 +171,7 @@ def test_a_stretched_image(section: Section) -> None:
 def test_positions_without_a_pitch(section: Section) -> None:
     section.spots = HEADER + "".join(spot_line(x, 1) for x in range(1, 6))
     section.counts = "\tA\n" + "".join(f"{x}x1\t1\n" for x in range(1, 6))
-    with pytest.raises(DataError, match="spots lie on one line, so it gives no pixel size"):
+    with pytest.raises(DataError, match="spots are on one line, so it gives no pixel size"):
         section.read()
     assert section.read(mpp=2.0).slide.mpp_source == "argument"
 

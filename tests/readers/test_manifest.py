@@ -58,13 +58,13 @@ def test_paths_start_at_the_manifest_and_top_level_keys_hold_unless_a_sample_say
         ),
         (ENTRY.replace("legacy-st", "scope"), "'a' has the platform 'scope', which is not among legacy-st"),
         (ENTRY + ENTRY, "two samples have the id 'a'"),
-        (ENTRY + "mpp = -1\n", "sample 'a': mpp = -1 will not do"),
-        ("mpp = nan\n" + ENTRY, "mpp = nan will not do"),
-        ("spot_pitch_um = 'wide'\n" + ENTRY, "spot_pitch_um = 'wide' will not do"),
+        (ENTRY + "mpp = -1\n", "sample 'a': mpp = -1 is not valid"),
+        ("mpp = nan\n" + ENTRY, "mpp = nan is not valid"),
+        ("spot_pitch_um = 'wide'\n" + ENTRY, "spot_pitch_um = 'wide' is not valid"),
         ("", "the key 'sample' is missing"),
-        ("sample = []\n", "sample = .* will not do"),
-        ("sample = 3\n", "sample = 3 will not do"),
-        ("[[sample]\n", "is no TOML file"),
+        ("sample = []\n", "sample = .* is not valid"),
+        ("sample = 3\n", "sample = 3 is not valid"),
+        ("[[sample]\n", "is not a TOML file"),
     ],
 )
 def test_bad_manifests(tmp_path: Path, text: str, message: str) -> None:
@@ -76,13 +76,13 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.toml: cannot be read"):
         manifest_entries(tmp_path / "none.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\0")
-    with pytest.raises(DataError, match=r"binary\.toml: is no TOML"):
+    with pytest.raises(DataError, match=r"binary\.toml: is not a TOML file"):
         manifest_entries(tmp_path / "binary.toml")
 
 
 def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
     path = write(tmp_path, ENTRY.format(id="a") + ENTRY.format(id="b"))
-    with pytest.raises(DataError, match=r"has no sample 'c'\. It has a, b\."):
+    with pytest.raises(DataError, match=r"has no sample 'c'\. its samples are a, b\."):
         read_manifest(path, ["a", "c"])
     with pytest.raises(DataError, match=r"b_spots\.tsv"):
         read_manifest(path, ["b"])

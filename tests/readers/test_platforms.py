@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
+from scipy import sparse
 
 import pixnet
 from pixnet.config import Config
 from pixnet.errors import DataError
+from pixnet.readers.common import SampleOptions, given_options, telling_name
+from pixnet.readers.entry import Entry
 from pixnet.readers.manifest import manifest_entries, read_manifest
+from pixnet.readers.platforms import PLATFORMS, Platform
+from pixnet.readers.raw import RawFiles
 from pixnet.readers.recognition import read, recognise
+from pixnet.regions import Disks
+from pixnet.sample import Sample
+from pixnet.sample.counts import Counts
+from pixnet.slide.slide import open_slide
 from pixnet.virtual import VirtualTissue, spots, write_legacy_st
 from pixnet.virtual.write.hest import write_hest
 from pixnet.virtual.write.visium import write_visium
@@ -129,7 +142,9 @@ def test_what_was_meant_is_guessed(tmp_path: Path, dataset: Path) -> None:
         path.touch()
         with pytest.raises(DataError, match=says):
             recognise(folder)
-    with pytest.raises(DataError, match=r"regions = 'bins' will not do: .*'nuclei', or input should be a valid number"):
+    with pytest.raises(
+        DataError, match=r"regions = 'bins' is not valid: .*'nuclei', or input should be a valid number"
+    ):
         read(dataset.parent / "xenium", platform="xenium", regions="bins")
 
 
@@ -171,10 +186,62 @@ def test_the_raw_matrix_can_be_asked_for_everywhere(dataset: Path, platform: str
     text = dataset.read_text().replace(f'platform = "{platform}"\n', f'platform = "{platform}"\nfiltered = false\n')
     changed = dataset.with_name("raw.toml")
     changed.write_text(text)
-    with pytest.raises(DataError, match=r"holds no raw_feature_bc_matrix"):
+    with pytest.raises(DataError, match=r"raw_feature_bc_matrix\.h5.* not found"):
         read_manifest(changed, [platform])
     changed.write_text(text.replace("filtered = false", "filtered = true"))
     assert len(read_manifest(changed, [platform])[0].regions) > 0
+
+
+class PatchEntry(Entry):
+    """An image with one patch; stands for a platform that somebody adds."""
+
+    reader: ClassVar[str] = "tests.readers.patch:read_patch"
+    path: Path
+
+
+@pytest.fixture
+def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add a platform as its author would: a module with a reader, and one row of the table."""
+    module = ModuleType("tests.readers.patch")
+
+    def read_patch(path: Path, image: Path | None = None, **options: Unpack[SampleOptions]) -> Sample:
+        given = given_options(**options)
+        slide = open_slide(image or path / "patch.png", given.pixel)
+        counts = Counts(sparse.csr_matrix([[3.0]], dtype=np.float32), pd.Index(["EPCAM"]))
+        return Sample(given.id or telling_name(path), slide, Disks([[20.0, 20.0]], 10.0), counts, given.donor, "patch")
+
+    def raw_places(entry: PatchEntry, raw: RawFiles) -> None:
+        raw.image = entry.path / "patch.png"
+
+    functions = {"read_patch": read_patch, "raw_places": raw_places, "raw_counts": lambda entry: None}
+    for name, function in functions.items():
+        setattr(module, name, function)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    def sign(path: Path) -> str:
+        return "it has patch.png" if (path / "patch.png").is_file() else ""
+
+    platform = Platform("patch", PatchEntry, module.__name__, sign, {"patch.txt": "no patch.png"})
+    monkeypatch.setitem(PLATFORMS, "patch", platform)
+
+
+def test_a_row_of_the_table_adds_a_platform(tmp_path: Path, patch: None) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    Image.new("RGB", (64, 64), (200, 120, 180)).save(folder / "patch.png")
+    assert recognise(folder) == ("patch", "it has patch.png")
+    sample = read(folder, mpp=1.0)
+    assert (sample.id, sample.platform, sample.slide.mpp_source) == ("mine", "patch", "argument")
+    manifest = tmp_path / "samples.toml"
+    manifest.write_text('[[sample]]\nid = "a"\nplatform = "patch"\npath = "mine"\nmpp = 2.0\n')
+    assert read_manifest(manifest)[0].slide.mpp_source == "manifest"
+    (inspected,) = pixnet.inspect(folder, mpp=1.0)
+    assert (inspected.inspection.platform, inspected.inspection.recognised_by) == ("patch", "it has patch.png")
+    (inspected,) = pixnet.inspect(folder)
+    assert "no pixel size" in inspected.inspection.summary
+    (folder / "patch.png").rename(folder / "patch.txt")
+    with pytest.raises(DataError, match=r"It has patch\.txt, but no patch\.png: copy the whole folder"):
+        recognise(folder)
 
 
 def test_platforms_train_one_model(dataset: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pixnet.errors import SlideError
-from pixnet.slide.pixel_size import from_ome, from_openslide, from_tiff, resolve
+from pixnet.slide.pixel_size import PixelSize, from_ome, from_openslide, from_tiff, resolve
 
 
 def test_scanner_formats_are_trusted() -> None:
@@ -64,23 +64,24 @@ def test_tiff_resolution_counts_only_in_centimetres(per_unit: tuple[int, int], u
 
 
 def test_an_argument_takes_precedence() -> None:
-    assert resolve("a", 0.3, None, (0.5, 0.5, "aperio.MPP")) == (0.3, "argument")
-    assert resolve("a", 0.3, "manifest", (0.5, 0.9, "aperio.MPP")) == (0.3, "manifest")
-    assert resolve("a", None, None, (0.5, 0.5, "aperio.MPP")) == (0.5, "aperio.MPP")
-    assert resolve("a", None, None, (0.5, 0.502, "x"))[0] == pytest.approx(0.501)
+    assert resolve("a", PixelSize(0.3), (0.5, 0.5, "aperio.MPP")) == PixelSize(0.3, "argument")
+    given = PixelSize(0.3, "manifest")
+    assert resolve("a", given, (0.5, 0.9, "aperio.MPP")) == given
+    assert resolve("a", None, (0.5, 0.5, "aperio.MPP")) == PixelSize(0.5, "aperio.MPP")
+    assert resolve("a", None, (0.5, 0.502, "x")).mpp == pytest.approx(0.501)
 
 
 def test_unknown_says_how_to_give_it() -> None:
-    with pytest.raises(SlideError, match=r"a\.jpg.*no pixel size.*in um per pixel, as `mpp` \(--mpp\)"):
-        resolve("a.jpg", None, None, None)
+    with pytest.raises(SlideError, match=r"a\.jpg.*no pixel size.*in um per pixel, as `mpp`"):
+        resolve("a.jpg", None, None)
 
 
 def test_oblong_pixels_are_an_error() -> None:
     with pytest.raises(SlideError, match=r"0\.5 x 0\.6 um by aperio\.MPP"):
-        resolve("a", None, None, (0.5, 0.6, "aperio.MPP"))
+        resolve("a", None, (0.5, 0.6, "aperio.MPP"))
 
 
 @pytest.mark.parametrize("mpp", [0, -1, float("nan"), float("inf"), "0.5"])
 def test_pixel_size_must_be_a_positive_number(mpp: float) -> None:
     with pytest.raises(SlideError, match="positive number"):
-        resolve("a", mpp, None, None)
+        resolve("a", PixelSize.given(mpp), None)

@@ -69,6 +69,6 @@ def test_a_slide_like_one_group_gets_no_warning() -> None:
 
 
 def test_the_card_of_an_older_model_has_no_stains() -> None:
-    older = TrainedOn.of({"mpp": 0.5, "samples": [{"id": "A"}, {"id": "B", "stain": None}]})
+    older = TrainedOn.from_card({"mpp": 0.5, "samples": [{"id": "A"}, {"id": "B", "stain": None}]})
     assert (older.mpp, older.stains) == (0.5, {})
     assert check_stain(stained(0.4, 0.2), older) == []

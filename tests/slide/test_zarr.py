@@ -14,6 +14,7 @@ import zarr
 from pixnet.errors import SlideError
 from pixnet.grid import Box
 from pixnet.slide import Slide
+from pixnet.slide.pixel_size import PixelSize
 from pixnet.slide.zarr import ZarrSource
 
 HEIGHT, WIDTH = 1500, 2300
@@ -30,7 +31,7 @@ def stored(folder: Path, rgb: np.ndarray, chunks: tuple[int, int, int], alpha: b
     if alpha:
         planes = np.concatenate([planes, np.zeros_like(planes[:1])])
     zarr.create_array(folder / "a", data=np.ascontiguousarray(planes), chunks=chunks)
-    return Slide(ZarrSource(folder / "a"), None, "a", 0.5, "argument")
+    return Slide(ZarrSource(folder / "a"), None, "a", PixelSize(0.5))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_a_window_takes_the_memory_of_its_chunks(tmp_path: Path) -> None:
     )
     large[:, 30_000:30_100, 40_000:40_100] = 7
     tracemalloc.start()
-    slide = Slide(ZarrSource(tmp_path / "a"), None, "a", 0.5, "argument")
+    slide = Slide(ZarrSource(tmp_path / "a"), None, "a", PixelSize(0.5))
     seen, _ = slide.read_box(Box(29_990, 39_990, 120, 120), 0.5)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -17,7 +17,7 @@ WIDTH, HEIGHT, SPOT = 320, 256, 30.0
 
 
 def make_samples(number: int = 2) -> list[Sample]:
-    """Give samples of 48 spots of 30 um."""
+    """Return samples of 48 spots of 30 um."""
     regions = spots(WIDTH, HEIGHT, SPOT, 40.0)
     tissues = [VirtualTissue.generate("breast", seed, seed, WIDTH, HEIGHT) for seed in range(1, number + 1)]
     return [tissue.measure(regions, 1, counts_per_um2=2.0) for tissue in tissues]
@@ -28,7 +28,7 @@ def make_panel(samples: list[Sample]) -> GenePanel:
 
 
 def network_config(**options: Any) -> NetworkConfig:
-    """Give the smallest network; options of the encoder by name, others as `head`, `attention`, `dropout`."""
+    """Return the smallest network; options of the encoder by name, others as `head`, `attention`, `dropout`."""
     head = options.pop("head", "rate")
     decoder = {"attention": options.pop("attention", "channel"), "dropout": options.pop("dropout", 0.3)}
     around = options.pop("around", (48.0, 112.0))
@@ -61,7 +61,7 @@ def panel(samples: list[Sample]) -> GenePanel:
 
 @pytest.fixture(scope="session")
 def targets(samples: list[Sample], panel: GenePanel) -> list[Targets]:
-    return [Targets.of(sample, panel, 100, True) for sample in samples]
+    return [Targets.from_sample(sample, panel, 100, True) for sample in samples]
 
 
 @pytest.fixture(scope="session", name="network_config")

@@ -15,7 +15,7 @@ DISK = np.pi * 15.0**2
 
 def views_of(sample: Sample) -> list[View]:
     lattice = Lattice(sample.slide.width_um, sample.slide.height_um, 1.0, 32, 32)
-    return [View(sample, lattice, Symmetry.number(index)) for index in range(8)]
+    return [View(sample, lattice, Symmetry.from_index(index)) for index in range(8)]
 
 
 def batcher_of(parts: list[Targets], whole: list[Targets], tile_um: float = 64.0) -> Batcher:
@@ -27,23 +27,23 @@ def centres(batch: Batch) -> np.ndarray:
     """Find the centre of each row of the coverage, in um on the slide."""
     dense = batch.coverage.to_dense().numpy().astype(np.float64)
     size = batch.wants[0].height * batch.wants[0].width
-    found = []
+    rows = []
     for row in dense:
         tile = int(np.flatnonzero(row)[0] // size)
         view, want = batch.views[tile], batch.wants[tile]
-        cells = row[tile * size : (tile + 1) * size].reshape(want.height, want.width)
-        assert np.isclose(cells.sum(), row.sum())  # nothing of it in another tile
-        # Bring the tile back to how it lies on the slide.
+        areas = row[tile * size : (tile + 1) * size].reshape(want.height, want.width)
+        assert np.isclose(areas.sum(), row.sum())  # no part of it in another tile
+        # Turn the tile back to its position on the slide.
         numbers = view.symmetry.apply(np.arange(size).reshape(_swapped(view, want)))
         plain = np.empty(size)
-        plain[numbers.ravel()] = cells.ravel()
+        plain[numbers.ravel()] = areas.ravel()
         plain = plain.reshape(_swapped(view, want))
         grid = view.lattice.grid(FINEST)
         origin = view.symmetry.original(want, grid.height, grid.width)
         y = (plain.sum(1) @ (np.arange(plain.shape[0]) + 0.5) / plain.sum() + origin.row) * PITCH
         x = (plain.sum(0) @ (np.arange(plain.shape[1]) + 0.5) / plain.sum() + origin.col) * PITCH
-        found.append((x, y))
-    return np.array(found)
+        rows.append((x, y))
+    return np.array(rows)
 
 
 def _swapped(view: View, want: Box) -> tuple[int, int]:
@@ -61,12 +61,12 @@ def test_areas_and_targets_belong_to_the_same_regions(targets: list[Targets], ho
             assert len(batch.total) >= 5
             at = centres(batch)
             for number in range(len(at)):
-                own = part[int(batch.sample[number])]
-                near = np.abs(own.regions.centers_um - at[number]).sum(axis=1).argmin()
-                assert np.allclose(own.regions.centers_um[near], at[number], atol=0.3)
-                assert np.array_equal(own.dense()[0][near], batch.counts[number].numpy())
-                assert np.array_equal(own.dense()[1][near], batch.values[number].numpy())
-                assert own.total[near] == batch.total[number]
+                target = part[int(batch.sample[number])]
+                near = np.abs(target.regions.centers_um - at[number]).sum(axis=1).argmin()
+                assert np.allclose(target.regions.centers_um[near], at[number], atol=0.3)
+                assert np.array_equal(target.dense()[0][near], batch.counts[number].numpy())
+                assert np.array_equal(target.dense()[1][near], batch.values[number].numpy())
+                assert target.total[near] == batch.total[number]
 
 
 def test_only_whole_regions_count_and_rows_add_up_to_their_area(targets: list[Targets]) -> None:
@@ -96,7 +96,7 @@ def test_a_tile_is_widened_for_a_large_region(targets: list[Targets]) -> None:
     assert np.allclose(batcher.draw(4, np.random.default_rng(0)).area.numpy(), DISK, rtol=1e-5)
 
 
-def test_regions_are_drawn_alike_from_all_samples(targets: list[Targets]) -> None:
+def test_regions_are_drawn_equally_from_all_samples(targets: list[Targets]) -> None:
     some = [targets[0].take(np.arange(8)), targets[1], targets[2]]
     batcher = batcher_of(some, targets)
     drawn = [batcher.draw(10, np.random.default_rng(seed)) for seed in range(30)]

@@ -69,7 +69,7 @@ def test_damaged_checkpoints_are_refused_and_run_nothing(tmp_path: Path, damage:
         path.write_bytes(pickle.dumps({"layer": Trap(trap)}))
     else:
         torch.save({"layer": torch.nn.Linear(5, 2).state_dict()}, path)
-    with pytest.raises(ModelError, match=r"x\.ckpt: cannot be resumed from.* without --resume") as caught:
+    with pytest.raises(ModelError, match=r"x\.ckpt: cannot be resumed from.* train again without resume") as caught:
         load_checkpoint(path, {"layer": layer})
     assert "\n" not in str(caught.value)
     assert not trap.exists()

@@ -19,7 +19,7 @@ PROGRAMS, GENES, REGIONS = 3, 60, 400
 
 
 def made(sample: Sample, rates: NDArray[np.float64], seed: int) -> Targets:
-    """Give targets of counts drawn at these rates (n, genes + 1), the last for all genes outside the panel."""
+    """Return targets of counts drawn at these rates (n, genes + 1), the last for all genes outside the panel."""
     counts = np.random.default_rng(seed).poisson(rates).astype(np.float32)
     panel = sparse.csr_matrix(counts[:, :-1])
     regions = Disks(np.random.default_rng(seed).uniform(20, 200, (len(counts), 2)), 20.0)
@@ -71,12 +71,12 @@ def test_few_regions_with_hardly_a_count_are_no_error(samples: list[Sample], see
 def test_of_many_genes_fewer_regions_are_used(
     both: list[Targets], components: Components, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_VALUES", GENES * 300)
+    monkeypatch.setattr(module, "_MOST_VALUES", GENES * 300)
     found = learn_components(both, 0)
     assert found is not None
     assert 1 <= len(found.basis) <= PROGRAMS
     assert not np.array_equal(found.sd, components.sd)
-    monkeypatch.setattr(module, "_VALUES", GENES * 2)
+    monkeypatch.setattr(module, "_MOST_VALUES", GENES * 2)
     assert learn_components(both, 0) is None  # two regions tell nothing
 
 
@@ -86,7 +86,7 @@ def test_denoised_values_are_nearer_to_the_truth(both: list[Targets], components
         truth = normalise(rates[:, :-1], rates.sum(axis=1))
         before, after = target.dense()[1], target.denoised(components).dense()[1]
         assert correlation(truth, after).mean() > correlation(truth, before).mean() + 0.1
-        # Where the sample lies, and what was counted, stay as measured.
+        # The mean of the sample, and its counts, stay as measured.
         assert np.allclose(after.mean(axis=0), before.mean(axis=0), atol=1e-5)
         assert np.array_equal(target.denoised(components).dense()[0], target.dense()[0])
 
@@ -102,7 +102,7 @@ def test_nothing_stands_above_pure_noise(samples: list[Sample]) -> None:
     assert learn_components([made(samples[0], rates, 1)], 0) is None
 
 
-def test_nothing_is_told_of_fractional_counts_or_too_few_genes(both: list[Targets]) -> None:
+def test_nothing_is_learned_from_fractional_counts_or_too_few_genes(both: list[Targets]) -> None:
     fractional = dataclasses.replace(both[0], panel=both[0].panel * 0.5)
     assert learn_components([fractional], 0) is None
     few = [dataclasses.replace(t, panel=t.panel[:, :2], measured=np.ones(3, np.bool_)) for t in both]
@@ -133,6 +133,6 @@ def test_spots_keep_their_components_beside_many_bins(samples: list[Sample], bot
         assert not np.allclose(one.dense()[1], raw.dense()[1], atol=1e-3)
 
 
-def test_what_nothing_can_be_told_of_stays_as_it_is(samples: list[Sample]) -> None:
+def test_a_sample_without_components_stays_as_it_is(samples: list[Sample]) -> None:
     noise = made(samples[0], np.tile(rates_of_programs(0)[:1], (REGIONS, 1)), 1)
     assert denoised([noise], 0) == [noise]

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from pixnet import digest as hashes
 from pixnet.grid import Box
 from pixnet.network.crop import Crop
 from pixnet.network.network import Network
@@ -19,7 +16,7 @@ from pixnet.sample import Sample
 from pixnet.slide.glass import Glass
 from pixnet.training import features
 from pixnet.training.batches import Batcher
-from pixnet.training.features import KeptFeatures, LiveEncoder
+from pixnet.training.features import CachedFeatures, LiveEncoder
 from pixnet.training.targets import Targets
 from pixnet.training.views import Symmetry, View
 
@@ -34,17 +31,17 @@ def network(network_config: Any) -> Network:
 
 def views_of(network: Network, sample: Sample) -> list[View]:
     lattice = network.lattice(sample.slide)
-    plain = [View(sample, lattice, Symmetry.number(index)) for index in (0, 3, 6)]
-    return [*plain, View(sample, lattice, Symmetry.number(5), (1.1, 0.9, 1.05))]
+    plain = [View(sample, lattice, Symmetry.from_index(index)) for index in (0, 3, 6)]
+    return [*plain, View(sample, lattice, Symmetry.from_index(5), (1.1, 0.9, 1.05))]
 
 
 def tile_of(network: Network, tile_um: float) -> int:
     return math.ceil(tile_um) + 2 * network.strides[0]
 
 
-def assert_alike(kept: list[Crop], live: list[Crop]) -> None:
-    assert len(kept) == len(live)
-    for ours, theirs in zip(kept, live, strict=True):
+def assert_alike(cached: list[Crop], live: list[Crop]) -> None:
+    assert len(cached) == len(live)
+    for ours, theirs in zip(cached, live, strict=True):
         assert (list(ours.rows), list(ours.cols)) == (list(theirs.rows), list(theirs.cols))
         assert ours.feature.shape == theirs.feature.shape
         assert ours.feature.dtype == torch.float32
@@ -56,18 +53,18 @@ def assert_alike(kept: list[Crop], live: list[Crop]) -> None:
 def compare(network: Network, target: Targets, folder: Path, tile_um: float, number: int, seeds: int = 2) -> None:
     """Compare the crops of drawn batches through some views."""
     views = views_of(network, target.sample)[-number:]
-    kept, live = KeptFeatures(network, folder, tile_of(network, tile_um)), LiveEncoder(network)
+    cache, live = CachedFeatures(network, folder, tile_of(network, tile_um)), LiveEncoder(network)
     for view in views:
-        kept.prepare(view)
+        cache.prepare(view)
     pitch = float(network.strides[0])
     batcher = Batcher([target], [views], pitch, network.strides[0], tile_um)
     for seed in range(seeds):
         batch = batcher.draw(4, np.random.default_rng(seed))
         with torch.no_grad():
-            assert_alike(kept.crops(batch.views, batch.wants), live.crops(batch.views, batch.wants))
+            assert_alike(cache.crops(batch.views, batch.wants), live.crops(batch.views, batch.wants))
 
 
-def test_kept_features_are_those_of_the_live_encoder(
+def test_cached_features_are_those_of_the_live_encoder(
     network: Network, targets: list[Targets], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(features, "_CORE", 320)  # several blocks, the last ones smaller
@@ -86,15 +83,15 @@ def test_tiles_much_larger_than_regions_find_their_features(
 
 def test_boxes_at_the_slides_corners(network: Network, targets: list[Targets], tmp_path: Path) -> None:
     view = views_of(network, targets[0].sample)[1]
-    kept, live = KeptFeatures(network, tmp_path, tile_of(network, TILE_UM)), LiveEncoder(network)
-    kept.prepare(view)
+    cache, live = CachedFeatures(network, tmp_path, tile_of(network, TILE_UM)), LiveEncoder(network)
+    cache.prepare(view)
     height, width = (side // network.strides[0] for side in view.shape)
     wants = [Box(-3, -3, 16, 16), Box(-3, width - 13, 16, 16), Box(height - 13, -2, 16, 16)]
     with torch.no_grad():
-        assert_alike(kept.crops([view] * 3, wants), live.crops([view] * 3, wants))
+        assert_alike(cache.crops([view] * 3, wants), live.crops([view] * 3, wants))
 
 
-def test_kept_features_of_a_vit(
+def test_cached_features_of_a_vit(
     targets: list[Targets], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network_config: Any
 ) -> None:
     monkeypatch.setattr(features, "_CORE", 700)  # no multiple of its stride
@@ -102,23 +99,23 @@ def test_kept_features_of_a_vit(
     network = Network(network_config(name="test_vit", finest=8), 13).eval()
     sample = targets[0].sample
     lattice = network.lattice(sample.slide)
-    view = View(sample, lattice, Symmetry.number(3))
-    kept, live = KeptFeatures(network, tmp_path, tile_of(network, TILE_UM)), LiveEncoder(network)
-    kept.prepare(view)
+    view = View(sample, lattice, Symmetry.from_index(3))
+    cache, live = CachedFeatures(network, tmp_path, tile_of(network, TILE_UM)), LiveEncoder(network)
+    cache.prepare(view)
     wants = [Box(3, 9, 8, 8), Box(-1, -1, 8, 8)]
     with torch.no_grad():
-        assert_alike(kept.crops([view] * 2, wants), live.crops([view] * 2, wants))
+        assert_alike(cache.crops([view] * 2, wants), live.crops([view] * 2, wants))
 
 
-def test_training_through_kept_features_predicts_as_live(
+def test_training_through_cached_features_predicts_as_live(
     network: Network, targets: list[Targets], tmp_path: Path
 ) -> None:
     view = views_of(network, targets[0].sample)[3]
-    kept, live = KeptFeatures(network, tmp_path, tile_of(network, TILE_UM)), LiveEncoder(network)
-    kept.prepare(view)
+    cache, live = CachedFeatures(network, tmp_path, tile_of(network, TILE_UM)), LiveEncoder(network)
+    cache.prepare(view)
     wants = [Box(7, 12, 16, 16)]
     with torch.no_grad():
-        ours, theirs = (network.decode(source.crops([view], wants), wants) for source in (kept, live))
+        ours, theirs = (network.decode(source.crops([view], wants), wants) for source in (cache, live))
     assert (ours - theirs).abs().max() <= 0.01 * theirs.abs().max()
 
 
@@ -126,7 +123,7 @@ def computed(folder: Path) -> set[str]:
     return {path.parent.name for path in folder.glob("*/complete.json")}
 
 
-def test_an_interrupted_computation_is_done_anew(
+def test_an_interrupted_computation_is_done_again(
     network: Network, targets: list[Targets], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = views_of(network, targets[0].sample)[0]
@@ -144,36 +141,36 @@ def test_an_interrupted_computation_is_done_anew(
     monkeypatch.setattr(View, "read", failing)
     tile = tile_of(network, TILE_UM)
     with pytest.raises(KeyboardInterrupt):
-        KeptFeatures(network, tmp_path, tile).prepare(view)
+        CachedFeatures(network, tmp_path, tile).prepare(view)
     assert list(tmp_path.rglob("*.npy"))  # it has begun
     assert not computed(tmp_path)
     monkeypatch.setattr(View, "read", original)
-    kept = KeptFeatures(network, tmp_path, tile)
-    kept.prepare(view)
+    cache = CachedFeatures(network, tmp_path, tile)
+    cache.prepare(view)
     assert len(computed(tmp_path)) == 1
     wants = [Box(30, 30, 16, 16)]
     with torch.no_grad():
-        assert_alike(kept.crops([view], wants), LiveEncoder(network).crops([view], wants))
+        assert_alike(cache.crops([view], wants), LiveEncoder(network).crops([view], wants))
 
 
-def test_features_are_computed_once_for_all_runs(
+def test_features_are_computed_once_for_all_trainings(
     network: Network, targets: list[Targets], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = views_of(network, targets[0].sample)[0]
-    first = KeptFeatures(network, tmp_path, 72).prepare(view)
+    first = CachedFeatures(network, tmp_path, 72).prepare(view)
     monkeypatch.setattr(View, "read", lambda *_: pytest.fail("read again"))
-    second = KeptFeatures(network, tmp_path, 72).prepare(view)
+    second = CachedFeatures(network, tmp_path, 72).prepare(view)
     assert (first.made, second.made) == (True, False)
     assert first.seconds == second.seconds > 0
     again = views_of(network, targets[0].sample)[0]
-    KeptFeatures(network, tmp_path, 72).prepare(again)
+    CachedFeatures(network, tmp_path, 72).prepare(again)
 
 
 def test_whatever_features_depend_on_gives_them_a_place_of_their_own(
     network: Network, targets: list[Targets], samples: list[Sample], tmp_path: Path, network_config: Any
 ) -> None:
     def keys(network: Network, view: View, tile: int = 72) -> str:
-        return KeptFeatures(network, tmp_path, tile)._key(view)
+        return CachedFeatures(network, tmp_path, tile)._key(view)
 
     first = views_of(network, targets[0].sample)
     torch.manual_seed(1)
@@ -195,54 +192,16 @@ def test_whatever_features_depend_on_gives_them_a_place_of_their_own(
     assert keys(network, first[0]) == found[0]
 
 
-@pytest.fixture
-def changed_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Let hashes see a copy of the package, some of whose files can be changed."""
-
-    def forget() -> None:
-        hashes.code_hash.cache_clear()
-        hashes._read.cache_clear()
-
-    def change(name: str) -> None:
-        with (root / name).open("a") as file:
-            file.write("CHANGED = True\n")
-        forget()
-
-    root = tmp_path / "changed"
-    shutil.copytree(hashes._ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(hashes, "_ROOT", root)
-    forget()
-    yield change
-    forget()
-
-
-def test_features_made_by_other_code_are_made_anew(
-    network: Network, targets: list[Targets], tmp_path: Path, changed_code: Callable[[str], None]
+def test_features_of_another_version_are_computed_again(
+    network: Network, targets: list[Targets], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = views_of(network, targets[0].sample)[0]
-    kept = KeptFeatures(network, tmp_path / "features", 72)
-    kept.prepare(view)
-    assert len(computed(tmp_path / "features")) == 1
-    changed_code("training/loop.py")  # no part of it
-    kept.prepare(view)
-    assert len(computed(tmp_path / "features")) == 1
-    changed_code("network/encoders.py")
-    kept.prepare(view)
-    assert len(computed(tmp_path / "features")) == 2
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["resample.py", "slide_tiff.py", "slide_zarr.py", "network/receptive.py", "network/stripwise.py",
-     "network/surroundings.py", "training/views.py", "training/features.py", "inspection/glass.py"],
-)  # fmt: skip
-def test_all_code_that_features_are_computed_by_counts(
-    network: Network, targets: list[Targets], tmp_path: Path, changed_code: Callable[[str], None], name: str
-) -> None:
-    view, kept = views_of(network, targets[0].sample)[0], KeptFeatures(network, tmp_path, 72)
-    before = kept._key(view)
-    changed_code(name)
-    assert kept._key(view) != before
+    cache = CachedFeatures(network, tmp_path, 72)
+    assert cache.prepare(view).made
+    monkeypatch.setattr(features, "FEATURES_VERSION", features.FEATURES_VERSION + 1)
+    assert cache.prepare(view).made
+    assert not cache.prepare(view).made
+    assert len(computed(tmp_path)) == 2
 
 
 def test_blocks_of_a_vit_have_a_place_of_their_own(targets: list[Targets], tmp_path: Path, network_config: Any) -> None:
@@ -250,7 +209,7 @@ def test_blocks_of_a_vit_have_a_place_of_their_own(targets: list[Targets], tmp_p
     for blocks in ((0, 5), (1, 5)):
         torch.manual_seed(0)
         network = Network(network_config(name="test_vit", finest=8, blocks=blocks), 13).eval()
-        found.add(KeptFeatures(network, tmp_path, 72)._key(views_of(network, targets[0].sample)[0]))
+        found.add(CachedFeatures(network, tmp_path, 72)._key(views_of(network, targets[0].sample)[0]))
     assert len(found) == 2
 
 

@@ -29,11 +29,11 @@ from pixnet.slide.glass import WHITE_GLASS, Glass
 from pixnet.training import fit as module
 from pixnet.training.components import Components
 from pixnet.training.config import TrainingConfig
-from pixnet.training.fit import Fitted, fit_network
-from pixnet.training.loop import train
+from pixnet.training.fit import FitOptions, Fitted, fit_network
+from pixnet.training.loop import History, Trainer
 from pixnet.training.targets import Targets
 
-# Trains as the test does, and stops dead in the asked step of the asked stage until it is killed.
+# Trains as the test does, and waits in one step of one stage until it is killed.
 CHILD = """
 import importlib.util, sys, time
 from pathlib import Path
@@ -44,7 +44,7 @@ spec = importlib.util.spec_from_file_location("small", conftest)
 small = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(small)
 from pixnet.training import loop
-from pixnet.training.fit import fit_network
+from pixnet.training.fit import FitOptions, fit_network
 loop._CHECKPOINT_SECONDS = -1.0
 
 def progress(name, done, total, words):
@@ -54,13 +54,13 @@ def progress(name, done, total, words):
 
 samples = small.make_samples(2)
 config = small.training_config(validation="block", steps=6)
-fit_network(samples, small.make_panel(samples), small.network_config(), config, Path(work),
-            resume=True, progress=progress)
+options = FitOptions(Path(work), resume=True, progress=progress)
+fit_network(samples, small.make_panel(samples), small.network_config(), config, options)
 """
 
 
 def fit(samples: list[Sample], panel: GenePanel, network: Any, config: Any, work: Path, **options: Any) -> Fitted:
-    return fit_network(samples, panel, network, config, work, **options)
+    return fit_network(samples, panel, network, config, FitOptions(work, **options))
 
 
 def test_kill_9_in_both_stages_and_resume_end_in_the_same_bytes(
@@ -82,8 +82,10 @@ def test_kill_9_in_both_stages_and_resume_end_in_the_same_bytes(
         arguments = [conftest, work, stage, step, torch.get_num_threads()]
         child = subprocess.Popen(  # noqa: S603  this very test's own program
             [sys.executable, "-W", "ignore", "-c", CHILD, *map(str, arguments)],
-            stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        )
         with child:
             assert child.stdout is not None
             line = child.stdout.readline()
@@ -99,7 +101,7 @@ def test_kill_9_in_both_stages_and_resume_end_in_the_same_bytes(
     assert (work / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
 
 
-def test_search_and_refit_start_alike(
+def test_search_and_refit_start_the_same_way(
     samples: list[Sample],
     panel: GenePanel,
     tmp_path: Path,
@@ -107,14 +109,15 @@ def test_search_and_refit_start_alike(
     training_config: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The number of steps that the search found is for that start."""
+    """The number of steps that the search finds is for its own start."""
     starts = []
 
-    def recorded(network: torch.nn.Module, *arguments: Any) -> Any:
-        starts.append({name: value.clone() for name, value in network.state_dict().items()})
-        return train(network, *arguments)
+    def recording_run(trainer: Trainer) -> History:
+        starts.append({name: value.clone() for name, value in trainer.network.state_dict().items()})
+        return run(trainer)
 
-    monkeypatch.setattr("pixnet.training.fit.train", recorded)
+    run = Trainer.run
+    monkeypatch.setattr(Trainer, "run", recording_run)
     fit(samples[:2], panel, network_config(), training_config(validation="block", steps=2), tmp_path)
     search, refit = starts
     assert [name for name in search if not torch.equal(search[name], refit[name])] == []
@@ -153,7 +156,7 @@ def test_resuming_with_other_settings_is_refused(
         wider = Disks(first.regions.centers_um, 31.0)
         chosen = [Sample(first.id, first.slide, wider, first.counts, first.donor, first.platform), samples[1]]
     before = (finished / "fit.ckpt").read_bytes()
-    with pytest.raises(ModelError, match="holds a run with other settings"):
+    with pytest.raises(ModelError, match=r"holds a training with other settings.*train without resume"):
         fit(chosen, genes, network, config, finished, resume=True)
     assert (finished / "fit.ckpt").read_bytes() == before
 
@@ -164,7 +167,7 @@ def test_resuming_nothing_begins_and_a_new_run_forgets_the_old(
     config = training_config(steps=2)
     fresh = fit(samples[:2], panel, network_config(), config, tmp_path, resume=True, features=finished / "features")
     trained = weights_hash(fresh.network)
-    # A checkpoint of other settings lies there; without resume it must play no part.
+    # A checkpoint of other settings is there; without resume it must not be used.
     other = fit(
         samples[:2], panel, network_config(), training_config(steps=2, seed=5), tmp_path, features=finished / "features"
     )
@@ -173,7 +176,7 @@ def test_resuming_nothing_begins_and_a_new_run_forgets_the_old(
     assert weights_hash(again.network) == trained
 
 
-def test_a_damaged_checkpoint_is_told(
+def test_a_damaged_checkpoint_is_reported(
     samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any, finished: Path
 ) -> None:
     config = training_config(steps=2)
@@ -187,11 +190,15 @@ def test_a_damaged_checkpoint_is_told(
 def test_metrics_of_both_stages_are_written(
     samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any
 ) -> None:
-    told: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     fitted = fit(
-        samples, panel, network_config(), training_config(validation="auto", steps=4), tmp_path,
-        progress=lambda stage, done, total, _: told.append((stage, done, total)),
-    )  # fmt: skip
+        samples,
+        panel,
+        network_config(),
+        training_config(validation="auto", steps=4),
+        tmp_path,
+        progress=lambda stage, done, total, _: reports.append((stage, done, total)),
+    )
     with (tmp_path / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["stage"], int(row["step"])) for row in rows] == [(m["stage"], m["step"]) for m in fitted.metrics]
@@ -199,29 +206,34 @@ def test_metrics_of_both_stages_are_written(
     assert rows[-1]["stage"] == "refit"
     assert int(rows[-1]["step"]) == fitted.steps
     assert all(float(row["pcc_m"]) <= 1 for row in rows if row["stage"] == "search")
-    stages = [stage for stage, _, _ in told]
+    stages = [stage for stage, _, _ in reports]
     assert [s for i, s in enumerate(stages) if s not in stages[:i]] == ["features", "search", "refit"]
-    assert (told[-1][1], told[-1][2]) == (fitted.steps, fitted.steps)
+    assert (reports[-1][1], reports[-1][2]) == (fitted.steps, fitted.steps)
 
 
 def test_validation_stays_as_it_was_measured(
-    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any,
+    samples: list[Sample],
+    panel: GenePanel,
+    tmp_path: Path,
+    network_config: Any,
+    training_config: Any,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """What is learned may be denoised; what is looked at never is, and has no part in what is learned."""
+) -> None:
+    """Training targets may be denoised; validation targets never are, and take no part in denoising the others."""
     seen: list[tuple[list[Targets], list[Targets]]] = []
-    asked: list[list[str]] = []
+    denoised_ids: list[list[str]] = []
 
-    def spying_train(network: Any, source: Any, training: Any, validation: Any, *rest: Any) -> Any:
-        seen.append((list(training.targets), list(validation.targets) if validation else []))
-        return train(network, source, training, validation, *rest)
+    def spying_run(trainer: Trainer) -> History:
+        seen.append((list(trainer.training.targets), list(trainer.validation.targets) if trainer.validation else []))
+        return run(trainer)
 
     def spying_denoised(targets: Any, seed: int) -> Any:
-        asked.append([target.sample.id for target in targets])
+        denoised_ids.append([target.sample.id for target in targets])
         components = Components(np.arange(3), np.ones(3), np.eye(3)[:2])
         return [target.denoised(components) for target in targets]
 
-    monkeypatch.setattr(module, "train", spying_train)
+    run = Trainer.run
+    monkeypatch.setattr(Trainer, "run", spying_run)
     monkeypatch.setattr(module, "denoised", spying_denoised)
     config = training_config(validation="sample", steps=2, denoise=True)
     fitted = fit(samples, panel, network_config(), config, tmp_path)
@@ -231,7 +243,7 @@ def test_validation_stays_as_it_was_measured(
     assert all(target.components is None for target in held)
     assert all(target.components is not None for target in (*learned, *all_learned))
     assert not {target.sample.id for target in learned} & {target.sample.id for target in held}
-    assert asked == [[target.sample.id for target in part] for part in (learned, all_learned)]
+    assert denoised_ids == [[target.sample.id for target in part] for part in (learned, all_learned)]
     assert fitted.components == {sample.id: 2 for sample in samples}
 
 
@@ -268,10 +280,15 @@ def test_other_ways_of_training(
 
 
 @pytest.mark.parametrize("balanced", [True, False])
-def test_every_view_is_seen_on_white_glass_if_asked(
-    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any,
-    monkeypatch: pytest.MonkeyPatch, balanced: bool,
-) -> None:  # fmt: skip
+def test_every_view_is_corrected_to_white_glass_if_set(
+    samples: list[Sample],
+    panel: GenePanel,
+    tmp_path: Path,
+    network_config: Any,
+    training_config: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    balanced: bool,
+) -> None:
     tinted = []
     for sample, tint in zip(samples, ([232.0, 216.0, 230.0], [240.0, 240.0, 235.0]), strict=False):
         slide = sample.slide
@@ -281,11 +298,12 @@ def test_every_view_is_seen_on_white_glass_if_asked(
         tinted.append(dataclasses.replace(sample, slide=Slide.from_array(rgb, slide.mpp)))
     seen: list[Any] = []
 
-    def spying_train(network: Any, source: Any, training: Any, *rest: Any) -> Any:
-        seen.append(training.views)
-        return train(network, source, training, *rest)
+    def spying_run(trainer: Trainer) -> History:
+        seen.append(trainer.training.views)
+        return run(trainer)
 
-    monkeypatch.setattr(module, "train", spying_train)
+    run = Trainer.run
+    monkeypatch.setattr(Trainer, "run", spying_run)
     config = training_config(steps=1, views=3, validation="none", white_balance=balanced)
     fit(tinted, panel, network_config(), config, tmp_path)
     for sample, views in zip(tinted, *seen, strict=True):
@@ -320,17 +338,20 @@ def test_all_samples_are_learned_from_for_all_steps_by_default(
     assert set(fitted.components) == {sample.id for sample in samples}
 
 
-def test_a_run_of_other_code_is_not_resumed(
-    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any,
+def test_a_training_of_another_version_is_not_resumed(
+    samples: list[Sample],
+    panel: GenePanel,
+    finished: Path,
+    network_config: Any,
+    training_config: Any,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    fit(samples[:2], panel, network_config(), training_config(steps=1), tmp_path)
-    monkeypatch.setattr(module, "code_hash", lambda name: "of another version")
-    with pytest.raises(ModelError, match=r"threads or code; train without --resume"):
-        fit(samples[:2], panel, network_config(), training_config(steps=1), tmp_path, resume=True)
+) -> None:
+    monkeypatch.setattr(module, "METHOD_VERSION", module.METHOD_VERSION + 1)
+    with pytest.raises(ModelError, match=r"of another version of PixNet's training; train without resume"):
+        fit(samples[:2], panel, network_config(), training_config(steps=2), finished, resume=True)
 
 
-def test_repeated_ids_and_too_few_regions_are_told(
+def test_repeated_ids_and_too_few_regions_are_reported(
     samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any
 ) -> None:
     with pytest.raises(DataError, match=f"{samples[0].id}.*twice"):
@@ -387,8 +408,8 @@ def test_a_gene_that_a_sample_was_not_measured_for_is_masked(
     samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any, head: str
 ) -> None:
     whole, other = samples[:2]
-    kept = whole.genes.get_indexer([*panel.names[:6], *whole.genes.difference(panel.names)])
-    part = dataclasses.replace(other, counts=Counts(other.counts.matrix[:, kept], other.genes[kept]))
+    columns = whole.genes.get_indexer([*panel.names[:6], *whole.genes.difference(panel.names)])
+    part = dataclasses.replace(other, counts=Counts(other.counts.matrix[:, columns], other.genes[columns]))
     fitted = fit([whole, part], panel, network_config(head=head), training_config(), tmp_path / "part")
     assert all(value.isfinite().all() for value in fitted.network.state_dict().values())
     assert fitted.network.head.scale.shape == (12 + (head == "rate"),)

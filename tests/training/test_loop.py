@@ -13,14 +13,14 @@ from pixnet.network.network import Network
 from pixnet.training import loop
 from pixnet.training.batches import Batcher
 from pixnet.training.config import TrainingConfig
-from pixnet.training.features import KeptFeatures
-from pixnet.training.loop import History, mean_correlation, predict_regions, train
+from pixnet.training.features import CachedFeatures
+from pixnet.training.loop import History, Stage, Trainer, learning_rate_factor, mean_correlation, predict_regions
 from pixnet.training.targets import Targets, split
 from pixnet.training.views import View
 
 
 class Bench:
-    """A frozen encoder's features, made once, and networks that start alike."""
+    """A frozen encoder's features, computed once, and a network that always starts the same."""
 
     def __init__(self, targets: list[Targets], folder: Path, network_config: Any) -> None:
         self.config, self.targets = network_config(), targets
@@ -29,16 +29,16 @@ class Bench:
         network.head.scale.copy_(torch.from_numpy(np.mean([t.dense()[0].mean(0) for t in targets], axis=0) / 706.0))
         self.start = {name: value.clone() for name, value in network.state_dict().items()}
         self.network = network
-        self.kept = KeptFeatures(network, folder, 72)
+        self.cache = CachedFeatures(network, folder, 72)
         self.views = {}
         for target in targets:
             self.views[target.sample.id] = [View(target.sample, network.lattice(target.sample.slide))]
-            self.kept.prepare(self.views[target.sample.id][0])
+            self.cache.prepare(self.views[target.sample.id][0])
         training, validation = split(targets, "block", 0)
         self.training, self.validation = self.batcher(training), self.batcher(validation)
         with torch.no_grad():
             batch = self.training.draw(16, np.random.default_rng(0))
-            network.decoder.learn_scale([self.kept.crops(batch.views, batch.wants)], [batch.wants])
+            network.decoder.learn_scale([self.cache.crops(batch.views, batch.wants)], [batch.wants])
         self.start = {name: value.clone() for name, value in network.state_dict().items()}
 
     def batcher(self, part: list[Targets]) -> Batcher:
@@ -48,18 +48,12 @@ class Bench:
         self, config: TrainingConfig, *, steps: int | None = None, held: bool = False, checkpoint: Path | None = None
     ) -> tuple[dict[str, torch.Tensor], History]:
         self.network.load_state_dict(self.start)
-        history = train(
-            self.network,
-            self.kept,
-            self.training,
-            self.validation if held else None,
-            config,
-            "fit",
-            steps or config.steps,
-            checkpoint,
-            lambda *_: None,
-        )
+        history = self.trainer(config, Stage("fit", steps or config.steps, checkpoint), held).run()
         return {name: value.clone() for name, value in self.network.state_dict().items()}, history
+
+    def trainer(self, config: TrainingConfig, stage: Stage, held: bool) -> Trainer:
+        validation = self.validation if held else None
+        return Trainer(self.network, self.cache, self.training, validation, config, stage)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +93,7 @@ def test_totals_teach_the_density_alone(bench: Bench, training_config: Any, loss
         gradients.append(largest)
     totals, shares = gradients
     assert totals["density"] > 1e-3
-    # What lies outside the programs counts into the total too.
+    # The baseline outside the programs is part of the total too.
     others = [name for name in totals if name not in ("density", "head.baseline")]
     assert max(totals[name] for name in others) < 1e-4 * totals["density"]
     assert shares["head.loadings"] > 1e-4
@@ -119,7 +113,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(bench: Bench, t
     assert not bench.network.training
 
 
-def test_the_encoder_is_left_alone(bench: Bench, training_config: Any) -> None:
+def test_the_encoder_does_not_change(bench: Bench, training_config: Any) -> None:
     state, _ = bench.run(training_config())
     for name, value in state.items():
         if name.startswith(("encoder.", "head.scale", "head.offset")):
@@ -135,7 +129,7 @@ def test_the_loss_goes_down(bench: Bench, training_config: Any) -> None:
     losses = [float(row["loss"]) for row in history.rows]
     assert losses[-1] < 0.95 * losses[0]
     with torch.no_grad():
-        predicted, observed = predict_regions(bench.network, bench.kept, bench.training, 16)
+        predicted, observed = predict_regions(bench.network, bench.cache, bench.training, 16)
     assert mean_correlation(observed, predicted) > 0.1
 
 
@@ -152,9 +146,9 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not(
         if done == stop + 1:
             raise KeyboardInterrupt
 
-    arguments = (bench.kept, bench.training, bench.validation, config, "fit", config.steps, tmp_path / "fit.ckpt")
+    stage = Stage("fit", config.steps, tmp_path / "fit.ckpt", report)
     with pytest.raises(KeyboardInterrupt):
-        train(bench.network, *arguments, report)
+        bench.trainer(config, stage, held=True).run()
     assert torch.load(tmp_path / "fit.ckpt", weights_only=True)["step"] == stop
     resumed, after = bench.run(config, held=True, checkpoint=tmp_path / "fit.ckpt")
     assert same(whole, resumed)
@@ -165,7 +159,7 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not(
     assert same(whole, finished)
 
 
-def test_the_weights_of_the_best_look_are_kept(bench: Bench, training_config: Any) -> None:
+def test_the_weights_of_the_best_validation_step_are_kept(bench: Bench, training_config: Any) -> None:
     config = training_config(steps=12, evaluate_every=1, patience=12, lr=0.05)
     state, history = bench.run(config, held=True)
     scores = [float(row["pcc_m"]) for row in history.rows]
@@ -176,7 +170,7 @@ def test_the_weights_of_the_best_look_are_kept(bench: Bench, training_config: An
     assert same(state, alone)
     with torch.no_grad():
         bench.network.load_state_dict(state)
-        predicted, observed = predict_regions(bench.network, bench.kept, bench.validation, 8)
+        predicted, observed = predict_regions(bench.network, bench.cache, bench.validation, 8)
     assert mean_correlation(observed, predicted) == pytest.approx(history.best_score, abs=1e-6)
 
 
@@ -184,7 +178,7 @@ def test_training_stops_where_nothing_is_gained(
     bench: Bench, training_config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     scores = iter([0.1, 0.3, 0.2, 0.3, 0.25, 0.9])
-    monkeypatch.setattr(loop, "_validate", lambda *_: {"pcc_m": next(scores), "mse": 1.0})
+    monkeypatch.setattr(Trainer, "_validate", lambda *_: {"pcc_m": next(scores), "mse": 1.0})
     config = training_config(steps=20, evaluate_every=1, patience=3)
     state, history = bench.run(config, held=True, checkpoint=tmp_path / "fit.ckpt")
     assert [row["pcc_m"] for row in history.rows] == [0.1, 0.3, 0.2, 0.3, 0.25]
@@ -203,12 +197,12 @@ def test_without_a_running_mean_the_last_weights_are_kept(bench: Bench, training
 
 def test_the_schedule_rises_and_falls(training_config: Any) -> None:
     config = training_config(steps=40, warmup=10)
-    rates = [loop._schedule(step, config) for step in range(40)]
+    rates = [learning_rate_factor(step, config) for step in range(40)]
     assert rates[:10] == sorted(rates[:10])
     assert max(rates) == pytest.approx(1.0)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0.0 < rates[-1] < 0.1
-    assert all(math.isfinite(loop._schedule(step, training_config(steps=3, warmup=5))) for step in range(3))
+    assert all(math.isfinite(learning_rate_factor(step, training_config(steps=3, warmup=5))) for step in range(3))
 
 
 @pytest.mark.parametrize("loss", ["squared", "poisson", "negative-binomial"])
@@ -223,15 +217,15 @@ def test_a_prediction_knows_nothing_of_the_measured_total(bench: Bench) -> None:
     bench.network.load_state_dict(bench.start)
     parts = bench.validation.targets
     deeper = bench.batcher([dataclasses.replace(part, panel=9 * part.panel, total=9 * part.total) for part in parts])
-    plain, scaled = (predict_regions(bench.network, bench.kept, one, 8) for one in (bench.validation, deeper))
+    plain, scaled = (predict_regions(bench.network, bench.cache, one, 8) for one in (bench.validation, deeper))
     np.testing.assert_array_equal(plain[0], scaled[0])
 
 
 def test_predictions_are_in_the_order_of_the_regions(bench: Bench) -> None:
     bench.network.load_state_dict(bench.start)
     with torch.no_grad():
-        few = predict_regions(bench.network, bench.kept, bench.validation, 3)
-        many = predict_regions(bench.network, bench.kept, bench.validation, 50)
+        few = predict_regions(bench.network, bench.cache, bench.validation, 3)
+        many = predict_regions(bench.network, bench.cache, bench.validation, 50)
     assert np.array_equal(few[1], np.concatenate([t.dense()[1] for t in bench.validation.targets]))
     assert np.array_equal(few[1], many[1])
     assert np.allclose(few[0], many[0], rtol=1e-4, atol=1e-4)

@@ -21,11 +21,17 @@ def make_batch(regions: int = 30, genes: int = 4) -> Batch:
     counts = rng.poisson(rng.gamma(2.0, 20.0, (regions, genes + 1))).astype(np.float32)
     total = counts.sum(1)
     values = np.log1p(1e4 * counts[:, :-1] / total[:, None]).astype(np.float32)
-    empty = to_torch(sparse.csr_array((regions, 4)))
-    area = torch.ones(regions)
-    sample = torch.from_numpy(np.arange(regions) % 2)
-    measured = torch.ones(regions, genes + 1)
-    return Batch([], [], empty, area, *(torch.from_numpy(a) for a in (counts, total, values)), measured, sample)
+    return Batch(
+        views=[],
+        wants=[],
+        coverage=to_torch(sparse.csr_array((regions, 4))),
+        area=torch.ones(regions),
+        counts=torch.from_numpy(counts),
+        total=torch.from_numpy(total),
+        values=torch.from_numpy(values),
+        measured=torch.ones(regions, genes + 1),
+        sample=torch.from_numpy(np.arange(regions) % 2),
+    )
 
 
 def guess(batch: Batch) -> torch.Tensor:
@@ -112,7 +118,7 @@ def test_what_sets_samples_apart_is_not_learned(training_config: Any) -> None:
     assert blind > 3.0
 
 
-def test_what_sets_samples_apart_is_learned_if_asked_for(training_config: Any) -> None:
+def test_what_sets_samples_apart_is_learned_if_set(training_config: Any) -> None:
     batch, head = make_batch(300), Head("mean", 3, 4)
     apart = torch.tensor([1.0, -1.0])[batch.sample][:, None] * torch.tensor([0.5, 1.0, -2.0, 3.0])
     shifted = batch.values + apart
@@ -174,7 +180,7 @@ def test_a_share_does_not_see_the_predicted_depth(training_config: Any) -> None:
 
 
 @pytest.mark.parametrize("loss", ["squared", "poisson"])
-def test_the_error_of_a_total_does_not_hang_on_shares_where_not_all_was_measured(
+def test_the_error_of_a_total_does_not_depend_on_shares_where_not_all_was_measured(
     training_config: Any, loss: str
 ) -> None:
     batch = make_batch()
@@ -236,15 +242,23 @@ def test_every_loss_is_least_near_the_truth_and_has_gradients(training_config: A
 
 
 def test_few_counts_teach_the_share_itself(training_config: Any) -> None:
-    """The mean logarithm of few counts is far below the logarithm of their mean; by how much, hangs on the total."""
+    """The mean logarithm of few counts is far below the logarithm of their mean; by how much depends on the total."""
     rng = np.random.default_rng(3)
     share, total = np.array([0.002, 0.01, 0.05]), np.exp(rng.uniform(np.log(100), np.log(5000), 4000)).round()
     counts = rng.poisson(share * total[:, None])
     values = np.log1p(1e4 * counts / total[:, None])
     counts = np.column_stack([counts, total - counts.sum(1)])
-    given = (torch.from_numpy(np.asarray(array, np.float32)) for array in (counts, total, values))
-    empty = to_torch(sparse.csr_array((4000, 4)))
-    batch = Batch([], [], empty, torch.ones(4000), *given, torch.ones(4000, 4), torch.zeros(4000, dtype=torch.long))
+    batch = Batch(
+        views=[],
+        wants=[],
+        coverage=to_torch(sparse.csr_array((4000, 4))),
+        area=torch.ones(4000),
+        counts=torch.from_numpy(np.asarray(counts, np.float32)),
+        total=torch.from_numpy(np.asarray(total, np.float32)),
+        values=torch.from_numpy(np.asarray(values, np.float32)),
+        measured=torch.ones(4000, 4),
+        sample=torch.zeros(4000, dtype=torch.long),
+    )
     objective = Objective(training_config(pcc_weight=0.0, depth_weight=1.0), 1, 4)
     logits = torch.zeros(4, requires_grad=True)
     optimiser = torch.optim.Adam([logits], lr=0.1)

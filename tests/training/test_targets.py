@@ -18,7 +18,7 @@ def names(parts: list[Targets]) -> list[tuple[str, float, float]]:
 
 def test_counts_totals_and_values_of_a_sample(samples: list[Sample], panel: GenePanel) -> None:
     sample = samples[0]
-    target = Targets.of(sample, panel, 0, with_other=True)
+    target = Targets.from_sample(sample, panel, 0, with_other=True)
     counts, values = target.dense()
     columns = sample.genes.get_indexer(list(panel.names))
     raw = sample.counts.matrix.toarray()
@@ -27,7 +27,7 @@ def test_counts_totals_and_values_of_a_sample(samples: list[Sample], panel: Gene
     assert np.array_equal(target.total, raw.sum(1))
     expected = np.log1p(1e4 * raw[:, columns] / raw.sum(1, keepdims=True))
     assert np.allclose(values, expected, rtol=1e-5)
-    assert Targets.of(sample, panel, 0, with_other=False).dense()[0].shape == values.shape == (len(raw), 12)
+    assert Targets.from_sample(sample, panel, 0, with_other=False).dense()[0].shape == values.shape == (len(raw), 12)
     assert np.allclose(target.sums(), counts.sum(0))
     total, squares = target.moments()
     assert np.allclose(total, values.sum(0), rtol=1e-5)
@@ -38,13 +38,13 @@ def test_counts_totals_and_values_of_a_sample(samples: list[Sample], panel: Gene
 
 def test_regions_with_too_few_counts_are_left_out(samples: list[Sample], panel: GenePanel) -> None:
     least = int(np.median(samples[0].depth))
-    target = Targets.of(samples[0], panel, least, with_other=True)
-    kept = samples[0].depth >= least
-    assert 0 < kept.sum() < len(kept)
-    assert np.array_equal(target.total, samples[0].depth[kept])
-    assert np.array_equal(target.regions.centers_um, samples[0].regions.centers_um[kept])
+    target = Targets.from_sample(samples[0], panel, least, with_other=True)
+    enough = samples[0].depth >= least
+    assert 0 < enough.sum() < len(enough)
+    assert np.array_equal(target.total, samples[0].depth[enough])
+    assert np.array_equal(target.regions.centers_um, samples[0].regions.centers_um[enough])
     with pytest.raises(DataError, match=samples[0].id):
-        Targets.of(samples[0], panel, 10**9, with_other=True)
+        Targets.from_sample(samples[0], panel, 10**9, with_other=True)
 
 
 def test_taking_keeps_rows_together(targets: list[Targets]) -> None:
@@ -125,17 +125,17 @@ def test_none_trains_on_everything_and_a_seed_repeats(targets: list[Targets]) ->
         assert [names(part) for part in split(targets, how, 3)] == [names(part) for part in split(targets, how, 3)]
 
 
-def test_a_sample_of_a_small_panel_knows_nothing_of_other_genes(samples: list[Sample], panel: GenePanel) -> None:
+def test_a_sample_of_a_small_panel_has_no_information_on_other_genes(samples: list[Sample], panel: GenePanel) -> None:
     whole = samples[0]
     few = [*panel.names[:5], whole.genes.difference(panel.names)[0]]
     columns = whole.genes.get_indexer(few)
     part = dataclasses.replace(whole, counts=Counts(whole.counts.matrix[:, columns], whole.genes[columns]))
-    target = Targets.of(part, panel, 0, with_other=True, widest=len(whole.genes))
+    target = Targets.from_sample(part, panel, 0, with_other=True, most_genes=len(whole.genes))
     assert target.measured.tolist() == [True] * 5 + [False] * 8
     raw = part.counts.matrix.toarray()[:, :5]
     assert np.array_equal(target.total, raw.sum(axis=1))
     shares = np.divide(raw, raw.sum(1, keepdims=True), out=np.zeros_like(raw), where=raw.sum(1, keepdims=True) > 0)
     assert np.allclose(target.dense()[1][:, :5], np.log1p(1e4 * shares), rtol=1e-5)
-    assert Targets.of(whole, panel, 0, with_other=True, widest=len(whole.genes)).measured.all()
+    assert Targets.from_sample(whole, panel, 0, with_other=True, most_genes=len(whole.genes)).measured.all()
     with pytest.raises(DataError, match="was measured for none of the 1 genes, such as 'ELSE'"):
-        Targets.of(part, GenePanel(("ELSE",), "list"), 0, with_other=True)
+        Targets.from_sample(part, GenePanel(("ELSE",), "list"), 0, with_other=True)

@@ -14,7 +14,7 @@ from pixnet.slide import Slide
 from pixnet.slide.glass import Glass
 from pixnet.training.views import Symmetry, View, jitter_stain
 
-ALL = [Symmetry.number(index) for index in range(8)]
+ALL = [Symmetry.from_index(index) for index in range(8)]
 
 
 def lattice_of(sample: Sample) -> Lattice:
@@ -54,7 +54,7 @@ boxes = st.builds(Box, st.integers(-9, 20), st.integers(-9, 20), st.integers(1, 
 @settings(max_examples=60, deadline=None)
 @given(boxes, st.integers(1, 30), st.integers(1, 30), st.integers(0, 7))
 def test_box_and_original_undo_each_other(box: Box, height: int, width: int, index: int) -> None:
-    symmetry = Symmetry.number(index)
+    symmetry = Symmetry.from_index(index)
     assert symmetry.original(symmetry.box(box, height, width), height, width) == box
     assert symmetry.box(symmetry.original(box, height, width), height, width) == box
 
@@ -62,7 +62,7 @@ def test_box_and_original_undo_each_other(box: Box, height: int, width: int, ind
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 7), st.data())
 def test_a_box_of_the_turned_array_shows_its_original(index: int, data: st.DataObject) -> None:
-    symmetry = Symmetry.number(index)
+    symmetry = Symmetry.from_index(index)
     array = np.arange(11 * 17).reshape(11, 17)
     row, col = data.draw(st.integers(0, 9)), data.draw(st.integers(0, 15))
     box = Box(row, col, data.draw(st.integers(1, 11 - row)), data.draw(st.integers(1, 17 - col)))
@@ -74,7 +74,7 @@ def test_a_box_of_the_turned_array_shows_its_original(index: int, data: st.DataO
 
 @pytest.mark.parametrize("index", range(8))
 def test_reading_a_view_is_turning_the_read(samples: list[Sample], index: int) -> None:
-    sample, symmetry = samples[0], Symmetry.number(index)
+    sample, symmetry = samples[0], Symmetry.from_index(index)
     view = View(sample, lattice_of(sample), symmetry)
     turned = turned_slide(sample, symmetry)
     assert view.shape == turned.shape
@@ -91,18 +91,18 @@ def test_reading_a_view_is_turning_the_read(samples: list[Sample], index: int) -
 def test_a_coarser_view_shows_the_same_places(samples: list[Sample], index: int, zoom: int) -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (301, 427, 3)).astype(np.uint8)
     sample = dataclasses.replace(samples[0], slide=Slide.from_array(rgb, 1.0))
-    view = View(sample, Lattice(427.0, 301.0, 1.0, 64, 64, zoom), Symmetry.number(index))
+    view = View(sample, Lattice(427.0, 301.0, 1.0, 64, 64, zoom), Symmetry.from_index(index))
     for row, col, height, width in ((8, 24, 16, 12), (-4, -4, 16, 16), (40, 60, 30, 50)):
         near = view.read(Box(zoom * row, zoom * col, zoom * height, zoom * width)).astype(np.float64)
         expected = near.reshape(height, zoom, width, zoom, 3).mean(axis=(1, 3))
-        # Pixels that the slide's edge cuts are averaged over what lies on it.
+        # Pixels across the slide's edge are averaged over their part on the slide.
         difference = np.abs(view.read(Box(row, col, height, width), zoom) - expected).max(axis=2)
         assert (difference <= 0.51).mean() > 0.9
 
 
 @pytest.mark.parametrize("index", range(8))
 def test_coverage_of_a_view_is_coverage_on_the_turned_slide(samples: list[Sample], index: int) -> None:
-    sample, symmetry = samples[0], Symmetry.number(index)
+    sample, symmetry = samples[0], Symmetry.from_index(index)
     lattice, finest = lattice_of(sample), 4
     view = View(sample, lattice, symmetry)
     height, width = (side // finest for side in view.shape)
@@ -117,24 +117,24 @@ def test_coverage_of_a_view_is_coverage_on_the_turned_slide(samples: list[Sample
         assert found.sum() > 0
 
 
-def test_cells_beyond_the_slide_do_not_count(samples: list[Sample]) -> None:
-    """A slide that ends within a cell, and a disk over its edge."""
+def test_pixels_beyond_the_slide_do_not_count(samples: list[Sample]) -> None:
+    """A slide that ends within a latent pixel, and a disk over its edge."""
     rgb, _ = samples[0].slide.read_box(Box(0, 0, 98, 99), 1.0)
     slide = Slide.from_array(rgb, 1.0)
     sample = Sample("edge", slide, Disks([[99.0, 50.0], [40.0, 40.0]], 20.0), samples[0].take([0, 1]).counts)
     lattice = Lattice(slide.width_um, slide.height_um, 1.0, 32, 32)
     for index in range(8):
-        view = View(sample, lattice, Symmetry.number(index))
+        view = View(sample, lattice, Symmetry.from_index(index))
         height, width = (side // 2 for side in view.shape)
         area = view.coverage(sample.regions, Box(-5, -5, height + 10, width + 10), 2).sum(axis=1)
-        # The last column of cells, 98 to 100 um, is half within the slide: its cells count by half.
+        # The last column of pixels, 98 to 100 um, is half within the slide: its pixels count by half.
         assert area[1] == pytest.approx(np.pi * 100, rel=1e-6)
         assert area[0] == pytest.approx(np.pi * 50, rel=0.01)
 
 
 @pytest.mark.parametrize("index", range(8))
-def test_place_says_where_a_box_of_the_slide_lies(samples: list[Sample], index: int) -> None:
-    view = View(samples[0], lattice_of(samples[0]), Symmetry.number(index))
+def test_place_returns_where_a_box_of_the_slide_is(samples: list[Sample], index: int) -> None:
+    view = View(samples[0], lattice_of(samples[0]), Symmetry.from_index(index))
     plain = View(samples[0], lattice_of(samples[0]))
     box = Box(13, 57, 40, 20)
     assert np.array_equal(view.read(view.place(box)), view.symmetry.apply(plain.read(box)))
@@ -152,7 +152,7 @@ def test_stronger_stain_is_darker_and_white_stays_white() -> None:
     assert (weaker[0, 0] == 255).all()
     assert (stronger[0, 1:] < rgb[0, 1:]).all()
     assert (weaker[0, 1:] > rgb[0, 1:]).all()
-    # All three stains alike is Beer and Lambert's law on each channel.
+    # The same factor on all three stains is the Beer-Lambert law on each channel.
     expected = np.exp(1.3 * np.log((rgb[0, 1:] + 1.0) / 256)) * 256 - 1
     assert np.abs(stronger[0, 1:] - expected).max() <= 1
 

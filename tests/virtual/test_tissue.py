@@ -143,7 +143,7 @@ def test_bad_arguments_are_named(arguments):
 
 def test_bad_measurements_are_named(tissue):
     regions = spots(400, 300, 100, 110)
-    with pytest.raises(DataError, match="capture is -1"):
+    with pytest.raises(DataError, match="`capture` is -1"):
         tissue.measure(regions, 0, capture=-1.0)
     with pytest.raises(DataError, match="one of them"):
         tissue.measure(regions, 0, capture=0.1, counts_per_um2=1.0)

@@ -1,3 +1,3 @@
-"""What others do, each in a process of its own within `.venv-bench`."""
+"""Other programs that do the same, each in a process of its own in `.venv-bench`."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Means of all channels of an array in memory over regions, by sopa and by exactextract."""
+"""Means of all channels of an array in memory over regions, with sopa and with exactextract."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from benchmarks.speed.processes import answer
 from benchmarks.speed.query import regions
 
 _PITCH_UM = 2.0
-_CHUNK = 500  # cells a side of what sopa works on at a time
+_CHUNK = 500  # side of the parts that sopa processes, in pixels
 
 
 def sopa(path: str, kind: str, disks: str, ours: str) -> dict[str, float]:
-    """Average by `sopa.aggregation.aggregate_channels`; the tables it takes are made before the clock starts."""
+    """Average with `sopa.aggregation.aggregate_channels`; its input is made before the clock starts."""
     import dask.array
     import geopandas
     from sopa.aggregation import aggregate_channels
@@ -36,16 +36,16 @@ def sopa(path: str, kind: str, disks: str, ours: str) -> dict[str, float]:
 
 
 def exactextract(path: str, kind: str, disks: str, ours: str, channels: str) -> dict[str, float]:
-    """Average some channels by `exact_extract`; what it takes is made before the clock starts."""
+    """Average some channels with `exact_extract`; its input is made before the clock starts."""
     import geopandas
     from exactextract import exact_extract
     from exactextract.raster import NumPyRasterSource
 
     maps = np.load(path)
     _, height, width = maps.shape
-    # Its y runs up: the first row of a map lies at the top.
+    # Its y axis points up: the first row of a map is at the top.
     up = shapely.transform(_shapes(kind, int(disks), maps), lambda points: points * [1, -1] + [0, height])
-    frame = geopandas.GeoDataFrame(geometry=up, crs="EPSG:3857")  # it asks for some place on Earth
+    frame = geopandas.GeoDataFrame(geometry=up, crs="EPSG:3857")  # it requires a coordinate system on Earth
     bands: list[Any] = [
         NumPyRasterSource(maps[band], 0, 0, width, height, name=f"c{band}", srs_wkt=frame.crs.to_wkt())
         for band in range(int(channels))
@@ -57,17 +57,18 @@ def exactextract(path: str, kind: str, disks: str, ours: str, channels: str) -> 
 
 
 def _shapes(kind: str, disks: int, maps: Any) -> Any:
-    """Give the regions as polygons in cells."""
-    wanted = regions(kind, disks, maps.shape[2] * _PITCH_UM)
+    """Return the regions as polygons in pixels of the maps."""
+    chosen = regions(kind, disks, maps.shape[2] * _PITCH_UM)
     if kind == "disks":
-        centers = shapely.points(wanted.centers_um / _PITCH_UM)
-        return shapely.buffer(centers, wanted.diameters_um / _PITCH_UM / 2, quad_segs=32)
-    return shapely.box(*(wanted.bounds_um / _PITCH_UM).T)
+        centers = shapely.points(chosen.centers_um / _PITCH_UM)
+        return shapely.buffer(centers, chosen.diameters_um / _PITCH_UM / 2, quad_segs=32)
+    return shapely.box(*(chosen.bounds_um / _PITCH_UM).T)
 
 
 def _difference(theirs: Any, ours: str) -> float:
-    mean = np.load(ours)
-    return float(np.nanmedian(np.abs(theirs - mean)) / np.nanmean(np.abs(mean)))  # the last bins reach off the slide
+    """Return the median difference between the means; bins at the edge of the slide may have none."""
+    means = np.load(ours)
+    return float(np.nanmedian(np.abs(theirs - means)) / np.nanmean(np.abs(means)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""MONAI's SlidingWindowInferer over the whole network, head to genes included; the result as one .npy file."""
+"""MONAI's SlidingWindowInferer with the complete network, including its head for the genes."""
 
 from __future__ import annotations
 
@@ -20,39 +20,41 @@ from pixnet.network.network import Network
 from pixnet.slide import Slide
 
 _WINDOW, _BATCH = 512, 4
-_SPARE = 2  # cells: the far side of a level's box can reach further than the near one
+_SPARE = 2  # pixels: the box of a level can reach further at its far side than at its near one
 
 
 class Genes(nn.Module):
     """The network as a plain module: windows (N, 3, H, W) in, maps of all genes (N, G, H / 2, W / 2) out.
 
-    What the decoder needs beyond a window is repeated from its edge, and its far image is made of the window, both of
-    which costs next to nothing.
+    The margin that the decoder needs around a window repeats the edge of the window, and the image of the surroundings
+    is made of the window. Both take almost no time.
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
         weight, bias = network.head.linear()
-        self.weight, self.bias = weight[:, :-1].T.contiguous(), bias[:-1, None]  # without the pooled rest
+        # Without the last output, which pools all other genes.
+        self.weight = weight[:, :-1].T.contiguous()
+        self.bias = bias[:-1, None]
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Give the genes' maps of some windows."""
-        network, many = self.network, len(windows)
+        """Return the maps of all genes for some windows."""
+        network, count = self.network, len(windows)
         want = Box(0, 0, *(side // network.strides[0] for side in windows.shape[2:]))
         crops = []
         far = F.avg_pool2d(windows, network.zoom)
         for level, box in zip(network.pyramid(windows, far), network.level_boxes(want), strict=True):
             around = _SPARE - box.row
             wide = F.pad(level, (around,) * 4, mode="replicate")
-            crops.append(Crop(wide, [-around] * many, [-around] * many).cut([box] * many))
-        latent = network.decode(crops, [want] * many)
-        maps = torch.baddbmm(self.bias, self.weight.expand(many, -1, -1), latent.flatten(2))
+            crops.append(Crop(wide, [-around] * count, [-around] * count).cut([box] * count))
+        latent = network.decode(crops, [want] * count)
+        maps = torch.baddbmm(self.bias, self.weight.expand(count, -1, -1), latent.flatten(2))
         return maps.unflatten(2, (want.height, want.width))
 
 
 def predict(path: str, genes: str, out: str) -> dict[str, float]:
-    """Predict all genes of a slide at 1 um per pixel; seconds from opening the slide to the closed file."""
+    """Predict all genes of a slide at 1 um per pixel; time it from opening the slide to closing the file."""
     genes_of = Genes(untrained(int(genes)).network.for_prediction("cpu"))
     inferer = SlidingWindowInferer(_WINDOW, _BATCH, overlap=0.25)
     start = time.perf_counter()

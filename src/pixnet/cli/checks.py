@@ -12,7 +12,7 @@ from pixnet.errors import DataError, PixNetWarning
 
 if TYPE_CHECKING:
     from pixnet.inspection.findings import Inspection
-    from pixnet.readers.platforms import Entry
+    from pixnet.readers.entry import Entry
     from pixnet.sample import Sample
 
 SkipChecksOption = Annotated[bool, typer.Option("--skip-checks", help="Use the samples without inspecting them first.")]

@@ -89,6 +89,6 @@ def _check_stain(slide: Slide, card: Mapping[str, Any]) -> None:
     """Warn if the slide's stain differs from that of the slides that the model was trained on."""
     from pixnet.inspection.trained_on import TrainedOn, check_stain
 
-    for finding in check_stain(slide, TrainedOn.of(card)):
+    for finding in check_stain(slide, TrainedOn.from_card(card)):
         if finding.level == "warning":
             warnings.warn(f"{slide.path or slide.name}: {finding.text} {finding.advice}", PixNetWarning, stacklevel=2)

@@ -26,6 +26,7 @@ from pixnet.evaluation.scoring.held_out import FoldPredictions, HeldOut, Predict
 from pixnet.evaluation.scoring.scores import score_fold
 from pixnet.evaluation.scoring.summary import summarise
 from pixnet.evaluation.splits import Split, hold_out
+from pixnet.files import replacing_entries
 from pixnet.model import PixNet
 from pixnet.sample import Sample
 from pixnet.sample.genes import join_genes
@@ -34,7 +35,6 @@ USUAL = ("pixnet", "ridge", "mean")
 """Methods that are evaluated if none are named."""
 
 _WRITTEN = ("model", "fields", PREDICTIONS, SCORES, GENE_TABLE, RUN_TABLE, "report.html", RESULTS)
-_PARTIAL = ".partial"
 
 
 def evaluate(
@@ -142,7 +142,7 @@ def run(
     keep = ("model", "fields") if single else ("model",)
     cache = RunStore(Path(runs), keep) if runs else None
     # The lock comes first: what another process is about to write at `out` must not be deleted.
-    with cache.locked() if cache else nullcontext(), _replacing(Path(out), overwrite) as folder:
+    with cache.locked() if cache else nullcontext(), _results_folder(Path(out), overwrite) as folder:
         store = cache or RunStore(folder / "runs", keep)
         if runs and options.features is None and not single:
             options = replace(options, features=Path(runs) / "features")
@@ -236,8 +236,8 @@ def _keep_model(run: Path, folder: Path, split: Split, moved: bool, options: Opt
 
 
 @contextmanager
-def _replacing(out: Path, overwrite: bool) -> Iterator[Path]:
-    """Yield a folder inside `out`; its content takes its place in `out` if nothing fails."""
+def _results_folder(out: Path, overwrite: bool) -> Iterator[Path]:
+    """Yield a folder whose content takes its place in `out` if nothing fails; refuse a place that is taken."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file; give a folder for the results.")
     if not (out / RESULTS).exists():
@@ -246,21 +246,5 @@ def _replacing(out: Path, overwrite: bool) -> Iterator[Path]:
             raise DataError(f"{out}: holds {taken[0]!r} but no {RESULTS}; give another folder.")
     elif not overwrite:
         raise DataError(f"{out}: holds {RESULTS} already; give another folder, or `overwrite=True`.")
-    existed = out.exists()
-    partial_folder = out / _PARTIAL
-    shutil.rmtree(partial_folder, ignore_errors=True)
-    partial_folder.mkdir(parents=True)
-    try:
-        yield partial_folder
-        (out / RESULTS).unlink(missing_ok=True)  # written last, so deleted first
-        for name in _WRITTEN:
-            old, new = out / name, partial_folder / name
-            if old.is_dir():
-                shutil.rmtree(old)
-            old.unlink(missing_ok=True)
-            if new.exists():
-                os.replace(new, old)
-    finally:
-        shutil.rmtree(partial_folder, ignore_errors=True)
-        if not existed and not any(out.iterdir()):
-            out.rmdir()
+    with replacing_entries(out, _WRITTEN) as folder:
+        yield folder

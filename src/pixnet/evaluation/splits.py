@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from pixnet.config import GenesConfig
 from pixnet.errors import DataError
 from pixnet.expression import normalise
+from pixnet.readers.entry import Entry
 from pixnet.readers.manifest import manifest_entries
-from pixnet.readers.platforms import Entry
 from pixnet.regions.blocks import Rectangle, cut_blocks, distance, inside
 from pixnet.sample import Sample
 from pixnet.sample.panel import GenePanel, choose_panel, panel_counts

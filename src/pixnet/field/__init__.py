@@ -1,9 +1,10 @@
-"""The dense expression field of a slide: built tile by tile, kept in a Zarr store, read off over any regions."""
+"""The dense expression field of a slide: built block by block, stored as Zarr, read over regions of any shape."""
 
 from __future__ import annotations
 
 from pixnet.field.build.build import build_field
+from pixnet.field.build.inputs import BuildOptions, LatentSource
 from pixnet.field.field import ExpressionField
 from pixnet.field.head import LinearHead
 
-__all__ = ["ExpressionField", "LinearHead", "build_field"]
+__all__ = ["BuildOptions", "ExpressionField", "LatentSource", "LinearHead", "build_field"]

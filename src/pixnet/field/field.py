@@ -1,4 +1,4 @@
-"""The expression field of a slide, as a user holds it."""
+"""The expression field of a slide."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.field.head import LinearHead
-from pixnet.field.read.maps import checked_grid, genes_readout, lazy_map, score_readout
+from pixnet.field.read.maps import genes_readout, lazy_map, score_readout
 from pixnet.field.read.query import Part, query, query_parts
 from pixnet.field.store import Attributes, FieldStore, open_store
 from pixnet.grid import Box, Grid
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 class ExpressionField:
     """A dense map of latent channels in um, with the linear head that turns it into genes.
 
-    Made by `build_field` or `ExpressionField.open`. The map stays on disk; no model is needed to read it.
+    Made by `build_field` or `ExpressionField.open`. The map stays on disk, and reading it needs no model.
 
     Attributes
     ----------
     path
-        Folder of the store.
+        Folder of the field.
     grid
-        Grid of the map's cells, in um from the slide's top-left corner.
+        Grid of the map's pixels, in um from the slide's top-left corner.
     head
         The linear head.
     attributes
-        What the store says of itself: slide, model card, versions.
+        Slide, model card, versions and other facts about the field.
     """
 
     def __init__(self, store: FieldStore) -> None:
@@ -60,7 +60,7 @@ class ExpressionField:
 
     @property
     def gene_names(self) -> tuple[str, ...]:
-        """Names of the genes, without the pooled rest (`"other"`) of a `rate` head."""
+        """Names of the genes, without `"other"`, the sum of all other genes of a `rate` head."""
         return self.head.panel
 
     @property
@@ -70,12 +70,12 @@ class ExpressionField:
 
     @property
     def W(self) -> NDArray[np.float32]:  # noqa: N802
-        """(C, M) loadings of the head."""
+        """Loadings of the head, shape (C, M)."""
         return self.head.W
 
     @property
     def b(self) -> NDArray[np.float32]:
-        """(M,) baseline of the head."""
+        """Baseline of the head, shape (M,)."""
         return self.head.b
 
     @property
@@ -85,12 +85,12 @@ class ExpressionField:
 
     @property
     def latent(self) -> zarr.Array[Any]:
-        """(C, H, W) array on disk, to be multiplied with the scale of each channel; `read` does so."""
+        """Stored latent values on disk, shape (C, H, W); `read` multiplies them by the scale of each channel."""
         return self._store.levels[0].latent
 
     @property
     def valid(self) -> zarr.Array[Any]:
-        """(H, W) array on disk: share of each cell that holds data and is no background, 0 to 1."""
+        """Share of each pixel that holds data and is not background, on disk, shape (H, W), from 0 to 1."""
         return self._store.levels[0].valid
 
     @property
@@ -99,43 +99,48 @@ class ExpressionField:
         return len(self._store.levels)
 
     def level_grid(self, level: int) -> Grid:
-        """Give the grid of a level's cells, in um; each is four cells of the level before.
+        """Return the grid of a level's pixels, in um; each covers four pixels of the level before.
 
         Raises
         ------
         FieldError
-            If there is no such level.
+            If the field has no such level.
         """
-        return checked_grid(self._store, level)
+        return self._store.level_grid(level)
 
     def __repr__(self) -> str:
         height, width = self.grid.shape
-        size = f"{width} x {height} cells of {self.grid.pitch_um:g} um"
+        size = f"{width} x {height} pixels of {self.grid.pitch_um:g} um"
         genes = f"{len(self.gene_names)} genes ({self.head.kind})"
         return f"<ExpressionField of {self.attributes.slide.name!r}: {size}, {genes}>"
 
     def read(self, box: Box | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Give the latent map D of some cells.
+        """Read the latent map D of a box of pixels.
 
         Parameters
         ----------
         box
-            The cells; all by default, which takes memory.
+            The pixels; by default the whole field, which must fit in memory.
 
         Returns
         -------
         latent
-            (C, h, w) float32, zero where there is no data.
+            Values of D, shape (C, h, w), float32; zero where there is no data.
         valid
-            (h, w) float32, share of each cell that holds data.
+            Share of each pixel that holds data and is not background, shape (h, w), float32.
+
+        Raises
+        ------
+        FieldError
+            If the bytes on disk are damaged.
         """
         stored, valid = self._store.read(Box(0, 0, *self.grid.shape) if box is None else box)
         return (stored * self._store.scale[:, None, None]).astype(np.float32), valid
 
     def query(self, regions: Regions, genes: Sequence[str] | None = None) -> anndata.AnnData:
-        """Read the expression of regions off the field.
+        """Compute the expression of regions.
 
-        Each region gets `W (integral of D) + area * b` over its valid area, with exact areas of the covered cells, so
+        Each region gets `W (integral of D) + area * b` over its valid area, with exact areas of the covered pixels. So
         the parts of a partition add up to the whole (`rate`, `sum`) or average to it by valid area (`mean`).
 
         Parameters
@@ -143,7 +148,7 @@ class ExpressionField:
         regions
             n regions of any shape and size.
         genes
-            Names of the genes wanted; all by default. `"other"` of a `rate` head may be asked for by name.
+            Names of the genes; the whole panel by default. `"other"` of a `rate` head can be named too.
 
         Returns
         -------
@@ -151,10 +156,10 @@ class ExpressionField:
             Rows are the regions, columns the genes. `X` (float32): expected counts (`rate`), or log-normalised
             expression averaged (`mean`) or summed (`sum`) over the region. `layers["log1p"]` (`rate`): log1p of counts
             per 10,000 of the region's total. `obs`: `x_um`, `y_um`, `area_um2` (geometric), `valid_area_um2`, and of
-            the rest of the area `background_share` and `no_data_share` (0 to 1); for squares `row` and `col`, for
-            polygons that have one their `class`. `obsm["spatial"]`: centres in full-resolution pixels.
-            `uns["pixnet"]`: units, normalisation, slide, model. Where a region has no valid area, `X` is 0 (`rate`,
-            `sum`) or NaN (`mean`), and the layer NaN.
+            the rest of the area `background_share` and `no_data_share` (0 to 1); for squares also `row` and `col`, for
+            polygons with classes also `class`. `obsm["spatial"]`: centres in full-resolution pixels. `uns["pixnet"]`:
+            units, normalisation, slide, model. Where a region has no valid area, `X` is 0 (`rate`, `sum`) or NaN
+            (`mean`), and the layer is NaN.
 
         Raises
         ------
@@ -169,7 +174,7 @@ class ExpressionField:
         return query(self._store, regions, genes)
 
     def query_parts(self, regions: Regions, genes: Sequence[str] | None = None) -> Iterator[Part]:
-        """Read the expression of regions, some at a time, for tables that do not fit in memory.
+        """Compute the expression of regions some at a time, for tables that do not fit in memory.
 
         Parameters
         ----------
@@ -179,8 +184,8 @@ class ExpressionField:
         Yields
         ------
         Part
-            Successive regions: `rows` (a slice), `values` and `log1p` (r, g) float32, `obs` with r rows; together the
-            table that `query` gives.
+            Successive regions: `rows` (a slice), `values` and `log1p` (r, g) float32, and `obs` with r rows. Together
+            they are the table that `query` returns.
 
         Raises
         ------
@@ -199,62 +204,59 @@ class ExpressionField:
         overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Write the expression of regions as a table, some rows at a time: memory does not grow with it.
+        """Write the expression of regions as a table, some rows at a time, so that the table need not fit in memory.
 
         Parameters
         ----------
         out
-            File `.h5ad` or folder `.zarr`, in AnnData's layout, chunked and compressed. It is written beside its
-            place and moved there when it is complete.
+            File `.h5ad` or folder `.zarr` in AnnData's layout, chunked and compressed. It appears when it is complete.
         regions, genes
-            As for `query`; what is written is what that gives.
+            As for `query`; the table is the one that `query` returns.
         names
-            Names of the regions, each once; by default those they have, or their numbers.
+            Names of the regions, each once; by default those of the regions, or their numbers.
         overwrite
-            Whether to replace a table that is there.
+            Whether a table that exists at `out` is replaced.
         progress
-            Told how many regions are done, and how many there are.
+            Called with the number of regions written and the number of all regions.
 
         Raises
         ------
         FieldError
-            As `query`; if `out` ends in neither, if something is there that is not to be replaced, or if it cannot be
-            written, such as on a full disk.
+            As `query`; also if `out` has another ending, if something is at `out` that is not to be replaced, or if the
+            table cannot be written, such as on a full disk.
         """
         from pixnet.field.read.table import write_table
 
-        options: dict[str, Any] = {"names": names, "overwrite": overwrite, "progress": progress}
-        write_table(self._store, regions, Path(out), genes, **options)
+        write_table(self._store, regions, Path(out), genes, names=names, overwrite=overwrite, progress=progress)
 
     def gene(self, name: str, level: int = 0, log: bool = False) -> xarray.DataArray:
-        """Give the map of one gene, read when it is computed.
+        """Return the map of one gene, read when it is computed.
 
         Parameters
         ----------
         name
             Name of the gene.
         level
-            Level of the pyramid: 0 has the field's pitch, each further one twice the pitch of the one before.
+            Level of the pyramid: 0 has the field's pitch, and each further level twice the pitch of the one before.
         log
-            For a `rate` head, whether to give log1p of counts per 10,000 of each cell's total in place of counts per
-            um^2. The other heads' maps are log-normalised either way.
+            For a `rate` head, whether to return log1p of counts per 10,000 of each pixel's total instead of counts per
+            um^2. Maps of the other heads are always log-normalised.
 
         Returns
         -------
         DataArray
-            (y, x) float32 on dask, NaN where there is no data or background. The coordinates are the cells' centres in
-            um from the slide's top-left corner; `attrs` holds `units`, `pitch_um`, `level` and `slide`.
+            Map (y, x), float32, on dask; NaN where there is no data or background. The coordinates are the pixels'
+            centres in um from the slide's top-left corner; `attrs` holds `units`, `pitch_um`, `level` and `slide`.
 
         Raises
         ------
         FieldError
-            If the gene or the level is not in the field; when it is computed, if the store turns out to be damaged.
+            If the gene or the level is not in the field, or, when it is computed, if the bytes on disk are damaged.
         """
-        found = self.genes([name], level, log)[0].drop_vars("gene")
-        return found.rename(name)
+        return self.genes([name], level, log)[0].drop_vars("gene").rename(name)
 
     def genes(self, names: Sequence[str], level: int = 0, log: bool = False) -> xarray.DataArray:
-        """Give the maps of several genes, read when they are computed.
+        """Return the maps of several genes, read when they are computed.
 
         Parameters
         ----------
@@ -266,7 +268,8 @@ class ExpressionField:
         Returns
         -------
         DataArray
-            (gene, y, x) float32 on dask, as that of `gene`. A task reads a block of the store for up to 32 genes.
+            Maps (gene, y, x), float32, on dask, like that of `gene`. A dask task reads a block of the field for up to
+            32 genes.
 
         Raises
         ------
@@ -276,11 +279,11 @@ class ExpressionField:
         return lazy_map(self._store, genes_readout(self._store, names, log), level, "expression")
 
     def score(self, weights: Mapping[str, float], level: int = 0, log: bool = False) -> xarray.DataArray:
-        """Give the map of a weighted sum of genes, such as a signature, read when it is computed.
+        """Return the map of a weighted sum of genes, such as a signature, read when it is computed.
 
-        The head is linear, so the weights are applied to its loadings, `W @ weights`, and the map costs what that of
-        one gene does. With `log` and a `rate` head it is the weighted sum of the genes' logarithms, which needs each
-        gene's value in a cell; but still no more reading, and memory for one map.
+        The head is linear, so the weights are applied to its loadings, `W @ weights`, and the map costs as much as that
+        of one gene. With `log` and a `rate` head it is the weighted sum of the genes' logarithms, which needs the value
+        of each gene in a pixel. Even then each pixel is read once, and memory is needed for one map only.
 
         Parameters
         ----------
@@ -292,15 +295,14 @@ class ExpressionField:
         Returns
         -------
         DataArray
-            (y, x) float32 on dask, as that of `gene`; its name is `"score"`.
+            Map (y, x), float32, on dask, like that of `gene`; its name is `"score"`.
 
         Raises
         ------
         FieldError
             As `genes`, or if a weight is not finite.
         """
-        found = lazy_map(self._store, score_readout(self._store, weights, log), level, "score")
-        return found[0].drop_vars("gene")
+        return lazy_map(self._store, score_readout(self._store, weights, log), level, "score")[0].drop_vars("gene")
 
     def export(
         self,
@@ -315,48 +317,40 @@ class ExpressionField:
         overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Write maps or regions of some genes for other programs, block by block; docs/reading-a-field.md tells more.
+        """Write maps or regions of some genes for other programs, block by block; see docs/reading-a-field.md.
 
         Parameters
         ----------
         out
-            File or folder to write; its name ends as the format demands.
+            File or folder to write, with the ending of the format.
         to
             `"ome-zarr"`, `"ome-tiff"` or `"spatialdata"`: images of the maps, NaN where there is no data or background.
             `"geojson"` or `"csv"`: regions with their values.
         genes
             Names of the genes.
         log
-            For a `rate` head, log1p of counts per 10,000 in place of counts, as in `gene` and `query`.
+            For a `rate` head, whether to write log1p of counts per 10,000 instead of counts, as in `gene` and `query`.
         level
             For images, the finest level of the pyramid that is written; 0 by default.
         regions
-            For `"geojson"`, `"csv"` and as a table beside the image of `"spatialdata"`: the regions.
+            Regions for `"geojson"` and `"csv"`, and for a table beside the image of `"spatialdata"`.
         grid_um
-            In their place: squares this wide that cover the slide. By default 100 um for `"geojson"` and `"csv"`; those
-            without data are left out.
+            Side in um of squares that cover the slide, in place of `regions`; by default 100 um for `"geojson"` and
+            `"csv"`. Squares without data are left out.
         overwrite
-            Whether what is at `out` is replaced; never a field, nor a folder that is no Zarr store.
+            Whether an export that exists at `out` is replaced. A field is never replaced, nor a folder that is not a
+            Zarr store.
         progress
-            Called with the work done and the work in all.
+            Called with the work done and the total work.
 
         Raises
         ------
         FieldError
-            If the format is not known or not installed, does not fit the other arguments or the name, would be too
-            large, or if `out` exists or cannot be written, or if the gene or level is not in the field.
+            If the format is not known or not installed, or does not fit the other arguments or the name; if the export
+            would be too large; if `out` exists or cannot be written; or if a gene or the level is not in the field.
         """
-        from pixnet.field.export import export
+        from pixnet.field.export import Request, export
 
-        export(
-            self,
-            out,
-            to,
-            genes,
-            log=log,
-            level=level,
-            regions=regions,
-            grid_um=grid_um,
-            overwrite=overwrite,
-            progress=progress,
-        )
+        names = (genes,) if isinstance(genes, str) else tuple(genes)
+        request = Request(self._store, names, log, level, regions, grid_um, progress or (lambda *_: None))
+        export(request, Path(out), to, overwrite=overwrite)

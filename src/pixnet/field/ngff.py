@@ -1,4 +1,4 @@
-"""OME-NGFF 0.5: what a Zarr group says of a pyramid of maps, so that viewers put it in its place."""
+"""OME-NGFF 0.5 metadata of a pyramid of maps, by which viewers place it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from pixnet.grid import Grid
 
 
 def multiscales(name: str, grids: dict[str, Grid]) -> dict[str, Any]:
-    """Give the metadata of a pyramid.
+    """Return the metadata of a pyramid.
 
     Parameters
     ----------
     name
         Name of the image.
     grids
-        For the path of each level's array (c, y, x), finest first, the grid of its cells.
+        Grid of each level by the path of its array (c, y, x), finest level first.
+
+    Returns
+    -------
+    dict
+        The value of the group's attribute `ome`.
     """
     axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}]
     axes += [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "yx"]
@@ -24,7 +29,7 @@ def multiscales(name: str, grids: dict[str, Grid]) -> dict[str, Any]:
         pitch = grid.pitch_um
         transforms: list[dict[str, Any]] = [
             {"type": "scale", "scale": [1.0, pitch, pitch]},
-            # OME-NGFF places a pixel's centre; a grid begins at its corner.
+            # OME-NGFF gives the position of a pixel's centre; a grid begins at a corner.
             {"type": "translation", "translation": [0.0, grid.y_um + pitch / 2, grid.x_um + pitch / 2]},
         ]
         datasets.append({"path": path, "coordinateTransformations": transforms})

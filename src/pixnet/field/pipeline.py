@@ -1,4 +1,4 @@
-"""Reading ahead and writing behind in threads, while something slower computes in between."""
+"""Reading ahead and writing behind in threads, while the main thread computes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def read_ahead(items: Iterable[Item], read: Callable[[Item], Result], workers: int) -> Iterator[tuple[Item, Result]]:
-    """Give each item with what `read` makes of it, in order, while up to `workers` later ones are being read."""
+    """Yield each item with the result of `read`, in order, while threads read up to `workers` later items."""
     remaining = iter(items)
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="read-ahead")
@@ -30,14 +30,14 @@ def read_ahead(items: Iterable[Item], read: Callable[[Item], Result], workers: i
 
 
 class WriteBehind:
-    """Runs one piece of work at a time in a thread, in order; a failure shows at the next call, or at the end."""
+    """Runs calls in one thread, in order. An error is raised at the next call, or at the end."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write-behind")
         self._last: Future[Any] | None = None
 
     def __call__(self, work: Callable[..., object], *arguments: Any) -> None:
-        """Wait for the work before, then begin this one."""
+        """Wait for the call before, then begin this one."""
         self._wait()
         self._last = self._pool.submit(work, *arguments)
 
@@ -53,7 +53,7 @@ class WriteBehind:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            # What failed first is what matters.
+            # An error of the main thread came first, so it is the one to raise.
             if error is None:
                 self._wait()
         finally:

@@ -1,4 +1,4 @@
-"""A file to write HDF5 to that may be on a full disk."""
+"""A file for HDF5 that survives a full disk."""
 
 from __future__ import annotations
 
@@ -8,55 +8,61 @@ from typing import Any
 
 
 class SteadyFile(io.FileIO):
-    """A file that keeps its first failure to itself, to be asked for with `check`.
+    """A file that does not raise when it cannot be written, but remembers the error for `check`.
 
-    Where HDF5 cannot write, it can crash the whole process as it closes the file. So from the first failure on, what is
-    written stays in memory, where HDF5 finds it again; ask often, so that this is little.
+    HDF5 can crash the whole process if writing fails while it closes a file. So after the first error, this file keeps
+    in memory what is written, and HDF5 can read it again from there. Call `check` often, so that this is little.
     """
 
     failure: OSError | None = None
 
     def check(self) -> None:
-        """Raise OSError if something could not be written."""
+        """Raise the first error of writing, if there was one.
+
+        Raises
+        ------
+        OSError
+            If something could not be written.
+        """
         if self.failure is not None:
             raise self.failure
 
     def write(self, data: Any) -> int:
-        """Write all of some bytes."""
-        place, left = self.tell(), memoryview(data)
+        """Write all bytes of `data`."""
+        position, remaining = self.tell(), memoryview(data)
         try:
-            while self.failure is None and len(left):
-                left = left[super().write(left) :]
+            while self.failure is None and len(remaining):
+                remaining = remaining[super().write(remaining) :]
         except OSError as error:
-            self.failure, self._kept = error, []
+            self.failure, self._unwritten = error, []
         if self.failure is not None:
-            self._kept.append((place, bytes(data)))
-            self.seek(place + len(data))
+            self._unwritten.append((position, bytes(data)))
+            self.seek(position + len(data))
         return len(data)
 
     def readinto(self, buffer: Any) -> int:
-        """Read what was written."""
-        place, found = self.tell(), super().readinto(buffer)
+        """Read bytes into a buffer, including those that could not be written to the disk."""
+        position, count = self.tell(), super().readinto(buffer)
         if self.failure is None:
-            return found
+            return count
         view = memoryview(buffer)
-        for start, data in self._kept:
-            low, high = max(start, place), min(start + len(data), place + len(view))
+        for start, data in self._unwritten:
+            low, high = max(start, position), min(start + len(data), position + len(view))
             if low < high:
-                view[low - place : high - place] = data[low - start : high - start]
+                view[low - position : high - position] = data[low - start : high - start]
         return len(view)
 
-    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place; the end is that of all that was written."""
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position; the end is that of everything written, on the disk or in memory."""
         if self.failure is not None and whence == os.SEEK_END:
-            end = max(start + len(data) for start, data in self._kept)
-            return super().seek(max(end, super().seek(0, os.SEEK_END)) + place)
-        return super().seek(place, whence)
+            end = max(start + len(data) for start, data in self._unwritten)
+            return super().seek(max(end, super().seek(0, os.SEEK_END)) + position)
+        return super().seek(position, whence)
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the file's size."""
+        """Set the size of the file."""
         try:
             return super().truncate(size) if self.failure is None else 0
         except OSError as error:
-            self.failure, self._kept = error, [(0, b"")]
+            self.failure, self._unwritten = error, [(0, b"")]
             return 0

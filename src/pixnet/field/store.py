@@ -1,6 +1,7 @@
-"""The field on disk: a Zarr 3 group of arrays and attributes; docs/field-format.md describes it.
+"""Reading a field from disk: a Zarr 3 group of arrays and attributes, described in docs/field-format.md.
 
-Nothing else knows the layout. The group's own attributes are written last, so a folder without them is unfinished.
+Only this module and `pixnet.field.build.writing` know the layout. The group's own attributes are written last, so a
+folder without them is unfinished.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from pixnet.grid import Box, Grid, Lattice
 
 FORMAT_VERSION: Literal[2] = 2
 KEY = "pixnet"
-_BLOCK_VALUES = 1 << 22  # latent values worked on at a time: as float64, what malloc reuses without new pages
+"""Name of the group's attribute that holds `Attributes`."""
+
+_BLOCK_VALUES = 1 << 22  # latent values of a block; malloc reuses the memory of so many float64 without new pages
 
 
 class _Strict(pydantic.BaseModel):
@@ -30,7 +33,21 @@ class _Strict(pydantic.BaseModel):
 
 
 class SlideFacts(_Strict):
-    """Which slide the field was made from: name, file's name, SHA-256, um per pixel and its source, size in pixels."""
+    """The slide that the field was made from.
+
+    Attributes
+    ----------
+    name, file
+        Names of the slide and of its file.
+    fingerprint
+        SHA-256 of the slide.
+    mpp, mpp_source
+        Size of a slide pixel in um, and where it was found.
+    height_px, width_px
+        Size of the slide in pixels.
+    no_data_reads
+        Number of reads that failed; their pixels have no data.
+    """
 
     name: str
     file: str | None
@@ -54,12 +71,12 @@ class LatticeFacts(_Strict):
 
     @property
     def grid(self) -> Grid:
-        """The grid of the field's cells."""
+        """The grid of the field's pixels at level 0."""
         return Lattice(self.width_um, self.height_um, self.mpp, self.stride, self.halo).grid(self.finest)
 
 
 class Attributes(_Strict):
-    """Everything about a field that is not an array."""
+    """Everything about a field that is not an array; see docs/field-format.md."""
 
     format_version: Literal[2] = FORMAT_VERSION
     pixnet_version: str
@@ -84,11 +101,11 @@ class Level(NamedTuple):
     Attributes
     ----------
     latent
-        (C, H, W); D is `latent * scale[:, None, None]`.
+        Stored latent values, shape (C, H, W); D is `latent * scale[:, None, None]`.
     valid
-        (H, W), share of each cell that is integrated over: holds data and is not background. 0 to 1.
+        Share of each pixel that holds data and is not background, shape (H, W), from 0 to 1. Integrals cover this part.
     background
-        (H, W), share of each cell that holds data but was left out as background.
+        Share of each pixel that holds data but was left out as background, shape (H, W), from 0 to 1.
     """
 
     latent: zarr.Array[Any]
@@ -98,14 +115,14 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FieldStore:
-    """An open store.
+    """An open field on disk.
 
     Parameters
     ----------
     path
         The folder.
     attributes
-        What it says about itself.
+        Its attributes.
     head
         The linear head.
     levels
@@ -119,36 +136,62 @@ class FieldStore:
 
     @property
     def grid(self) -> Grid:
-        """Grid of the finest cells, in um."""
+        """Grid of the pixels of level 0, in um."""
         return self.attributes.lattice.grid
 
     @property
     def scale(self) -> NDArray[np.float64]:
-        """(C,) latent units per stored unit, powers of two."""
+        """Latent units per stored unit, shape (C,), powers of two."""
         return np.array(self.attributes.scale)
 
     def level_grid(self, level: int) -> Grid:
-        """Give the grid of a level's cells, in um."""
-        return level_grid(self.grid, level)
-
-    def read(self, box: Box, level: int = 0) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """Give the stored latent values (C, h, w), not scaled, and the valid shares (h, w) of a box of cells.
+        """Return the grid of a level's pixels, in um.
 
         Raises
         ------
         FieldError
-            If the file's bytes turn out to be damaged.
+            If the field has no such level.
+        """
+        levels = len(self.levels)
+        if not 0 <= level < levels:
+            first, last = self.grid.pitch_um, level_grid(self.grid, levels - 1).pitch_um
+            raise FieldError(
+                f"{self.path} has no level {level}; it has levels 0 to {levels - 1}, with pixels of {first:g} to "
+                f"{last:g} um."
+            )
+        return level_grid(self.grid, level)
+
+    def read(self, box: Box, level: int = 0) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Read a box of pixels of a level.
+
+        Returns
+        -------
+        latent
+            Stored latent values, not scaled, shape (C, h, w).
+        valid
+            Valid share of each pixel, shape (h, w), from 0 to 1.
+
+        Raises
+        ------
+        FieldError
+            If the bytes on disk are damaged.
         """
         arrays, window = self.levels[level], _window(box)
         latent = _values(self.path, arrays.latent, (slice(None), *window))
         return latent, _values(self.path, arrays.valid, window).astype(np.float32)
 
     def read_background(self, box: Box, level: int = 0) -> NDArray[np.float32]:
-        """Give the background's shares (h, w) of a box of cells; FieldError as `read`."""
+        """Read the background's share of each pixel of a box, shape (h, w), from 0 to 1.
+
+        Raises
+        ------
+        FieldError
+            If the bytes on disk are damaged.
+        """
         return _values(self.path, self.levels[level].background, _window(box)).astype(np.float32)
 
     def blocks(self) -> Iterator[Box]:
-        """Cut the field into boxes of cells that are cheap to read and small enough to work on."""
+        """Yield boxes that cover level 0; each consists of complete chunks and fits in memory as float64."""
         height, width = self.grid.shape
         chunk = self.levels[0].latent.chunks[1]
         side = max(math.isqrt(_BLOCK_VALUES // (self.head.channels + 1)) // chunk, 1) * chunk
@@ -158,7 +201,7 @@ class FieldStore:
 
 
 def level_grid(finest: Grid, level: int) -> Grid:
-    """Give the grid of a level of the pyramid: each cell is four of the level before."""
+    """Return the grid of a level of the pyramid, each pixel of which covers four of the level before."""
     height, width = (-(-side // 2**level) for side in finest.shape)
     return Grid(finest.x_um, finest.y_um, finest.pitch_um * 2**level, height, width)
 
@@ -168,15 +211,15 @@ def _window(box: Box) -> tuple[slice, slice]:
 
 
 def open_store(path: Path) -> FieldStore:
-    """Open a store and check that it is whole.
+    """Open a field on disk and check that it is complete.
 
     Raises
     ------
     FieldError
-        If the folder is missing, no field, unfinished, of another version, or altered.
+        If the folder is missing, not a field, unfinished, of another version, or altered.
     """
     if not path.is_dir():
-        raise FieldError(f"{path}: there is no such folder. Give the folder that `pixnet predict` wrote.")
+        raise FieldError(f"{path}: no such folder. Give the folder of a predicted field.")
     if not (path / "zarr.json").is_file():
         raise FieldError(f"{path} is not an expression field (it has no zarr.json). Predict the slide again.")
     try:
@@ -214,14 +257,14 @@ def open_store(path: Path) -> FieldStore:
 
 
 def _check_files(path: Path, files: dict[str, int]) -> None:
-    """Compare sizes only: quick for thousands of files; what is inside carries checksums."""
+    """Compare the sizes of the files only: this is fast for thousands of them, and the chunks carry checksums."""
     for name, size in files.items():
-        # A name must not lead out of the folder, whoever wrote the list.
+        # The list may come from anybody: a name must not lead out of the folder.
         file = path / name
-        found = file.stat().st_size if ".." not in Path(name).parts and file.is_file() else None
-        if found != size:
-            was = "is missing" if found is None else f"has {found} bytes instead of {size}"
-            raise _altered(path, f"{name} {was}")
+        actual = file.stat().st_size if ".." not in Path(name).parts and file.is_file() else None
+        if actual != size:
+            problem = "is missing" if actual is None else f"has {actual} bytes instead of {size}"
+            raise _altered(path, f"{name} {problem}")
 
 
 def _check_shapes(path: Path, attributes: Attributes, arrays: dict[str, zarr.Array[Any]]) -> None:
@@ -235,9 +278,9 @@ def _check_shapes(path: Path, attributes: Attributes, arrays: dict[str, zarr.Arr
         expected |= {f"latent/{level}": (channels, *shape), f"valid/{level}": shape, f"background/{level}": shape}
     for name, size in expected.items():
         if arrays[name].shape != size:
-            raise _altered(path, f"its array {name} is {arrays[name].shape} where {size} is expected")
+            raise _altered(path, f"its array {name} has shape {arrays[name].shape} instead of {size}")
         if arrays[name].dtype.kind != "f":
-            raise _altered(path, f"its array {name} is of {arrays[name].dtype}")
+            raise _altered(path, f"its array {name} has type {arrays[name].dtype}, not a float type")
     if not all(scale > 0 for scale in attributes.scale):
         raise _altered(path, "it has a scale that is not positive")
 
@@ -259,5 +302,5 @@ def _values(path: Path, array: zarr.Array[Any], window: Any) -> NDArray[Any]:
         raise _altered(path, f"its array {array.path} is damaged ({first_line(error)})") from None
 
 
-def _altered(path: Path, found: str) -> FieldError:
-    return FieldError(f"{path} is incomplete or was altered: {found}. Predict the slide again.")
+def _altered(path: Path, problem: str) -> FieldError:
+    return FieldError(f"{path} is incomplete or was altered: {problem}. Predict the slide again.")

@@ -1,4 +1,4 @@
-"""Look at data before anything is trained on it: what was recognised, what is wrong, and how to mend it."""
+"""Check data before training: which platform they are from, what is wrong with them, and how to fix it."""
 
 from __future__ import annotations
 

@@ -1,12 +1,14 @@
-"""Whether the counts are counts, and enough of them."""
+"""Check whether the counts are raw counts, and whether there are enough of them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import pdtr
 
@@ -14,174 +16,191 @@ from pixnet.inspection.findings import Finding, Level
 from pixnet.sample.counts import Counts
 
 _NEAR_EMPTY = 0.05  # of the median depth
-_BY_CHANCE = 0.1  # of the median depth: what a region might have and still be drawn near-empty
-_HARDLY = 0.01  # regions of a sample that chance may leave so empty
+_BY_CHANCE = 0.1  # of the median depth: the lowest expected depth that chance may turn into a near-empty region
+_MOST_BY_CHANCE = 0.01  # expected number of regions, in the whole sample, that chance leaves so empty
 USUAL_MIN_COUNTS = 500
-"""What training asks of a region where its settings say nothing else."""
+"""Default of `min_counts` in the settings of training."""
 _LARGEST_LOG = 20.0
 _SAME_TOTAL = 0.01
 _MANY_DUPLICATES = 0.005
 _MUCH_MITOCHONDRIAL = 0.3
-_RAW = "Give raw counts, as the pipeline wrote them: whole numbers from 0 upwards"
+_RAW = "Give raw counts as the platform's software wrote them: whole numbers from 0 upwards."
+_MIN_COUNTS = "Training leaves out regions with fewer than `min_counts` counts (in its settings)."
+
+# What the readers' warnings say.
+_ONE_SIDED = re.compile(r"no (position|counts|outline|instance|row)\b|not under tissue|left out, \d+ remain")
+_MERGED = re.compile(r"(\d+) (?:genes|columns) (?:were added to|were merged|share a name)")
+_OUTSIDE = re.compile(r"outside the image|beyond the image")
+_OTHER_FEATURES = re.compile(r"features that are (?:no|not) genes|control probes|are left out \(")
 
 
 def check_raw_counts(matrix: sparse.csr_matrix, genes: Sequence[str], has_layers: bool, merges: bool) -> list[Finding]:
-    """Look at a table before a reader judges it.
+    """Check a table of counts that no reader has checked yet.
 
     Parameters
     ----------
     matrix
-        (n, g), whatever it holds.
+        Values of the table, shape (n, g).
     genes
-        Its g gene names.
+        Names of its g genes.
     has_layers
-        Whether the platform's reader has an option `layer`.
+        Whether the platform's reader has an argument `layer`.
     merges
-        Whether it sums genes of one name, instead of refusing them.
+        Whether that reader sums genes with the same name instead of refusing them.
     """
     values = np.asarray(matrix.data, np.float64)
     finite = np.isfinite(values)
-    advice = _RAW + (". Another layer is taken by `layer` (--set layer=NAME)." if has_layers else ".")
+    advice = f"{_RAW} To use another layer, set `layer` to its name." if has_layers else _RAW
     findings = []
     if not finite.all():
-        text = f"{int((~finite).sum())} counts are not numbers (NaN or infinite)."
-        findings.append(Finding("error", "not-finite", text, advice, {"entries": int((~finite).sum())}))
+        infinite = int((~finite).sum())
+        text = f"{infinite} {'value is' if infinite == 1 else 'values are'} NaN or infinite instead of a count."
+        findings.append(Finding("error", "not-finite", text, advice, {"entries": infinite}))
     negative = int((values[finite] < 0).sum())
     if negative:
-        text = f"{negative} counts are negative, the lowest {values[finite].min():.3g}; they may be scaled or centred."
+        text = (
+            f"{negative} {'value is' if negative == 1 else 'values are'} negative; the lowest is "
+            f"{values[finite].min():.3g}. The counts may have been scaled or centred."
+        )
         findings.append(Finding("error", "negative", text, advice, {"entries": negative}))
     elif (values[finite] != np.floor(values[finite])).any():
         findings.append(_fractional(matrix, values, finite, advice))
-    repeated = len(genes) - len(set(genes))
-    if repeated:
-        text = f"{repeated} gene names come more than once, such as {_first_twice(genes)}."
+    repeats = len(genes) - len(set(genes))
+    if repeats:
+        name, _ = Counter(genes).most_common(1)[0]
+        text = f"{len(genes)} columns have only {len(set(genes))} different gene names; {name} occurs more than once."
         level: Level = "info" if merges else "error"
-        if merges and repeated > _MANY_DUPLICATES * len(genes):
+        if merges and repeats > _MANY_DUPLICATES * len(genes):
             level = "warning"
-        findings.append(
-            Finding(level, "duplicated-genes", text, "Leave one column for each gene.", {"genes": repeated})
-        )
+        advice = "Leave one column for each gene."
+        findings.append(Finding(level, "duplicated-genes", text, advice, {"genes": repeats}))
     return findings
 
 
 def check_sample_counts(counts: Counts) -> list[Finding]:
-    """Look at empty regions, depth and the share of mitochondrial counts."""
+    """Check for empty regions, little depth and a high share of mitochondrial counts."""
     depth = counts.total
     median = float(np.median(depth))
-    found = np.diff(counts.matrix.indptr)
+    genes_of_region = np.diff(counts.matrix.indptr)
     low, high = np.quantile(depth, [0.1, 0.9])
     text = (
-        f"a region has {median:.0f} counts of {np.median(found):.0f} genes in the median; four in five have between "
-        f"{low:.0f} and {high:.0f} counts."
+        f"The median region has {median:.0f} counts of {np.median(genes_of_region):.0f} genes; 80% of the regions have "
+        f"between {low:.0f} and {high:.0f} counts."
     )
-    kept = int((depth >= USUAL_MIN_COUNTS).sum())
-    value = {"median": median, "low": low, "high": high, "regions": len(depth), "genes": counts.shape[1], "kept": kept}
+    deep = int((depth >= USUAL_MIN_COUNTS).sum())
+    value = {"median": median, "low": low, "high": high, "regions": len(depth), "genes": counts.shape[1], "kept": deep}
     advice = ""
-    if 2 * kept < len(depth):
+    if 2 * deep < len(depth):
         advice = (
-            f"Training keeps {kept} of {len(depth)}, those with {USUAL_MIN_COUNTS} counts or more, unless `min_counts` "
-            "(in the settings, --config) is lower or the regions are larger."
+            f"Training uses only the {deep} of {len(depth)} regions that have {USUAL_MIN_COUNTS} counts or more. To "
+            "use more, lower `min_counts` in its settings or make the regions larger."
         )
-    findings = [Finding("info", "depth", text[0].upper() + text[1:], advice, value)]
+    findings = [Finding("info", "depth", text, advice, value)]
     empty = int((depth == 0).sum())
     if empty:
         text = f"{empty} of {len(depth)} regions have no counts at all."
-        advice = "Training leaves them out (`min_counts` in the settings, --config)."
-        findings.append(
-            Finding("warning" if _telling(0.0, depth) else "info", "empty", text, advice, {"regions": empty})
+        level: Level = "warning" if _fewer_than_by_chance(0.0, depth) else "info"
+        findings.append(Finding(level, "empty", text, _MIN_COUNTS, {"regions": empty}))
+    low_depth = (depth > 0) & (depth < _NEAR_EMPTY * median) & _fewer_than_by_chance(depth, depth)
+    near_empty = np.flatnonzero(low_depth)
+    if len(near_empty):
+        examples = ", ".join(f"{counts.name(int(row))} ({depth[row]:.0f} counts)" for row in near_empty[:3])
+        text = (
+            f"{len(near_empty)} of {len(depth)} regions have less than {_NEAR_EMPTY:.0%} of the median depth, such as "
+            f"{examples}."
         )
-    few = np.flatnonzero((depth > 0) & (depth < _NEAR_EMPTY * median) & _telling(depth, depth))
-    if len(few):
-        first = ", ".join(f"{counts.name(int(row))} ({depth[row]:.0f})" for row in few[:3])
-        text = f"{len(few)} of {len(depth)} regions have under {_NEAR_EMPTY:.0%} of the median depth, such as {first}."
-        advice = "Training leaves out regions below `min_counts` (in the settings, --config)."
-        findings.append(Finding("warning", "near-empty", text, advice, {"regions": len(few)}))
+        findings.append(Finding("warning", "near-empty", text, _MIN_COUNTS, {"regions": len(near_empty)}))
     if not median:
         advice = (
-            "Pool bins into larger ones by `bin_um` (--set bin_um=UM), or check that counts and positions are of one "
-            "section."
+            "Use larger bins by setting `bin_um`, or check that the counts and the positions are from the same section."
         )
-        level: Level = "warning" if depth.any() else "error"
+        level = "warning" if depth.any() else "error"
         findings.append(Finding(level, "no-depth", "Most regions have no counts.", advice))
     source = counts.notes.get("counts_from", "X")
     if source != "X":
-        findings.append(Finding("info", "counts-from", f"The counts are from {source!r}, as X holds none."))
+        text = f"The counts were read from {source!r}, because X does not contain raw counts."
+        findings.append(Finding("info", "counts-from", text))
     return findings + _mitochondrial(counts, depth)
 
 
-def _telling(counted: Any, depth: np.ndarray) -> Any:
-    """Say whether so few counts tell something of a region, and are not what small bins and cells have by chance.
+def _fewer_than_by_chance(counts: Any, depth: NDArray[Any]) -> Any:
+    """Return whether counts are lower than chance alone explains in small bins and cells.
 
-    They do if, of as many regions as the sample has with a tenth of its median depth, Poisson noise would leave so few
-    counts to less than one in a hundred samples.
+    The bound: if every region of the sample had an expected depth of a tenth of the median, Poisson noise would leave
+    fewer than 0.01 of them with so few counts.
     """
-    return len(depth) * pdtr(counted, _BY_CHANCE * np.median(depth)) < _HARDLY
+    return len(depth) * pdtr(counts, _BY_CHANCE * np.median(depth)) < _MOST_BY_CHANCE
 
 
 def findings_of_warnings(messages: Sequence[str]) -> list[Finding]:
-    """Turn what a reader put right or left out into findings."""
+    """Turn a reader's warnings into findings."""
     findings = []
     for message in messages:
         parts = re.sub(r"^sample '[^']*': ", "", message).rstrip(".").split("; ")
-        alone = [part for part in parts if _ONE_SIDED.search(part)]
-        if alone:
-            advice = "If these are many, check that counts, positions and outlines are of one run."
-            findings.append(Finding("warning", "one-sided", f"{'; '.join(alone)}.", advice))
+        one_sided = [part for part in parts if _ONE_SIDED.search(part)]
+        if one_sided:
+            advice = "If these are many, check that the counts, positions and outlines are from the same run."
+            findings.append(Finding("warning", "one-sided", _sentence("; ".join(one_sided)), advice))
         for part in parts:
             merged = _MERGED.search(part)
             if merged:
-                advice = "Their counts are summed; nothing needs to be done if they are one gene."
-                findings.append(Finding("info", "duplicated-genes", f"{part}.", advice, {"genes": int(merged[1])}))
+                advice = "Their counts were summed, which is right if they are the same gene."
+                findings.append(Finding("info", "duplicated-genes", _sentence(part), advice, {"genes": int(merged[1])}))
             elif _OTHER_FEATURES.search(part):
-                findings.append(Finding("info", "other-features", f"{part}."))
+                findings.append(Finding("info", "other-features", _sentence(part)))
             elif _OUTSIDE.search(part):
-                advice = "If these are many, check that image, alignment and pixel size belong together."
-                findings.append(Finding("warning", "outside", f"{part}.", advice))
-            elif part not in alone:
-                findings.append(Finding("warning", "reader", f"{part}."))
+                advice = "If these are many, check that the image, the alignment and the pixel size belong together."
+                findings.append(Finding("warning", "outside", _sentence(part), advice))
+            elif part not in one_sided:
+                findings.append(Finding("warning", "reader", _sentence(part)))
     return findings
 
 
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def weigh_duplicates(findings: Sequence[Finding], genes: int) -> list[Finding]:
-    """Make a warning of merged genes where they are more than a reference's usual few."""
+    """Raise merged genes to a warning if they are more than the few that are usual in a reference.
+
+    Parameters
+    ----------
+    findings
+        Findings of one sample.
+    genes
+        Number of genes of that sample.
+    """
     return [
-        Finding("warning", found.code, found.text, found.advice, found.value)
-        if found.code == "duplicated-genes" and found.value.get("genes", 0) > _MANY_DUPLICATES * genes
-        else found
-        for found in findings
+        Finding("warning", finding.code, finding.text, finding.advice, finding.value)
+        if finding.code == "duplicated-genes" and finding.value.get("genes", 0) > _MANY_DUPLICATES * genes
+        else finding
+        for finding in findings
     ]
 
 
-# How the readers put it.
-_ONE_SIDED = re.compile(
-    r"no (position|counts|outline|instance|row)\b|are not under tissue|they are left out, \d+ remain"
-)
-_MERGED = re.compile(r"(\d+) (?:genes|columns) (?:were added to|share a name)")
-_OUTSIDE = re.compile(r"outside the image|beyond the image")
-_OTHER_FEATURES = re.compile(r"features that are no genes|control probes|are left out \(")
-
-
-def _fractional(matrix: sparse.csr_matrix, values: np.ndarray, finite: np.ndarray, advice: str) -> Finding:
-    """Tell values that were logged or normalised from other fractions."""
-    share = float((values[finite] != np.floor(values[finite])).mean())
-    value: dict[str, float] = {"share": share, "largest": float(values[finite].max())}
+def _fractional(matrix: sparse.csr_matrix, values: NDArray[np.float64], finite: NDArray[Any], advice: str) -> Finding:
+    """Distinguish values that were logged or normalised from other fractions."""
+    counts = values[finite]
+    fractions = counts[counts != np.floor(counts)]
+    value: dict[str, float] = {"share": len(fractions) / len(counts), "largest": float(counts.max())}
     table = matrix.copy()
     table.data = np.where(finite, values, 0.0)
     if value["largest"] < _LARGEST_LOG:
         table.data = np.expm1(table.data)
         total = _common_total(table)
-        told = f", each region's total being {total:.0f} before that" if total else ""
-        text = f"The counts are already logged: fractions of at most {value['largest']:.3g}{told}."
+        normalised = f" Before that, each region was normalised to a total of {total:.0f}." if total else ""
+        text = f"The counts are already logged: they are fractions of at most {value['largest']:.3g}.{normalised}"
         return Finding("error", "logged", text, advice, value)
     total = _common_total(table)
     if total:
-        text = f"The counts are already normalised: fractions, and each region's total is {total:.4g}."
+        text = f"The counts are already normalised: they are fractions, and each region has a total of {total:.4g}."
         return Finding("error", "normalised", text, advice, value)
-    text = f"{share:.1%} of the counts are fractions."
+    text = f"{len(fractions)} of {len(counts)} counts are fractions, such as {fractions[0]:.6g}."
     return Finding("error", "fractional", text, advice, value)
 
 
 def _common_total(table: sparse.csr_matrix) -> float | None:
+    """Return the total that all rows have, without the empty ones; None if their totals differ."""
     total = np.asarray(table.sum(axis=1), np.float64).ravel()
     total = total[total > 0]
     if len(total) < 3 or np.ptp(total) > _SAME_TOTAL * total.mean():
@@ -189,24 +208,20 @@ def _common_total(table: sparse.csr_matrix) -> float | None:
     return float(total.mean())
 
 
-def _first_twice(genes: Sequence[str]) -> str:
-    seen: set[str] = set()
-    for gene in genes:
-        if gene in seen:
-            return gene
-        seen.add(gene)
-    return ""
+def is_mitochondrial(genes: Iterable[object]) -> NDArray[np.bool_]:
+    """Return which genes are mitochondrial by their names, shape (g,)."""
+    return np.array([str(gene).upper().startswith("MT-") for gene in genes], bool)
 
 
-def _mitochondrial(counts: Counts, depth: np.ndarray) -> list[Finding]:
-    mito = np.array([str(gene).upper().startswith("MT-") for gene in counts.genes])
-    counted = depth > 0
-    if not mito.any() or not counted.any():
+def _mitochondrial(counts: Counts, depth: NDArray[Any]) -> list[Finding]:
+    mitochondrial = is_mitochondrial(counts.genes)
+    has_counts = depth > 0
+    if not mitochondrial.any() or not has_counts.any():
         return []
-    # As a product, no column of ten million rows has to be cut out.
-    share = (counts.matrix @ mito.astype(np.float64))[counted] / depth[counted]
+    # A product: selecting columns would copy a table of ten million rows.
+    share = (counts.matrix @ mitochondrial.astype(np.float64))[has_counts] / depth[has_counts]
     median = float(np.median(share))
-    text = f"{median:.1%} of a region's counts are mitochondrial in the median ({int(mito.sum())} genes)."
+    text = f"In the median region, {median:.1%} of the counts are mitochondrial ({int(mitochondrial.sum())} genes)."
     if median > _MUCH_MITOCHONDRIAL:
         advice = "The tissue may be damaged; consider leaving these genes out of the panel."
         return [Finding("warning", "mitochondrial", text, advice, {"median": median})]

@@ -1,4 +1,4 @@
-"""What an inspection found, in words and as JSON."""
+"""What an inspection finds, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _VERDICTS = ("good", "usable, with warnings", "not usable")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """One result of one check.
 
     Attributes
     ----------
     level
-        "error": the data cannot be used so. "warning": they can, but less well than they might. "info": as it should
-        be.
+        "error": the data cannot be used. "warning": they can be used, but something should be improved. "info": nothing
+        is wrong.
     code
         Short name of the kind of finding, for programs.
     text
-        What was found.
+        What was found, in full sentences.
     advice
-        How to mend it; empty where there is nothing to mend.
+        How to fix it; empty if nothing needs to be done.
     value
-        The numbers behind it, by name.
+        Numbers behind the text, by name.
     """
 
     level: Level
@@ -39,23 +39,23 @@ class Finding:
     value: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as what JSON can hold."""
-        value = {key: _plain(entry) for key, entry in self.value.items()}
+        """Return the finding with values that JSON can hold."""
+        value = {name: _json_value(entry) for name, entry in self.value.items()}
         return {"level": self.level, "code": self.code, "text": self.text, "advice": self.advice, "value": value}
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """All that was found of one sample.
+    """All findings for one sample.
 
     Attributes
     ----------
     id, platform
-        The sample's name, and what it was taken for.
+        Name of the sample, and the platform that it was treated as.
     recognised_by
-        Why.
+        Why it was treated as that platform.
     findings
-        The worst first.
+        Findings, the most severe first.
     """
 
     id: str
@@ -69,25 +69,25 @@ class Inspection:
 
     @property
     def status(self) -> int:
-        """0: good. 1: usable, with warnings. 2: not usable."""
+        """0 if the sample is good, 1 if it is usable with warnings, 2 if it is not usable."""
         return max((_LEVELS[finding.level] for finding in self.findings), default=0)
 
     @property
     def codes(self) -> set[str]:
-        """Kinds of all errors and warnings."""
+        """Codes of all errors and warnings."""
         return {finding.code for finding in self.findings if finding.level != "info"}
 
     def of_level(self, level: Level) -> list[Finding]:
-        """Give the findings of one level."""
+        """Return the findings of one level."""
         return [finding for finding in self.findings if finding.level == level]
 
     def of(self, code: str) -> list[Finding]:
-        """Give the findings of one kind."""
+        """Return the findings of one code."""
         return [finding for finding in self.findings if finding.code == code]
 
     @property
     def summary(self) -> str:
-        """Give it all in words, a line for each finding."""
+        """The verdict and the findings as text, one line for each."""
         lines = [f"{self.id}: {_VERDICTS[self.status]} ({self.platform}: {self.recognised_by})"]
         for finding in self.findings:
             advice = f" {finding.advice}" if finding.advice else ""
@@ -95,7 +95,7 @@ class Inspection:
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as what JSON can hold."""
+        """Return the inspection with values that JSON can hold."""
         return {
             "id": self.id,
             "platform": self.platform,
@@ -106,14 +106,14 @@ class Inspection:
         }
 
 
-def _plain(value: Any) -> Any:
-    """Give numbers of numpy as those of Python, and no number as None: JSON knows neither."""
+def _json_value(value: Any) -> Any:
+    """Return numpy's numbers and arrays as Python's, and NaN and infinity as None: JSON has neither."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): _json_value(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [_json_value(entry) for entry in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return _json_value(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)

@@ -1,4 +1,4 @@
-"""Whether positions, pixel size and image fit each other."""
+"""Check whether positions, pixel size and image fit together."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from pixnet.slide.tissue import TissueMask
 
 Places = NDArray[np.float64]
 
-_FEW_ON_TISSUE, _MOST_ON_TISSUE, _SURELY_ON_TISSUE = 0.4, 0.7, 0.85
-_CLEARLY_MORE = 0.2  # regions on tissue that another orientation must gain
+# Shares of the regions that are on tissue.
+_FEW_ON_TISSUE = 0.4
+_MOST_ON_TISSUE = 0.7
+_SURELY_ON_TISSUE = 0.85
+_CLEARLY_MORE = 0.2  # that another orientation must gain
+# Sizes of an image in relation to that of the full-resolution image.
 _SMALLER = 0.97
-_MUCH_LARGER = 1.3  # times the image that positions must reach before it is taken for a smaller copy
+_MUCH_LARGER = 1.3  # times the image that positions must reach before it counts as a smaller copy
 
-# From (x, y) and the image's (width, height), the place that is meant if the positions are written otherwise.
-_SYMMETRIES = {
+# How positions may be written instead: whether x and y are swapped, then whether x and whether y is flipped.
+_ORIENTATIONS = {
     "x counted from the right": (False, True, False),
     "y counted from the bottom": (False, False, True),
     "turned by 180 degrees": (False, True, True),
@@ -30,6 +34,7 @@ _SYMMETRIES = {
     "x and y swapped, then y counted from the bottom": (True, False, True),
     "x and y swapped, then turned by 180 degrees": (True, True, True),
 }
+_SWAPPED = "x and y swapped"
 
 
 @dataclass(frozen=True)
@@ -39,15 +44,15 @@ class Layout:
     Attributes
     ----------
     slide
-        The image; its pixel size may be made up if none is known.
+        The image. Its pixel size is made up if none is known.
     xy_um
-        (n, 2) centres, perhaps outside the slide.
+        Centres of the regions in um, shape (n, 2); they may be outside the slide.
     width_um
-        Width of a region.
+        Width of a region, in um.
     options
-        Keys that the platform's entry in a manifest may have.
+        Keys that the platform's entry in a manifest can have.
     step
-        Of many regions, only each one in so many is here.
+        If only every k-th of many regions is here, this k.
     """
 
     slide: Slide
@@ -58,60 +63,64 @@ class Layout:
 
 
 def check_pixel_size(mpp: float, source: str, pitch_px: float | None, pitch_um: float | None) -> list[Finding]:
-    """Compare the pixel size with the distance of neighbouring regions.
+    """Compare the pixel size with the distance between neighbouring regions.
 
     Parameters
     ----------
     mpp, source
-        um per pixel, and where it is from.
-    pitch_px, pitch_um
-        Distance of neighbours in pixels of the image, and what the platform makes it; None if not known.
+        Pixel size in um, and where it comes from.
+    pitch_px
+        Distance between neighbours in pixels of the image; None if not known.
+    pitch_um
+        That distance in um, as the platform defines it; None if not known.
     """
     value = {"mpp": mpp, "source": source, "pitch_px": pitch_px, "pitch_um": pitch_um}
     if pitch_px is None or pitch_um is None:
-        return [Finding("info", "pixel-size", f"{mpp:.4g} um per pixel ({source}).", value=value)]
+        return [Finding("info", "pixel-size", f"The pixel size is {mpp:.4g} um ({source}).", value=value)]
     measured = pitch_um / pitch_px
     value["mpp_of_pitch"] = measured
     if abs(mpp - measured) > AGREES * measured:
-        return [
-            Finding(
-                "error",
-                "pixel-size",
-                f"{mpp:.4g} um per pixel ({source}) contradicts the regions, which are {pitch_px:.1f} pixels and "
-                f"{pitch_um:g} um apart: {measured:.4g} um per pixel.",
-                f"Give the pixel size of the full-resolution image as `mpp` (--mpp {measured:.3g}), or leave it "
-                "out; or the image that the positions refer to as `image` (--image).",
-                value,
-            )
-        ]
-    text = f"{mpp:.4g} um per pixel ({source}); the array's pitch of {pitch_um:g} um measures {pitch_px * mpp:.1f} um."
+        text = (
+            f"The pixel size of {mpp:.4g} um ({source}) contradicts the regions: they are {pitch_px:.1f} pixels and "
+            f"{pitch_um:g} um apart, which makes {measured:.4g} um per pixel."
+        )
+        advice = (
+            f"Give the pixel size of the full-resolution image (`mpp={measured:.3g}`) or leave `mpp` out, or give the "
+            "image that the positions refer to as `image`."
+        )
+        return [Finding("error", "pixel-size", text, advice, value)]
+    text = (
+        f"The pixel size is {mpp:.4g} um ({source}); the distance between neighbouring regions agrees with it: it "
+        f"should be {pitch_um:g} um and measures {pitch_px * mpp:.1f} um."
+    )
     return [Finding("info", "pixel-size", text, value=value)]
 
 
 def check_full_resolution(
     slide: Slide, pictures: Mapping[str, tuple[float, float]], xy_px: Places | None
 ) -> list[Finding]:
-    """Tell an image that is a smaller copy of the one that the positions refer to.
+    """Check whether the image is only a smaller copy of the one that the positions refer to.
 
     Parameters
     ----------
     slide
         The image.
     pictures
-        Height and width of the full-resolution image, by the picture that tells.
+        Height and width of the full-resolution image in pixels, by the file that they are known from.
     xy_px
-        (n, 2) positions in its pixels; None if not known.
+        Positions in pixels of the full-resolution image, shape (n, 2); None if not known.
     """
-    advice = "Give the full-resolution image that the pipeline was run on as `image` (--image)."
+    advice = "Give the full-resolution image that the platform's software was run on as `image`."
     height, width = slide.shape
     name = slide.path or slide.name
-    for picture, stated in pictures.items():
-        ratios = height / stated[0], width / stated[1]
+    for picture, (full_height, full_width) in pictures.items():
+        ratios = height / full_height, width / full_width
         if max(ratios) < _SMALLER:
-            alike = max(ratios) - min(ratios) <= (1 - _SMALLER) * max(ratios)
+            same_shape = max(ratios) - min(ratios) <= (1 - _SMALLER) * max(ratios)
+            kind = "a smaller copy" if same_shape else "another image"
             text = (
-                f"{name} has {width} x {height} pixels, but by {picture} the positions refer to {stated[1]:.0f} x "
-                f"{stated[0]:.0f}: it is {'a smaller copy' if alike else 'another image'}."
+                f"{name} has {width} x {height} pixels, but according to {picture} the positions refer to an image of "
+                f"{full_width:.0f} x {full_height:.0f} pixels: it is {kind}."
             )
             return [Finding("error", "not-full-resolution", text, advice, {"ratio": max(ratios)})]
     if xy_px is not None and len(xy_px):
@@ -119,111 +128,126 @@ def check_full_resolution(
         # Swapped positions reach beyond one side at most, and not beyond the longer one.
         if (reach > _MUCH_LARGER * np.array([width, height])).any() and reach.max() > _MUCH_LARGER * max(width, height):
             text = (
-                f"{name} has {width} x {height} pixels, but the positions reach to {reach[0]:.0f}, {reach[1]:.0f}: "
-                "it is a smaller copy, or another image."
+                f"{name} has {width} x {height} pixels, but the positions reach up to x = {reach[0]:.0f} and "
+                f"y = {reach[1]:.0f}: it is a smaller copy, or another image."
             )
             return [Finding("error", "not-full-resolution", text, advice, {"reach_px": reach})]
     return []
 
 
 def check_places(layout: Layout, tissue: TissueMask, written: Places | None = None) -> list[Finding]:
-    """Say whether regions lie inside the image and on tissue; where not, which orientation would put them there.
+    """Check whether regions are inside the image and on tissue, and which orientation would put them there.
 
     Parameters
     ----------
     layout
         Regions over the slide.
     tissue
-        Where it has tissue.
+        Where the slide has tissue.
     written
-        (n, 2) centres in um of those regions too that the reader left out for lying outside; None: it left out none.
+        Centres in um, shape (n, 2), that include the regions that the reader left out for being outside the image; None
+        if it left out none.
     """
     slide, xy = layout.slide, layout.xy_um
-    extent = np.array([slide.width_um, slide.height_um])
-    outside = int((~((xy >= 0) & (xy <= extent)).all(axis=1)).sum())
+    outside = int((~_inside(layout, xy)).sum())
     share = float(tissue.holds(xy, layout.width_um).mean())
     findings = []
-    every = layout if written is None else replace(layout, xy_um=written)
+    all_regions = layout if written is None else replace(layout, xy_um=written)
     share_of_all = share if written is None else float(tissue.holds(written, layout.width_um).mean())
     sure = share_of_all >= _SURELY_ON_TISSUE
-    better = None if sure and not outside else _better_orientation(every, tissue, share_of_all, outside)
+    better = None if sure and not outside else _better_orientation(all_regions, tissue, share_of_all, outside)
     if better is not None:
         findings.append(better)
     if outside:
-        text = f"{outside} of {len(xy)} regions lie outside the image of {slide.shape[1]} x {slide.shape[0]} pixels."
-        advice = (
-            f"See {better.code}."
-            if better
-            else (
-                "Give the image that the positions refer to as `image` (--image), and its pixel size as `mpp` (--mpp)."
-            )
-        )
+        text = f"{outside} of {len(xy)} regions are outside the image of {slide.shape[1]} x {slide.shape[0]} pixels."
+        advice = "Give the image that the positions refer to as `image`, and its pixel size as `mpp`."
+        if better:
+            advice = f"See {better.code}."
         findings.append(Finding("error", "outside", text, advice, {"outside": outside, "regions": len(xy)}))
     value: dict[str, object] = {"share": share}
-    text = f"{share:.0%} of the regions lie on tissue."
+    text = f"{share:.0%} of the regions are on tissue."
     if share >= _MOST_ON_TISSUE:
         return [*findings, Finding("info", "on-tissue", text, value=value)]
     level: Level = "error" if share < _FEW_ON_TISSUE else "warning"
     advice = (
-        f"See {better.code}." if better else "Check that image and positions are of one section; draw overlay.png "
-        "(--out) to see. Regions beside the tissue can be left out with `include` (--set include=FILE) or `exclude` "
-        "(--set exclude=FILE)."
-    )  # fmt: skip
+        "Check that the image and the positions are from the same section; `pixnet inspect --out DIR` draws them. To "
+        "leave out regions beside the tissue, set `include` or `exclude` to a file of outlines."
+    )
+    if better:
+        advice = f"See {better.code}."
     return [*findings, Finding(level, "on-tissue", text, advice, value)]
 
 
 def _better_orientation(layout: Layout, tissue: TissueMask, share: float, outside: int) -> Finding | None:
-    """Try the other seven symmetries; give the one that puts clearly more regions on tissue, or all into the image."""
+    """Try the other seven orientations.
+
+    Parameters
+    ----------
+    layout
+        All regions over the slide.
+    tissue
+        Where the slide has tissue.
+    share
+        Share of these regions that is on tissue.
+    outside
+        Number of regions outside the image.
+
+    Returns
+    -------
+    Finding or None
+        The orientation that puts clearly more regions on tissue, or all of them into the image; None if none does.
+    """
     shares = {
-        name: float(tissue.holds(_turned(layout, *how), layout.width_um).mean()) for name, how in _SYMMETRIES.items()
+        name: float(tissue.holds(_turned(layout, *how), layout.width_um).mean()) for name, how in _ORIENTATIONS.items()
     }
-    # Sorted by share; of equal ones the simpler comes first.
-    ranked = sorted(shares, key=lambda name: -shares[name])
-    best, second = ranked[:2]
+    # The highest share first; of equal ones, the simpler orientation.
+    best, second = sorted(shares, key=lambda name: -shares[name])[:2]
     if shares[best] < share + _CLEARLY_MORE or shares[best] < _MOST_ON_TISSUE:
         return _swapped_inside(layout, shares, share, outside)
-    told = f"as {best}, {shares[best]:.0%} of the regions lie on tissue; as written, {share:.0%}"
+    text = (
+        f"If the positions are read as {best}, {shares[best]:.0%} of the regions are on tissue; as they are written, "
+        f"{share:.0%} are."
+    )
     clear = shares[best] - shares[second] >= _CLEARLY_MORE / 3
     if not clear:
-        told += f" ({second}: {shares[second]:.0%})"
-    swapped, flipped = _SYMMETRIES[best][0], any(_SYMMETRIES[best][1:])
-    code = "swapped" if swapped and not flipped else "flipped"
-    advice = _way_back(_SYMMETRIES[best], layout.options)
+        text += f" With {second}, {shares[second]:.0%} would be."
+    code = "swapped" if best == _SWAPPED else "flipped"
     value = {"best": best, "shares": {"as written": share, **shares}, "clear": clear}
     level: Level = "error" if share < _FEW_ON_TISSUE or outside else "warning"
-    return Finding(level, code, f"Read {told}.", advice, value)
+    return Finding(level, code, text, _how_to_reorient(best, layout.options), value)
 
 
 def _swapped_inside(layout: Layout, shares: Mapping[str, float], share: float, outside: int) -> Finding | None:
-    """Tell that no region lies outside once x and y are swapped, where tissue all over the image says nothing."""
-    name = "x and y swapped"
-    places = _turned(layout, *_SYMMETRIES[name])
-    inside = ((places >= 0) & (places <= [layout.slide.width_um, layout.slide.height_um])).all()
-    if not outside or not inside or shares[name] < max(share, _MOST_ON_TISSUE):
+    """Find swapped axes by the image's frame, where the tissue cannot show them because it fills the image."""
+    inside = _inside(layout, _turned(layout, *_ORIENTATIONS[_SWAPPED])).all()
+    if not outside or not inside or shares[_SWAPPED] < max(share, _MOST_ON_TISSUE):
         return None
     text = (
-        f"Read as {name}, all regions lie inside the image and {shares[name]:.0%} on tissue; as written, {outside} lie "
-        f"outside and {share:.0%} on tissue."
+        f"If the positions are read as {_SWAPPED}, all regions are inside the image and {shares[_SWAPPED]:.0%} of them "
+        f"are on tissue; as they are written, {outside} are outside and {share:.0%} on tissue."
     )
-    value = {"best": name, "shares": {"as written": share, **shares}, "clear": False}
-    return Finding("error", "swapped", text, _way_back(_SYMMETRIES[name], layout.options), value)
+    value = {"best": _SWAPPED, "shares": {"as written": share, **shares}, "clear": False}
+    return Finding("error", "swapped", text, _how_to_reorient(_SWAPPED, layout.options), value)
 
 
-def _way_back(how: tuple[bool, bool, bool], options: Collection[str]) -> str:
-    """Say how positions can be brought onto the tissue, by an option if there is one."""
+def _how_to_reorient(orientation: str, options: Collection[str]) -> str:
+    """Return advice on how to bring the positions onto the tissue, with an option of the platform if it has one."""
     if "alignment" in options:
-        return "Give the alignment that belongs to this image as `alignment` (--set alignment=FILE)."
-    if how == (True, False, False):
+        return "Set `alignment` to the file with the alignment that belongs to this image."
+    if orientation == _SWAPPED:
         if "swap_xy" in options:
-            return "Give `swap_xy` = true (--swap-xy)."
-        return "Exchange the columns of x and y in the positions; this platform has no option for that."
-    mirrored = sum(how) % 2
+            return "Use `swap_xy=True`."
+        return "Exchange the columns of x and y in the file of positions; this platform has no option for that."
+    mirrored = sum(_ORIENTATIONS[orientation]) % 2
     if "image_transform" in options and not mirrored:
         return (
-            "Turn the image as the pipeline had it, or give the 3 x 3 matrix from that image to this one as "
-            "`image_transform` (--set image_transform=FILE)."
+            "Turn the image as it was when the platform's software was run, or set `image_transform` to a file with "
+            "the 3 x 3 matrix from that image to this one."
         )
-    return "Turn or flip the image as the pipeline had it, or write the positions anew for this image."
+    return (
+        "Turn or flip the image as it was when the platform's software was run, or write the positions again for this "
+        "image."
+    )
 
 
 def _turned(layout: Layout, swap: bool, flip_x: bool, flip_y: bool) -> Places:
@@ -233,3 +257,8 @@ def _turned(layout: Layout, swap: bool, flip_x: bool, flip_y: bool) -> Places:
     if flip_y:
         places[:, 1] = layout.slide.height_um - places[:, 1]
     return places
+
+
+def _inside(layout: Layout, places: Places) -> NDArray[np.bool_]:
+    inside = (places >= 0) & (places <= [layout.slide.width_um, layout.slide.height_um])
+    return np.asarray(inside.all(axis=1), np.bool_)

@@ -1,4 +1,4 @@
-"""An inspection as files: `inspect.json`, `overlay.png` and `histograms.png`."""
+"""Write an inspection as files: `inspect.json`, `overlay.png` and `histograms.png`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodF
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError
+from pixnet.inspection.counts_checks import is_mitochondrial
 from pixnet.inspection.geometry import Layout
 from pixnet.inspection.inspector import Inspected
 from pixnet.sample import Sample
 
 Floats = NDArray[np.float64]
 
-_INK, _FAINT, _BARS, _MARK = "#1d2733", "#8a94a0", "#3b4cc0", "#b4431c"
+_INK = "#1d2733"
+_FAINT = "#8a94a0"
+_BARS = "#3b4cc0"
+_MARK = "#b4431c"
 _STYLE: Any = {
     "font.size": 9.0,
     "axes.titlelocation": "left",
@@ -36,44 +40,44 @@ _STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-_MOST_DRAWN = 20_000
+_MOST_DRAWN = 20_000  # regions in the overlay
 _PICTURE_PX = 1600
-_WIDE = 500
+_WIDE = 500  # ratio of a logarithmic axis from which only powers of ten are labelled
 
 
-def write_report(inspected: Inspected, folder: str | Path) -> list[Path]:
-    """Write an inspection and its pictures, replacing those of an earlier one.
+def write_report(inspected: Inspected, out: str | Path) -> list[Path]:
+    """Write an inspection and its figures, replacing those of an earlier one.
 
     Parameters
     ----------
     inspected
-        From `inspect`.
-    folder
-        Where to write; made if missing.
+        A result of `inspect`.
+    out
+        Folder to write to; created if missing.
 
     Returns
     -------
     list of Path
-        What was written: without a layout there is no overlay, without a sample there are no histograms.
+        The files that were written. There is no overlay without a layout, and there are no histograms without a sample.
 
     Raises
     ------
     DataError
         If the folder cannot be written to.
     """
-    folder = Path(folder)
-    written = [folder / "inspect.json"]
+    out = Path(out)
+    written = [out / "inspect.json"]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
         text = json.dumps(inspected.inspection.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
         written[0].write_text(text + "\n", encoding="utf-8")
         for name, figure in _figures(inspected).items():
-            written.append(folder / name)
+            written.append(out / name)
             with rc_context(_STYLE):
                 FigureCanvasAgg(figure)
                 figure.savefig(written[-1], dpi=130, facecolor="white")
     except OSError as error:
-        raise DataError(f"{folder}: cannot be written to ({error.strerror or error}). Give another --out.") from error
+        raise DataError(f"{out}: cannot be written to ({error.strerror or error}). Choose another `out`.") from error
     return written
 
 
@@ -81,18 +85,20 @@ def _figures(inspected: Inspected) -> dict[str, Figure]:
     figures = {}
     with rc_context(_STYLE):
         if inspected.layout is not None:
-            figures["overlay.png"] = _overlay(inspected.inspection.id, inspected.layout, inspected.sample)
+            with inspected.layout.slide:
+                figures["overlay.png"] = _overlay(inspected.inspection.id, inspected.layout, inspected.sample)
         if inspected.sample is not None:
             figures["histograms.png"] = _histograms(inspected.sample)
     return figures
 
 
 def _overlay(name: str, layout: Layout, sample: Sample | None) -> Figure:
-    """Draw the regions over the slide, counts as colour; those outside show beyond its frame."""
+    """Draw the regions over the slide, coloured by their counts; those outside are drawn beyond its frame."""
     slide = layout.slide
     rgb, _ = slide.thumbnail(_PICTURE_PX)
     grey = 255.0 - 0.5 * (255.0 - rgb.mean(axis=2))
-    xy, depth, width = layout.xy_um, None if sample is None else sample.depth[:: layout.step], layout.width_um
+    xy, width = layout.xy_um, layout.width_um
+    depth = None if sample is None else sample.depth[:: layout.step]
     if len(xy) > _MOST_DRAWN:
         xy, depth, width = _pooled(xy, depth)
     width_um, height_um = slide.width_um, slide.height_um
@@ -102,13 +108,13 @@ def _overlay(name: str, layout: Layout, sample: Sample | None) -> Figure:
     width = max(width, width_um / 400)
     dots = EllipseCollection(
         width, width, 0.0, units="xy", offsets=xy, transOffset=axes.transData, linewidths=0.3, alpha=0.75
-    )  # fmt: skip
+    )
     if depth is None:
         dots.set(facecolor="#d1662b", edgecolor="none")
     else:
         shown = np.maximum(depth, 1.0)
         dots.set_array(shown)
-        # A few empty regions must not take most of the scale.
+        # A few empty regions must not take up most of the scale.
         least, most = np.quantile(shown, [0.03, 0.97])
         dots.set_norm(LogNorm(least, max(most, 1.1 * least), clip=True))
         dots.set_cmap("viridis")
@@ -126,35 +132,45 @@ def _overlay(name: str, layout: Layout, sample: Sample | None) -> Figure:
 
 
 def _pooled(xy: Floats, depth: Floats | None) -> tuple[Floats, Floats | None, float]:
-    """Pool many regions into squares, with the mean of their counts: one drawn in so many would only make stripes."""
+    """Pool many regions into squares with their mean counts, as drawing only some of them would make stripes.
+
+    Returns
+    -------
+    centres
+        Centres of the squares in um, shape (m, 2).
+    depth
+        Mean counts of the regions in each square, shape (m,); None if `depth` is None.
+    width
+        Width to draw the squares with, in um. It leaves gaps that show the tissue.
+    """
     side = float(np.sqrt(np.prod(np.ptp(xy, axis=0)) / _MOST_DRAWN * 4))
     place = np.floor((xy - xy.min(axis=0)) / side).astype(np.int64)
-    cells, index = np.unique(place, axis=0, return_inverse=True)
+    squares, index = np.unique(place, axis=0, return_inverse=True)
     if depth is not None:
         depth = np.bincount(index.ravel(), depth) / np.bincount(index.ravel())
-    return xy.min(axis=0) + (cells + 0.5) * side, depth, 0.7 * side  # the tissue shows in between
+    return xy.min(axis=0) + (squares + 0.5) * side, depth, 0.7 * side
 
 
 def _histograms(sample: Sample) -> Figure:
-    """Draw how depth, genes found and mitochondrial share are spread over the regions."""
+    """Draw histograms of depth, genes and mitochondrial share over the regions, and of counts over the genes."""
     counts, depth = sample.counts, sample.depth
-    pages: list[tuple[str, NDArray[Any], bool]] = [
+    panels: list[tuple[str, NDArray[Any], bool]] = [
         ("Counts of a region", depth, True),
         ("Genes found in a region", np.diff(counts.matrix.indptr).astype(np.float64), True),
     ]
-    mito = np.flatnonzero([str(gene).upper().startswith("MT-") for gene in counts.genes])
-    if len(mito):
-        share = np.asarray(counts.matrix[:, mito].sum(axis=1), np.float64).ravel() / np.maximum(depth, 1.0)
-        pages.append(("Mitochondrial share", share, False))
-    of_gene = np.asarray(counts.matrix.sum(axis=0), np.float64).ravel()
-    pages.append(("Counts of a gene", of_gene, True))
-    figure = Figure(figsize=(8.0, 2.8 * ((len(pages) + 1) // 2)), layout="constrained")
+    mitochondrial = np.flatnonzero(is_mitochondrial(counts.genes))
+    if len(mitochondrial):
+        share = np.asarray(counts.matrix[:, mitochondrial].sum(axis=1), np.float64).ravel() / np.maximum(depth, 1.0)
+        panels.append(("Mitochondrial share", share, False))
+    panels.append(("Counts of a gene", np.asarray(counts.matrix.sum(axis=0), np.float64).ravel(), True))
+    rows = (len(panels) + 1) // 2
+    figure = Figure(figsize=(8.0, 2.8 * rows), layout="constrained")
     figure.suptitle(f"{sample.id}: {len(sample.regions)} regions, {len(sample.genes)} genes", x=0.01, ha="left")
-    for index, (title, values, logged) in enumerate(pages):
-        axes = figure.add_subplot((len(pages) + 1) // 2, 2, index + 1)
+    for index, (title, values, logged) in enumerate(panels):
+        axes = figure.add_subplot(rows, 2, index + 1)
         shown = values[values > 0] if logged else values
         if logged and len(shown):
-            # They are whole numbers: edges in between, or few counts would make a comb.
+            # The values are whole numbers: with edges between them, no bin stays empty for that reason.
             edges = np.unique(np.round(np.geomspace(shown.min(), shown.max() + 1, 40))) - 0.5
             axes.hist(shown, bins=list(edges), color=_BARS)
             axes.set_xscale("log")
@@ -162,9 +178,9 @@ def _histograms(sample: Sample) -> Figure:
         elif len(shown):
             axes.hist(shown, bins=40, color=_BARS)
         if len(values):
-            middle = float(np.median(values))
-            axes.axvline(middle, color=_MARK, linewidth=1.0)
-            axes.set_xlabel(f"median {middle:.0f}" if logged else f"median {middle:.1%}", color=_MARK)
+            median = float(np.median(values))
+            axes.axvline(median, color=_MARK, linewidth=1.0)
+            axes.set_xlabel(f"median {median:.0f}" if logged else f"median {median:.1%}", color=_MARK)
         zeros = int((values == 0).sum()) if logged else 0
         axes.set_title(title + (f" (none in {zeros})" if zeros else ""))
         axes.set_ylabel("genes" if title.endswith("gene") else "regions")
@@ -173,7 +189,7 @@ def _histograms(sample: Sample) -> Figure:
 
 
 def _plain_numbers(axis: Any, ratio: float) -> None:
-    """Write numbers along a logarithmic axis in full, a few of them: powers of ten over so wide a range, or 1, 2, 5."""
+    """Label a logarithmic axis with plain numbers: powers of ten if its ends have a large ratio, else 1, 2 and 5."""
     axis.set_major_locator(LogLocator(subs=(1.0,) if ratio > _WIDE else (1.0, 2.0, 5.0)))
     axis.set_major_formatter(StrMethodFormatter("{x:,.7g}"))
     axis.set_minor_formatter(NullFormatter())

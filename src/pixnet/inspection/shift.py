@@ -1,8 +1,8 @@
-"""Whether the counts lie a little beside the tissue that they were taken from.
+"""Check whether the counts are shifted against the tissue that they were measured in.
 
-Where there is more tissue and there are more nuclei, more is counted. So the picture, shifted to and fro, explains the
-depth best where it belongs. How far that place can be trusted is told by drawing the regions anew, in blocks, as
-neighbours err alike; where the draws disagree nothing is said.
+More is counted where there is more tissue and where there are more nuclei. So when the image is shifted to and fro, it
+explains the depth best at the right place. The uncertainty of that place comes from a bootstrap over blocks of
+neighbouring regions, whose errors are correlated; if the draws disagree, there is no estimate.
 """
 
 from __future__ import annotations
@@ -19,29 +19,31 @@ from pixnet.slide.stain import EOSIN, HAEMATOXYLIN
 
 Floats = NDArray[np.float64]
 
-_REACH_UM, _STEP_UM = 150.0, 10.0
-_MAP_PX = 1500  # of a side of the picture that is looked at
+_REACH_UM = 150.0
+_STEP_UM = 10.0
+_MAP_PX = 1500  # longest side of the thumbnail
 _MOST_REGIONS = 4000
 _LEAST_REGIONS = 40
 _DRAWS = 60
 _BLOCKS = 8  # a side
-_TELLING_UM = 20.0  # standard deviation up to which an estimate is told
-_NOTABLE_UM, _NOTABLE_SD = 15.0, 3.0
+_MOST_SD_UM = 20.0
+_NOTABLE_UM = 15.0
+_NOTABLE_SD = 3.0
 _LEAST_EXPLAINED = 0.05
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How far the counts lie from the tissue that explains them best.
+    """Shift between the counts and the tissue that explains them best.
 
     Attributes
     ----------
     x_um, y_um
-        What to add to the positions, so that they fit.
+        What to add to the positions to make them fit, in um.
     sd_um
-        Standard deviation of either, in um: the larger one.
+        Standard deviation of the two, in um: the larger one.
     explained
-        Share of the variance of depth that the picture explains there.
+        Share of the variance of the depth that the image explains there.
     """
 
     x_um: float
@@ -51,67 +53,74 @@ class Shift:
 
 
 def check_shift(slide: Slide, xy_um: Floats, width_um: float, depth: Floats) -> list[Finding]:
-    """Warn of a shift that is surely there; say nothing if none can be measured."""
-    found = estimate_shift(slide, xy_um, width_um, depth)
-    if found is None:
+    """Warn of a shift that is significant; return no finding if none can be estimated.
+
+    Parameters
+    ----------
+    slide, xy_um, width_um, depth
+        As for `estimate_shift`.
+    """
+    shift = estimate_shift(slide, xy_um, width_um, depth)
+    if shift is None:
         return []
-    far = float(np.hypot(found.x_um, found.y_um))
-    value = {"x_um": found.x_um, "y_um": found.y_um, "sd_um": found.sd_um, "explained": found.explained}
-    told = f"({found.x_um:+.0f}, {found.y_um:+.0f}) um, each +- {found.sd_um:.0f}"
-    if far > max(_NOTABLE_UM, _NOTABLE_SD * found.sd_um):
-        text = f"The counts fit the tissue best if the positions are moved by {told}."
+    distance = float(np.hypot(shift.x_um, shift.y_um))
+    value = {"x_um": shift.x_um, "y_um": shift.y_um, "sd_um": shift.sd_um, "explained": shift.explained}
+    offset = f"({shift.x_um:+.0f}, {shift.y_um:+.0f}) um, each +- {shift.sd_um:.0f} um"
+    if distance > max(_NOTABLE_UM, _NOTABLE_SD * shift.sd_um):
+        text = f"The counts fit the tissue best if the positions are moved by {offset}."
         advice = (
-            "Check the registration of image and spots; if overlay.png shows the same, add this to the positions "
-            "(in pixels: divided by the mpp)."
+            "Check the registration of the image and the regions. If overlay.png, which `pixnet inspect --out DIR` "
+            "writes, shows the same shift, add it to the positions (divided by `mpp` if they are in pixels)."
         )
         return [Finding("warning", "shift", text, advice, value)]
-    return [Finding("info", "shift", f"Counts and tissue fit: best shift {told}.", value=value)]
+    text = f"The counts fit the tissue where it is: the best shift is {offset}."
+    return [Finding("info", "shift", text, value=value)]
 
 
 def estimate_shift(slide: Slide, xy_um: Floats, width_um: float, depth: Floats, seed: int = 0) -> Shift | None:
-    """Estimate by how much positions are off.
+    """Estimate how far the positions are off.
 
     Parameters
     ----------
     slide
         The image.
     xy_um
-        (n, 2) centres of the regions.
+        Centres of the regions in um, shape (n, 2).
     width_um
-        Their width.
+        Width of the regions, in um.
     depth
-        (n,) counts of each.
+        Counts of each region, shape (n,).
     seed
-        Of the draws that give the uncertainty.
+        Seed of the draws that give the uncertainty.
 
     Returns
     -------
     Shift or None
-        None if it cannot be told: too few regions, a depth that the picture does not explain, a best place at the rim
-        of the 150 um that are searched, or draws that disagree.
+        None if no estimate can be made: there are too few regions, the image does not explain the depth, the best place
+        is at the edge of the 150 um that are searched, or the draws disagree.
     """
     places, depth, width_um = _pooled(xy_um, depth, width_um)
     if len(places) < _LEAST_REGIONS or np.ptp(depth) == 0:
         return None
     maps, um_per_px = _density_maps(slide, width_um)
     offsets = np.arange(-_REACH_UM, _REACH_UM + 1, _STEP_UM)
-    # (features, shifts, n): what each region would lie on.
     grid_y, grid_x = (axis.ravel() for axis in np.meshgrid(offsets, offsets, indexing="ij"))
-    seen = np.stack([_sampled(each, places, grid_x, grid_y, um_per_px) for each in maps])
+    # What is under each region at each shift, (maps, shifts, n).
+    sampled = np.stack([_sampled(density, places, grid_x, grid_y, um_per_px) for density in maps])
     target = np.log1p(depth)
     weights = np.ones((1, len(target)))
-    best, explained = _peaks(seen, target, weights, len(offsets))
+    best, explained = _peaks(sampled, target, weights, len(offsets))
     if explained[0] < _LEAST_EXPLAINED or np.abs(best[0]).max() >= _REACH_UM - _STEP_UM:
         return None
-    draws, _ = _peaks(seen, target, _block_draws(places, seed), len(offsets))
+    draws, _ = _peaks(sampled, target, _block_draws(places, seed), len(offsets))
     sd = float(draws.std(axis=0).max())
-    if sd > _TELLING_UM:
+    if sd > _MOST_SD_UM:
         return None
     return Shift(float(best[0, 0]), float(best[0, 1]), max(sd, _STEP_UM / 3), float(explained[0]))
 
 
 def _pooled(xy_um: Floats, depth: Floats, width_um: float) -> tuple[Floats, Floats, float]:
-    """Pool many small regions into squares: as many as there are, each says too little."""
+    """Pool many small regions into squares: a single one of them has too few counts."""
     if len(xy_um) <= _MOST_REGIONS:
         return xy_um, depth, width_um
     area = float(np.prod(np.ptp(xy_um, axis=0)))
@@ -125,49 +134,62 @@ def _pooled(xy_um: Floats, depth: Floats, width_um: float) -> tuple[Floats, Floa
 
 
 def _density_maps(slide: Slide, width_um: float) -> tuple[list[Floats], float]:
-    """Give maps of nuclear and of other density, each averaged over a region's width, and their resolution."""
+    """Return maps of nuclear and of other density, averaged over a region's width, and their um per pixel."""
     rgb, um_per_px = slide.thumbnail(_MAP_PX)
     white = np.maximum(np.quantile(rgb.reshape(-1, 3), 0.99, axis=0), 1.0)
     absorbed = -np.log(np.clip(rgb / white, 1 / 255, 1.0))
     # Least squares for the two stains in every pixel.
     stains = absorbed @ np.linalg.pinv(np.stack([HAEMATOXYLIN, EOSIN]))
-    side = max(1, round(width_um * 0.9 / um_per_px))  # a square as large as the disk
+    side = max(1, round(width_um * 0.9 / um_per_px))  # of a square as large as the disk
     smooth = [ndimage.uniform_filter(np.clip(stains[..., index], 0.0, 3.0), side, mode="nearest") for index in range(2)]
     return smooth, um_per_px
 
 
 def _sampled(image: Floats, places: Floats, x: Floats, y: Floats, um_per_px: float) -> NDArray[np.float32]:
-    """Read a map at all places, for every shift: (shifts, n)."""
+    """Read a map at all places for every shift, (shifts, n)."""
     rows = (places[:, 1] + y[:, None]) / um_per_px - 0.5
     cols = (places[:, 0] + x[:, None]) / um_per_px - 0.5
-    found = ndimage.map_coordinates(image, [rows.ravel(), cols.ravel()], order=1, mode="nearest", output=np.float32)
-    return np.asarray(found.reshape(rows.shape), np.float32)
+    values = ndimage.map_coordinates(image, [rows.ravel(), cols.ravel()], order=1, mode="nearest", output=np.float32)
+    return np.asarray(values.reshape(rows.shape), np.float32)
 
 
-def _peaks(seen: NDArray[np.float32], target: Floats, weights: Floats, side: int) -> tuple[Floats, Floats]:
-    """Find the shift at which a line through both maps explains the target best.
+def _peaks(sampled: NDArray[np.float32], target: Floats, weights: Floats, side: int) -> tuple[Floats, Floats]:
+    """Find the shift at which a linear regression on both maps explains the target best.
+
+    Parameters
+    ----------
+    sampled
+        Values of the two maps for each shift and region, shape (2, shifts, n).
+    target
+        Value to explain in each region, shape (n,).
+    weights
+        Weight of each region in each draw, shape (draws, n).
+    side
+        Number of shifts along each axis.
 
     Returns
     -------
-    shifts, explained
-        (draws, 2) x and y in um, and (draws,) share of variance.
+    shifts
+        Best shift along x and y in um, shape (draws, 2).
+    explained
+        Share of the variance that it explains, shape (draws,).
     """
     total = weights.sum(axis=1, keepdims=True)
 
     def mean(values: Floats) -> Floats:
         return np.asarray(weights @ values.T / total)
 
-    first, second = seen.astype(np.float64)
-    goal = np.asarray(weights @ target / total[:, 0])[:, None]
-    spread = np.asarray(weights @ target**2 / total[:, 0])[:, None] - goal**2
+    first, second = sampled.astype(np.float64)
+    mean_target = np.asarray(weights @ target / total[:, 0])[:, None]
+    variance = np.asarray(weights @ target**2 / total[:, 0])[:, None] - mean_target**2
     m1, m2 = mean(first), mean(second)
     v1, v2 = mean(first**2) - m1**2, mean(second**2) - m2**2
     both = mean(first * second) - m1 * m2
-    c1, c2 = mean(first * target) - m1 * goal, mean(second * target) - m2 * goal
+    c1, c2 = mean(first * target) - m1 * mean_target, mean(second * target) - m2 * mean_target
     determinant = v1 * v2 - both**2
-    # Two maps that say the same count as one.
+    # With the ridge, two maps that are proportional count as one.
     ridge = 1e-3 * v1 * v2 + 1e-18
-    explained = (c1**2 * v2 - 2 * c1 * c2 * both + c2**2 * v1) / (determinant + ridge) / np.maximum(spread, 1e-18)
+    explained = (c1**2 * v2 - 2 * c1 * c2 * both + c2**2 * v1) / (determinant + ridge) / np.maximum(variance, 1e-18)
     shifts = np.empty((len(weights), 2))
     for draw, surface in enumerate(explained.reshape(-1, side, side)):
         shifts[draw] = _refined(surface)
@@ -175,21 +197,23 @@ def _peaks(seen: NDArray[np.float32], target: Floats, weights: Floats, side: int
 
 
 def _refined(surface: Floats) -> tuple[float, float]:
-    """Give the top of a surface over all shifts, between its points, as x and y in um."""
+    """Return the x and y, in um, of the top of a surface over all shifts, interpolated between its points."""
     row, col = np.unravel_index(int(np.argmax(surface)), surface.shape)
-    found = []
-    for index, line in ((int(col), surface[row, :]), (int(row), surface[:, col])):
-        part = 0.0
-        if 0 < index < len(line) - 1:
-            low, top, high = line[index - 1 : index + 2]
-            bend = low - 2 * top + high
-            part = 0.0 if bend >= 0 else float(np.clip(0.5 * (low - high) / bend, -0.5, 0.5))
-        found.append((index + part) * _STEP_UM - _REACH_UM)
-    return found[0], found[1]
+    return _peak_um(int(col), surface[row, :]), _peak_um(int(row), surface[:, col])
+
+
+def _peak_um(index: int, line: Floats) -> float:
+    """Return the place, in um, of the top of the parabola through the highest point of a line and its neighbours."""
+    part = 0.0
+    if 0 < index < len(line) - 1:
+        low, top, high = line[index - 1 : index + 2]
+        bend = low - 2 * top + high
+        part = 0.0 if bend >= 0 else float(np.clip(0.5 * (low - high) / bend, -0.5, 0.5))
+    return (index + part) * _STEP_UM - _REACH_UM
 
 
 def _block_draws(places: Floats, seed: int) -> Floats:
-    """Draw blocks of neighbours with replacement; give how often each region comes, (draws, n)."""
+    """Draw blocks of neighbours with replacement; return how often each region was drawn, (draws, n)."""
     low, extent = places.min(axis=0), np.maximum(np.ptp(places, axis=0), 1e-9)
     block = np.minimum((places - low) / extent * _BLOCKS, _BLOCKS - 1).astype(np.int64) @ [_BLOCKS, 1]
     _, index = np.unique(block, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Whether a slide is like those that a model was trained on."""
+"""Check whether a slide is like those that a model was trained on."""
 
 from __future__ import annotations
 
@@ -17,58 +17,75 @@ _FAR = 4.0  # standard deviations
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What must be known of a model to judge a slide.
+    """What a slide is compared with: a model's working resolution and training slides.
 
     Attributes
     ----------
     mpp
-        Working resolution in um per pixel.
+        Working resolution of the model, in um per pixel.
     stains
-        How its training slides are stained, by the sample's id; a sample without tissue has none.
+        Stain profiles of the training slides, by the sample's id; without those of slides without tissue.
     """
 
     mpp: float
     stains: Mapping[str, StainProfile] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, card: Mapping[str, Any]) -> Self:
-        """Take it from a model's card."""
-        profiles = {str(each["id"]): StainProfile.from_json(each.get("stain")) for each in card["samples"]}
-        return cls(float(card["mpp"]), {name: each for name, each in profiles.items() if each is not None})
+    def from_card(cls, card: Mapping[str, Any]) -> Self:
+        """Read it from a model's card."""
+        profiles = {str(sample["id"]): StainProfile.from_json(sample.get("stain")) for sample in card["samples"]}
+        return cls(float(card["mpp"]), {name: profile for name, profile in profiles.items() if profile is not None})
 
 
 def check_resolution_of(slide: Slide, trained: TrainedOn) -> list[Finding]:
-    """Tell an image that is too coarse for a model."""
-    value = {"mpp": slide.mpp, "model_mpp": trained.mpp}
+    """Check whether the image is too coarse for a model."""
     if slide.mpp <= COARSEST * trained.mpp:
         return []
     text = (
-        f"{slide.path or slide.name} has {slide.mpp:.3g} um per pixel, too coarse for a model that works at "
+        f"{slide.path or slide.name} has {slide.mpp:.3g} um per pixel, which is too coarse for a model that works at "
         f"{trained.mpp:g} um/px (at most {COARSEST * trained.mpp:g})."
     )
-    advice = "Give the full-resolution image as `image` (--image), or the right pixel size as `mpp` (--mpp)."
-    return [Finding("error", "coarse", text, advice, value)]
+    advice = "Give the full-resolution image as `image`, or the right pixel size as `mpp`."
+    return [Finding("error", "coarse", text, advice, {"mpp": slide.mpp, "model_mpp": trained.mpp})]
 
 
 def check_stain(slide: Slide, trained: TrainedOn, tissue: TissueMask | None = None) -> list[Finding]:
-    """Tell a slide that is stained otherwise than those that a model was trained on; silent if these are not known."""
+    """Check whether a slide is stained differently from a model's training slides.
+
+    Parameters
+    ----------
+    slide
+        The slide.
+    trained
+        What the model was trained on. If it has no stain profiles, there is no finding.
+    tissue
+        Where the slide has tissue, if that is known already.
+    """
     profile = StainProfile.from_slide(slide, tissue) if trained.stains else None
     if profile is None:
         return []
-    found = stain_distance(profile, trained.stains)
-    value = {"sd": found.sd, "stain": found.stain, "nearest": found.nearest, "nearest_sd": found.nearest_sd}
-    value |= {"mean": dict(zip(STAINS, profile.mean, strict=True))}
-    # Between two groups of training slides nobody is near the median, but a slide of either group is known.
-    if min(found.sd, found.nearest_sd) <= _FAR:
-        text = f"The stain is like the training slides' ({found.sd:.1f} sd off; nearest is {found.nearest!r})."
+    distance = stain_distance(profile, trained.stains)
+    value = {
+        "sd": distance.sd,
+        "stain": distance.stain,
+        "nearest": distance.nearest,
+        "nearest_sd": distance.nearest_sd,
+        "mean": dict(zip(STAINS, profile.mean, strict=True)),
+    }
+    # A slide between two groups of training slides is far from their median, but near one of the groups.
+    if min(distance.sd, distance.nearest_sd) <= _FAR:
+        text = (
+            f"The stain is like that of the training slides: {distance.sd:.1f} sd away from them, and nearest to "
+            f"{distance.nearest!r}."
+        )
         return [Finding("info", "stain", text, value=value)]
-    told = ", ".join(
-        f"{stain} {own:.2f} against {other:.2f}"
-        for stain, own, other in zip(STAINS, profile.mean, found.middle, strict=True)
+    densities = ", ".join(
+        f"{stain} {density:.2f} instead of {middle:.2f}"
+        for stain, density, middle in zip(STAINS, profile.mean, distance.middle, strict=True)
     )
     text = (
-        f"The stain is {found.sd:.1f} sd from the training slides', most in {found.stain}; the nearest sample, "
-        f"{found.nearest!r}, is {found.nearest_sd:.1f} sd away (optical density: {told})."
+        f"The stain is {distance.sd:.1f} sd away from that of the training slides, mostly in {distance.stain}; the "
+        f"nearest of them, {distance.nearest!r}, is {distance.nearest_sd:.1f} sd away. Optical density: {densities}."
     )
     advice = (
         "Expect worse predictions. Add slides of this laboratory and scanner to the training, or train with a larger "

@@ -1,4 +1,4 @@
-"""PixNet, the model that a user trains, saves, loads and predicts with."""
+"""The model that a user trains, saves, loads and predicts with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large the blocks are that a slide is predicted in, and whether their seams show."""
+"""The size of the blocks in which a slide is predicted, and the error at their seams."""
 
 from __future__ import annotations
 
@@ -16,41 +16,58 @@ if TYPE_CHECKING:
     from pixnet.network.network import Network
     from pixnet.slide import Slide
 
-_FEATURE_BYTES = 1 << 30  # of the encoder's features of one block
+_FEATURE_BYTES = 1 << 30  # memory for the encoder's features of one block
 _LARGEST_CORE = 2048  # pixels
 
 
 def fitting_core(network: Network) -> int:
-    """Give the side of the largest block, up to 2048 px, whose features, near and far, fit into 1 GB."""
+    """Return the side of the largest block whose features fit in 1 GB, in pixels, up to 2048."""
 
-    def held(core: int) -> float:
-        near = _per_pixel(network.encoder.channels, network.strides) * (core + 2 * network.halo) ** 2
-        far = _per_pixel(network.channels, network.strides) * (core / network.zoom + 2 * network.far_halo) ** 2
-        return near + (far if network.far_halo else 0.0)
+    def feature_bytes(core: int) -> float:
+        near = _bytes_per_pixel(network.encoder.channels, network.strides) * (core + 2 * network.halo) ** 2
+        if not network.far_halo:
+            return near
+        far_side = core / network.zoom + 2 * network.far_halo
+        return near + _bytes_per_pixel(network.channels, network.strides) * far_side**2
 
     sides = range(_LARGEST_CORE // network.stride * network.stride, network.stride, -network.stride)
-    return next((core for core in sides if held(core) <= _FEATURE_BYTES), network.stride)
+    return next((core for core in sides if feature_bytes(core) <= _FEATURE_BYTES), network.stride)
 
 
-def _per_pixel(channels: Sequence[int], strides: Sequence[int]) -> float:
-    """Give the bytes of all levels for each pixel of the image."""
+def _bytes_per_pixel(channels: Sequence[int], strides: Sequence[int]) -> float:
+    """Return the bytes that the features of all levels take for each pixel of the image."""
     return 4 * sum(count / stride**2 for count, stride in zip(channels, strides, strict=True))
 
 
 def seam_error(
     network: Network, lattice: Lattice, slide: Slide, latent: Callable[[TileImages], NDArray[np.float32]]
 ) -> float:
-    """Compute the middle of a slide twice, cut differently: the largest difference over the largest value.
+    """Return how much the latent values depend on where the slide is cut into blocks.
 
-    A convolutional encoder has no seams, which tests show; what a transformer sees depends on its windows.
+    Two overlapping blocks in the middle of the slide are computed. The values of a convolutional encoder are the same
+    in both; those of a transformer depend on its windows.
+
+    Parameters
+    ----------
+    network
+        The network.
+    lattice
+        The slide's lattice of pixels.
+    slide
+        The slide.
+    latent
+        The network without its head, as in `pixnet.field.LatentSource`.
+
+    Returns
+    -------
+    float
+        Largest difference between the blocks, as a share of the largest value.
     """
     step, finest = network.stride, network.strides[0]
     row, col = (side // 2 // step * step for side in (lattice.height, lattice.width))
-    core = Box(row, col, 2 * step, 2 * step)
-    shared = step // finest  # the quarter that both cuts hold, in cells
-    one, other = (
-        latent(read_tile(slide, lattice, Box(core.row + shift, core.col + shift, 2 * step, 2 * step))[0])
-        for shift in (0, step)
+    first, second = (
+        latent(read_tile(slide, lattice, Box(row + shift, col + shift, 2 * step, 2 * step))[0]) for shift in (0, step)
     )
-    difference = np.abs(one[:, shared:, shared:] - other[:, :shared, :shared]).max()
-    return float(difference / max(np.abs(one).max(), np.finfo(np.float32).tiny))
+    overlap = step // finest  # side of the quarter that both blocks hold, in pixels of the field
+    difference = np.abs(first[:, overlap:, overlap:] - second[:, :overlap, :overlap]).max()
+    return float(difference / max(np.abs(first).max(), np.finfo(np.float32).tiny))

@@ -1,8 +1,7 @@
-"""The card of a model: what is known about it, written beside its weights."""
+"""The card of a model: a JSON file beside its weights that describes it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pixnet.digest import digest
 from pixnet.errors import ModelError
 from pixnet.version import __version__
 
@@ -29,10 +29,23 @@ UNITS = {
 
 
 def make_card(config: Config, samples: Sequence[Sample], panel: GenePanel, fitted: Fitted) -> dict[str, Any]:
-    """Give the card of a model that was just trained."""
+    """Return the card of a trained model.
+
+    Parameters
+    ----------
+    config
+        The configuration that the model was trained with.
+    samples
+        The training samples.
+    panel
+        The genes that it predicts.
+    fitted
+        The result of the training. The configuration of its network has all choices that were left to the samples.
+    """
     from pixnet.network.weights import weights_hash
 
-    network = fitted.network.config  # with what was left to the samples settled
+    config = config.model_copy(update={"network": fitted.network.config})
+    network = config.network
     return {
         "format_version": FORMAT_VERSION,
         "pixnet_version": __version__,
@@ -52,26 +65,26 @@ def make_card(config: Config, samples: Sequence[Sample], panel: GenePanel, fitte
         "samples": [{**_describe(sample), "components": fitted.components.get(sample.id)} for sample in samples],
         "steps": fitted.steps,
         "seed": config.training.seed,
-        "config": config.model_copy(update={"network": network}).model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
     }
 
 
 def encoder_inside(encoder: EncoderConfig) -> bool:
-    """Whether the encoder's weights are written with the model; a hub's licence may forbid it."""
+    """Return whether the encoder's weights are saved with the model; the licence of a hub's encoder may forbid it."""
     return encoder.trainable or not encoder.name.startswith("hf-hub:")
 
 
 def _describe(sample: Sample) -> dict[str, Any]:
     from pixnet.slide.stain import StainProfile
 
-    sides = sample.regions.bounds_um
+    bounds = sample.regions.bounds_um
     stain = StainProfile.from_slide(sample.slide)
     return {
         "id": sample.id,
         "donor": sample.donor,
         "platform": sample.platform,
         "regions": len(sample.regions),
-        "region_size_um": float(np.median(sides[:, 2] - sides[:, 0])),
+        "region_size_um": float(np.median(bounds[:, 2] - bounds[:, 0])),
         "median_counts": float(np.median(sample.depth)),
         "mpp": sample.slide.mpp,
         "mpp_source": sample.slide.mpp_source,
@@ -81,12 +94,12 @@ def _describe(sample: Sample) -> dict[str, Any]:
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
-    """Read the card of a model's folder, without its weights.
+    """Read the card in a model folder, without the weights.
 
     Raises
     ------
     ModelError
-        If it is missing, altered or from a newer version.
+        If the card is missing, was altered or has another format version.
     """
     path = Path(path) / "card.json"
     try:
@@ -97,16 +110,16 @@ def read_card(path: str | Path) -> dict[str, Any]:
         raise ModelError(f"{path}: cannot be read as JSON ({error}); copy the folder again.") from error
     version = card.get("format_version") if isinstance(card, dict) else None
     if version is None:
-        raise ModelError(f"{path}: is no model card, it has no format_version; copy the folder again.")
+        raise ModelError(f"{path}: is not a model card: it has no format_version; copy the folder again.")
     if version != FORMAT_VERSION:
         older = isinstance(version, int) and version < FORMAT_VERSION
-        advice = "train the model anew" if older else "update pixnet"
-        raise ModelError(f"{path}: has format version {version}, this pixnet reads {FORMAT_VERSION}; {advice}.")
+        advice = "train the model again" if older else "update pixnet"
+        raise ModelError(f"{path}: has format version {version}, but this pixnet reads {FORMAT_VERSION}; {advice}.")
     if card.pop("card_sha256", None) != card_hash(card):
         raise ModelError(f"{path}: was changed after it was written; copy the folder again.")
     return dict(card)
 
 
 def card_hash(card: dict[str, Any]) -> str:
-    """Hash a card's content, so that an edited gene name or unit is noticed."""
-    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+    """Return the SHA-256 of a card's content, by which an edited gene name or unit is noticed."""
+    return digest(card)

@@ -1,11 +1,9 @@
-"""PixNet: what a user holds. Trains, predicts, saves, loads."""
+"""The model of PixNet: it trains, predicts, saves and loads."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,8 +15,9 @@ from pydantic import ValidationError
 
 from pixnet.config import Config
 from pixnet.errors import DataError, ModelError, SlideError, first_line
-from pixnet.field import ExpressionField, LinearHead, build_field
+from pixnet.field import BuildOptions, ExpressionField, LatentSource, LinearHead, build_field
 from pixnet.field.build.tile import TileImages
+from pixnet.files import check_place, writing_beside
 from pixnet.model.blocks import fitting_core, seam_error
 from pixnet.model.card import UNITS, card_hash, encoder_inside, make_card, read_card
 from pixnet.network.device import choose_device
@@ -39,14 +38,16 @@ class PixNet:
     Parameters
     ----------
     config
-        Network, training and genes; the defaults are the preset `small`.
+        Settings of the network, the training and the genes; the preset `small` by default.
 
     Attributes
     ----------
     genes : tuple of str
-        The genes that the model predicts, once it is trained.
+        Names of the genes that the model predicts; empty before it is trained.
     card : dict
-        What is known about the model: the content of `card.json`.
+        Description of the model: the content of `card.json`.
+    metrics : list of dict
+        Metrics of the training, one row per validation step.
 
     Examples
     --------
@@ -63,12 +64,12 @@ class PixNet:
 
     @property
     def genes(self) -> tuple[str, ...]:
-        """The genes that the model predicts."""
+        """Names of the genes that the model predicts."""
         return tuple(self.card.get("genes", ()))
 
     @property
     def network(self) -> Network:
-        """The torch module.
+        """The trained torch module.
 
         Raises
         ------
@@ -76,7 +77,7 @@ class PixNet:
             If the model has not been trained.
         """
         if self._network is None:
-            raise ModelError("this model has not been trained: call fit, or load one that has been.")
+            raise ModelError("this model has not been trained; call `fit`, or load a trained model.")
         return self._network
 
     def fit(
@@ -94,27 +95,27 @@ class PixNet:
         Parameters
         ----------
         samples
-            Slides with measured regions. All that is chosen, such as genes and scales, comes from these alone.
+            Slides with measured regions. All choices, such as genes and scales, are made from these alone.
         work
-            Folder for checkpoints and metrics; a temporary one by default, without which nothing can be resumed.
+            Folder for checkpoints and metrics. By default a temporary folder, so the training cannot be resumed.
         features
-            Folder for the kept features of a frozen encoder; several runs may share it.
+            Folder for the cached features of a frozen encoder; several trainings may share it.
         device
             `"auto"`, `"cpu"` or `"cuda"`.
         resume
-            Go on from the checkpoints in `work`.
+            Whether to continue from the checkpoints in `work`.
         progress
-            Called with a stage's name, the work done, the work in all and a few words.
+            Called with the name of a stage, the work done, the total work and a short text.
 
         Raises
         ------
         DataError, SlideError, ModelError
             If the samples cannot be trained on.
         """
-        from pixnet.training.fit import fit_network
+        from pixnet.training.fit import FitOptions, fit_network
 
         if not samples:
-            raise DataError("fit needs at least one sample; the manifest or the selection is empty.")
+            raise DataError("`fit` needs at least one sample; the manifest or the selection is empty.")
         for sample in samples:
             self._check_resolution(sample.slide)
         genes, training = self.config.genes, self.config.training
@@ -123,17 +124,14 @@ class PixNet:
             samples, genes.names or genes.number, genes.rule, training.min_counts, measured_in=genes.measured_in
         )
         with tempfile.TemporaryDirectory(prefix="pixnet-") as temporary:
-            fitted = fit_network(
-                samples,
-                panel,
-                self.config.network,
-                training,
+            options = FitOptions(
                 Path(work or temporary),
                 features=Path(features) if features else None,
                 device=choose_device(device),
                 resume=resume,
                 progress=progress or (lambda *_: None),
             )
+            fitted = fit_network(samples, panel, self.config.network, training, options)
         self._network, self.metrics = fitted.network, fitted.metrics
         self.card = make_card(self.config, samples, panel, fitted)
         return self
@@ -157,115 +155,110 @@ class PixNet:
         Parameters
         ----------
         slide
-            Any slide with H&E; nothing but the image is used.
+            Any H&E slide; only the image is used.
         out
             Folder of the field's Zarr store.
         core
             Side of a block in pixels of the working resolution; changes speed and memory, not the field. By default
-            2048, or less where the encoder's features of such a block would take over 1 GB.
+            2048, or less if the encoder's features of such a block would take more than 1 GB.
         dtype
-            How the latent field is stored: `"float16"` with a scale per channel, or `"float32"`.
+            Type of the stored latent field: `"float16"` with a scale per channel, or `"float32"`.
         tissue_mask
-            Whether background (bare glass, told from a coarse picture of the slide) is left out.
+            Whether background (bare glass, found in a thumbnail of the slide) is left out.
         workers
-            Blocks that are read ahead, each in a thread of its own.
+            Number of blocks that are read ahead, each in a thread of its own.
         device
             `"auto"`, `"cpu"` or `"cuda"`.
         resume
-            Go on with an unfinished field of the same slide, model and options; begin if there is none.
+            Whether to continue an unfinished field of the same slide, model and options; a new one is begun if there
+            is none.
         overwrite
-            Replace a field that exists at `out`.
+            Whether to replace a field that exists at `out`.
         progress
-            Called at the start and after each block with the blocks computed and the blocks in all.
+            Called at the start and after each block with the number of blocks computed and the number of all blocks
+            with tissue.
 
         Raises
         ------
         SlideError
             If the slide is coarser than 1.5 times the model's working resolution.
         FieldError
-            If `out` exists; see `pixnet.field.build_field` for the rest.
+            If `out` exists; for other reasons see `pixnet.field.build_field`.
         """
         from pixnet.network.encoders import as_image
 
         self._check_resolution(slide)
-        where = choose_device(device)
-        network = self.network.for_prediction(where)
+        chosen_device = choose_device(device)
+        network = self.network.for_prediction(chosen_device)
         lattice = network.lattice(slide)
         glass = self.config.training.glass(slide)
 
         def latent(images: TileImages) -> NDArray[np.float32]:
-            sent = [as_image(glass.whiten(rgb)).to(where) for rgb in images if rgb is not None]
-            return network.latent(*sent).cpu().numpy()
+            inputs = [as_image(glass.whiten(rgb)).to(chosen_device) for rgb in images if rgb is not None]
+            return network.latent(*inputs).cpu().numpy()
 
-        return build_field(
-            slide,
-            lattice,
-            network.strides[0],
-            latent,
-            self._linear_head(),
-            Path(out),
+        seams = seam_error(network, lattice, slide, latent) if network.encoder.window else None
+        source = LatentSource(lattice, network.strides[0], latent, self._linear_head(), self.card, seams)
+        options = BuildOptions(
             core=core or fitting_core(network),
-            card=self.card,
             dtype=dtype,
             tissue_mask=tissue_mask,
             workers=workers,
-            seam_error=seam_error(network, lattice, slide, latent) if network.encoder.window else None,
             resume=resume,
             overwrite=overwrite,
             progress=progress,
         )
+        return build_field(slide, source, out, options)
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write the model to a folder: `model.safetensors` and `card.json`.
 
-        The folder appears whole or not at all. The weights of a frozen encoder from a hub are not written, since
-        their licence may forbid it; the card names them by hash.
+        The folder appears when it is complete. The weights of a frozen encoder from a hub are not written, since
+        their licence may forbid it; the card holds their hash.
+
+        Parameters
+        ----------
+        path
+            The folder.
+        overwrite
+            Whether a model that exists at `path` is replaced.
+
+        Returns
+        -------
+        Path
+            The folder.
 
         Raises
         ------
         ModelError
-            If the folder exists and `overwrite` is not set.
+            If the folder exists and `overwrite` is not set, or if it is not a model folder.
         """
         from safetensors.torch import save_file
 
         path = Path(path)
-        if path.exists() and not overwrite:
-            raise ModelError(f"{path}: exists already; choose another folder or overwrite it.")
-        if path.exists() and not (path / "card.json").is_file():
-            raise ModelError(f"{path}: is no model folder and is not overwritten; choose another place.")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        check_place(path, ModelError, what="a model folder", replaceable=_is_model, overwrite=overwrite)
         state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
         if not encoder_inside(self.config.network.encoder):
             state = {key: value for key, value in state.items() if not key.startswith("encoder.")}
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
-            save_file(state, partial / "model.safetensors")
-            digest = hashlib.sha256((partial / "model.safetensors").read_bytes()).hexdigest()
-            card = {**self.card, "weights_sha256": digest, "metrics": self.metrics}
+        with writing_beside(path) as partial:
+            partial.mkdir()
+            partial.chmod(0o755)
+            weights = partial / "model.safetensors"
+            save_file(state, weights)
+            card = {**self.card, "weights_sha256": _file_hash(weights), "metrics": self.metrics}
             card["card_sha256"] = card_hash(card)
             (partial / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-            partial.chmod(0o755)
-            if path.exists():
-                # Moved aside, not deleted, until the new one is in its place.
-                old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-                os.replace(path, old)
-                os.replace(partial, path)
-                shutil.rmtree(old)
-            else:
-                os.replace(partial, path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a model folder. Nothing in it is unpickled or run.
+        """Load a model from a folder. Nothing in it is unpickled or executed.
 
         Raises
         ------
         ModelError
-            If a file is missing, altered or from a newer version, or if a hub's encoder cannot be fetched or is not
-            the one that the model was trained with.
+            If a file is missing, was altered or has another format version, or if a hub's encoder cannot be fetched or
+            is not the one that the model was trained with.
         """
         from pixnet.network.network import Network
         from pixnet.network.weights import read_safetensors, weights_hash
@@ -275,13 +268,13 @@ class PixNet:
         weights = path / "model.safetensors"
         if not weights.is_file():
             raise ModelError(f"{weights}: is missing; a model folder holds model.safetensors and card.json.")
-        if hashlib.sha256(weights.read_bytes()).hexdigest() != card.get("weights_sha256"):
+        if _file_hash(weights) != card.get("weights_sha256"):
             raise ModelError(f"{weights}: is not the file that card.json was written with; copy the folder again.")
         try:
             model = cls(Config.model_validate(card["config"]))
             network_config = model.config.network
             if card["encoder"]["inside"]:
-                # The weights are in the folder: whatever they came from need not be there any more.
+                # The weights are in the folder, so the file that they came from is not needed.
                 encoder = network_config.encoder.model_copy(update={"weights": "random"})
                 network_config = network_config.model_copy(update={"encoder": encoder})
             network = Network(network_config, card["outputs"])
@@ -294,11 +287,11 @@ class PixNet:
             raise ModelError(
                 f"{path}: card and weights do not fit each other ({first_line(error)}); copy the folder again."
             ) from error
-        found = weights_hash(network.encoder)
-        if found != expected:
+        actual = weights_hash(network.encoder)
+        if actual != expected:
             raise ModelError(
-                f"{path}: was trained with encoder {name} of hash {expected[:12]}, "
-                f"but the one at hand has {found[:12]}; fetch the same version of it."
+                f"{path}: was trained with encoder {name} of hash {expected[:12]}, but the encoder on this machine has "
+                f"hash {actual[:12]}; fetch the same version of it."
             )
         model.metrics = card.pop("metrics", [])
         model.card, model._network = card, network.eval()
@@ -316,5 +309,13 @@ class PixNet:
             raise SlideError(
                 f"{slide.path or slide.name}: its finest resolution is {slide.mpp:.3g} um/px (from "
                 f"{slide.mpp_source}), too coarse for a model working at {mpp:g} um/px (at most {COARSEST * mpp:g}). "
-                "Use a finer scan, or give the right pixel size if this one is wrong."
+                "Use a finer scan, or give the right `mpp` if this one is wrong."
             )
+
+
+def _is_model(path: Path) -> bool:
+    return (path / "card.json").is_file()
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

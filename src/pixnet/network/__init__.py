@@ -1,3 +1,3 @@
-"""The network: torch modules, from the image to the latent map and on to regions."""
+"""The network: torch modules that lead from the image to the latent map, and from it to regions."""
 
 from __future__ import annotations

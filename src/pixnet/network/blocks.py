@@ -1,4 +1,4 @@
-"""What the decoder is built of: convolutions, steps up, and the scale that an encoder's channels are brought to."""
+"""Building blocks of the decoder: convolutions, upsampling, and the standardisation of the encoder's channels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Make the decoder's plain block: depthwise 3x3, BN, activation, 1x1, BN, activation."""
+    """Return the decoder's plain block: depthwise 3x3, BN, ReLU, 1x1, BN, ReLU."""
     return nn.Sequential(
         nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
         nn.BatchNorm2d(in_channels),
@@ -20,10 +20,15 @@ def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class Standardise(nn.Module):
-    """Bring channels, which differ widely in scale, to mean 0 and variance 1.
+    """Scale channels, which differ widely in size, to mean 0 and variance 1.
 
-    What counts of an encoder's channel is how much its mean differs from tile to tile: that is the size at which it can
-    tell regions apart. The statistics come from training tiles, once, and are kept with the weights.
+    The variance that matters is that of a channel's mean from tile to tile: at this size it distinguishes regions. The
+    statistics are taken once, from training tiles, and saved with the weights.
+
+    Parameters
+    ----------
+    channels
+        Number of channels C.
     """
 
     mean: Tensor
@@ -35,26 +40,31 @@ class Standardise(nn.Module):
         self.register_buffer("sd", torch.ones(channels))
 
     def learn(self, rows: Tensor) -> None:
-        """Take the statistics from some rows (n, C), such as the mean of each channel in each tile."""
+        """Take the statistics from rows of values, shape (n, C), such as the mean of each channel in each tile."""
         self.mean.copy_(rows.mean(dim=0))
         sd = rows.std(dim=0)
-        # A channel that is (nearly) always the same must not be blown up into noise.
+        # A channel that is (nearly) constant must not be amplified into noise.
         self.sd.copy_(sd.clamp(min=1e-2 * float(sd.mean()) + 1e-6))
 
     def forward(self, feature: Tensor, dropout: float = 0.0) -> Tensor:
-        """Standardise (N, C, H, W); in training, drop whole channels with the probability `dropout`."""
+        """Standardise a map (N, C, H, W); in training, drop entire channels with the probability `dropout`."""
         scale = (1.0 / self.sd).expand(len(feature), -1)
         if dropout:
             scale = scale * F.dropout(torch.ones_like(scale), dropout, self.training)
-        # Both at once: the finest levels are large, and every pass over them counts.
+        # In one pass: the finest levels are large, and every pass over them takes time.
         return torch.addcmul((-self.mean * scale)[:, :, None, None], feature, scale[:, :, None, None])
 
 
 class DSUB(nn.Sequential):
     """The depth-to-space upsampling block of the deep levels.
 
-    Conv, ReLU, depth-to-space x2, conv, ReLU, conv block. The first convolution makes K = C * 2^2 channels: the four
-    output pixels under one input pixel, each with C channels of its own, so nothing is interpolated.
+    Conv, ReLU, depth-to-space x2, conv, ReLU, conv block. The first convolution makes K = C * 2^2 channels, C for each
+    of the four output pixels under one input pixel, so nothing is interpolated.
+
+    Parameters
+    ----------
+    in_channels, out_channels
+        Channels before and after; C is `out_channels`.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -69,7 +79,13 @@ class DSUB(nn.Sequential):
 
 
 class BilinearUp(nn.Sequential):
-    """The upsampling block of the shallow levels: conv block, bilinear x2, conv block."""
+    """The upsampling block of the shallow levels: conv block, bilinear x2, conv block.
+
+    Parameters
+    ----------
+    in_channels, out_channels
+        Channels before and after.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""What a network is made of: read from TOML, written whole into the model card."""
+"""Settings of a network: read from TOML, written in full into the model card."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 from pixnet.network.weights import DEFAULT_ENCODER
 
+_ONE_DONOR_UM = (300.0, 600.0, 1200.0)  # surroundings where all training samples are of one donor
+
 
 class EncoderConfig(BaseModel):
-    """Which encoder, where its weights come from, and how deep it is used.
+    """The encoder, the source of its weights, and the strides that are used.
 
     Attributes
     ----------
     name
-        A timm model, or `hf-hub:owner/model`.
+        Name of a timm model, or `hf-hub:owner/model`.
     weights
         `"imagenet"` (pretrained), `"random"`, or the path of a safetensors file.
     stride
         Deepest stride used, in pixels. Convolutional encoders stop there; a plain ViT's tokens are resampled to it.
     finest
-        Finest stride used, in pixels. The output pitch is `finest` times the working um/px.
+        Finest stride used, in pixels. The pixel size of the map is `finest` times the working um/px.
     blocks
-        For a plain ViT: the blocks whose tokens become the levels, finest level first; empty: spread evenly.
+        For a plain ViT, the blocks whose tokens become the levels, finest level first; empty: evenly spaced blocks.
     trainable
-        Fine-tune the encoder with the decoder. Its batch normalisation runs on stored statistics either way.
+        Whether to fine-tune the encoder with the decoder. Its batch normalisation uses stored statistics either way.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -51,22 +53,22 @@ class EncoderConfig(BaseModel):
 
 
 class DecoderConfig(BaseModel):
-    """How the pyramid is brought back to the finest stride.
+    """How the decoder brings the pyramid back to the finest stride.
 
     Attributes
     ----------
     channels
         Width of each level, finest first; the first is the number of latent channels.
     dsub_steps
-        How many of the deepest steps up use depth-to-space; the others are bilinear.
+        Number of the deepest upsampling steps that use depth-to-space; the others are bilinear.
     fusion
-        How a level's feature and what comes up from below become one map: `"safb"` (the paper's), or, to compare it
-        with, `"plain"` convolutions, a `"residual"` block or a `"vit"` (transformer) block.
+        Block that fuses the feature of a level with the upsampled map of the level below: `"safb"` (as in the paper)
+        or, for comparison, `"plain"` convolutions, a `"residual"` block or a `"vit"` (transformer) block.
     attention
-        Reading of the attention in SAFB: `"channel"` (element-wise, per pixel over channels), `"local"` (each
-        pixel over its 3 x 3 neighbours) or `"row"` (along each image row; depends on the tile, kept for the record).
+        Axis of the attention in SAFB: `"channel"` (element-wise, per pixel over channels), `"local"` (each pixel over
+        its 3 x 3 neighbours) or `"row"` (along each image row; depends on the tile, for comparison only).
     skips
-        Add to the latent map a projection of every level, brought up bilinearly.
+        Whether to add to the latent map a projection of every level, upsampled bilinearly.
     dropout
         Share of the encoder's channels dropped per tile while training the decoder.
     """
@@ -81,25 +83,22 @@ class DecoderConfig(BaseModel):
     dropout: float = Field(0.4, ge=0.0, lt=1.0)
 
 
-_OF_ONE_DONOR_UM = (300.0, 600.0, 1200.0)  # surroundings where all training samples are of one donor
-
-
 class NetworkConfig(BaseModel):
-    """The whole network.
+    """The complete network.
 
     Attributes
     ----------
     preset
-        The preset that the other values came from; for the record.
+        Name of the preset that the other values came from, for information only.
     mpp
         Working resolution, in um per pixel.
     encoder, decoder
         Their configurations.
     surroundings_um
-        Widths, in um, of the squares round each place over which the encoder's features are averaged and set beside
-        those of its deepest level; empty: none. None leaves it to the training samples, see `settled`.
+        Widths, in um, of the squares around each pixel over which the encoder's features are averaged and concatenated
+        with those of its deepest level; empty: none. None: decided by the training samples, see `settled`.
     surroundings_zoom
-        How many times coarser than `mpp` the encoder sees the surroundings.
+        How many times coarser than `mpp` the image is in which the encoder sees the surroundings.
     head
         `"rate"` (counts per um^2), `"mean"` or `"sum"` (log-normalised, as in the paper).
     """
@@ -116,27 +115,27 @@ class NetworkConfig(BaseModel):
 
     @property
     def pitch_um(self) -> float:
-        """Side of a cell of the latent map, in um."""
+        """Side of a pixel of the latent map, in um."""
         return self.mpp * self.encoder.finest
 
     def settled(self, donors: Sequence[str | None]) -> NetworkConfig:
-        """Give the configuration with what was left to the training samples decided.
+        """Return the configuration with the choices that depend on the training samples made.
 
-        Wide surroundings tell where on a slide a place lies. Between sections of one donor that is worth much; those of
-        several donors are learned by heart, and other donors predicted worse than without them (docs/tried.md).
+        Wide surroundings show where on a slide a place is. That helps much between sections of one donor. With several
+        donors the network memorises them, and predicts other donors worse than without surroundings (docs/tried.md).
 
         Parameters
         ----------
         donors
-            The donor of each training sample; a sample of unknown donor counts as a donor of its own.
+            Donor of each training sample; a sample whose donor is None counts as a donor of its own.
         """
         if self.surroundings_um is not None:
             return self
-        one = len(donors) == 1 or (len(set(donors)) == 1 and donors[0] is not None)
-        return self.model_copy(update={"surroundings_um": _OF_ONE_DONOR_UM if one else ()})
+        one_donor = len(donors) == 1 or (len(set(donors)) == 1 and donors[0] is not None)
+        return self.model_copy(update={"surroundings_um": _ONE_DONOR_UM if one_donor else ()})
 
 
-# `paper` has the published widths; `small` a decoder of at most half the encoder's work, for a CPU.
+# `paper` has the published widths. The decoder of `small` takes at most half the time of its encoder, for a CPU.
 PRESETS = {
     "small": NetworkConfig(),
     "paper": NetworkConfig(

@@ -1,4 +1,4 @@
-"""Part of a level of the feature pyramid, and where it lies."""
+"""Part of a level of the feature pyramid, with its position."""
 
 from __future__ import annotations
 
@@ -14,28 +14,36 @@ if TYPE_CHECKING:
 
 
 class Crop(NamedTuple):
-    """One level of a pyramid for a batch of tiles: the maps, and where each tile's map starts, in the level's cells."""
+    """One level of a pyramid for a batch of T tiles.
 
-    feature: Tensor  # (T, C, h, w)
+    Attributes
+    ----------
+    feature
+        The maps, shape (T, C, h, w).
+    rows, cols
+        First row and column of each tile's map, in pixels of the level.
+    """
+
+    feature: Tensor
     rows: Sequence[int]
     cols: Sequence[int]
 
     @property
     def boxes(self) -> list[Box]:
-        """Where each tile's map lies."""
+        """Box of each tile's map."""
         height, width = self.feature.shape[-2:]
         return [Box(row, col, height, width) for row, col in zip(self.rows, self.cols, strict=True)]
 
     def cut(self, boxes: Sequence[Box]) -> Crop:
-        """Cut each tile's map to its box; all boxes are of one size."""
+        """Return each tile's map cut to its box; all boxes have the same size."""
         tiles = [
-            tile[:, b.row - r : b.row - r + b.height, b.col - c : b.col - c + b.width]
-            for tile, b, r, c in zip(self.feature, boxes, self.rows, self.cols, strict=True)
+            tile[:, box.row - row : box.row - row + box.height, box.col - col : box.col - col + box.width]
+            for tile, box, row, col in zip(self.feature, boxes, self.rows, self.cols, strict=True)
         ]
-        # Of a single tile the cut is a view.
+        # The cut of a single tile is a view, not a copy.
         cut = tiles[0][None] if len(tiles) == 1 else torch.stack(tiles)
-        return Crop(cut, [b.row for b in boxes], [b.col for b in boxes])
+        return Crop(cut, [box.row for box in boxes], [box.col for box in boxes])
 
     def doubled(self, up: nn.Module) -> Crop:
-        """Bring the maps to half the cell by a step up."""
+        """Return the maps upsampled to half the pixel size by the module `up`."""
         return Crop(up(self.feature), [2 * row for row in self.rows], [2 * col for col in self.cols])

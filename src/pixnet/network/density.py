@@ -1,10 +1,10 @@
-"""The density map: how much expression there is at a place, whatever genes it is of.
+"""The density map: the amount of expression at a place, over all genes.
 
-Regions tell two things, what they express and how much of it. The programs answer the first, this map the second, and
-the head keeps them apart (`pixnet.network.heads.Head`): a region's total is the integral of the density, and nothing
-else has a part in it. The finest levels see little beyond a cell, so what they add explains the totals of regions by
-what lies inside of them: cells. D_1 adds what the wider surroundings tell. Totals teach this map and nothing that it
-reads: features that learn from them are worse at the rest on another section (docs/tried.md).
+A measured region holds two kinds of information: which genes it expresses, and how much in total. The programs learn
+the first, this map the second, and the head keeps them apart (`pixnet.network.heads.Head`): a region's total is the
+integral of the density and of nothing else. The finest levels see little beyond a single cell of the tissue, so they
+explain the total of a region by the cells inside it. D_1 adds the wider surroundings. Totals teach this map but not the
+features that it reads: features that learn from totals do worse at the rest on another section (docs/tried.md).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from pixnet.network.crop import Crop
 
-_LEVELS = 3  # of the finest that are read; never the deepest, beside which the surroundings stand
+_LEVELS = 3  # finest levels that are read; never the deepest, which holds the surroundings too
 _HIDDEN = 16  # channels between the two convolutions on each level
 
 
 class Density(nn.Module):
-    """One map from projections of the finest levels and from the decoder's map.
+    """Makes one map from projections of the finest levels and of the decoder's map.
 
     Parameters
     ----------
@@ -40,20 +40,20 @@ class Density(nn.Module):
         super().__init__()
         self.fine = Projections(encoder_channels[: max(1, min(_LEVELS, len(encoder_channels) - 1))], 1, _HIDDEN)
         self.context = Projections((channels,), 1, channels)
-        # What is finer than this at the finest stride is texture, and differs from training to training.
+        # Details finer than this at the finest stride are texture, which differs from training to training.
         self.smooth = nn.AvgPool2d(3, stride=1, padding=1)
         self.out = Standardise(1)
 
     def forward(self, levels: Sequence[Crop], decoded: Crop) -> Tensor:
-        """Give the map (T, 1, h, w), before any activation, on the decoder's cells.
+        """Return the map (T, 1, h, w), before any activation, on the pixels of the decoder's map.
 
         Parameters
         ----------
         levels
-            The standardised features, finest first, each on its crop; the finest reaches a cell further than is wanted.
-            Those of coarser levels are left alone.
+            The standardised features, finest first, each on its crop. The finest must reach one pixel further than the
+            decoder's map. Levels coarser than those that are read are ignored.
         decoded
-            The decoder's map (T, C, h, w).
+            The decoder's map, shape (T, C, h, w).
         """
         fine = self.fine(levels)
         smooth = fine._replace(feature=self.smooth(fine.feature)).cut(decoded.boxes).feature

@@ -1,4 +1,4 @@
-"""Which device a network runs on."""
+"""Choice of the device that a network runs on."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from pixnet.errors import ModelError
 
 
 def choose_device(device: str) -> str:
-    """Resolve `"auto"` to a GPU where torch finds one.
+    """Return `"cpu"` or `"cuda"`; `"auto"` is a GPU where torch finds one.
 
     Raises
     ------
     ModelError
-        If a GPU is asked for and there is none, or the name is unknown.
+        If `"cuda"` is requested and torch finds no GPU, or the name is unknown.
     """
     import torch
 
     if device not in ("auto", "cpu", "cuda"):
         raise ModelError(f"device {device!r} is not known; use auto, cpu or cuda.")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ModelError("device 'cuda' was asked for, but torch finds no GPU; use --device cpu.")
-    return "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+        raise ModelError("device 'cuda' was requested, but torch finds no GPU; use device 'cpu'.")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device

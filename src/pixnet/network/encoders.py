@@ -1,7 +1,7 @@
-"""From an image to a feature pyramid F_1 .. F_L, finest first.
+"""Encoders: from an image to a feature pyramid F_1 .. F_L, finest first.
 
-Both kinds of encoder keep one promise: a feature depends on the image within a known distance and on the position
-modulo a known phase, and on nothing else. So tiles cut on that phase, with a halo of that distance, have no seams.
+In both kinds of encoder, a feature depends only on the image within a known distance and on the position modulo a known
+phase. So tiles that start on that phase and have a halo of that width have no seams.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Encoder(nn.Module):
-    """What both kinds of encoder share.
+    """Base class of both kinds of encoder.
 
     Attributes
     ----------
@@ -33,8 +33,8 @@ class Encoder(nn.Module):
     phase : int
         Tiles must start on multiples of this many pixels.
     window : int
-        Side of the window that a feature can see, where the encoder works window by window; 0 where its receptive
-        field follows from its layers.
+        Side of the window that a feature depends on, in pixels, where the encoder works window by window; 0 where the
+        layers determine the receptive field.
     """
 
     strides: tuple[int, ...]
@@ -50,17 +50,17 @@ class Encoder(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> Encoder:
-        """Leave the encoder in evaluation mode: its batch normalisation always runs on stored statistics."""
+        """Leave the encoder in evaluation mode: its batch normalisation always uses stored statistics."""
         return super().train(False)
 
     def standardise(self, image: Tensor) -> Tensor:
-        """Bring an image of bytes (N, 3, H, W) to the range that the encoder was trained on."""
-        # In one pass, into one array: a tile of bytes is the smallest thing that prediction holds, this is not.
+        """Return an image of bytes (N, 3, H, W) in the range of values that the encoder was trained on."""
+        # In one pass, into one array: as floats a tile takes four times the memory of its bytes.
         return torch.addcmul(-self.mean / self.std, image.to(self.mean.dtype), 1.0 / (255.0 * self.std))
 
 
 class ConvEncoder(Encoder):
-    """A convolutional timm model, read off at its stages.
+    """A convolutional timm model whose stages are the levels.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class ConvEncoder(Encoder):
     """
 
     def __init__(self, config: EncoderConfig) -> None:
-        # The strides are not known before the model is made, so it is asked for its stages first, without weights.
+        # The strides are known only once the model is made, so it is first made without weights.
         info: Any = create_timm(config.name, "random", features_only=True, feature_cls="getter").feature_info
         by_stride = {reduction: index for index, reduction in enumerate(info.reduction())}
         wanted = [stride for stride in config.strides if stride > 1]
@@ -84,7 +84,7 @@ class ConvEncoder(Encoder):
                 "set `finest` and `stride` in [network.encoder] to strides that it has."
             )
         levels = [by_stride[stride] for stride in wanted]
-        # The getter, unlike timm's other feature extractors, drops every stage below the deepest that is asked for.
+        # Unlike timm's other feature extractors, the getter drops all stages deeper than the last requested one.
         model = create_timm(config.name, config.weights, features_only=True, feature_cls="getter", out_indices=levels)
         super().__init__(*_normalisation(model))
         self.model = model
@@ -96,23 +96,28 @@ class ConvEncoder(Encoder):
         self.phase = config.stride
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Give the pyramid of an image of bytes, (N, 3, H, W); at stride 1 the level is the image itself."""
+        """Return the pyramid of an image of bytes (N, 3, H, W); the level at stride 1 is the image itself."""
         image = self.standardise(image)
         features: list[Tensor] = self.model(image)
         return [image, *features] if self.has_pixels else features
 
 
 class ViTEncoder(Encoder):
-    """A plain vision transformer, seen through windows of its native size that overlap by half.
+    """A plain vision transformer that works on windows of its native size, which overlap by half.
 
-    A transformer's tokens depend on its whole window. The windows therefore lie on a fixed lattice, half a window
-    apart; each is resampled to the strides of the pyramid, and the overlapping windows are blended with weights that
-    add up to one. What a point sees is thus a function of the slide alone, not of how it was cut into tiles.
+    A transformer's tokens depend on their complete window. The windows are therefore on a fixed lattice, half a window
+    apart. The tokens of each are resampled to the strides of the pyramid, and overlapping windows are blended with
+    weights that add up to one. So a feature depends on the slide alone, not on how it was cut into tiles.
 
     Parameters
     ----------
     config
         Name, weights, strides and blocks.
+
+    Raises
+    ------
+    ModelError
+        If the blocks do not fit the model, or the deepest stride does not divide half a window.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -122,29 +127,29 @@ class ViTEncoder(Encoder):
         self.strides = config.strides
         depth, width = len(model.blocks), int(model.embed_dim)  # type: ignore[arg-type]
         levels = len(config.strides)
-        # Early blocks hold fine detail, late ones meaning: the finest level takes the earliest block.
+        # Early blocks hold fine detail, late ones tissue context: the finest level takes the earliest block.
         self.blocks = config.blocks or tuple(round((level + 1) * depth / levels) - 1 for level in range(levels))
         ascending = list(self.blocks) == sorted(set(self.blocks))
         if len(self.blocks) != levels or not ascending or self.blocks[0] < 0 or self.blocks[-1] >= depth:
             raise ModelError(
                 f"[network.encoder] blocks = {list(self.blocks)}: the pyramid has {levels} levels and encoder "
-                f"{config.name!r} blocks 0 to {depth - 1}; give one block for each level, in ascending order."
+                f"{config.name!r} has blocks 0 to {depth - 1}; give one block for each level, in ascending order."
             )
         self.channels = (width,) * levels
         side = model.patch_embed.img_size[0]  # type: ignore[union-attr,index]
         self.window = int(side)
         if self.window % 2 or (self.window // 2) % config.stride:
             raise ModelError(
-                f"encoder {config.name!r} sees windows of {self.window} px, and half of that is no multiple of the "
-                f"deepest stride; set [network.encoder] stride to a divisor, not {config.stride}."
+                f"encoder {config.name!r} works on windows of {self.window} px, and half of that is not a multiple of "
+                f"the deepest stride, {config.stride}; set `stride` in [network.encoder] to a divisor of it."
             )
         self.phase = self.window // 2
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Give the pyramid of an image of bytes, (N, 3, H, W), H and W multiples of the phase."""
+        """Return the pyramid of an image of bytes (N, 3, H, W), where H and W are multiples of the phase."""
         image, step = self.standardise(image), self.phase
         n, _, height, width = image.shape
-        # A window before and after, so that the outermost points have their share of windows too.
+        # Half a window more on each side, so that pixels at the edge are covered by as many windows as all others.
         padded = F.pad(image, (step, step, step, step), mode="replicate")
         windows = F.unfold(padded, self.window, stride=step).transpose(1, 2)
         count = windows.shape[1]
@@ -156,7 +161,7 @@ class ViTEncoder(Encoder):
         return [self._blend(level, stride, n, padded_size) for level, stride in zip(tokens, self.strides, strict=True)]
 
     def _blend(self, tokens: Tensor, stride: int, n: int, padded_size: tuple[int, int]) -> Tensor:
-        """Resample the windows' tokens (N * windows, C, h, w) to a stride and blend them into one map."""
+        """Resample the tokens of all windows (N * windows, C, h, w) to a stride and blend them into one map."""
         side, step = self.window // stride, self.phase // stride
         level = F.interpolate(tokens, size=(side, side), mode="bilinear", align_corners=False)
         ramp = (torch.arange(side, device=level.device, dtype=level.dtype) + 0.5) / step
@@ -169,26 +174,25 @@ class ViTEncoder(Encoder):
 
 
 def as_image(rgb: NDArray[np.uint8]) -> Tensor:
-    """Give what was read of a slide, (H, W, 3), as an encoder takes it, (3, H, W)."""
+    """Return the image of a slide (H, W, 3) in the layout of an encoder's input, (3, H, W)."""
     return torch.from_numpy(rgb).permute(2, 0, 1)
 
 
 def make_encoder(config: EncoderConfig) -> Encoder:
-    """Make the encoder that a configuration asks for.
+    """Return the encoder of a configuration, in evaluation mode.
 
     Raises
     ------
     ModelError
-        If timm has no such model, its weights cannot be had, or it cannot give the asked strides.
+        If timm has no such model, its weights cannot be loaded, or it does not have the configured strides.
     """
     import timm
 
     name = config.name
-    plain = name.startswith("hf-hub:") or timm.is_model(name)
-    if not plain:
+    if not name.startswith("hf-hub:") and not timm.is_model(name):
         raise ModelError(f"encoder {name!r} is not known to timm; `pixnet encoders` lists what can be used.")
-    # Whether a model is a transformer shows only when it is made; made without weights this costs no download
-    # for timm's own names, and for a hub's name the small configuration file.
+    # Only the model itself shows whether it is a transformer. Making it without weights downloads nothing for timm's
+    # own names, and only the small configuration file for a name on the hub.
     with torch.device("meta"):
         probe = create_timm(name, "random")
     if hasattr(probe, "blocks") and hasattr(probe, "patch_embed") and hasattr(probe, "pos_embed"):
@@ -197,7 +201,7 @@ def make_encoder(config: EncoderConfig) -> Encoder:
 
 
 def _normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Read the mean and standard deviation that a timm model expects, for values in 0..1."""
+    """Return the mean and standard deviation of a timm model's input, for values in 0..1."""
     settings: Any = getattr(model, "model", model).pretrained_cfg
     half = (0.5, 0.5, 0.5)
     return tuple(settings.get("mean") or half), tuple(settings.get("std") or half)

@@ -1,4 +1,7 @@
-"""The separable attention fusion block (SAFB): encoder detail and decoder context become one map."""
+"""Fusion blocks: the encoder's feature and the decoder's map from below become one map.
+
+The separable attention fusion block (SAFB) is the paper's; the others are there to compare it with.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +17,55 @@ if TYPE_CHECKING:
 
 Attention = Literal["channel", "local", "row"]
 
-
-class ChannelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of each pixel, so that a pixel does not depend on the tile around it."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise (N, C, H, W) over C."""
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+_NEIGHBOURHOOD = 5  # side, in pixels, of the neighbourhood that the transformer attends to
+_HEAD_CHANNELS = 16  # channels of one head of the transformer
 
 
-def attend_over_channels(score: Tensor, value: Tensor) -> Tensor:
-    """Weigh the values (N, C, H, W) of each pixel by the softmax of their scores over the channels."""
-    # Channels lie side by side in memory: as the last axis they need no copy.
-    weight = torch.softmax(score.permute(0, 2, 3, 1), dim=-1).permute(0, 3, 1, 2)
-    return weight * value
+def make_fusion(encoder_channels: int, channels: int, config: DecoderConfig) -> nn.Module:
+    """Return the fusion block of one level, which maps F (N, C_F, H, W) and U (N, C, H, W) to D (N, C, H, W).
+
+    Parameters
+    ----------
+    encoder_channels
+        Channels of the encoder's feature F, C_F.
+    channels
+        Channels of the upsampled map U and of the output D, C.
+    config
+        Kind of fusion and of its attention.
+    """
+    if config.fusion == "safb":
+        return SAFB(encoder_channels, channels, config.attention)
+    blocks: dict[str, type[nn.Module]] = {"plain": PlainFusion, "residual": ResidualFusion, "vit": TransformerFusion}
+    return blocks[config.fusion](encoder_channels, channels)
+
+
+class Reach(NamedTuple):
+    """Number of pixels around a pixel of its output that a fusion block depends on.
+
+    Attributes
+    ----------
+    feature
+        In the encoder's feature.
+    upsampled
+        In the upsampled map from below.
+    """
+
+    feature: int
+    upsampled: int
+
+
+def fusion_reach(config: DecoderConfig) -> Reach:
+    """Return the reach of a decoder's fusion blocks; attention along rows, which sees complete rows, is not counted."""
+    if config.fusion == "safb":
+        # The depthwise 3x3 convolution, and the 3x3 of local attention around it.
+        return Reach(2, 1) if config.attention == "local" else Reach(1, 0)
+    return {"plain": Reach(1, 1), "residual": Reach(2, 2), "vit": Reach(2, 2)}[config.fusion]
 
 
 class SAFB(nn.Module):
-    """Fuse an encoder feature F with the upsampled decoder feature U of the same stride.
+    """Separable attention fusion block: an encoder feature F and the upsampled decoder map U of the same stride.
 
-    As drawn in the paper (arXiv 2503.01347v4):
+    As in the figure of the paper (arXiv 2503.01347v4):
 
         M  = LN(Conv1x1(SiLU(DWC3x3(F))))
         F' = BN(SiLU(DWC3x3(F) + M))
@@ -47,7 +79,7 @@ class SAFB(nn.Module):
     channels
         Channels of U, of the latent Z and of the output D.
     attention
-        How the product Q K is read; see `DecoderConfig`.
+        Axis over which the product Q K is taken; see `DecoderConfig`.
     """
 
     def __init__(self, encoder_channels: int, channels: int, attention: Attention) -> None:
@@ -60,15 +92,15 @@ class SAFB(nn.Module):
         self.latent = nn.Conv2d(encoder_channels + channels, channels, 1)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         if attention == "channel":
-            # A softmax over channels weighs each by about 1 / channels; the values start that much larger, so that
-            # the encoder's detail is not drowned by U from the first step on.
+            # A softmax over channels weights each by about 1 / channels. The values start larger by that factor, so
+            # that U does not outweigh the encoder's detail from the first step on.
             with torch.no_grad():
                 self.qkv.weight[2 * channels :] *= channels
-        # The local reading looks one pixel further; an identity that says so keeps the receptive field honest.
+        # Local attention reaches one pixel further, which its unfolding layer shows as part of the module.
         self.neighbours = nn.Unfold(3, padding=1) if attention == "local" else nn.Identity()
 
     def forward(self, feature: Tensor, upsampled: Tensor) -> Tensor:
-        """Give D (N, C, H, W) from F (N, C_F, H, W) and U (N, C, H, W)."""
+        """Return D (N, C, H, W) for F (N, C_F, H, W) and U (N, C, H, W)."""
         local = self.depthwise(feature)
         mixed = self.mix_norm(self.mix(F.silu(local)))
         refined = self.norm(F.silu(local + mixed))
@@ -81,7 +113,7 @@ class SAFB(nn.Module):
         if self.attention == "channel":
             return attend_over_channels(query * key / beta, value)
         if self.attention == "local":
-            # (N, C, 9, H, W): each pixel beside its eight neighbours.
+            # Shape (N, C, 9, H, W): each pixel with its eight neighbours.
             keys = self.neighbours(key).view(n, channels, 9, height, width)
             values = self.neighbours(value).view(n, channels, 9, height, width)
             weight = torch.softmax((query.unsqueeze(2) * keys).sum(1, keepdim=True) / beta, dim=2)
@@ -93,43 +125,8 @@ class SAFB(nn.Module):
         return attended.permute(0, 3, 1, 2)
 
 
-_SIDE = 5  # cells on a side of the neighbourhood that the transformer attends to
-_HEAD = 16  # channels of one head
-
-
-class Reach(NamedTuple):
-    """How many cells around a cell of its output a fusion block looks at, in either of its two inputs.
-
-    Attributes
-    ----------
-    feature
-        In the encoder's feature.
-    upsampled
-        In what comes up from below.
-    """
-
-    feature: int
-    upsampled: int
-
-
-def fusion_reach(config: DecoderConfig) -> Reach:
-    """Give the reach of a decoder's fusion blocks; the row reading, which sees whole rows, is taken for its tile's."""
-    if config.fusion == "safb":
-        # The depthwise 3x3 alone, or the local attention around it.
-        return Reach(2, 1) if config.attention == "local" else Reach(1, 0)
-    return {"plain": Reach(1, 1), "residual": Reach(2, 2), "vit": Reach(2, 2)}[config.fusion]
-
-
-def make_fusion(encoder_channels: int, channels: int, config: DecoderConfig) -> nn.Module:
-    """Make the fusion block of one level: it maps F (N, C_F, H, W) and U (N, C, H, W) to D (N, C, H, W)."""
-    if config.fusion == "safb":
-        return SAFB(encoder_channels, channels, config.attention)
-    rivals: dict[str, type[nn.Module]] = {"plain": PlainFusion, "residual": ResidualFusion, "vit": TransformerFusion}
-    return rivals[config.fusion](encoder_channels, channels)
-
-
 class PlainFusion(nn.Module):
-    """Concatenate both maps, then a 3x3 convolution, BN and ReLU, as in a U-Net.
+    """Concatenation of both maps, then a 3x3 convolution, BN and ReLU, as in a U-Net.
 
     Parameters
     ----------
@@ -145,12 +142,12 @@ class PlainFusion(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, feature: Tensor, upsampled: Tensor) -> Tensor:
-        """Give D (N, C, H, W) from F (N, C_F, H, W) and U (N, C, H, W)."""
+        """Return D (N, C, H, W) for F (N, C_F, H, W) and U (N, C, H, W)."""
         return F.relu(self.norm(self.conv(torch.cat([feature, upsampled], dim=1))))
 
 
 class ResidualFusion(nn.Module):
-    """Concatenate both maps, project them, then the basic block of a ResNet (He et al., CVPR 2016).
+    """Concatenation and projection of both maps, then the basic block of a ResNet (He et al., CVPR 2016).
 
     Parameters
     ----------
@@ -170,17 +167,17 @@ class ResidualFusion(nn.Module):
         )
 
     def forward(self, feature: Tensor, upsampled: Tensor) -> Tensor:
-        """Give D (N, C, H, W) from F (N, C_F, H, W) and U (N, C, H, W)."""
+        """Return D (N, C, H, W) for F (N, C_F, H, W) and U (N, C, H, W)."""
         joined = self.project(torch.cat([feature, upsampled], dim=1))
         return F.relu(joined + self.block(joined))
 
 
 class TransformerFusion(nn.Module):
-    """Concatenate both maps, project them, then one transformer block as in a ViT (Dosovitskiy et al., ICLR 2021).
+    """Concatenation and projection of both maps, then a transformer block (ViT, Dosovitskiy et al., ICLR 2021).
 
-    Each cell attends to the 5 x 5 cells around itself (neighbourhood attention, Hassani et al., CVPR 2023), where a
-    ViT attends to its whole window: so it needs no position to begin from. A learned bias for each of the 25 places
-    says where a neighbour lies.
+    Each pixel attends to the 5 x 5 pixels around it (neighbourhood attention, Hassani et al., CVPR 2023), while a ViT
+    attends to its complete window. The block therefore needs no absolute position: a learned bias for each of the 25
+    neighbours encodes where the neighbour is.
 
     Parameters
     ----------
@@ -190,18 +187,18 @@ class TransformerFusion(nn.Module):
 
     def __init__(self, encoder_channels: int, channels: int) -> None:
         super().__init__()
-        self.heads = next(heads for heads in range(max(1, channels // _HEAD), 0, -1) if channels % heads == 0)
+        self.heads = next(heads for heads in range(max(1, channels // _HEAD_CHANNELS), 0, -1) if channels % heads == 0)
         self.project = nn.Conv2d(encoder_channels + channels, channels, 1)
         self.norm = ChannelNorm(channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
-        self.place = nn.Parameter(torch.zeros(self.heads, _SIDE**2))
+        self.place = nn.Parameter(torch.zeros(self.heads, _NEIGHBOURHOOD**2))
         self.mix = nn.Conv2d(channels, channels, 1)
         self.mlp = nn.Sequential(
             ChannelNorm(channels), nn.Conv2d(channels, 4 * channels, 1), nn.GELU(), nn.Conv2d(4 * channels, channels, 1)
         )
 
     def forward(self, feature: Tensor, upsampled: Tensor) -> Tensor:
-        """Give D (N, C, H, W) from F (N, C_F, H, W) and U (N, C, H, W)."""
+        """Return D (N, C, H, W) for F (N, C_F, H, W) and U (N, C, H, W)."""
         joined = self.project(torch.cat([feature, upsampled], dim=1))
         joined = joined + self.mix(self._attend(self.norm(joined)))
         result: Tensor = joined + self.mlp(joined)
@@ -211,19 +208,36 @@ class TransformerFusion(nn.Module):
         n, channels, height, width = x.shape
         shape = n, self.heads, channels // self.heads, height, width
         query, key, value = (part.reshape(shape) for part in self.qkv(x).chunk(3, dim=1))
-        around = _SIDE // 2
+        margin = _NEIGHBOURHOOD // 2
         key, value = (
-            F.pad(part.flatten(0, 1), (around,) * 4).reshape(*shape[:3], height + 2 * around, width + 2 * around)
+            F.pad(part.flatten(0, 1), (margin,) * 4).reshape(*shape[:3], height + 2 * margin, width + 2 * margin)
             for part in (key, value)
         )
-        places = [
-            (..., slice(row, row + height), slice(col, col + width)) for row in range(_SIDE) for col in range(_SIDE)
+        neighbours = [
+            (..., slice(row, row + height), slice(col, col + width))
+            for row in range(_NEIGHBOURHOOD)
+            for col in range(_NEIGHBOURHOOD)
         ]
-        # Neighbour by neighbour: views of one padded map, where unfolding would hold 25 copies of it.
-        score = torch.stack([(query * key[place]).sum(dim=2) for place in places], dim=2)
+        # Neighbour by neighbour on views of one padded map: unfolding would hold 25 copies of it.
+        score = torch.stack([(query * key[neighbour]).sum(dim=2) for neighbour in neighbours], dim=2)
         score = score / math.sqrt(shape[2]) + self.place[None, :, :, None, None]
         weight = torch.softmax(score, dim=2).unsqueeze(3)
         attended = torch.zeros_like(query)
-        for number, place in enumerate(places):
-            attended = attended + weight[:, :, number] * value[place]
+        for number, neighbour in enumerate(neighbours):
+            attended = attended + weight[:, :, number] * value[neighbour]
         return attended.reshape(n, channels, height, width)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each pixel, so that pixels do not depend on the tile around them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a map (N, C, H, W) normalised over C."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def attend_over_channels(score: Tensor, value: Tensor) -> Tensor:
+    """Return the values (N, C, H, W) of each pixel weighted by the softmax of their scores over the channels."""
+    # In channels-last memory the channels of a pixel are contiguous, so the permutation needs no copy.
+    weight = torch.softmax(score.permute(0, 2, 3, 1), dim=-1).permute(0, 3, 1, 2)
+    return weight * value

@@ -1,12 +1,12 @@
 """The linear heads: from integrals of the latent map to expression.
 
-Both compute `W (integral of D) + area * b`; they differ in what the numbers mean.
+All heads compute `W (integral of D) + area * b`; the numbers mean different things.
 
-- `mean`, `sum`: log-normalised expression, as in the paper. `sum` is Eq. 9 to the letter and grows with the region;
-  `mean` divides by the area.
+- `mean`, `sum`: log-normalised expression, as in the paper. `sum` is exactly Eq. 9 (arXiv 2503.01347) and grows with
+  the region; `mean` divides by the area.
 - `rate`: expected counts. D, W and b are not negative, G is a density in counts per um^2, and one more output,
-  `other`, carries the genes outside the panel, so that a region's total exists. All rows of W have the same sum and D
-  is a density times shares of programs, so a region's total is, but for b, the integral of the density.
+  `other`, holds the genes outside the panel together, so that regions have a total. All rows of W have the same sum and
+  D is a density times the shares of programs, so a region's total, apart from b, is the integral of the density.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from torch import Tensor, nn
 
 HeadKind = Literal["rate", "mean", "sum"]
 
-# What one unit of the density stands for, as a share of the training regions' mean counts per um^2. Below one, so that
-# it starts too low and has to rise where there is much: out of the bend of its softplus, in which contrast would grow
-# slower (docs/tried.md).
+# One unit of the density, as a share of the training regions' mean counts per um^2. Below one, so that the density
+# starts too low and has to rise where there is much expression: it leaves the bend of its softplus, in which contrast
+# would grow slower (docs/tried.md).
 _UNIT = 0.5
 
 
 class Head(nn.Module):
-    """A linear head with units.
+    """A linear head whose outputs have units.
 
     Parameters
     ----------
     kind
         `"rate"`, `"mean"` or `"sum"`.
     channels
-        Latent channels C.
+        Number of latent channels C.
     outputs
-        Outputs M: genes, and for `rate` the pooled rest as the last one.
+        Number of outputs M: the genes and, for `rate`, all other genes together as the last one.
 
     Attributes
     ----------
     scale : Tensor
-        (M,), what one unit of an output stands for: counts per um^2 (`rate`), log-normalised units (`mean`), or
-        log-normalised units per um^2 (`sum`). Set from the training data, so that all outputs start at a like size.
+        Size of one unit of each output, shape (M,): in counts per um^2 (`rate`), log-normalised units (`mean`), or
+        log-normalised units per um^2 (`sum`). Set from the training data, so that all outputs start at a similar size.
     offset : Tensor
-        (M,), the outputs' values for a latent map of zeros at the start of training, in the same units.
+        Value of each output for a latent map of zeros at the start of training, in the same units, shape (M,).
     """
 
     scale: Tensor
@@ -59,44 +59,44 @@ class Head(nn.Module):
         nn.init.normal_(self.loadings, std=channels**-0.5)
 
     def activate(self, decoded: Tensor, density: Tensor | None = None) -> Tensor:
-        """Turn the decoder's output into the latent map D.
+        """Return the latent map D, computed from the decoder's output.
 
         Parameters
         ----------
         decoded
-            (T, C, h, w). `mean` and `sum` take it as it is; for `rate` it tells the shares of programs, which add up
-            to one.
+            Output of the decoder, shape (T, C, h, w). It is D itself for `mean` and `sum`; for `rate` it determines the
+            shares of the programs, which add up to one.
         density
-            (T, 1, h, w), for `rate`: how much there is at a place, whatever it is of.
+            Amount of expression over all genes, for `rate`, before its activation, shape (T, 1, h, w).
         """
         if density is None:
             return decoded
-        programs = F.softplus(decoded) + 1e-6  # so that there are shares where all programs are next to nothing
+        programs = F.softplus(decoded) + 1e-6  # keeps the shares defined where all programs are almost zero
         return programs * (F.softplus(density) / programs.sum(dim=1, keepdim=True))
 
     def linear(self) -> tuple[Tensor, Tensor]:
-        """Give W (C, M) and b (M,) of `G = D W + b`, in the units of the output."""
+        """Return W (C, M) and b (M,) of `G = D W + b`, in the units of the output."""
         if self.kind == "rate":
-            # All programs make equally many counts of one unit, so what they are shared among is all that they tell.
+            # One unit of any program makes the same number of counts, so programs only decide the shares of genes.
             profiles = self.scale * F.softplus(self.loadings)
             weight = profiles * (_UNIT * self.scale.sum() / profiles.sum(dim=1, keepdim=True))
             return weight, self.scale * F.softplus(self.baseline) * 0.1
         return self.scale * self.loadings, self.offset + self.scale * self.baseline
 
     def forward(self, integral: Tensor, area: Tensor) -> Tensor:
-        """Give the expression of regions.
+        """Return the expression of regions.
 
         Parameters
         ----------
         integral
-            (N, C), the integral of D over each region, latent units times um^2.
+            Integral of D over each region, in latent units times um^2, shape (N, C).
         area
-            (N,), the valid area of each region, in um^2.
+            Valid area of each region, in um^2, shape (N,).
 
         Returns
         -------
         Tensor
-            (N, M): expected counts (`rate`), or log-normalised expression (`mean`, `sum`).
+            Expected counts (`rate`) or log-normalised expression (`mean`, `sum`), shape (N, M).
         """
         weight, bias = self.linear()
         if self.kind == "mean":

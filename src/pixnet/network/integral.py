@@ -1,4 +1,4 @@
-"""Read regions off a dense map: the paper's Eq. 9 with exact areas in place of pixel counts."""
+"""Eq. 9 of arXiv 2503.01347, the integral of a dense map over regions, with exact areas in place of pixel counts."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ if TYPE_CHECKING:
 
 
 def integrate(latent: Tensor, coverage: Tensor) -> Tensor:
-    """Integrate a latent map over regions; differentiable in the map.
+    """Return the integral of a latent map over each region (Eq. 9 of arXiv 2503.01347v4); differentiable in the map.
 
     The head is linear, so integrating the latent channels and applying the head to the result is the same as
-    integrating the map of every gene (arXiv 2503.01347v4, Eq. 9), at the cost of C channels, not M genes.
+    integrating the map of every gene, at the cost of C channels rather than M genes.
 
     Parameters
     ----------
     latent
-        D, (T, C, H, W): one map for each tile.
+        The latent map D of each tile, shape (T, C, H, W).
     coverage
-        Sparse (N, T * H * W): the area of each cell that lies in each region, in um^2, tiles one after the other.
+        Area of each pixel of the maps inside each region, sparse, in um^2, shape (N, T * H * W), tile after tile.
 
     Returns
     -------
     Tensor
-        (N, C), latent units times um^2.
+        Integrals in latent units times um^2, shape (N, C).
     """
-    cells = latent.permute(0, 2, 3, 1).reshape(-1, latent.shape[1])
+    pixels = latent.permute(0, 2, 3, 1).reshape(-1, latent.shape[1])
     # A sparse product in half precision would lose small areas; the sums are short, so float32 costs nothing.
-    integral: Tensor = torch.sparse.mm(coverage, cells.float())
+    integral: Tensor = torch.sparse.mm(coverage, pixels.float())
     return integral
 
 
 def to_torch(coverage: scipy.sparse.csr_array) -> Tensor:
-    """Bring a sparse matrix of areas to torch, as float32 in CSR layout."""
+    """Return a sparse matrix of areas as a torch tensor, float32 in CSR layout."""
     with warnings.catch_warnings():
-        # torch announces once that its CSR layout is young; nobody who trains a model can do anything about it.
+        # torch warns once that its CSR layout is in beta, which a user who trains a model can do nothing about.
         warnings.filterwarnings("ignore", category=UserWarning, message="Sparse")
         return torch.sparse_csr_tensor(
             torch.from_numpy(coverage.indptr.astype(np.int64)),

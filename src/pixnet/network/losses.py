@@ -1,4 +1,4 @@
-"""What training minimises, on measured regions only."""
+"""Losses of training, over measured regions only, and the expected logarithm that the head `rate` is scored by."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_SMALL_MEAN = 30.0  # up to this mean Poisson probabilities are summed; above it the logarithm's series is used
+
 
 def pearson_loss(predicted: Tensor, observed: Tensor, measured: Tensor | None = None, eps: float = 1e-6) -> Tensor:
-    """One minus the Pearson correlation of each gene over the regions of a batch, averaged over genes.
+    """Return one minus the Pearson correlation of each gene over the regions of a batch, averaged over genes.
 
-    The paper's second term (arXiv 2503.01347v4, section on the loss). Genes that do not vary in the batch carry no
-    information and are left out. The small `eps` stands inside the square root, where the plain formula has an
-    infinite gradient at zero variance.
+    This is the second term of the paper's loss (arXiv 2503.01347v4, section on the loss). Genes that do not vary in the
+    batch carry no information and are left out. The small `eps` is inside the square root, where the plain formula has
+    an infinite gradient at zero variance.
 
     Parameters
     ----------
     predicted, observed
-        (N, M).
+        Values, shape (N, M).
     measured
-        (N, M), 1 where an entry counts, 0 where it was not measured; all count by default.
+        1 where an entry was measured, otherwise 0, shape (N, M); by default all were measured.
+    eps
+        Sum of squared deviations up to which a gene does not vary; also added under the square root.
 
     Returns
     -------
@@ -35,14 +39,14 @@ def pearson_loss(predicted: Tensor, observed: Tensor, measured: Tensor | None = 
 
 
 def _centred(values: Tensor, measured: Tensor | None) -> Tensor:
-    """Take each gene's mean over its measured regions off; entries that were not measured become zero."""
+    """Subtract the mean of each gene over its measured regions; entries that were not measured become zero."""
     if measured is None:
         return values - values.mean(0)
     return (values - gene_means(values, measured)) * measured
 
 
 def gene_means(values: Tensor, measured: Tensor) -> Tensor:
-    """Give each gene's mean, (M,), over the regions (N, M) in which it was measured; zero where there are none."""
+    """Return the mean of each gene, (M,), over the regions (N, M) it was measured in; zero where there are none."""
     return (values * measured).sum(0) / measured.sum(0).clamp(min=1)
 
 
@@ -51,9 +55,16 @@ def _mean(values: Tensor, measured: Tensor | None) -> Tensor:
 
 
 def poisson_loss(expected: Tensor, counts: Tensor, measured: Tensor | None = None) -> Tensor:
-    """Poisson deviance of counts (N, M) given their expectations (N, M), averaged over the measured entries.
+    """Return the Poisson deviance of counts given their expectations, averaged over the measured entries.
 
-    The deviance is twice the negative log likelihood, less its value for a perfect fit.
+    The deviance is twice the negative log likelihood, minus its value for a perfect fit.
+
+    Parameters
+    ----------
+    expected, counts
+        Expected and observed counts, shape (N, M).
+    measured
+        1 where an entry was measured, otherwise 0, shape (N, M); by default all were measured.
     """
     expected = expected.clamp(min=1e-8)
     # counts * log(counts / expected) is zero, in the limit, where the count is zero.
@@ -63,14 +74,16 @@ def poisson_loss(expected: Tensor, counts: Tensor, measured: Tensor | None = Non
 def negative_binomial_loss(
     expected: Tensor, counts: Tensor, dispersion: Tensor, measured: Tensor | None = None
 ) -> Tensor:
-    """Negative log likelihood of counts (N, M) under a negative binomial, averaged over the measured entries.
+    """Return the negative log likelihood of counts under a negative binomial, averaged over the measured entries.
 
     Parameters
     ----------
-    expected
-        (N, M), the mean.
+    expected, counts
+        Expected and observed counts, shape (N, M).
     dispersion
-        (M,), theta: the variance is mean + mean^2 / theta.
+        theta of each output, shape (M,): the variance is mean + mean^2 / theta.
+    measured
+        1 where an entry was measured, otherwise 0, shape (N, M); by default all were measured.
     """
     expected = expected.clamp(min=1e-8)
     total = dispersion + expected
@@ -86,47 +99,45 @@ def negative_binomial_loss(
 
 
 def squared_loss(predicted: Tensor, observed: Tensor, measured: Tensor | None = None) -> Tensor:
-    """Mean squared error over the measured entries, the paper's first term."""
+    """Return the mean squared error over the measured entries (N, M), the first term of the paper's loss."""
     return _mean((predicted - observed).square(), measured)
 
 
-_SMALL_MEAN = 30.0  # up to here the Poisson probabilities are summed, beyond it the logarithm's series about the mean
-
-
 def expected_log(mean: Tensor, scale: Tensor) -> Tensor:
-    """Give the expectation of log(1 + scale * n) for counts n ~ Poisson(mean).
+    """Return the expectation of log(1 + scale * n) for counts n ~ Poisson(mean).
 
-    The logarithm bends: of a gene with few counts in a region, the mean logarithm lies far below the logarithm of the
-    mean. Given a region's total the counts of a gene are binomial, which Poisson's come close to unless the total is a
-    few tens and the gene makes most of them. `pixnet.expression.log_expectation` is the same for NumPy's arrays,
-    without the derivative.
+    The logarithm is concave: for a gene with few counts in a region, the mean of the logarithm is far below the
+    logarithm of the mean. Given a region's total, the counts of a gene are binomial. Poisson counts are close to that
+    unless the total is a few tens and the gene makes up most of it. `pixnet.expression.log_expectation` is the same for
+    NumPy arrays, without the derivative.
 
     Parameters
     ----------
     mean
-        (N, G), counts from zero upwards.
+        Expected counts, zero or more, shape (N, G).
     scale
-        (N, 1), 10,000 over a region's total counts for log-normalised values.
+        10,000 divided by a region's total counts for log-normalised values, shape (N, 1).
 
     Returns
     -------
     Tensor
-        (N, G), within 1e-4 of the exact value. Its gradient with respect to `mean`, the expectation of
-        log(1 + scale * (n + 1)) - log(1 + scale * n), is within 1e-4 of its size; `scale` has none.
+        The expectation, shape (N, G), within 1e-4 of the exact value. Its gradient with respect to `mean`, the
+        expectation of log(1 + scale * (n + 1)) - log(1 + scale * n), has a relative error below 1e-4; `scale` gets no
+        gradient.
     """
     result: Tensor = _ExpectedLog.apply(mean, scale)
     return result
 
 
 class _ExpectedLog(torch.autograd.Function):
-    """The sums are made once, for value and derivative together, and none of their terms is kept."""
+    """Computes the sums of value and derivative together, once, and keeps none of their terms for the gradient."""
 
     @staticmethod
     def forward(ctx: Any, mean: Tensor, scale: Tensor) -> Tensor:
         small = mean.clamp(max=_SMALL_MEAN)
         probability = torch.exp(-small)
         value, slope = torch.zeros_like(mean), probability * torch.log1p(scale)
-        # Beyond this many counts less than 1e-9 of the sum is left. (The least of 30 and NaN is 30, in this order.)
+        # Beyond the last n less than 1e-9 of the sum is left. (In this order, the minimum of 30 and NaN is 30.)
         largest = min(_SMALL_MEAN, float(mean.max())) if mean.numel() else 0.0
         for n in range(1, math.ceil(largest + 8.0 * math.sqrt(largest) + 12.0)):
             probability = probability * small / n

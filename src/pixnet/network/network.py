@@ -1,4 +1,4 @@
-"""The whole network: image -> pyramid -> latent map -> regions -> expression."""
+"""The complete network: image -> pyramid -> latent map -> regions -> expression."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from pixnet.network.config import NetworkConfig
     from pixnet.slide import Slide
 
-# What one step up needs around a coarse cell, in coarse cells. DSUB: two 3x3 on the fine side (one coarse cell) and
-# one on the coarse side. Bilinear: a 3x3 and the interpolation on the fine side, a 3x3 on the coarse one.
+# Pixels around a coarse pixel that one upsampling step needs. DSUB: two 3x3 on the fine side (one coarse pixel) and one
+# on the coarse side. Bilinear: a 3x3 and the interpolation on the fine side, and a 3x3 on the coarse side.
 _STEP_MARGIN = 2
-_PART = 256  # side of the latent cells decoded at once: such maps stay in the processor's cache
-_ROWS = 8  # of such a map, copied at once
+_PART = 256  # side of the box of latent pixels decoded at once: maps of this size stay in the processor's cache
+_ROWS = 8  # rows of such a map copied at once
 
 
 class Network(nn.Module):
@@ -39,24 +39,28 @@ class Network(nn.Module):
     Parameters
     ----------
     config
-        Encoder, decoder, head, working resolution; settled (see `NetworkConfig.settled`).
+        Encoder, decoder, head and working resolution; settled (see `NetworkConfig.settled`).
     outputs
-        Number of outputs of the head: genes, and one more for the rest if the head is `rate`.
+        Number of outputs of the head: the genes, and one more for all other genes if the head is `rate`.
 
     Attributes
     ----------
     strides, channels : tuple of int
-        Strides, in pixels, and channels of all levels, finest first. The deepest holds the surroundings too.
+        Strides, in image pixels, and channels of all levels, finest first. The deepest holds the surroundings too.
     stride : int
-        Tiles start and end on multiples of it: the deepest stride, or a multiple that the far image and a transformer's
-        windows ask for.
+        Tiles start and end on multiples of it, in image pixels: the deepest stride, or a multiple of it that the far
+        image or a transformer's windows need.
     halo : int
-        Pixels around a tile's core that can influence it: the decoder's margin and the encoder's reach.
+        Image pixels around a tile's core that can influence it: the decoder's margin and the encoder's reach.
     zoom : int
-        Pixels along one of the coarser image, the far one, that the surroundings are seen in.
+        Image pixels along a pixel of the far image, the coarser one in which the surroundings are seen.
     far_halo : int
-        Pixels of the far image around a tile's core that can influence it: the same and the surroundings' radius; 0
-        if there are no surroundings.
+        Pixels of the far image around a tile's core that can influence it: the decoder's margin, the encoder's reach
+        and the radius of the surroundings; 0 without surroundings.
+    decoder_margin : int
+        Image pixels around a latent pixel whose features can influence it.
+    encoder_halo : int
+        Image pixels around a feature that can influence it.
     """
 
     def __init__(self, config: NetworkConfig, outputs: int) -> None:
@@ -65,20 +69,20 @@ class Network(nn.Module):
         self.encoder = make_encoder(config.encoder)
         self.strides = config.encoder.strides
         if config.surroundings_um is None:
-            raise ValueError("the surroundings are left to the training samples: give a configuration that is settled")
+            raise ValueError("surroundings_um is None: decide it by the training samples with NetworkConfig.settled")
         self.zoom = config.surroundings_zoom if config.surroundings_um else 1
-        far_cell_um = config.mpp * self.zoom * self.strides[-1]
-        self.surroundings = Surroundings(config.surroundings_um, far_cell_um, self.zoom)
+        far_pixel_um = config.mpp * self.zoom * self.strides[-1]
+        self.surroundings = Surroundings(config.surroundings_um, far_pixel_um, self.zoom)
         *finer, deepest = self.encoder.channels
         self.channels = (*finer, deepest + len(self.surroundings.widths) * sum(self.encoder.channels))
-        # Of log-normalised values there is no density.
+        # Log-normalised values have no density.
         self.decoder = Decoder(self.channels, config.decoder, with_density=config.head == "rate")
         self.head = Head(config.head, config.decoder.channels[0], outputs)
         phase = math.lcm(self.strides[-1], self.encoder.phase)
         self.stride = phase * self.zoom
         self._reach = fusion_reach(config.decoder)
         self.decoder_margin = self._decoder_margin()
-        # A window that reaches over a tile's edge touches at most half a window of the tile.
+        # A window across a tile's edge overlaps the tile by half a window at most.
         self.encoder_halo = self.encoder.window or receptive_radius(self.encoder)
         self.halo = round_up(self.decoder_margin + self.encoder_halo, self.stride)
         far_reach = self.surroundings.reach(-(-self.decoder_margin // self.strides[-1])) * self.strides[-1]
@@ -88,127 +92,143 @@ class Network(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def _decoder_margin(self) -> int:
+        """Return the image pixels that the levels of one latent pixel reach beyond it."""
         boxes = self.level_boxes(Box(0, 0, 1, 1))
         return max(-box.row * stride for box, stride in zip(boxes, self.strides, strict=True))
 
     def level_boxes(self, want: Box) -> list[Box]:
-        """Give, for each level, the cells that the latent cells `want` depend on (finest level first).
+        """Return, for each level, the box of pixels that the latent pixels `want` depend on, finest level first.
 
-        Working upwards the decoder computes no more than these, so the dear fine levels see hardly any halo.
+        The decoder computes no more than these on its way up, so the large fine levels have hardly any halo.
         """
-        # `right` is where the decoder's map must be right. What enters its fusion is needed as much further as the
-        # fusion looks.
-        right, boxes = want, []
+        # `exact` is the box where the decoder's map must be exact. The inputs of its fusion must be exact as far beyond
+        # it as the fusion reaches.
+        exact, boxes = want, []
         for _ in self.strides:
-            # The density's average looks one further.
-            boxes.append(right.grown(max(1, self._reach.feature)))
-            fine = right.grown(self._reach.upsampled)
-            # Half the height, and one more for a box that starts on an odd cell: all tiles of a batch are alike.
+            # The density's average reaches at least one pixel further.
+            boxes.append(exact.grown(max(1, self._reach.feature)))
+            fine = exact.grown(self._reach.upsampled)
+            # Half the height, and one more for a box that starts on an odd pixel: all tiles of a batch have one size.
             height, width = (side // 2 + 1 + 2 * _STEP_MARGIN for side in (fine.height, fine.width))
-            right = Box(fine.row // 2 - _STEP_MARGIN, fine.col // 2 - _STEP_MARGIN, height, width)
+            exact = Box(fine.row // 2 - _STEP_MARGIN, fine.col // 2 - _STEP_MARGIN, height, width)
         return boxes
 
     def lattice(self, slide: Slide) -> Lattice:
-        """Give the lattice of pixels on which this network sees a slide."""
+        """Return the lattice of image pixels on which this network sees a slide."""
         mpp = self.config.mpp
         return Lattice(slide.width_um, slide.height_um, mpp, self.stride, self.halo, self.zoom, self.far_halo)
 
     def pyramid(self, near: Tensor, far: Tensor | None = None) -> list[Tensor]:
-        """Give all levels, the surroundings beside the deepest one.
+        """Return all levels, finest first, with the surroundings concatenated to the deepest one.
 
         Parameters
         ----------
         near
-            Bytes, (T, 3, H, W): tiles with `halo` pixels on every side.
+            Tiles with `halo` pixels on every side, bytes, shape (T, 3, H, W).
         far
-            Bytes, (T, 3, h, w): the same tiles in the far image, with `far_halo` of its pixels on every side. Not
-            looked at where there are no surroundings.
+            The same tiles in the far image, with `far_halo` of its pixels on every side, bytes, shape (T, 3, h, w).
+            Ignored by a network without surroundings.
         """
         *finer, deepest = self._encoded(near)
-        return [*finer, self._beside(deepest, self._means(far), Box(0, 0, *deepest.shape[-2:]), deepest.shape[-2:])]
+        shape = deepest.shape[-2:]
+        return [*finer, self._with_surroundings(deepest, self._means(far), Box(0, 0, *shape), shape)]
 
     def _encoded(self, image: Tensor) -> list[Tensor]:
         levels: list[Tensor] = self.encoder(image.contiguous(memory_format=torch.channels_last))
         return levels
 
     def _means(self, far: Tensor | None) -> Tensor | None:
-        """Give the surroundings at the far image's deepest stride, if this network looks at them."""
+        """Return the surroundings at the far image's deepest stride; None for a network without surroundings."""
         if not self.surroundings.widths:
             return None
         if far is None:
-            raise ValueError("a network with surroundings needs the far image beside the near one")
+            raise ValueError("a network with surroundings needs the far image as well as the near one")
         return self.surroundings(self._encoded(far))
 
-    def _beside(self, deepest: Tensor, means: Tensor | None, box: Box, whole: Sequence[int]) -> Tensor:
-        """Set the surroundings beside a box of the deepest level, whose whole map has some height and width."""
+    def _with_surroundings(self, deepest: Tensor, means: Tensor | None, box: Box, shape: Sequence[int]) -> Tensor:
+        """Return a part of the deepest level with its surroundings concatenated.
+
+        Parameters
+        ----------
+        deepest
+            Part of the deepest level, shape (T, C, h, w).
+        means
+            Surroundings of the complete map at the far image's deepest stride; None: there are none.
+        box
+            Box of the part within the complete map.
+        shape
+            Height and width of the complete map.
+        """
         if means is None:
             return deepest
-        # The far and the near image are both centred on the tile.
+        # Both images are centred on the tile.
         top, left = (
             (self.zoom * far - near) // 2 + first
-            for far, near, first in zip(means.shape[-2:], whole, (box.row, box.col), strict=True)
+            for far, near, first in zip(means.shape[-2:], shape, (box.row, box.col), strict=True)
         )
         around = self.surroundings.finer(means, slice(top, top + box.height), slice(left, left + box.width))
         return torch.cat([deepest, around], dim=1)
 
     def decode(self, crops: Sequence[Crop], want: Sequence[Box]) -> Tensor:
-        """Give the latent map D on the wanted cells.
+        """Return the latent map D on the wanted latent pixels.
 
         Parameters
         ----------
         crops
-            The pyramid, finest level first, each level at least on `level_boxes`.
+            The pyramid, finest level first, each level at least on its box of `level_boxes`.
         want
-            One box of latent cells for each tile, all of one size.
+            One box of latent pixels for each tile, all of the same size.
 
         Returns
         -------
         Tensor
-            (T, C, h, w).
+            The latent map of each tile, shape (T, C, h, w).
         """
         return self.head.activate(*self.decoder(crops, want))
 
     def forward(self, near: Tensor, far: Tensor | None, core: Box) -> Tensor:
-        """Give the latent map of a tile's core from its padded images.
+        """Return the latent map of a tile's core, computed from its padded images.
 
         Parameters
         ----------
         near, far
-            As for `pyramid`, of one tile.
+            Images of one tile, as for `pyramid`.
         core
-            The core in pixels of the near image.
+            The core, in pixels of the near image.
 
         Returns
         -------
         Tensor
-            (1, C, h, w), h and w the core's pixels over the finest stride.
+            The latent map, shape (1, C, h, w), where h and w are the core's sides divided by the finest stride.
         """
         finest = self.strides[0]
         want = Box(core.row // finest, core.col // finest, core.height // finest, core.width // finest)
         levels, means = self._encoded(near), self._means(far)
-        # The row reading of the attention sees whole rows: of the tile, if nothing else bounds them.
+        # Attention along rows sees complete rows, so such a tile is decoded in one part.
         decoder = self.config.decoder
-        rows = decoder.fusion == "safb" and decoder.attention == "row"
-        part = max(want.height, want.width) if rows else _PART
+        along_rows = decoder.fusion == "safb" and decoder.attention == "row"
+        part = max(want.height, want.width) if along_rows else _PART
         latent = levels[0].new_empty((1, self.config.decoder.channels[0], want.height, want.width))
         for row in range(0, want.height, part):
             for col in range(0, want.width, part):
                 box = Box(want.row + row, want.col + col, min(part, want.height - row), min(part, want.width - col))
                 boxes = self.level_boxes(box)
-                *finer, deepest = (Crop(level, [0], [0]).cut([b]) for level, b in zip(levels, boxes, strict=True))
-                beside = self._beside(deepest.feature, means, boxes[-1], levels[-1].shape[-2:])
-                decoded = self.decode([*finer, deepest._replace(feature=beside)], [box])
-                _put(latent[:, :, row : row + box.height, col : col + box.width], decoded)
+                *finer, deepest = (
+                    Crop(level, [0], [0]).cut([needed]) for level, needed in zip(levels, boxes, strict=True)
+                )
+                feature = self._with_surroundings(deepest.feature, means, boxes[-1], levels[-1].shape[-2:])
+                decoded = self.decode([*finer, deepest._replace(feature=feature)], [box])
+                _copy_rows(latent[:, :, row : row + box.height, col : col + box.width], decoded)
         return latent
 
     @torch.inference_mode()
     def latent(self, near: Tensor, far: Tensor | None = None) -> Tensor:
-        """Give the latent map of a tile's core, (C, h, w), from its padded images of bytes, (3, H, W) each."""
+        """Return the latent map of a tile's core (C, h, w), computed from its padded images of bytes (3, H, W)."""
         core = Box(self.halo, self.halo, near.shape[1] - 2 * self.halo, near.shape[2] - 2 * self.halo)
         return self.forward(near[None], None if far is None else far[None], core)[0].float()
 
     def for_prediction(self, device: str) -> Network:
-        """Give a copy on a device, in evaluation mode, that computes the same with less time and memory."""
+        """Return a copy on a device, in evaluation mode, that computes the same in less time and memory."""
         result = copy.deepcopy(self).to(device).eval()
         result.decoder = folded(result.decoder)
         if device == "cpu":
@@ -216,8 +236,8 @@ class Network(nn.Module):
         return result
 
 
-def _put(target: Tensor, part: Tensor) -> None:
-    """Copy a map whose channels lie side by side to where they do not, some rows at a time that the cache holds."""
+def _copy_rows(target: Tensor, part: Tensor) -> None:
+    """Copy a channels-last map to one that is not, a few rows at a time so that the processor's cache holds them."""
     for row in range(0, part.shape[2], _ROWS):
         rows = slice(row, row + _ROWS)
         target[:, :, rows] = part[:, :, rows].contiguous()

@@ -1,4 +1,4 @@
-"""What the cells of several levels say by themselves, brought to the finest level and added up."""
+"""Projections of each pixel of several levels, upsampled to the finest level and added up."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Projections(nn.Module):
-    """Two 1x1 convolutions with an activation between them on each level; coarser ones are brought up bilinearly.
+    """On each level two 1x1 convolutions with a ReLU between them; coarser levels are upsampled bilinearly.
 
     Parameters
     ----------
     encoder_channels
         Channels of the levels, finest first.
     channels
-        Channels of what comes out.
+        Channels of the output.
     hidden
         Channels between the convolutions.
     """
@@ -34,7 +34,7 @@ class Projections(nn.Module):
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
 
     def forward(self, crops: Sequence[Crop]) -> Crop:
-        """Give the sum on the crop of the finest level; crops beyond the levels that are read are left alone."""
+        """Return the sum on the crop of the finest level; crops of levels without a projection are ignored."""
         *finer, total = (
             crop._replace(feature=project(crop.feature)) for project, crop in zip(self.levels, crops, strict=False)
         )

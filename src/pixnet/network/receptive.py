@@ -1,4 +1,4 @@
-"""How far a network sees: counted from its layers, not guessed."""
+"""The receptive field of an encoder, computed from its layers."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pixnet.grid import round_up
 if TYPE_CHECKING:
     from pixnet.network.encoders import Encoder
 
-# Layers that mix all positions; a tile's cut would show in every one of its features.
+# Layers that mix all positions: the edges of a tile would change all of its features.
 _GLOBAL = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.InstanceNorm2d, nn.GroupNorm)
 _GLOBAL_NAMES = ("SqueezeExcite", "SEModule", "EcaModule", "CbamModule", "GatherExcite", "GlobalContext")
 
 
 def receptive_radius(encoder: Encoder) -> int:
-    """Give the distance, in pixels, beyond which the image cannot influence an encoder's features.
+    """Return the distance, in pixels, beyond which the image cannot influence an encoder's features.
 
-    Every layer with a kernel adds its half width times the stride at which it works. Layers that lie side by side are
-    counted as if they followed each other, so this is an upper bound, tight for plain chains.
+    Every layer with a kernel adds half its width times its stride. Parallel layers count as if they followed each
+    other, so this is an upper bound, tight for plain chains.
 
     Raises
     ------
     ModelError
-        If a layer sees the whole tile at once (squeeze-and-excitation, instance or group normalisation).
+        If a layer sees the complete tile at once (squeeze-and-excitation, instance or group normalisation).
     """
     radius = 0.0
     side = 4 * max(encoder.strides) * 2
@@ -41,7 +41,7 @@ def receptive_radius(encoder: Encoder) -> int:
         width = kernel[0] if isinstance(kernel, tuple) else kernel
         dilation = getattr(module, "dilation", 1)
         reach = (width - 1) * (dilation[0] if isinstance(dilation, tuple) else dilation)
-        # `SAME` padding puts the odd pixel after the kernel: the longer side counts.
+        # `SAME` padding adds the odd pixel after the kernel, so the longer side counts.
         radius += -(-reach // 2) * side / inputs[0].shape[-1]
 
     hooks = []
@@ -50,7 +50,8 @@ def receptive_radius(encoder: Encoder) -> int:
         if isinstance(module, _GLOBAL) or any(name in kind for name in (*_GLOBAL_NAMES, "GlobalResponseNorm")):
             raise ModelError(
                 f"encoder layer {name!r} ({kind}) averages over the whole tile, so the map would depend on how the "
-                "slide is cut; choose an encoder without it, such as tf_efficientnet_lite0, resnet or convnext."
+                "slide is cut; choose an encoder without such layers, for example tf_efficientnet_lite0, resnet18 or "
+                "convnext_tiny."
             )
         hooks.append(module.register_forward_hook(note))
     try:
@@ -59,24 +60,25 @@ def receptive_radius(encoder: Encoder) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    _try_out(encoder, round_up(math.ceil(radius), max(encoder.strides)))
+    _check_by_change(encoder, round_up(math.ceil(radius), max(encoder.strides)))
     return math.ceil(radius)
 
 
-def _try_out(encoder: Encoder, reach: int) -> None:
-    """Change everything beyond the reach and see that nothing follows: no list of layer names is ever complete."""
+def _check_by_change(encoder: Encoder, reach: int) -> None:
+    """Check that a change of everything beyond the reach changes no feature: a list of layer names may miss some."""
     stride = max(encoder.strides)
     side = 2 * reach + 4 * stride
     generator = torch.Generator().manual_seed(0)
     first = torch.randint(0, 256, (1, 3, side, side), generator=generator, dtype=torch.uint8)
-    # The second has a black rim, one deep cell wide; the two deep cells in the middle lie `reach` from it.
+    # The second has a black rim, one pixel of the deepest level wide, `reach` away from the two pixels in the middle.
     second = torch.zeros_like(first)
     second[:, :, stride:-stride, stride:-stride] = first[:, :, stride:-stride, stride:-stride]
-    cell = reach // stride + 1
+    middle = slice(reach // stride + 1, reach // stride + 3)
     with torch.inference_mode():
-        one, other = (encoder(image)[-1][..., cell : cell + 2, cell : cell + 2] for image in (first, second))
-    if not torch.equal(one, other):
+        plain, rimmed = (encoder(image)[-1][..., middle, middle] for image in (first, second))
+    if not torch.equal(plain, rimmed):
         raise ModelError(
-            "this encoder sees further than its layers tell (attention or pooling over the whole tile), so the map "
-            "would depend on how the slide is cut; choose another, such as tf_efficientnet_lite0, resnet or convnext."
+            "this encoder sees further than its layers show (attention or pooling over the whole tile), so the map "
+            "would depend on how the slide is cut; choose another, for example tf_efficientnet_lite0, resnet18 or "
+            "convnext_tiny."
         )

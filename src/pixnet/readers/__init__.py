@@ -1,4 +1,4 @@
-"""Readers of all platforms, and the manifest that lists samples of any of them."""
+"""Readers of all platforms, and of manifests that list samples of any of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from pixnet.readers.anndata import read_anndata as read_anndata
+    from pixnet.readers.common import SampleOptions as SampleOptions
     from pixnet.readers.hest import read_hest as read_hest
     from pixnet.readers.legacy_st import read_legacy_st as read_legacy_st
     from pixnet.readers.manifest import read_manifest as read_manifest
@@ -23,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "recognition": ["read", "recognise"],
+        "common": ["SampleOptions"],
         "manifest": ["read_manifest"],
         "legacy_st": ["read_legacy_st"],
         "visium": ["read_visium"],

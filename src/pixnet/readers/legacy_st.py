@@ -1,30 +1,36 @@
 """Legacy Spatial Transcriptomics arrays: a table of counts, a table of spot positions, and the image.
 
 The files state no pixel size. It follows from the pitch of the array: the spots are printed a known distance apart,
-and the spot file says how many pixels that is.
+and the spot file states how many pixels that is.
 """
 
 from __future__ import annotations
 
-import warnings
+import gzip
+import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import sparse
 
-from pixnet.errors import DataError, PixNetWarning
+from pixnet.errors import DataError
+from pixnet.readers.common import SampleOptions, errors_of, given_options, warn_once
 from pixnet.readers.formats.count_table import read_counts
-from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
-from pixnet.readers.formats.pitch import pitch_in_pixels
+from pixnet.readers.formats.image_transform import ImageTransform
+from pixnet.readers.formats.pitch import pitch_in_pixels, square_pitch
+from pixnet.readers.raw import RawCounts, RawFiles
 from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
-from pixnet.slide import Slide
-from pixnet.slide.pixel_size import AGREES
+from pixnet.slide.pixel_size import AGREES, PixelSize
+from pixnet.slide.slide import open_slide
 
-_AXES_AGREE = 0.02
+if TYPE_CHECKING:
+    from pixnet.readers.platforms import LegacyStEntry
 
 Spot = tuple[int, int]
 
@@ -44,13 +50,9 @@ def read_legacy_st(
     counts: str | Path,
     spots: str | Path,
     *,
-    id: str | None = None,
-    donor: str | None = None,
     spot_diameter_um: float = 100.0,
     spot_pitch_um: float = 200.0,
-    mpp: float | None = None,
-    mpp_source: str | None = None,
-    image_transform: GivenTransform = None,
+    **options: Unpack[SampleOptions],
 ) -> Sample:
     """Read a section that was measured on a legacy ST array.
 
@@ -59,23 +61,15 @@ def read_legacy_st(
     image
         H&E image that the pixels of the spot file refer to.
     counts
-        TSV, plain or gzipped: a row for each spot, called `XxY` by its place in the array; a column for each gene.
+        TSV file, plain or gzipped: a row for each spot, named `XxY` by its place in the array; a column for each gene.
     spots
-        TSV with the columns `x`, `y` (place in the array), `pixel_x`, `pixel_y` (place in the image), and
-        optionally `new_x`, `new_y` (adjusted place in the array) and `selected` (1 where the spot is under tissue).
-    id
-        Name of the sample; by default that of the counts file.
-    donor
-        The person that the tissue is from.
+        TSV file with the columns `x`, `y` (place in the array), `pixel_x`, `pixel_y` (place in the image), and
+        optionally `new_x`, `new_y` (adjusted place in the array) and `selected` (1 if the spot is under tissue).
     spot_diameter_um, spot_pitch_um
         Diameter of a spot and distance between neighbours, in um.
-    mpp
-        um per pixel of the image. By default it follows from the pitch.
-    mpp_source
-        Where `mpp` is from, if not from an argument.
-    image_transform
-        Where `image` is not the one that the positions were written for: CSV file of, or array with, the (3, 3) matrix
-        from pixels of that one to pixels of `image`. It turns, scales and shifts.
+    **options
+        `id`, `donor`, `mpp` and `image_transform`, as in `SampleOptions`. By default `id` is the name of the counts
+        file, and `mpp` follows from the pitch.
 
     Returns
     -------
@@ -85,33 +79,32 @@ def read_legacy_st(
     Raises
     ------
     DataError
-        If a file is missing or unreadable, if counts or positions are no such table, if no spot is in both, if the
-        positions give no pitch or contradict `mpp` by over 5 %, or if spots lie outside the image.
+        If a file is missing or unreadable, if counts or positions are not such a table, if no spot is in both, if the
+        positions give no pitch or contradict `mpp` by over 5 %, or if spots are outside the image.
     SlideError
         If the image cannot be read.
     """
+    given = given_options(**options)
     counts, spots = Path(counts), Path(spots)
-    for name, value in (("spot_diameter_um", spot_diameter_um), ("spot_pitch_um", spot_pitch_um)):
+    for argument, value in (("spot_diameter_um", spot_diameter_um), ("spot_pitch_um", spot_pitch_um)):
         if not (np.isfinite(value) and value > 0):
-            raise DataError(f"{spots}: {name} must be a positive number of um, not {value!r}.")
-    name = id or counts.name.split(".")[0]
-    positions = _read_spots(spots, ImageTransform.of(image_transform))
-    size, source = _pixel_size(spots, positions, spot_pitch_um, mpp, mpp_source)
-    slide = Slide.open(image, size, source)
+            raise DataError(f"{spots}: `{argument}` must be a positive number of um, not {value!r}.")
+    name = given.id or counts.name.split(".")[0]
+    positions = _read_spots(spots, given.transform)
+    slide = open_slide(image, _pixel_size(spots, positions, spot_pitch_um, given.pixel))
     names, genes, matrix = read_counts(counts)
-    rows, places = _join(name, counts, spots, _array_places(counts, names), positions)
-    kept = [positions.keys[place] for place in places]
+    rows, places, notes = _join(counts, spots, _array_places(counts, names), positions)
+    warn_once(name, notes)
+    keys = [positions.keys[place] for place in places]
     table = Counts(
         matrix[rows],
         pd.Index(genes),
-        names=pd.Index([_label(spot) for spot in kept]),
-        obs=pd.DataFrame({"array_x": [x for x, _ in kept], "array_y": [y for _, y in kept]}),
+        names=pd.Index([_label(spot) for spot in keys]),
+        obs=pd.DataFrame({"array_x": [x for x, _ in keys], "array_y": [y for _, y in keys]}),
     )
     disks = Disks(positions.pixels[places] * slide.mpp, spot_diameter_um)
-    try:
-        return Sample(name, slide, disks, table, donor, "legacy-st")
-    except DataError as error:
-        raise DataError(f"{counts} with {spots}: {error}") from error
+    with errors_of(f"{counts} with {spots}"):
+        return Sample(name, slide, disks, table, given.donor, "legacy-st")
 
 
 def _read_spots(path: Path, transform: ImageTransform) -> _Positions:
@@ -123,17 +116,17 @@ def _read_spots(path: Path, transform: ImageTransform) -> _Positions:
         ) from error
     except (ValueError, EOFError, pd.errors.ParserError) as error:
         raise DataError(
-            f"{path}: is no table of spots ({str(error).splitlines()[0]}). Give a TSV with a header."
+            f"{path}: is not a table of spots ({str(error).splitlines()[0]}). Give a TSV file with a header."
         ) from error
     missing = [column for column in ("x", "y", "pixel_x", "pixel_y") if column not in table]
     if missing:
-        found = ", ".join(map(repr, table.columns[:8]))[:200]
+        present = ", ".join(map(repr, table.columns[:8]))[:200]
         raise DataError(
-            f"{path}: has no column {missing[0]!r}; found {found}. "
-            "A spot file is a TSV with the columns x, y, pixel_x and pixel_y."
+            f"{path}: has no column {missing[0]!r}; found {present}. "
+            "A spot file is a TSV file with the columns x, y, pixel_x and pixel_y."
         )
     if table.empty:
-        raise DataError(f"{path}: holds a header but no spots.")
+        raise DataError(f"{path}: has a header but no spots.")
     adjusted = "new_x" in table and "new_y" in table
     printed = _numbers(path, table, ["x", "y"])
     selected = np.ones(len(table), bool)
@@ -151,19 +144,19 @@ def _read_spots(path: Path, transform: ImageTransform) -> _Positions:
 
 
 def _numbers(path: Path, table: pd.DataFrame, columns: list[str]) -> NDArray[np.float64]:
-    """Give columns as numbers, and name the first cell that is none."""
+    """Return columns as numbers; the error names the first entry that is not one."""
     values = np.empty((len(table), len(columns)))
     for index, column in enumerate(columns):
         values[:, index] = pd.to_numeric(table[column], errors="coerce")
         bad = np.flatnonzero(~np.isfinite(values[:, index]))
         if len(bad):
-            cell = table[column].iloc[bad[0]]
-            raise DataError(f"{path}: line {bad[0] + 2} has {cell!r} as {column}; it must be a number.")
+            entry = table[column].iloc[bad[0]]
+            raise DataError(f"{path}: line {bad[0] + 2} has {entry!r} as {column}; it must be a number.")
     return values
 
 
 def _array_places(path: Path, names: list[str]) -> list[Spot]:
-    """Read rows called `XxY`; adjusted coordinates such as `7.97x12.04` are rounded to their place in the array."""
+    """Read row names such as `10x13`; adjusted ones such as `7.97x12.04` are rounded to their place in the array."""
     places = []
     for name in names:
         x, _, y = name.partition("x")
@@ -186,9 +179,9 @@ def _check_unique(path: Path, keys: list[Spot]) -> None:
 
 
 def _join(
-    name: str, counts: Path, spots: Path, counted: list[Spot], positions: _Positions
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Match counts and positions; tell how many have no partner."""
+    counts: Path, spots: Path, counted: list[Spot], positions: _Positions
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+    """Return the rows of the counts that have a position, their places in `positions`, and a note on the others."""
     place_of = {key: i for i, key in enumerate(positions.keys) if positions.selected[i]}
     rows = [i for i, key in enumerate(counted) if key in place_of]
     if not rows:
@@ -198,44 +191,55 @@ def _join(
             f"{counts}: none of its {len(counted)} spots is among the {len(place_of)} of {spots} "
             f"(such as {_label(counted[0])} and {_label(next(iter(place_of)))}). {hint}"
         )
-    without_position, without_counts = len(counted) - len(rows), len(place_of) - len(rows)
-    alone = [(without_position, "spots with counts have no position")]
-    alone += [(without_counts, "spots with a position have no counts")]
-    if told := " and ".join(f"{count} {what}" for count, what in alone if count):
-        warnings.warn(
-            f"sample {name!r}: {told}; they are left out, {len(rows)} remain.",
-            PixNetWarning,
-            stacklevel=3,
-        )
-    return np.array(rows), np.array([place_of[counted[i]] for i in rows])
+    left_out = [(len(counted) - len(rows), "spots with counts have no position")]
+    left_out += [(len(place_of) - len(rows), "spots with a position have no counts")]
+    listed = " and ".join(f"{count} {what}" for count, what in left_out if count)
+    notes = [f"{listed}; they are left out, {len(rows)} remain"] if listed else []
+    return np.array(rows), np.array([place_of[counted[i]] for i in rows]), notes
 
 
 def _label(spot: Spot) -> str:
     return f"{spot[0]}x{spot[1]}"
 
 
-def _pixel_size(
-    path: Path, positions: _Positions, pitch_um: float, mpp: float | None, mpp_source: str | None
-) -> tuple[float, str]:
-    """Settle the pixel size: the caller's, if the pitch does not contradict it, else the pitch's."""
-    pitch_px = pitch_in_pixels(positions.array, positions.pixels)
-    if isinstance(pitch_px, str):
-        if mpp is not None:
-            return mpp, mpp_source or "argument"
-        raise DataError(f"{path}: {pitch_px}, so it gives no pixel size. Check the file, or give `mpp` (--mpp).")
-    x, y = pitch_px
-    if abs(x - y) > _AXES_AGREE * max(x, y):
+def _pixel_size(path: Path, positions: _Positions, pitch_um: float, given: PixelSize | None) -> PixelSize:
+    """Return the given pixel size, if the pitch does not contradict it, or else the pitch's."""
+    pitch = pitch_in_pixels(positions.array, positions.pixels)
+    if isinstance(pitch, str):
+        if given is not None:
+            return given
+        raise DataError(f"{path}: {pitch}, so it gives no pixel size. Check the file, or give `mpp`.")
+    measured = pitch_um / square_pitch(path, pitch)
+    if given is None:
+        return PixelSize(measured, "spot pitch")
+    if abs(given.mpp - measured) > AGREES * measured:
         raise DataError(
-            f"{path}: neighbouring spots are {x:.1f} pixels apart along x and {y:.1f} along y, but must be equally far "
-            "apart. The positions may belong to an image that was stretched, or the columns may be mixed up."
+            f"{path}: a pitch of {pitch_um:g} um means {measured:.4g} um per pixel, but {given.mpp:.4g} was given "
+            f"({given.source}). Give the pixel size of the image that the pixels refer to as `mpp`, or the right pitch "
+            "as `spot_pitch_um`."
         )
-    measured = pitch_um / float(np.sqrt(x * y))
-    if mpp is None:
-        return measured, "spot pitch"
-    if abs(mpp - measured) > AGREES * measured:
-        raise DataError(
-            f"{path}: a pitch of {pitch_um:g} um means {measured:.4g} um per pixel, but {mpp:.4g} was given "
-            f"({mpp_source or 'argument'}). Give that of the image that the pixels refer to as `mpp` (--mpp), "
-            "or the right pitch as `spot_pitch_um` (--set spot_pitch_um=UM)."
-        )
-    return mpp, mpp_source or "argument"
+    return given
+
+
+def raw_places(entry: LegacyStEntry, raw: RawFiles) -> None:
+    """Fill in the selected spots; see `RawReader`."""
+    table = pd.read_csv(entry.spots, sep="\t")
+    pixels = table[["pixel_x", "pixel_y"]].to_numpy(np.float64)
+    selected = table["selected"].to_numpy() == 1 if "selected" in table else np.ones(len(table), bool)
+    raw.xy_px = pixels[selected]
+    raw.pitch_um = entry.spot_pitch_um
+    adjusted = "new_x" in table and "new_y" in table
+    array = table[["new_x", "new_y"] if adjusted else ["x", "y"]].to_numpy(np.float64)
+    pitch = pitch_in_pixels(array, pixels)
+    if not isinstance(pitch, str):
+        raw.pitch_px = float(np.sqrt(pitch[0] * pitch[1]))
+
+
+def raw_counts(entry: LegacyStEntry) -> RawCounts:
+    """Return the counts as written; see `RawReader`."""
+    data = entry.counts.read_bytes()
+    text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
+    table = pd.read_csv(io.StringIO(text), sep="\t", skiprows=1, header=None, index_col=0)
+    # Not by pandas, which would rename a gene that comes twice.
+    genes = text.split("\n", 1)[0].rstrip("\r").split("\t")[-table.shape[1] :]
+    return sparse.csr_matrix(table.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)), genes

@@ -1,4 +1,4 @@
-"""A TOML file that lists samples, so that one path stands for a data set.
+"""A manifest: a TOML file that lists the samples of a data set.
 
 Example::
 
@@ -19,7 +19,7 @@ Example::
     image = "colon/tissue.btf"
     bin_um = 16
 
-`pixnet.readers.platforms` tells what each platform takes.
+The entries in `pixnet.readers.platforms` define the keys of each platform.
 """
 
 from __future__ import annotations
@@ -28,23 +28,22 @@ import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pixnet.errors import DataError
-from pixnet.readers.platforms import PLATFORMS, Entry
+from pixnet.readers.entry import Entry, Length
+from pixnet.readers.platforms import PLATFORMS
 from pixnet.sample import Sample
-
-_Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    spot_diameter_um: _Length | None = None
-    spot_pitch_um: _Length | None = None
-    mpp: _Length | None = None
+    spot_diameter_um: Length | None = None
+    spot_pitch_um: Length | None = None
+    mpp: Length | None = None
     sample: list[dict[str, Any]] = Field(min_length=1)
 
 
@@ -61,14 +60,23 @@ def read_manifest(path: str | Path, samples: Sequence[str] | None = None) -> lis
     Raises
     ------
     DataError
-        As `manifest_entries` and the platform's reader; also if an id is asked for that the manifest does not have.
+        As in `manifest_entries` and the platform's reader; also if the manifest does not have one of the ids.
     """
     entries = manifest_entries(path)
     return [entry.read() for entry in chosen_entries(path, entries, samples)]
 
 
 def chosen_entries(path: str | Path, entries: Sequence[Entry], samples: Sequence[str] | None) -> list[Entry]:
-    """Give the entries with the ids `samples`, in that order; all if None.
+    """Return the entries of some samples.
+
+    Parameters
+    ----------
+    path
+        The manifest, for messages.
+    entries
+        All entries.
+    samples
+        Ids of the samples, in the wanted order; None for all.
 
     Raises
     ------
@@ -80,7 +88,7 @@ def chosen_entries(path: str | Path, entries: Sequence[Entry], samples: Sequence
     by_id = {entry.id: entry for entry in entries}
     unknown = [name for name in samples if name not in by_id]
     if unknown:
-        raise DataError(f"{path}: has no sample {unknown[0]!r}. It has {', '.join(by_id)}.")
+        raise DataError(f"{path}: has no sample {unknown[0]!r}; its samples are {', '.join(by_id)}.")
     return [by_id[name] for name in dict.fromkeys(samples)]
 
 
@@ -90,8 +98,8 @@ def manifest_entries(path: str | Path) -> list[Entry]:
     Raises
     ------
     DataError
-        If the manifest is missing or no TOML, if a key is unknown or its value unfit, if a platform is unknown, or if
-        two samples have the same id.
+        If the manifest is missing or not a TOML file, if a key is unknown or its value invalid, if a platform is
+        unknown, or if two samples have the same id.
     """
     path = Path(path)
     try:
@@ -99,7 +107,7 @@ def manifest_entries(path: str | Path) -> list[Entry]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}). Give the path of a manifest.") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"{path}: is no TOML file ({error}).") from error
+        raise DataError(f"{path}: is not a TOML file ({error}).") from error
     try:
         manifest = _Manifest.model_validate(content)
     except ValidationError as error:
@@ -111,25 +119,32 @@ def manifest_entries(path: str | Path) -> list[Entry]:
         entry = entry_of(path.parent, f"{path}: {name}", table, shared)
         ids = [other.id for other in entries]
         if entry.id in ids:
-            among = ", ".join(ids)
-            raise DataError(f"{path}: two samples have the id {entry.id!r}. Give each its own; there are {among}.")
+            raise DataError(
+                f"{path}: two samples have the id {entry.id!r}. Give each its own id; those before it are "
+                f"{', '.join(ids)}."
+            )
         entries.append(entry)
     return entries
 
 
 def entry_of(base: Path, name: str, table: dict[str, Any], shared: dict[str, Any]) -> Entry:
-    """Check what is said of one sample.
+    """Check the keys of one sample, and return its entry.
 
     Parameters
     ----------
     base
         Folder that relative paths start at.
     name
-        What to call the sample in errors.
+        Name of the sample in errors.
     table
-        Keys and values, `platform` among them.
+        Keys and values, including `platform`.
     shared
-        What holds for all samples, as far as the platform knows it.
+        Keys and values of all samples; those that the platform does not have are ignored.
+
+    Raises
+    ------
+    DataError
+        If the platform is missing or unknown, or a key is unknown or its value invalid.
     """
     platform = table.get("platform")
     if platform is None:
@@ -138,7 +153,7 @@ def entry_of(base: Path, name: str, table: dict[str, Any], shared: dict[str, Any
         near = difflib.get_close_matches(str(platform), PLATFORMS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise DataError(f"{name} has the platform {platform!r}, which is not among {', '.join(PLATFORMS)}.{hint}")
-    model = PLATFORMS[platform]
+    model = PLATFORMS[platform].entry
     known = {key: value for key, value in shared.items() if key in model.model_fields}
     try:
         entry = model.model_validate({**known, **table})
@@ -148,19 +163,22 @@ def entry_of(base: Path, name: str, table: dict[str, Any], shared: dict[str, Any
 
 
 def _explained(error: ValidationError, model: type[BaseModel]) -> str:
-    """Put the first thing that pydantic found into a sentence."""
-    # A misspelt key is also a missing one; the unknown one says more.
-    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    # Of a value that may be of several kinds, pydantic says what each would need.
-    alike = [found for found in error.errors() if found["loc"][:1] == first["loc"][:1]]
-    several = len(alike) > 1 and len(first["loc"]) > 1 and first["loc"][0] != "sample"
+    """Return the first of pydantic's findings as a sentence."""
+    # A misspelt key is also reported as a missing one; the report of the unknown key is more useful.
+    first = min(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
+    # For a value that may be of several types, pydantic reports what each would need.
+    same_key = [finding for finding in error.errors() if finding["loc"][:1] == first["loc"][:1]]
+    several = len(same_key) > 1 and len(first["loc"]) > 1 and first["loc"][0] != "sample"
     key = str(first["loc"][0]) if several else ".".join(str(part) for part in first["loc"])
     keys = list(model.model_fields)
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, keys, n=1, cutoff=0.5)
-        return f"unknown key {key!r}; " + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(keys)}.")
+        return f"unknown key {key!r}; " + (
+            f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(keys)}."
+        )
     if first["type"] == "missing":
-        present = "; add a table [[sample]] for each sample." if key == "sample" else "; add it."
-        return f"the key {key!r} is missing{present}"
-    reasons = [f"{found['msg'][:1].lower()}{found['msg'][1:]}" for found in (alike if several else [first])]
-    return f"{key} = {first['input']!r} will not do: {', or '.join(dict.fromkeys(reasons))}."
+        remedy = "add a table [[sample]] for each sample" if key == "sample" else "add it"
+        return f"the key {key!r} is missing; {remedy}."
+    messages = [finding["msg"] for finding in (same_key if several else [first])]
+    reasons = dict.fromkeys(f"{message[:1].lower()}{message[1:]}" for message in messages)
+    return f"{key} = {first['input']!r} is not valid: {', or '.join(reasons)}."

@@ -1,166 +1,84 @@
-"""The platforms that can be read: what a manifest may say of each, and which reader takes it from there."""
+"""The table of platforms: how each is recognised, what a manifest may say about its samples, and who reads them.
+
+To add a platform, write its reader, and add its entry and a row of `PLATFORMS` here.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pixnet.readers.common import outs_of
+from pixnet.readers.entry import Entry, Length
 
-from pixnet.errors import DataError
-from pixnet.sample import Sample
+if TYPE_CHECKING:
+    from pixnet.readers.raw import RawReader
 
-_Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Number = Annotated[float, Field(allow_inf_nan=False)]
-_Row = tuple[_Number, _Number, _Number]
-_Transform = Annotated[
-    Path | tuple[_Row, _Row, _Row],
-    BeforeValidator(lambda given: given.tolist() if isinstance(given, np.ndarray) else given),
-]
-
-
-class Entry(BaseModel, ABC):
-    """One sample of a manifest: where its files are and what the files do not say themselves.
-
-    Attributes
-    ----------
-    id, donor, platform
-        Name of the sample, the person it is from, and how it was measured.
-    image
-        The H&E image; None: where the platform puts it.
-    mpp
-        um per pixel of the image; None if the platform or the image tells it.
-    image_transform
-        Where the image is not the one that the positions were written for: a 3x3 matrix (three rows of three numbers),
-        or the path of a CSV of it, from pixels of that one to pixels of the image; see `ImageTransform`.
-    include, exclude
-        GeoJSON polygons in pixels of the image. Regions whose centre lies in none of the first, or in one of the
-        second (folds, pen marks, inset pictures), are left out.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: str = Field(min_length=1)
-    donor: str | None = None
-    platform: str
-    image: Path | None = None
-    mpp: _Length | None = None
-    image_transform: _Transform | None = None
-    include: Path | None = None
-    exclude: Path | None = None
-
-    def read(self, mpp_source: str = "manifest") -> Sample:
-        """Read the sample; `mpp_source` says where a given `mpp` is from."""
-        common: dict[str, Any] = {"id": self.id, "donor": self.donor, "mpp": self.mpp, "mpp_source": mpp_source}
-        if self.image_transform is not None:  # not every platform takes one
-            common["image_transform"] = self.image_transform
-        sample = self._read(common)
-        for path, wanted in ((self.include, True), (self.exclude, False)):
-            if path is not None:
-                sample = _within(sample, path, wanted)
-        return sample
-
-    @abstractmethod
-    def _read(self, common: dict[str, Any]) -> Sample:
-        """Hand the files to the platform's reader; `common` holds what all of them take."""
+_BIN_FOLDERS = ("binned_outputs", "segmented_outputs")
+_MATRICES = ("*feature_bc_matrix.h5", "*feature_bc_matrix")
 
 
 class LegacyStEntry(Entry):
     """A section on a legacy ST array; see `read_legacy_st`."""
 
+    reader: ClassVar[str] = "pixnet.readers.legacy_st:read_legacy_st"
     image: Path
     counts: Path
     spots: Path
-    spot_diameter_um: _Length = 100.0
-    spot_pitch_um: _Length = 200.0
-
-    def _read(self, common: dict[str, Any]) -> Sample:
-        from pixnet.readers.legacy_st import read_legacy_st
-
-        size: dict[str, Any] = {"spot_diameter_um": self.spot_diameter_um, "spot_pitch_um": self.spot_pitch_um}
-        return read_legacy_st(self.image, self.counts, self.spots, **size, **common)
+    spot_diameter_um: Length = 100.0
+    spot_pitch_um: Length = 200.0
 
 
 class VisiumEntry(Entry):
-    """A Space Ranger folder; see `read_visium`."""
+    """A Space Ranger folder of Visium; see `read_visium`."""
 
+    reader: ClassVar[str] = "pixnet.readers.visium:read_visium"
     path: Path
     filtered: bool | None = None
-
-    def _read(self, common: dict[str, Any]) -> Sample:
-        from pixnet.readers.visium import read_visium
-
-        return read_visium(self.path, image=self.image, filtered=self.filtered, **common)
 
 
 class VisiumHDEntry(Entry):
     """A Space Ranger folder of Visium HD, as bins or as segmented cells; see `read_visium_hd`."""
 
+    reader: ClassVar[str] = "pixnet.readers.visium_hd:read_visium_hd"
     path: Path
-    bin_um: _Length | None = None
+    bin_um: Length | None = None
     cells: bool = False
     filtered: bool | None = None
 
-    def _read(self, common: dict[str, Any]) -> Sample:
-        from pixnet.readers.visium_hd import read_visium_hd
-        from pixnet.readers.visium_hd.cells import read_visium_hd_cells
-
-        common |= {"image": self.image, "filtered": self.filtered}
-        if self.cells:
-            return read_visium_hd_cells(self.path, **common)
-        return read_visium_hd(self.path, bin_um=self.bin_um, **common)
+    def _reader_options(self) -> tuple[str, dict[str, Any]]:
+        reader, options = super()._reader_options()
+        if options.pop("cells"):
+            del options["bin_um"]
+            reader += "_cells"
+        return reader, options
 
 
 class XeniumEntry(Entry):
     """A Xenium run, as cells, nuclei or squares of transcripts; see `read_xenium`."""
 
+    reader: ClassVar[str] = "pixnet.readers.xenium:read_xenium"
     path: Path
     alignment: Path | None = None
-    regions: Literal["cells", "nuclei"] | _Length = "cells"
-
-    def _read(self, common: dict[str, Any]) -> Sample:
-        from pixnet.readers.xenium import read_xenium
-
-        return read_xenium(self.path, image=self.image, alignment=self.alignment, regions=self.regions, **common)
+    regions: Literal["cells", "nuclei"] | Length = "cells"
 
 
 class HestEntry(Entry):
     """A sample of HEST-1k; see `read_hest`."""
 
+    reader: ClassVar[str] = "pixnet.readers.hest:read_hest"
     path: Path
-    diameter_um: _Length | None = None
+    diameter_um: Length | None = None
     swap_xy: bool = False
-
-    def _read(self, common: dict[str, Any]) -> Sample:
-        from pixnet.readers.hest import read_hest
-
-        return read_hest(
-            self.path, image=self.image, diameter_um=self.diameter_um, swap_xy=self.swap_xy, **common
-        )  # fmt: skip
-
-
-class AnnDataEntry(Entry):
-    """An AnnData with coordinates, and its image; see `read_anndata`."""
-
-    image: Path
-    path: Path
-    diameter_um: _Length | None = None
-    side_um: _Length | None = None
-    swap_xy: bool = False
-    layer: str | None = None
-
-    def _read(self, common: dict[str, Any]) -> Sample:
-        from pixnet.readers.anndata.reader import read_anndata
-
-        size: dict[str, Any] = {"diameter_um": self.diameter_um, "side_um": self.side_um}
-        return read_anndata(self.path, self.image, swap_xy=self.swap_xy, layer=self.layer, **size, **common)
 
 
 class SpatialDataEntry(Entry):
     """A SpatialData store; `table`, `element` (the image) and `region` choose among several; see `read_spatialdata`."""
 
+    reader: ClassVar[str] = "pixnet.readers.spatialdata:read_spatialdata"
     path: Path
     image: None = None
     image_transform: None = None
@@ -169,46 +87,146 @@ class SpatialDataEntry(Entry):
     region: str | None = None
     coordinate_system: str = "global"
 
-    def _read(self, common: dict[str, Any]) -> Sample:
-        from pixnet.readers.spatialdata.reader import read_spatialdata
-
-        where: dict[str, Any] = {
-            "table": self.table,
-            "image": self.element,
-            "region": self.region,
-            "coordinate_system": self.coordinate_system,
-        }
-        return read_spatialdata(self.path, **where, **common)
+    def _reader_options(self) -> tuple[str, dict[str, Any]]:
+        reader, options = super()._reader_options()
+        del options["image_transform"]
+        options["image"] = options.pop("element")
+        return reader, options
 
 
-PLATFORMS: dict[str, type[Entry]] = {
-    "legacy-st": LegacyStEntry,
-    "visium": VisiumEntry,
-    "visium-hd": VisiumHDEntry,
-    "xenium": XeniumEntry,
-    "hest": HestEntry,
-    "spatialdata": SpatialDataEntry,
-    "anndata": AnnDataEntry,
-}
-"""What a manifest may say of each platform."""
+class AnnDataEntry(Entry):
+    """An AnnData with coordinates, and its image; see `read_anndata`."""
+
+    reader: ClassVar[str] = "pixnet.readers.anndata:read_anndata"
+    image: Path
+    path: Path
+    diameter_um: Length | None = None
+    side_um: Length | None = None
+    swap_xy: bool = False
+    layer: str | None = None
+
+    def _reader_options(self) -> tuple[str, dict[str, Any]]:
+        reader, options = super()._reader_options()
+        options["table"] = options.pop("path")
+        return reader, options
 
 
-def _within(sample: Sample, path: Path, wanted: bool) -> Sample:
-    """Keep the regions whose centre lies in a file's polygons, or those whose centre does not."""
-    import shapely
+def _visium_hd_sign(path: Path) -> str:
+    folder = outs_of(path)
+    for name in _BIN_FOLDERS:
+        if (folder / name).is_dir() or path.name == name:
+            return f"it has {name}"
+    if path.name.startswith("square_") or (folder.is_dir() and any(folder.glob("square_*um"))):
+        return "it has bins called square_...um"
+    return ""
 
-    from pixnet.regions import Polygons
 
-    area = shapely.union_all(Polygons.from_geojson(path, sample.slide.mpp).shapes)
-    shapely.prepare(area)
-    inside = np.concatenate(
-        [
-            shapely.contains_xy(area, sample.regions.take(part).centers_um)
-            for part in np.array_split(np.arange(len(sample.regions)), 1 + len(sample.regions) // 1_000_000)
-        ]
-    )
-    if not (inside == wanted).any():
-        raise DataError(
-            f"{path}: leaves no region of sample {sample.id!r}. Its coordinates must be pixels of the image, x first."
-        )
-    return sample.take(inside == wanted)
+def _visium_sign(path: Path) -> str:
+    folder = outs_of(path)
+    if (folder / "spatial").is_dir() and any(any(folder.glob(pattern)) for pattern in _MATRICES):
+        return "it has a feature matrix beside spatial/"
+    return ""
+
+
+def _xenium_sign(path: Path) -> str:
+    return "it holds experiment.xenium" if (outs_of(path) / "experiment.xenium").is_file() else ""
+
+
+def _hest_sign(path: Path) -> str:
+    if (path / "st").is_dir() and (path / "wsis").is_dir():
+        return "it has st/ and wsis/"
+    if path.suffix == ".h5ad" and path.parent.name == "st":
+        return "it is a table in a folder st/"
+    if path.suffix == ".h5ad" and path.with_suffix(".json").is_file():
+        return "metadata of the same name are beside the table"
+    return ""
+
+
+def _spatialdata_sign(path: Path) -> str:
+    if _is_zarr(path) and (path / "tables").is_dir() and ((path / "images").is_dir() or (path / "shapes").is_dir()):
+        return "it is a zarr store with tables and images or shapes"
+    return ""
+
+
+def _anndata_sign(path: Path) -> str:
+    if path.suffix == ".h5ad":
+        return "it is an h5ad file"
+    if _is_zarr(path) and (path / "obs").exists() and (path / "var").exists():
+        return "it is a zarr store with obs and var"
+    return ""
+
+
+def _is_zarr(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("zarr.json", ".zattrs", ".zgroup"))
+
+
+def _no_sign(path: Path) -> str:
+    """Return nothing: such samples have no folder of their own."""
+    return ""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """All that the package knows about a platform, apart from its reader.
+
+    Attributes
+    ----------
+    name
+        Name in a manifest, and `Sample.platform`.
+    entry
+        What a manifest may say about a sample; it also names the reader.
+    raw_module
+        Module with `raw_places` and `raw_counts` (see `RawReader`), imported only when a sample is inspected.
+    sign
+        Returns by what a path is known to be of this platform; nothing if it is not.
+    missing_part
+        What a folder that was copied in part lacks, by the file that it has.
+    merges_genes
+        Whether the reader adds up genes of one name; otherwise it refuses them.
+    slow_places
+        Whether `raw_places` takes as long as the reader; then it is only used to explain why a sample is refused.
+    """
+
+    name: str
+    entry: type[Entry]
+    raw_module: str
+    sign: Callable[[Path], str] = _no_sign
+    missing_part: Mapping[str, str] = field(default_factory=dict)
+    merges_genes: bool = True
+    slow_places: bool = False
+
+    @property
+    def raw(self) -> RawReader:
+        """The functions that read the files as they are written."""
+        return cast("RawReader", importlib.import_module(self.raw_module))
+
+
+# A path may have the signs of two platforms; the more particular one comes first: a folder of Visium HD also has
+# spatial/, and a table of HEST is also an AnnData.
+_TABLE = (
+    Platform("legacy-st", LegacyStEntry, "pixnet.readers.legacy_st", merges_genes=False),
+    Platform("visium-hd", VisiumHDEntry, "pixnet.readers.visium_hd.raw", _visium_hd_sign),
+    Platform(
+        "visium",
+        VisiumEntry,
+        "pixnet.readers.visium",
+        _visium_sign,
+        {"spatial": "no feature matrix beside it (filtered_feature_bc_matrix.h5), as Visium has"},
+    ),
+    Platform(
+        "xenium",
+        XeniumEntry,
+        "pixnet.readers.xenium.raw",
+        _xenium_sign,
+        {
+            "transcripts.parquet": "no experiment.xenium, as Xenium has",
+            "cell_feature_matrix.h5": "no experiment.xenium, as Xenium has",
+        },
+    ),
+    Platform("hest", HestEntry, "pixnet.readers.hest", _hest_sign, {"st": "no wsis/, as HEST has"}),
+    Platform("spatialdata", SpatialDataEntry, "pixnet.readers.spatialdata.raw", _spatialdata_sign, slow_places=True),
+    Platform("anndata", AnnDataEntry, "pixnet.readers.anndata.raw", _anndata_sign),
+)
+
+PLATFORMS: dict[str, Platform] = {platform.name: platform for platform in _TABLE}
+"""All platforms, by name."""

@@ -1,49 +1,55 @@
-"""Visium: what Space Ranger 1 to 4 writes of a capture area with 55-um spots.
+"""Visium: the output of Space Ranger 1 to 4 for a capture area with 55-um spots.
 
-No file states a pixel size. As with the older arrays it follows from the pitch: spots are printed 100 um apart.
+No file states a pixel size. It follows from the pitch: spots are printed 100 um apart.
 """
 
 from __future__ import annotations
 
-import math
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pixnet.errors import DataError, PixNetWarning
+from pixnet.errors import DataError
+from pixnet.readers.common import SampleOptions, errors_of, given_options, outs_of, telling_name, warn_once
 from pixnet.readers.formats.find_file import find_file
-from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
-from pixnet.readers.formats.pitch import pitch_in_pixels
+from pixnet.readers.formats.pitch import HALF_SPOTS, hexagonal_pitch, pitch_in_pixels, square_pitch
 from pixnet.readers.formats.tenx_matrix import TenXMatrix, read_tenx_matrix
 from pixnet.readers.formats.tenx_spatial import (
     POSITION_FILES,
     SCALEFACTOR_FILES,
     check_image_scale,
     find_image,
+    full_resolution_sizes,
     read_positions,
     read_scalefactors,
 )
+from pixnet.readers.raw import RawCounts, RawFiles
 from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
 from pixnet.sample.genes import merge_genes
-from pixnet.slide import Slide
-from pixnet.slide.pixel_size import AGREES
+from pixnet.slide.pixel_size import AGREES, PixelSize
+from pixnet.slide.slide import open_slide
+
+if TYPE_CHECKING:
+    from pixnet.readers.platforms import VisiumEntry
 
 SPOT_UM, PITCH_UM = 55.0, 100.0
 # Space Ranger documents spot_diameter_fullres as the diameter of a "theoretical 65-um spot", and real files agree with
-# that; other programs write 55 um there. So it is no measure of a pixel, only a last resort and a coarse check.
+# that; other programs write 55 um there. So it does not measure a pixel: it is a last resort and a coarse check.
 _DRAWN_SPOT_UM = 65.0
-_AXES_AGREE = 0.02
+
+_ARRAY = ["array_col", "array_row"]
+_PIXELS = ["pxl_col_in_fullres", "pxl_row_in_fullres"]
 
 
 @dataclass(frozen=True)
 class _Folder:
-    """Where the files of a capture area are; `filtered` is None where the matrix's name does not tell."""
+    """The files of a capture area; `filtered` is None if the matrix's name does not say which one it is."""
 
     outs: Path
     spatial: Path
@@ -56,12 +62,8 @@ def read_visium(
     path: str | Path,
     *,
     image: str | Path | None = None,
-    id: str | None = None,
-    donor: str | None = None,
-    mpp: float | None = None,
-    mpp_source: str | None = None,
     filtered: bool | None = None,
-    image_transform: GivenTransform = None,
+    **options: Unpack[SampleOptions],
 ) -> Sample:
     """Read a capture area of Visium.
 
@@ -71,22 +73,14 @@ def read_visium(
         Space Ranger's `outs/`, the folder that holds it, or a folder with the matrix (HDF5 or Matrix Market) beside
         `spatial/`. File names may have any prefix.
     image
-        Full-resolution H&E image, the one that Space Ranger was run on. By default it is looked for in `outs/`,
+        Full-resolution H&E image, the one that Space Ranger was run on. By default it is searched for in `outs/`,
         `outs/spatial/` and beside `outs/`.
-    id
-        Name of the sample; by default that of the folder.
-    donor
-        The person that the tissue is from.
-    mpp
-        um per pixel of the image. By default it follows from the pitch of the spots.
-    mpp_source
-        Where `mpp` is from, if not from an argument.
     filtered
         True: the filtered matrix. False: the raw one, with the spots beside the tissue. None: the filtered matrix, or
-        of the raw one the spots under tissue.
-    image_transform
-        Where `image` is not the one that the positions were written for: CSV file of, or array with, the (3, 3) matrix
-        from pixels of that one to pixels of `image`. It turns, scales and shifts.
+        the spots under tissue of the raw one.
+    **options
+        `id`, `donor`, `mpp` and `image_transform`, as in `SampleOptions`. By default `mpp` follows from the pitch of
+        the spots.
 
     Returns
     -------
@@ -102,147 +96,133 @@ def read_visium(
     SlideError
         If the image cannot be read.
     """
-    transform = ImageTransform.of(image_transform)
+    given = given_options(**options)
     files = _find(Path(path), filtered)
-    name = id or _folder_name(files.outs)
+    name = given.id or telling_name(files.outs)
     factors_path = find_file(files.spatial, SCALEFACTOR_FILES)
     factors = read_scalefactors(factors_path) if factors_path else {}
     if "bin_size_um" in factors:
         raise _is_hd(files.outs)
-    factors = transform.factors(factors)
+    factors = given.transform.factors(factors)
     positions = read_positions(files.positions)
-    pixels = ["pxl_col_in_fullres", "pxl_row_in_fullres"]
-    positions[pixels] = transform.points(positions[pixels].to_numpy())
-    size, source, said = _pixel_size(files.positions, positions, factors, mpp, mpp_source)
-    slide = Slide.open(_image(files, image), size, source)
+    positions[_PIXELS] = given.transform.points(positions[_PIXELS].to_numpy())
+    size, notes = _pixel_size(files.positions, positions, factors, given.pixel)
+    slide = open_slide(_image(files, image), size)
     check_image_scale(slide, files.spatial, factors)
     counts = read_tenx_matrix(files.matrix)
-    # A matrix that may be raw has the spots beside the tissue, too.
+    # A matrix that may be raw also has the spots beside the tissue.
     only_tissue = not files.filtered and filtered is not False
-    rows, kept, left_out = _join(files, counts, positions, only_tissue)
-    centres = kept[pixels].to_numpy() * slide.mpp
-    try:
-        table, merged = _table(counts, rows, kept)
-        sample = Sample(name, slide, Disks(centres, SPOT_UM), table, donor, "visium")
-    except DataError as error:
-        raise DataError(f"{files.matrix} with {files.positions}: {error}") from error
-    said += left_out + merged
-    if said:
-        warnings.warn(f"sample {name!r}: {'; '.join(said)}.", PixNetWarning, stacklevel=2)
+    rows, spots, left_out = _join(files, counts, positions, only_tissue)
+    with errors_of(f"{files.matrix} with {files.positions}"):
+        table, merged = _counts(counts, rows, spots)
+        disks = Disks(spots[_PIXELS].to_numpy() * slide.mpp, SPOT_UM)
+        sample = Sample(name, slide, disks, table, given.donor, "visium")
+    warn_once(name, notes + left_out + merged)
     return sample
 
 
 def _find(path: Path, filtered: bool | None) -> _Folder:
     if not path.is_dir():
-        found = "is a file" if path.exists() else "does not exist"
-        raise DataError(f"{path}: {found}. Give the folder that Space Ranger wrote, `outs`.")
+        finding = "is a file" if path.exists() else "does not exist"
+        raise DataError(f"{path}: {finding}. Give the folder that Space Ranger wrote, `outs`.")
     for outs in (path, path / "outs"):
         if (outs / "binned_outputs").is_dir():
             raise _is_hd(path)
         spatial = find_file(outs, ["spatial"])
-        for place in (spatial, outs):
-            positions = find_file(place, POSITION_FILES) if place else None
-            if place and positions:
-                return _Folder(outs, place, positions, *_matrix(outs, filtered))
+        for folder in (spatial, outs):
+            positions = find_file(folder, POSITION_FILES) if folder else None
+            if folder and positions:
+                return _Folder(outs, folder, positions, *_matrix(outs, filtered))
     raise DataError(
-        f"{path}: holds no tissue_positions.csv or tissue_positions_list.csv, in `spatial/` or beside the matrix. "
-        "Give the folder that Space Ranger wrote, `outs`, with all that is in it."
+        f"{path}: tissue_positions.csv or tissue_positions_list.csv not found, in `spatial/` or beside the matrix. "
+        "Give the folder that Space Ranger wrote, `outs`, with everything in it."
     )
 
 
 def _matrix(outs: Path, filtered: bool | None) -> tuple[Path, bool | None]:
-    """Find the matrix, and tell whether it is the filtered one."""
-    kinds = (
-        [("filtered", True), ("raw", False)] if filtered is None else [("filtered" if filtered else "raw", filtered)]
-    )
-    for kind, is_filtered in kinds:
-        found = find_file(outs, [f"{kind}_feature_bc_matrix.h5", f"{kind}_feature_bc_matrix"])
-        if found:
-            return found, is_filtered
+    """Find the matrix, and return whether it is the filtered one."""
+    names = [f"{'filtered' if kind else 'raw'}_feature_bc_matrix" for kind in _kinds(filtered)]
+    for kind, name in zip(_kinds(filtered), names, strict=True):
+        path = find_file(outs, [f"{name}.h5", name])
+        if path:
+            return path, kind
     # Archives often keep the three files of a matrix folder under a sample's prefix, beside the rest.
     if find_file(outs, ["matrix.mtx.gz", "matrix.mtx"]):
         return outs, None
-    names = " or ".join(f"{kind}_feature_bc_matrix.h5" for kind, _ in kinds)
-    raise DataError(f"{outs}: holds no {names}, nor a folder of that name. Copy it from Space Ranger's output.")
+    wanted = " or ".join(f"{name}.h5" for name in names)
+    raise DataError(f"{outs}: {wanted}, or a folder of that name, not found. Copy it from Space Ranger's output.")
+
+
+def _kinds(filtered: bool | None) -> tuple[bool, ...]:
+    return (True, False) if filtered is None else (filtered,)
 
 
 def _is_hd(path: Path) -> DataError:
     return DataError(
-        f'{path}: is Visium HD, not Visium. Give `platform` = "visium-hd" (--set platform=visium-hd), in Python also '
-        "`read_visium_hd`."
+        f'{path}: is Visium HD, not Visium. Give `platform="visium-hd"`, or in Python call `read_visium_hd`.'
     )
-
-
-def _folder_name(outs: Path) -> str:
-    outs = outs.resolve()
-    return (outs.parent.name if outs.name == "outs" else outs.name) or "visium"
 
 
 def _image(files: _Folder, image: str | Path | None) -> Path:
     if image is not None:
         return Path(image)
-    outs = files.outs.resolve()
-    # What lies beside a folder of another name may belong to other samples.
-    beside = [outs.parent] if outs.name == "outs" else []
-    found = find_image([files.outs, files.spatial, *beside], files.spatial)
+    found = find_image([files.outs, files.spatial, *_beside(files.outs)], files.spatial)
     if found is None:
         raise DataError(
-            f"{files.outs}: holds no full-resolution image, and Space Ranger's own pictures (tissue_hires_image.png) "
-            "are too coarse. Give the image that Space Ranger was run on as `image` (--image)."
+            f"{files.outs}: full-resolution image not found, and Space Ranger's own pictures (tissue_hires_image.png) "
+            "are too coarse. Give the image that Space Ranger was run on as `image`."
         )
     return found
 
 
+def _beside(outs: Path) -> list[Path]:
+    """Return the folder above `outs`; what is beside a folder of another name may belong to other samples."""
+    outs = outs.resolve()
+    return [outs.parent] if outs.name == "outs" else []
+
+
 def _pixel_size(
-    path: Path, positions: pd.DataFrame, factors: dict[str, float], mpp: float | None, mpp_source: str | None
-) -> tuple[float | None, str | None, list[str]]:
-    """Settle the pixel size and its source, and say what is doubtful; None where only the image may know."""
-    # Columns count half spots: those of every other row lie in between.
-    array = positions[["array_col", "array_row"]].to_numpy(np.float64) * [0.5, math.sqrt(0.75)]
-    pitch = pitch_in_pixels(array, positions[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy())
+    path: Path, positions: pd.DataFrame, factors: dict[str, float], given: PixelSize | None
+) -> tuple[PixelSize | None, list[str]]:
+    """Return the pixel size, None if only the image may state it, and notes on what is doubtful."""
+    array = positions[_ARRAY].to_numpy(np.float64) * HALF_SPOTS
+    pitch = pitch_in_pixels(array, positions[_PIXELS].to_numpy())
     drawn = factors.get("spot_diameter_fullres")
-    source = mpp_source or "argument"
     if isinstance(pitch, str):
-        if mpp is not None:
-            _check_spot(path, drawn, mpp, source)
-            return mpp, source, []
+        if given is not None:
+            _check_spot(path, drawn, given)
+            return given, []
         if np.linalg.matrix_rank(array - array.mean(axis=0)) == 2:
-            raise DataError(f"{path}: {pitch}, so it gives no pixel size. Copy the file again, or give `mpp` (--mpp).")
+            raise DataError(f"{path}: {pitch}, so it gives no pixel size. Copy the file again, or give `mpp`.")
         if drawn is None:
-            return None, None, []
-        doubt = (
-            f"{pitch}, so the pixel size is from the spot diameter and may be 15 % off, so better give `mpp` (--mpp)"
-        )
-        return _DRAWN_SPOT_UM / drawn, "spot diameter", [doubt]
-    x, y = pitch
-    if abs(x - y) > _AXES_AGREE * max(x, y):
-        raise DataError(
-            f"{path}: neighbouring spots are {x:.1f} pixels apart along x and {y:.1f} along y, but must be equally far "
-            "apart. The positions may belong to an image that was stretched, or the columns may be mixed up."
-        )
-    measured = PITCH_UM / math.sqrt(x * y)
-    said = []
+            return None, []
+        note = f"{pitch}, so the pixel size is from the spot diameter and may be 15 % off; it is better to give `mpp`"
+        return PixelSize(_DRAWN_SPOT_UM / drawn, "spot diameter"), [note]
+    pitch_px = square_pitch(path, pitch)
+    measured = PITCH_UM / pitch_px
+    notes = []
     if drawn and not _may_be_spot(drawn * measured):
-        said = [
-            f"the spots lie {math.sqrt(x * y):.1f} pixels apart but are {drawn:.1f} wide (spot_diameter_fullres), so "
+        notes = [
+            f"the spots are {pitch_px:.1f} pixels apart but {drawn:.1f} pixels wide (spot_diameter_fullres), so "
             "positions and scale factors may belong to different images"
         ]
-    if mpp is None:
-        return measured, "spot pitch", said
-    if abs(mpp - measured) > AGREES * measured:
+    if given is None:
+        return PixelSize(measured, "spot pitch"), notes
+    if abs(given.mpp - measured) > AGREES * measured:
         raise DataError(
-            f"{path}: a pitch of {PITCH_UM:g} um means {measured:.4g} um per pixel, but {mpp:.4g} was given "
-            f"({source}). Give that of the full-resolution image as `mpp` (--mpp), or leave it to the pitch."
+            f"{path}: a pitch of {PITCH_UM:g} um means {measured:.4g} um per pixel, but {given.mpp:.4g} was given "
+            f"({given.source}). Give the pixel size of the full-resolution image as `mpp`, or leave it out to use the "
+            "pitch."
         )
-    return mpp, source, said
+    return given, notes
 
 
-def _check_spot(path: Path, drawn: float | None, mpp: float, source: str) -> None:
-    if drawn and not _may_be_spot(drawn * mpp):
+def _check_spot(path: Path, drawn: float | None, given: PixelSize) -> None:
+    if drawn and not _may_be_spot(drawn * given.mpp):
         raise DataError(
             f"{path}: spots {drawn:.4g} pixels wide (spot_diameter_fullres) mean {SPOT_UM / drawn:.4g} to "
-            f"{_DRAWN_SPOT_UM / drawn:.4g} um per pixel, but {mpp:.4g} was given ({source}). "
-            "Give that of the full-resolution image as `mpp` (--mpp)."
+            f"{_DRAWN_SPOT_UM / drawn:.4g} um per pixel, but {given.mpp:.4g} was given ({given.source}). "
+            "Give the pixel size of the full-resolution image as `mpp`."
         )
 
 
@@ -253,7 +233,7 @@ def _may_be_spot(um: float) -> bool:
 def _join(
     files: _Folder, counts: TenXMatrix, positions: pd.DataFrame, only_tissue: bool
 ) -> tuple[NDArray[np.intp], pd.DataFrame, list[str]]:
-    """Match counts and positions: rows of the matrix, their positions, and what has no partner, in words."""
+    """Return the rows of the matrix that have a position, their positions, and notes on the spots left out."""
     barcodes = [barcode.decode("utf-8", "replace") for barcode in counts.barcodes.tolist()]
     place = pd.Index(positions["barcode"]).get_indexer(pd.Index(barcodes, dtype=object))
     if not (place >= 0).any():
@@ -263,31 +243,56 @@ def _join(
             "They may belong to different samples."
         )
     under = positions["in_tissue"].to_numpy() == 1
-    keep = place >= 0
+    selected = place >= 0
     if only_tissue:
-        keep &= under[place]
-        if not keep.any():
+        selected &= under[place]
+        if not selected.any():
             raise DataError(
-                f"{files.positions}: no spot with counts is under tissue (in_tissue = 1). Check the file, or take all "
-                "spots by `filtered` = false (--set filtered=false)."
+                f"{files.positions}: no spot with counts is under tissue (in_tissue = 1). Check the file, or give "
+                "`filtered=False` to use all spots."
             )
     counted = np.zeros(len(positions), bool)
     counted[place[place >= 0]] = True
-    said = []
+    notes = []
     if (place < 0).any():
-        said.append(f"{(place < 0).sum()} spots with counts have no position and are left out")
+        notes.append(f"{(place < 0).sum()} spots with counts have no position and are left out")
     if (under & ~counted).any():
-        said.append(f"{(under & ~counted).sum()} spots under tissue have no counts and are left out")
-    rows = np.flatnonzero(keep)
-    return rows, positions.iloc[place[rows]].reset_index(drop=True), said
+        notes.append(f"{(under & ~counted).sum()} spots under tissue have no counts and are left out")
+    rows = np.flatnonzero(selected)
+    return rows, positions.iloc[place[rows]].reset_index(drop=True), notes
 
 
-def _table(counts: TenXMatrix, rows: NDArray[np.intp], kept: pd.DataFrame) -> tuple[Counts, list[str]]:
-    """Give the counts of the kept rows, and say which features went where."""
+def _counts(counts: TenXMatrix, rows: NDArray[np.intp], spots: pd.DataFrame) -> tuple[Counts, list[str]]:
+    """Return the counts of the selected rows, and notes on merged and omitted features."""
     matrix, genes, ids, merged = merge_genes(counts.matrix[rows], counts.names, counts.ids)
-    said = [f"{merged} genes were added to another of the same name"] if merged else []
+    notes = [f"{merged} genes were added to another of the same name"] if merged else []
     if counts.others:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.others.items()))
-        said.append(f"features that are no genes are left out ({kinds})")
-    obs = kept[["in_tissue", "array_row", "array_col"]]
-    return Counts(matrix, genes, ids, pd.Index(kept["barcode"]), obs), said
+        notes.append(f"features that are not genes are left out ({kinds})")
+    obs = spots[["in_tissue", "array_row", "array_col"]]
+    return Counts(matrix, genes, ids, pd.Index(spots["barcode"]), obs), notes
+
+
+def raw_places(entry: VisiumEntry, raw: RawFiles) -> None:
+    """Fill in the spots under tissue; see `RawReader`."""
+    outs = outs_of(entry.path)
+    raw.spatial = find_file(outs, ["spatial"]) or outs
+    if raw.image is None:
+        raw.image = find_image([outs, raw.spatial, *_beside(outs)], raw.spatial)
+    raw.pictures.update(full_resolution_sizes(raw.spatial))
+    path = find_file(raw.spatial, POSITION_FILES)
+    if path is not None:
+        positions = read_positions(path)
+        pixels = positions[_PIXELS].to_numpy(np.float64)
+        under = positions["in_tissue"].to_numpy() == 1
+        raw.xy_px = pixels[under] if under.any() else pixels
+        raw.pitch_px = hexagonal_pitch(positions[_ARRAY].to_numpy(np.float64), pixels)
+        raw.pitch_um = PITCH_UM
+
+
+def raw_counts(entry: VisiumEntry) -> RawCounts:
+    """Return the counts as written; see `RawReader`."""
+    outs = outs_of(entry.path)
+    names = ("filtered_feature_bc_matrix", "raw_feature_bc_matrix")
+    counts = read_tenx_matrix(find_file(outs, [*(f"{name}.h5" for name in names), *names]) or outs)
+    return counts.matrix, counts.names

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,43 +90,60 @@ def from_tiff(tags: Mapping[str, Any]) -> Found | None:
     return sizes[0], sizes[1], "TIFF resolution"
 
 
-def resolve(name: str | Path, mpp: float | None, mpp_source: str | None, found: Found | None) -> tuple[float, str]:
-    """Settle a slide's pixel size: what the caller says comes before what the file says.
+@dataclass(frozen=True)
+class PixelSize:
+    """A pixel size, and where it is from.
+
+    Attributes
+    ----------
+    mpp
+        um per pixel.
+    source
+        "argument", "manifest", "spot pitch", "aperio.MPP", ...
+    """
+
+    mpp: float
+    source: str = "argument"
+
+    @classmethod
+    def given(cls, mpp: float | PixelSize | None) -> PixelSize | None:
+        """Return a pixel size that a caller gives as a number, or with its source as a manifest does."""
+        return mpp if mpp is None or isinstance(mpp, PixelSize) else cls(mpp)
+
+
+def resolve(name: str | Path, given: PixelSize | None, found: Found | None) -> PixelSize:
+    """Return a slide's pixel size: the given one, or else the one that the file states.
 
     Parameters
     ----------
     name
         Path of the slide, for messages.
-    mpp, mpp_source
-        Pixel size in um that the caller gives, and where the caller has it from ("argument" if None).
+    given
+        Pixel size that the caller gives.
     found
-        What trusted metadata of the file say.
-
-    Returns
-    -------
-    mpp, mpp_source
-        Pixel size in um and its source.
+        Pixel size that trusted metadata of the file state.
 
     Raises
     ------
     SlideError
         If the given size is not a positive number, if the pixels are not square within 1 %, or if nothing is known.
     """
-    if mpp is not None:
+    if given is not None:
+        mpp = given.mpp
         if not (isinstance(mpp, int | float) and math.isfinite(mpp) and mpp > 0):
             raise SlideError(f"{name}: the pixel size must be a positive number of um per pixel, not {mpp!r}.")
-        return float(mpp), mpp_source or "argument"
+        return PixelSize(float(mpp), given.source)
     if found is None:
         raise SlideError(
-            f"{name}: the file states no pixel size that can be trusted. Give it, in um per pixel, as `mpp` (--mpp)."
+            f"{name}: the file states no pixel size that can be trusted. Give it, in um per pixel, as `mpp`."
         )
     x, y, source = found
     if abs(x - y) > _ANISOTROPY * max(x, y):
         raise SlideError(
             f"{name}: its pixels are {x:g} x {y:g} um by {source}, and only square pixels can be used. "
-            "Resample the image, or if the metadata are wrong, give the right `mpp` (--mpp)."
+            "Resample the image, or if the metadata are wrong, give the right `mpp`."
         )
-    return (x if x == y else (x + y) / 2), source
+    return PixelSize(x if x == y else (x + y) / 2, source)
 
 
 def positive(value: Any) -> float | None:

@@ -22,6 +22,7 @@ from pixnet.errors import SlideError
 from pixnet.grid import Box
 from pixnet.slide import pixel_size
 from pixnet.slide.formats import open_source
+from pixnet.slide.pixel_size import PixelSize
 from pixnet.slide.resample import WHITE, axis_taps, resample, snapped
 from pixnet.slide.sources import ArraySource, Pixels, Source
 
@@ -66,12 +67,12 @@ class Slide:
         Number of blocks that could not be read, even after reopening the file, and are masked as without data.
     """
 
-    def __init__(self, source: Source, path: Path | None, name: str, mpp: float, mpp_source: str) -> None:
+    def __init__(self, source: Source, path: Path | None, name: str, size: PixelSize) -> None:
         self._source = source
         self.path = path
         self.name = name
-        self.mpp = mpp
-        self.mpp_source = mpp_source
+        self.mpp = size.mpp
+        self.mpp_source = size.source
         self.levels = tuple(sorted(source.levels))
         self._order = sorted(range(len(source.levels)), key=lambda index: source.levels[index])
         self.shape = self.levels[0][1]
@@ -81,7 +82,7 @@ class Slide:
         self._fingerprint: str | None = None
 
     @classmethod
-    def open(cls, path: str | Path, mpp: float | None = None, mpp_source: str | None = None) -> Slide:
+    def open(cls, path: str | Path, mpp: float | None = None) -> Slide:
         """Open an image file.
 
         Parameters
@@ -90,18 +91,13 @@ class Slide:
             Path of a JPEG, PNG, TIFF, OME-TIFF, SVS or of another format that OpenSlide reads.
         mpp
             um per full-resolution pixel. Comes before whatever the file states.
-        mpp_source
-            Where `mpp` is from, if not from an argument ("manifest", "spot pitch", ...).
 
         Raises
         ------
         SlideError
             If the file is missing, damaged or no 8-bit RGB or grey image, or if no pixel size is known.
         """
-        path = Path(path)
-        source = open_source(path)
-        size, origin = pixel_size.resolve(path, mpp, mpp_source, source.found)
-        return cls(source, path, path.stem.removesuffix(".ome"), size, origin)
+        return open_slide(path, PixelSize.given(mpp))
 
     @classmethod
     def from_array(cls, rgb: NDArray[np.uint8], mpp: float, name: str = "array") -> Slide:
@@ -124,8 +120,7 @@ class Slide:
         rgb = np.asarray(rgb)
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
             raise SlideError(f"{name}: a slide needs a (h, w, 3) array of uint8, not {rgb.shape} {rgb.dtype}.")
-        size, origin = pixel_size.resolve(name, mpp, None, None)
-        return cls(ArraySource(rgb), None, name, size, origin)
+        return cls(ArraySource(rgb), None, name, pixel_size.resolve(name, PixelSize.given(mpp), None))
 
     @property
     def height_um(self) -> float:
@@ -358,3 +353,10 @@ class Slide:
         if self.path is not None and not self.path.is_file():
             raise SlideError(f"{self.path}: the file is no longer there. Put it back, or open the slide again.")
         return None
+
+
+def open_slide(path: str | Path, size: PixelSize | None) -> Slide:
+    """Open an image file, as `Slide.open`, with a pixel size that also names its source."""
+    path = Path(path)
+    source = open_source(path)
+    return Slide(source, path, path.stem.removesuffix(".ome"), pixel_size.resolve(path, size, source.found))

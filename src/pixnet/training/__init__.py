@@ -1,4 +1,4 @@
-"""Training: batches, targets, the loss and the loop."""
+"""Training: targets, batches, features, the loss and the loop."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from pixnet.training.fit import FitOptions as FitOptions
     from pixnet.training.fit import fit_network as fit_network
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "fit": ["fit_network"],
+        "fit": ["FitOptions", "fit_network"],
     },
 )

@@ -1,10 +1,11 @@
-"""What one step sees: tiles around measured regions, and the regions wholly inside them."""
+"""Batches of a training step: tiles around measured regions, and the regions completely inside them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,24 +22,24 @@ from pixnet.training.views import View
 _ATTEMPTS = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Tiles, and the regions that lie in them.
+    """T tiles, and the N regions inside them.
 
     Attributes
     ----------
     views, wants
-        For each tile, the view and the box of latent cells in its frame.
+        For each tile, the view and the box of latent pixels in its frame.
     coverage
-        Sparse (N, tiles * cells), um^2.
+        Area of each latent pixel inside each region, sparse, in um^2, shape (N, T * pixels of a tile).
     area
-        (N,), the valid area of each region, um^2.
+        Valid area of each region, in um^2, shape (N,).
     counts, total, values
-        (N, M), (N,), (N, genes): the targets.
+        The targets: counts (N, M), total counts (N,) and log-normalised values (N, genes).
     measured
-        (N, M), 1 where a region's sample was measured for an output, else 0.
+        1 where a region's sample was measured for an output, otherwise 0, shape (N, M).
     sample
-        (N,), the number of each region's sample.
+        Number of each region's sample, shape (N,).
     """
 
     views: Sequence[View]
@@ -51,9 +52,40 @@ class Batch:
     measured: Tensor
     sample: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with its tensors on a device."""
+        if device.type == "cpu":
+            return self
+        tensors: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **tensors)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A tile of one sample, and the regions to take from it.
+
+    Attributes
+    ----------
+    sample
+        Number of the sample.
+    box
+        Its latent pixels, in the frame of the slide.
+    view
+        The view that it is seen through.
+    regions
+        Numbers of its regions within the sample.
+    """
+
+    sample: int
+    box: Box
+    view: View
+    regions: NDArray[np.int64]
+
 
 class Batcher:
-    """Makes batches of one size from the targets of several samples.
+    """Makes batches of tiles of one size from the targets of several samples.
 
     Parameters
     ----------
@@ -62,13 +94,13 @@ class Batcher:
     views
         For each sample, the views to draw from.
     pitch_um
-        Side of a latent cell, in um.
+        Side of a latent pixel, in um.
     finest
-        Pixels along a latent cell.
+        Image pixels along a latent pixel.
     tile_um
         Side of a tile's core, in um; widened to hold the largest region.
     jitter
-        None: tiles are seen through the given views. Otherwise each through a fresh one, drawn with this jitter.
+        Standard deviation of the stain in a new view that is drawn for each tile; None: the given views are used.
     """
 
     def __init__(
@@ -80,110 +112,118 @@ class Batcher:
         tile_um: float,
         jitter: float | None = None,
     ) -> None:
-        self.targets, self.views, self.pitch_um, self.finest, self.jitter = targets, views, pitch_um, finest, jitter
-        # Per sample (n, 4): first row, first column, last row, last column of each region, in latent cells.
-        bounds = [t.regions.bounds_um[:, [1, 0, 3, 2]] / pitch_um for t in targets]
-        self.cells = [np.hstack([np.floor(b[:, :2]), np.ceil(b[:, 2:])]).astype(np.int64) for b in bounds]
-        orders = [np.argsort(c[:, 0], kind="stable") for c in self.cells]
-        self._by_row = [(order, c[order, 0]) for order, c in zip(orders, self.cells, strict=True)]
-        widest = max(int((c[:, 2:] - c[:, :2]).max()) for c in self.cells)
+        self.targets = targets
+        self.views = views
+        self.finest = finest
+        self.jitter = jitter
+        # For each sample (n, 4): first row, first column, last row, last column of each region, in latent pixels.
+        bounds = [target.regions.bounds_um[:, [1, 0, 3, 2]] / pitch_um for target in targets]
+        self._extents = [np.hstack([np.floor(b[:, :2]), np.ceil(b[:, 2:])]).astype(np.int64) for b in bounds]
+        orders = [np.argsort(extents[:, 0], kind="stable") for extents in self._extents]
+        self._by_row = [(order, extents[order, 0]) for order, extents in zip(orders, self._extents, strict=True)]
+        widest = max(int((extents[:, 2:] - extents[:, :2]).max()) for extents in self._extents)
         self.side = max(math.ceil(tile_um / pitch_um), widest)
-        self._measured = np.array([t.measured for t in targets], dtype=np.float32)
-        sizes = np.array([len(t) for t in targets], dtype=np.float64)
-        self._first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self._measured = np.array([target.measured for target in targets], dtype=np.float32)
+        # Number of the first region of each sample when regions are counted through all samples, and their total.
+        self._first = np.concatenate([[0], np.cumsum([len(target) for target in targets])]).astype(np.int64)
 
     def draw(self, tiles: int, rng: np.random.Generator) -> Batch:
-        """Draw tiles around regions chosen at random; every region of every sample is as likely as any other.
+        """Draw tiles around random regions; every region of every sample is equally likely.
 
         Raises
         ------
         DataError
-            If no drawn region has a valid pixel, time and again.
+            If no drawn region has a valid pixel in 20 attempts.
         """
         for _ in range(_ATTEMPTS):
-            batch = self._draw(tiles, rng)
+            batch = self._batch(self._draw_tiles(tiles, rng))
             if len(batch.total):
                 return batch
         names = ", ".join(target.sample.id for target in self.targets)
         raise DataError(f"{names}: {_ATTEMPTS * tiles} regions drawn at random have no valid pixel.")
 
-    def _draw(self, tiles: int, rng: np.random.Generator) -> Batch:
-        chosen = rng.choice(self._first[-1], size=tiles, replace=tiles > self._first[-1])
-        placed = []
-        for flat in np.sort(chosen):
-            number, region = self._locate(flat)
-            top, left, bottom, right = self.cells[number][region]
+    def _draw_tiles(self, tiles: int, rng: np.random.Generator) -> list[_Tile]:
+        regions = self._first[-1]
+        drawn = []
+        for flat in np.sort(rng.choice(regions, size=tiles, replace=tiles > regions)):
+            sample, region = self._locate(flat)
+            top, left, bottom, right = self._extents[sample][region]
             row = int(rng.integers(bottom - self.side, top, endpoint=True))
             col = int(rng.integers(right - self.side, left, endpoint=True))
-            if self.jitter is None:
-                view = self.views[number][int(rng.integers(len(self.views[number])))]
-            else:
-                view = self.views[number][0].redrawn(rng, self.jitter)
-            placed.append((number, Box(row, col, self.side, self.side), view))
-        return self._batch(placed, [self._inside(number, box) for number, box, _ in placed])
+            box = Box(row, col, self.side, self.side)
+            drawn.append(_Tile(sample, box, self._draw_view(sample, rng), self._regions_inside(sample, box)))
+        return drawn
+
+    def _draw_view(self, sample: int, rng: np.random.Generator) -> View:
+        views = self.views[sample]
+        if self.jitter is None:
+            return views[int(rng.integers(len(views)))]
+        return views[0].redrawn(rng, self.jitter)
 
     def sweep(self, tiles: int) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
-        """Go through every region once, each in a tile of its own centre, through the first view of its sample.
+        """Go through every region once, each at the centre of a tile, through the first view of its sample.
 
         Yields
         ------
         batch, index
-            The batch, and the number of each of its regions, counted through all samples.
+            The batch, and the number of the region of each tile, counted through all samples.
         """
-        for start in range(0, int(self._first[-1]), tiles):
-            flat = np.arange(start, min(start + tiles, int(self._first[-1])))
-            placed, inside = [], []
-            for f in flat:
-                number, region = self._locate(f)
-                top, left, bottom, right = self.cells[number][region]
-                box = Box(int(top + bottom - self.side) // 2, int(left + right - self.side) // 2, self.side, self.side)
-                placed.append((number, box, self.views[number][0]))
-                inside.append(np.array([region]))
-            yield self._batch(placed, inside), flat
+        regions = int(self._first[-1])
+        for start in range(0, regions, tiles):
+            index = np.arange(start, min(start + tiles, regions))
+            yield self._batch([self._tile_around(flat) for flat in index]), index
+
+    def _tile_around(self, flat: np.int64) -> _Tile:
+        """Return the tile with one region at its centre."""
+        sample, region = self._locate(flat)
+        top, left, bottom, right = self._extents[sample][region]
+        box = Box(int(top + bottom - self.side) // 2, int(left + right - self.side) // 2, self.side, self.side)
+        return _Tile(sample, box, self.views[sample][0], np.array([region]))
 
     def _locate(self, flat: np.int64) -> tuple[int, int]:
-        """Give the sample, and the region in it, that a number counted through all samples stands for."""
-        number = int(np.searchsorted(self._first, flat, side="right")) - 1
-        return number, int(flat - self._first[number])
+        """Return the sample, and the region within it, of a number counted through all samples."""
+        sample = int(np.searchsorted(self._first, flat, side="right")) - 1
+        return sample, int(flat - self._first[sample])
 
-    def _inside(self, number: int, box: Box) -> NDArray[np.int64]:
-        """Find the regions of a sample that lie wholly inside a box."""
-        # By first row first: of ten million bins a tile meets a few rows.
-        order, tops = self._by_row[number]
+    def _regions_inside(self, sample: int, box: Box) -> NDArray[np.int64]:
+        """Find the regions of a sample that are completely inside a box."""
+        # Select by first row before the other edges: of ten million bins, a tile meets only a few rows.
+        order, tops = self._by_row[sample]
         first, last = np.searchsorted(tops, (box.row, box.row + box.height))
         near = order[first:last]
-        c = self.cells[number][near]
-        inside = (c[:, 1] >= box.col) & (c[:, 2] <= box.row + box.height) & (c[:, 3] <= box.col + box.width)
+        extents = self._extents[sample][near]
+        inside = (
+            (extents[:, 1] >= box.col)
+            & (extents[:, 2] <= box.row + box.height)
+            & (extents[:, 3] <= box.col + box.width)
+        )
         return np.sort(near[inside])
 
-    def _batch(self, placed: list[tuple[int, Box, View]], inside: list[NDArray[np.int64]]) -> Batch:
-        views, wants, blocks = [], [], []
-        for (number, box, view), index in zip(placed, inside, strict=True):
-            grid = view.lattice.grid(self.finest)
-            want = view.symmetry.box(box, grid.height, grid.width)
-            views.append(view)
+    def _batch(self, tiles: list[_Tile]) -> Batch:
+        """Put tiles together, without the regions that have no valid pixel."""
+        wants, blocks, indices = [], [], []
+        for tile in tiles:
+            grid = tile.view.lattice.grid(self.finest)
+            want = tile.view.symmetry.box(tile.box, grid.height, grid.width)
+            block = tile.view.coverage(self.targets[tile.sample].regions.take(tile.regions), want, self.finest)
+            # A region without a valid pixel has no integral, and its mean would be 0 / 0.
+            valid = np.flatnonzero(block.sum(axis=1) > 0)
             wants.append(want)
-            regions = self.targets[number].regions.take(index)
-            blocks.append(view.coverage(regions, want, self.finest))
-        # A region without a valid pixel has no integral, and its mean would be 0 / 0.
-        seen = [np.flatnonzero(block.sum(axis=1) > 0) for block in blocks]
-        blocks = [block[rows] for block, rows in zip(blocks, seen, strict=True)]
-        inside = [index[rows] for index, rows in zip(inside, seen, strict=True)]
+            blocks.append(block[valid])
+            indices.append(tile.regions[valid])
         coverage = sparse.csr_array(sparse.block_diag(blocks, format="csr"))
-        pairs = [(number, index) for (number, _, _), index in zip(placed, inside, strict=True)]
-
-        counts, values = zip(*(self.targets[number].dense(index) for number, index in pairs), strict=True)
-        total = np.concatenate([self.targets[number].total[index] for number, index in pairs])
-        sample = np.concatenate([np.full(len(index), number) for number, index in pairs]).astype(np.int64)
-        area = torch.from_numpy(np.asarray(coverage.sum(axis=1), dtype=np.float32).ravel())
+        parts = [(self.targets[tile.sample], index) for tile, index in zip(tiles, indices, strict=True)]
+        counts, values = zip(*(target.dense(index) for target, index in parts), strict=True)
+        total = np.concatenate([target.total[index] for target, index in parts])
+        sample = np.repeat([tile.sample for tile in tiles], [len(index) for index in indices]).astype(np.int64)
         return Batch(
-            views,
-            wants,
-            to_torch(coverage),
-            area,
-            torch.from_numpy(np.concatenate(counts)),
-            torch.from_numpy(total),
-            torch.from_numpy(np.concatenate(values)),
-            torch.from_numpy(self._measured[sample]),
-            torch.from_numpy(sample),
+            views=[tile.view for tile in tiles],
+            wants=wants,
+            coverage=to_torch(coverage),
+            area=torch.from_numpy(np.asarray(coverage.sum(axis=1), dtype=np.float32).ravel()),
+            counts=torch.from_numpy(np.concatenate(counts)),
+            total=torch.from_numpy(total),
+            values=torch.from_numpy(np.concatenate(values)),
+            measured=torch.from_numpy(self._measured[sample]),
+            sample=torch.from_numpy(sample),
         )

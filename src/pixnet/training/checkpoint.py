@@ -1,8 +1,7 @@
-"""Checkpoints of a running training: written whole or not at all, read without unpickling code."""
+"""Checkpoints of a training: complete or not there at all, and read without unpickling code."""
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -10,25 +9,34 @@ from typing import Any
 import torch
 
 from pixnet.errors import ModelError
+from pixnet.files import replacing
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint beside its place and move it there in one step."""
-    partial = path.with_suffix(".part")
-    with partial.open("wb") as file:
+    """Write a checkpoint so that a kill leaves the old one or the new one."""
+    with replacing(path, sync=True) as partial, partial.open("wb") as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any]:
-    """Read a checkpoint and put the state of each part back.
+    """Read a checkpoint, and load the state of each part into it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    parts
+        Modules and optimisers by the name of their state in the checkpoint.
+
+    Returns
+    -------
+    dict
+        The complete state, tensors on the CPU.
 
     Raises
     ------
     ModelError
-        If the file is damaged or belongs to another configuration.
+        If the file is damaged or belongs to another network.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -36,7 +44,7 @@ def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any]:
             part.load_state_dict(state[name])
     except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise ModelError(
-            f"{path}: cannot be resumed from, it is damaged or of another network ({type(error).__name__}); train "
-            "again without --resume."
+            f"{path}: cannot be resumed from: it is damaged or belongs to another network ({type(error).__name__}); "
+            "train again without resume."
         ) from error
     return state

@@ -1,4 +1,4 @@
-"""What the genes of a spot tell together: the components of expression that stand above the counting noise."""
+"""Components of expression: directions in which the genes of a region vary together by more than counting noise."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Components:
     Attributes
     ----------
     genes
-        (k,) numbers of the genes that have a part in them: those that all samples were measured for and that vary.
+        Column numbers of the genes in the components, shape (k,): those measured in all samples that also vary.
     sd
-        (k,) standard deviation of each within samples, by which the genes are brought to one scale.
+        Standard deviation of each of these genes within samples, shape (k,); divides them to one scale.
     basis
-        (c, k) orthonormal.
+        Orthonormal directions, shape (c, k).
     """
 
     genes: NDArray[np.int64]
@@ -33,7 +33,15 @@ class Components:
         return len(self.basis)
 
     def project(self, values: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Give log-normalised values (n, genes) projected around their sample's mean (genes,)."""
+        """Return log-normalised values projected onto the components.
+
+        Parameters
+        ----------
+        values
+            Log-normalised values, shape (n, genes); genes without a part in the components are returned as they are.
+        mean
+            Mean of each gene in the sample, shape (genes,), around which the values are projected.
+        """
         result = values.copy()
         centre = mean[self.genes]
         scaled = (values[:, self.genes] - centre) / self.sd

@@ -1,4 +1,4 @@
-"""How a network is trained: read from TOML, written whole into the model card."""
+"""Settings of a training: read from TOML, written in full into the model card."""
 
 from __future__ import annotations
 
@@ -11,73 +11,74 @@ if TYPE_CHECKING:
     from pixnet.slide.glass import Glass
 
 METHOD_VERSION = 1
-"""Version of the trained network. Raise it when the same samples, settings and seed lead to other numbers: runs that
-are stored are then computed again, and a training that was begun before cannot be resumed."""
+"""Version of the training. Raise it when the same samples, settings and seed lead to other numbers: stored runs are
+then computed again, and a training that began before cannot be resumed."""
 
 
 class TrainingConfig(BaseModel):
-    """The settings of one training run.
+    """The settings of one training.
 
     Attributes
     ----------
     steps
-        Steps of the optimiser; at most so many where `validation` searches for a better number.
+        Steps of the optimiser; with a validation part, the most that the search for the best number tries.
     tiles
         Tiles in a step. Each is placed around a measured region drawn at random.
     tile_um
         Side of a tile's core, in um; widened where a region would not fit.
     loss
-        First term: `"squared"` error of log-normalised expression (the paper's; of the head `rate`, of its
+        First term: `"squared"` error of log-normalised expression (as in the paper; for the head `rate`, of its
         expectation), or `"poisson"` or `"negative-binomial"` for counts (head `rate` only).
     counts
-        What the count likelihoods expect: `"share"` of the region's measured total, or `"capture"`: the integral
+        Expected counts of the count likelihoods: `"share"` of the region's measured total, or `"capture"`, the integral
         times a factor learned for each sample.
     loss_weight
-        Weight of the first term. 0 trains on the correlation (and the total) alone, which leaves the genes' levels to
-        chance.
+        Weight of the first term. 0 trains on the correlation (and the total) alone, which leaves the level of each gene
+        to chance.
     pcc_weight
         Weight of the correlation term (the paper's lambda).
     depth_weight
         Weight of the squared error of the log total of a region's counts (head `rate`), which teaches where there is
-        much and where little. Left out where a likelihood expects the counts themselves (`counts = "capture"`);
-        otherwise 0 leaves the level of all counts to chance.
+        much expression and where little. Not used where a likelihood predicts the counts themselves
+        (`counts = "capture"`); otherwise 0 leaves the level of all counts to chance.
     within_samples
-        Learn log-normalised values as they differ within a sample: a sample's own mean is taken off what is predicted
-        and measured, as far as its regions in a batch tell it. What tells samples apart as wholes is then learned by
-        none but the count likelihoods and the total.
+        Learn how log-normalised values differ within a sample: the mean of each sample is subtracted from predicted and
+        measured values, as far as its regions in a batch determine it. Differences between whole samples are then
+        learned from the count likelihoods and the total only.
     denoise
-        Learn log-normalised values from the components of expression that stand above the counting noise, rather than
+        Learn log-normalised values from the components of expression that rise above the counting noise, rather than
         gene by gene; counts stay as they are. See `pixnet.training.components`.
     lr, weight_decay
-        Of AdamW.
+        Learning rate and weight decay of AdamW.
     head_lr
         Learning rate of the head, as a multiple of `lr`. At the decoder's own rate the predictions' contrast grows
-        slower than their correlation, and training would end with all of them too near the mean.
+        slower than their correlation, and at the end of training all of them would be too near the mean.
     warmup
         Steps over which the learning rate rises; after them it falls along a cosine.
     ema
-        Decay of the running mean of the weights, which is what is validated and kept; 0 keeps the last weights.
+        Decay of the running mean of the weights, which is what validation scores and the model keeps; 0 keeps the last
+        weights.
     views
-        Views of each slide: the slide as it lies, then turns and flips with a jitter of the stain. Their features are
-        computed once and kept on disk while the encoder is frozen. 0: a fresh view for each tile, on the fly.
+        Views of each slide: the slide as it is, then turns and flips with a jitter of the stain. While the encoder is
+        frozen their features are computed once and cached on disk. 0: a new view for each tile, computed when needed.
     stain_jitter
         Standard deviation of the stain's strength, relative to one.
     white_balance
-        See each slide as if its glass were white, in predicting too.
+        Correct each slide to white glass, in training and in prediction.
     min_counts
-        Regions with fewer counts in all are left out.
+        Regions with fewer counts over all genes are left out.
     validation
         `"none"`: train on everything for all `steps`. The others search for the number of steps on a part that is held
         out. `"sample"`: the training samples of a donor, or one sample where all are of one donor; `"block"`: a
-        quarter of each as one spatial block; `"auto"`: `"sample"` where there are three samples or more.
+        quarter of each sample as one spatial block; `"auto"`: `"sample"` where there are three samples or more.
     evaluate_every
-        Steps between looks at the validation part, and between the rows of the training's metrics.
+        Steps from one validation to the next, and from one row of the training's metrics to the next.
     patience
-        Looks without gain after which a search stops.
+        Validations without a gain after which a search stops.
     refit
-        After a search, train anew on all regions for the chosen number of steps.
+        After a search, train again on all regions for the chosen number of steps.
     seed
-        Everything random follows from it.
+        Seed of all randomness.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -108,7 +109,7 @@ class TrainingConfig(BaseModel):
     seed: int = Field(0, ge=0)
 
     def glass(self, slide: Slide) -> Glass:
-        """Give the glass that a slide is seen on: its own where that is made white, or white."""
+        """Return the colour of a slide's glass that is corrected to white; white itself without `white_balance`."""
         from pixnet.slide.glass import WHITE_GLASS, Glass
 
         return Glass.from_slide(slide) if self.white_balance else WHITE_GLASS

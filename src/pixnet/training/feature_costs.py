@@ -1,4 +1,4 @@
-"""What the kept features of a run took to make, noted so that a kill does not lose it."""
+"""Time that the cached features of a training took to compute, on record so that a kill does not lose it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pixnet.files import write_whole
 COSTS = "feature-costs.json"
 
 
-class Prepared(NamedTuple):
-    """The features of one view.
+class PreparedView(NamedTuple):
+    """The cached features of one view.
 
     Attributes
     ----------
     key
         Name of their folder.
     seconds
-        Time that making them took, whoever made them; None: not known.
+        Time that computing them took, in whichever training; None if not known.
     made
-        Whether they were made now; else they were found ready.
+        Whether they were computed now; otherwise they were found in the cache.
     """
 
     key: str
@@ -30,34 +30,40 @@ class Prepared(NamedTuple):
     made: bool
 
 
-def note_cost(path: Path, prepared: Prepared) -> None:
-    """Add a view to the notes of a run; what the run made it did not find, though it finds it in a later sitting."""
-    noted = _read(path)
-    made = prepared.made or noted.get(prepared.key, {}).get("made", False)
-    noted[prepared.key] = {"seconds": prepared.seconds, "made": made}
-    write_whole(path, json.dumps(noted))
+def record_cost(path: Path, view: PreparedView) -> None:
+    """Add a view to the record of a training.
+
+    A view that the training computed still counts as computed when it finds it in the cache after being resumed.
+    """
+    record = _read(path)
+    made = view.made or record.get(view.key, {}).get("made", False)
+    record[view.key] = {"seconds": view.seconds, "made": made}
+    write_whole(path, json.dumps(record))
 
 
 def total_costs(paths: Iterable[Path]) -> dict[str, float | None]:
-    """Add up the notes of one run's folders.
+    """Add up the records of one run's folders.
 
     Returns
     -------
     dict
-        `made` and `found`: seconds that the run's own features and those that it found ready took to make. None: not
-        known of some.
+        Seconds that computing the features took: `made`, those that the run computed, and `found`, those that it found
+        in the cache. None where the time of some view is not known.
     """
     views: dict[str, dict[str, Any]] = {}
     for path in paths:
-        for key, one in _read(path).items():
-            views[key] = {**one, "made": one["made"] or views.get(key, {}).get("made", False)}
-    return {name: _sum(one["seconds"] for one in views.values() if one["made"] == made)
-            for name, made in (("made", True), ("found", False))}  # fmt: skip
+        for key, facts in _read(path).items():
+            views[key] = {**facts, "made": facts["made"] or views.get(key, {}).get("made", False)}
+    return {
+        "made": _sum(facts["seconds"] for facts in views.values() if facts["made"]),
+        "found": _sum(facts["seconds"] for facts in views.values() if not facts["made"]),
+    }
 
 
-def _sum(parts: Iterable[float | None]) -> float | None:
+def _sum(seconds: Iterable[float | None]) -> float | None:
+    """Return the sum, or None if a part is not known."""
     total = 0.0
-    for part in parts:
+    for part in seconds:
         if part is None:
             return None
         total += part
@@ -65,5 +71,7 @@ def _sum(parts: Iterable[float | None]) -> float | None:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
+    if not path.is_file():
+        return {}
+    record: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return record

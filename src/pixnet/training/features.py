@@ -1,4 +1,4 @@
-"""Where a training step gets its pyramids from: kept features of a frozen encoder, or the encoder itself."""
+"""Sources of the feature pyramids of a training step: cached features of a frozen encoder, or the encoder itself."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,27 +22,28 @@ from pixnet.network.crop import Crop
 from pixnet.network.encoders import as_image
 from pixnet.network.fast.stripwise import stripwise
 from pixnet.network.weights import weights_hash
-from pixnet.training.feature_costs import Prepared
+from pixnet.training.feature_costs import PreparedView
 from pixnet.training.views import View
 
 if TYPE_CHECKING:
     from pixnet.network.network import Network
 
-_CORE = 1536  # pixels of a tile, near or far, while features are computed
-_STRIP = 64  # rows of cells whose surroundings are interpolated at a time
-_NEAR = 64  # pixels to which the place of a region is rounded when it is asked what lies near
+_CORE = 1536  # side of a tile, in image pixels, while features are computed
+_STRIP = 64  # rows of pixels of the deepest level whose surroundings are interpolated at a time
+_NEAR = 64  # image pixels that a region's bounds are rounded to when looking for what is near
 FEATURES_VERSION = 1
-"""Raise it when the same slide, encoder and settings lead to other features: stored ones are then computed again."""
+"""Version of the cached features. Raise it when the same slide, encoder and settings lead to other features: stored
+ones are then computed again."""
 
 
 class LiveEncoder:
-    """Computes the pyramid of each tile anew; gradients reach the encoder if it is trainable."""
+    """Computes the pyramid of each tile when it is needed; gradients reach the encoder if it is trainable."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
 
     def crops(self, views: Sequence[View], wants: Sequence[Box]) -> list[Crop]:
-        """Give the pyramid of a batch of tiles, each level on the cells that the decoder needs."""
+        """Return the pyramid of a batch of tiles, each level on the pixels that the decoder needs."""
         network, stride, finest = self.network, self.network.stride, self.network.strides[0]
         boxes = [network.level_boxes(want) for want in wants]
         side = round_up(finest * max(wants[0].height, wants[0].width), stride) + stride
@@ -61,47 +63,53 @@ class LiveEncoder:
         ]
 
 
-class KeptFeatures:
-    """The pyramids of whole views, computed once around their regions and kept on disk as float16.
+class CachedFeatures:
+    """The pyramids of complete views, computed once around their regions and stored on disk as float16.
 
-    A folder for each view, named by the hash of all that its features depend on: the slide's bytes, the encoder's
+    Each view has a folder, named by a hash of everything that its features depend on: the slide's bytes, the encoder's
     weights, the lattice, the view, and `FEATURES_VERSION`. Each level is a plain `.npy` array (rows, columns,
     channels), sparse where no region is near.
 
     Parameters
     ----------
     network
-        Its encoder is frozen.
+        Network with a frozen encoder.
     folder
-        Where features are kept; other runs may share it.
+        Folder of the cache, which several trainings may share.
     tile
-        Side of a tile's core, in pixels.
+        Side of a tile's core, in image pixels.
     """
 
     def __init__(self, network: Network, folder: Path, tile: int) -> None:
         self.network = network
         self.folder = folder
-        # How far from a region's edge a tile that holds the region may ask for features.
+        # How far from a region's edge a tile that contains the region may need features.
         self.reach = tile + network.decoder_margin + network.stride
-        # A margin around the lattice, on the slide's background, so that tiles at the edge need no special case.
+        # A margin around the lattice, on the slide's background: tiles at the edge then need no special case.
         self.margin = round_up(self.reach, network.stride)
         self._encoder_hash = weights_hash(network.encoder)
         self._encoder = stripwise(network.encoder) if network.head.scale.device.type == "cpu" else network.encoder
         self._maps: dict[View, list[NDArray[np.float16]]] = {}
 
-    def prepare(self, view: View) -> Prepared:
-        """Compute the features of a view, if no run has kept them yet, and tell what they took to make."""
+    def prepare(self, view: View) -> PreparedView:
+        """Open the features of a view, and compute them first if they are not in the cache.
+
+        Returns
+        -------
+        PreparedView
+            The folder's name, the seconds that computing took, and whether the features were computed now.
+        """
         key = self._key(view)
-        folder, made = self.folder / key, False
-        if not (folder / "complete.json").exists():
+        folder = self.folder / key
+        made = not (folder / "complete.json").exists()
+        if made:
             self._compute(view, folder)
-            made = True
         self._maps[view] = [np.load(folder / f"{stride}.npy", mmap_mode="r") for stride in self.network.strides]
         facts = json.loads((folder / "complete.json").read_text(encoding="utf-8"))
-        return Prepared(key, facts.get("seconds"), made)
+        return PreparedView(key, facts.get("seconds"), made)
 
     def crops(self, views: Sequence[View], wants: Sequence[Box]) -> list[Crop]:
-        """Give the pyramid of a batch of tiles, each level on the cells that the decoder needs."""
+        """Return the pyramid of a batch of tiles, each level on the pixels that the decoder needs."""
         boxes = [self.network.level_boxes(want) for want in wants]
         device = self.network.head.scale.device
         crops = []
@@ -128,13 +136,14 @@ class KeptFeatures:
             "strides": network.strides,
             "surroundings": [network.surroundings.widths, network.zoom],
             "reach": self.reach,
-            "view": [repr(view.symmetry), view.stain, view.glass.rgb],
+            "view": [astuple(view.symmetry), view.stain, view.glass.rgb],
             "version": FEATURES_VERSION,
             "regions": hashlib.sha256(view.sample.regions.bounds_um.tobytes()).hexdigest(),
         }
         return digest(facts)[:32]
 
     def _compute(self, view: View, folder: Path) -> None:
+        """Compute the features of a view and write them to its folder."""
         start = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         shape = tuple(side + 2 * self.margin for side in view.shape)
@@ -150,12 +159,12 @@ class KeptFeatures:
             self._surround(view, maps[-1][:, :, network.encoder.channels[-1] :])
         for target in maps:
             target.flush()  # type: ignore[attr-defined]
-        # Written last, so that an interrupted computation is never taken for a whole one.
-        told = {"slide": view.sample.slide.name, "seconds": time.monotonic() - start}
-        write_whole(folder / "complete.json", json.dumps(told))
+        # Written last, so that an interrupted computation is never mistaken for a complete one.
+        facts = {"slide": view.sample.slide.name, "seconds": time.monotonic() - start}
+        write_whole(folder / "complete.json", json.dumps(facts))
 
     def _encode(self, view: View, maps: list[NDArray[np.float16]]) -> None:
-        """Fill in the encoder's levels."""
+        """Fill in the levels of the encoder."""
         network, halo = self.network, round_up(self.network.encoder_halo, self.network.stride)
         for core in self._cores_near(view, _CORE):
             image = self._tensor(view.read(core.grown(halo)))
@@ -165,9 +174,9 @@ class KeptFeatures:
                 self._fill(target, level, core, stride, halo)
 
     def _surround(self, view: View, target: NDArray[np.float16]) -> None:
-        """Fill in the surroundings, from the far image."""
+        """Fill in the surroundings, computed from the coarser image."""
         network, stride, zoom = self.network, self.network.strides[-1], self.network.zoom
-        halo = zoom * network.far_halo // stride  # in cells of the lattice
+        halo = zoom * network.far_halo // stride  # in pixels of the deepest level
         for core in self._cores_near(view, _CORE * zoom):
             image = self._tensor(view.read(view.lattice.far(core), zoom))
             cols = slice(halo, halo + core.width // stride)
@@ -180,8 +189,10 @@ class KeptFeatures:
                     self._fill(target, part, strip, stride, 0)
 
     def _cores_near(self, view: View, side: int) -> Iterator[Box]:
-        """Cut the view and the margin around it into tiles of some pixels a side, and give those near a region."""
-        near, margin, side = self._boxes_near(view), self.margin, round_up(side, self.network.stride)
+        """Cut the view and its margin into tiles of about `side` image pixels, and yield those near a region."""
+        near = self._boxes_near(view)
+        margin = self.margin
+        side = round_up(side, self.network.stride)
         for row in range(-margin, view.shape[0] + margin, side):
             for col in range(-margin, view.shape[1] + margin, side):
                 h, w = min(side, view.shape[0] + margin - row), min(side, view.shape[1] + margin - col)
@@ -190,21 +201,21 @@ class KeptFeatures:
                     yield Box(row, col, h, w)
 
     def _fill(self, target: NDArray[np.float16], level: Tensor, core: Box, stride: int, halo: int) -> None:
-        """Write the core of a tile's level into a map of the whole view; the halo counts pixels of the lattice."""
+        """Write the core of a tile's level into the map of the complete view; the halo is in image pixels."""
         row, col, cut = (core.row + self.margin) // stride, (core.col + self.margin) // stride, halo // stride
         h, w = core.height // stride, core.width // stride
         inner = level[0, :, cut : cut + h, cut : cut + w].permute(1, 2, 0)
         target[row : row + h, col : col + w, : inner.shape[2]] = inner.cpu().numpy()
 
     def _tensor(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """Bring an image (h, w, 3) to where and how the encoder wants it, (1, 3, h, w)."""
+        """Return an image (h, w, 3) as the encoder's input (1, 3, h, w), on its device."""
         device = self.network.head.scale.device
         return as_image(rgb)[None].to(device).contiguous(memory_format=torch.channels_last)
 
     def _boxes_near(self, view: View) -> NDArray[np.float64]:
-        """Give (k, 4) first row, first column, last row, last column that the regions' tiles may need, in pixels.
+        """Return the boxes that the tiles around the regions may need, in image pixels, shape (k, 4).
 
-        Regions that lie in one square of the lattice share a box.
+        Each is first row, first column, last row, last column. Regions in the same square of 64 pixels share a box.
         """
         bounds = view.sample.regions.bounds_um[:, [1, 0, 3, 2]] / view.lattice.mpp
         coarse = np.concatenate([bounds[:, :2] // _NEAR, -(-bounds[:, 2:] // _NEAR)], axis=1).astype(np.int64)
@@ -216,4 +227,4 @@ class KeptFeatures:
         return near
 
 
-PyramidSource = LiveEncoder | KeptFeatures
+PyramidSource = LiveEncoder | CachedFeatures

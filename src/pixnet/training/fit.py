@@ -1,4 +1,4 @@
-"""A whole training: on everything, or first with a search for the number of steps on a validation part."""
+"""A complete training: on all regions, or first a search for the number of steps on a validation part."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +21,9 @@ from pixnet.network.network import Network
 from pixnet.training.batches import Batcher
 from pixnet.training.config import METHOD_VERSION
 from pixnet.training.denoise import denoised
-from pixnet.training.feature_costs import COSTS, note_cost
-from pixnet.training.features import KeptFeatures, LiveEncoder, PyramidSource
-from pixnet.training.loop import History, train
+from pixnet.training.feature_costs import COSTS, record_cost
+from pixnet.training.features import CachedFeatures, LiveEncoder, PyramidSource
+from pixnet.training.loop import History, Stage, Trainer
 from pixnet.training.targets import Targets, split
 from pixnet.training.views import View
 
@@ -33,25 +33,54 @@ if TYPE_CHECKING:
     from pixnet.sample.panel import GenePanel
     from pixnet.training.config import TrainingConfig
 
+_FEWEST_REGIONS = 8
+_SCALE_BATCHES = 4  # batches from which the decoder learns the scale of its channels
+
 Progress = Callable[[str, int, int, str], None]
-"""Called with a stage's name, the work done, the work in all, and a few words on how it goes."""
+"""Called with a stage's name, the work done, the total work and a short text with the latest metrics."""
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Where a training runs and what it reports; none of it changes the trained network.
+
+    Attributes
+    ----------
+    work
+        Folder for checkpoints, metrics and the cost of the features.
+    features
+        Folder of the feature cache of a frozen encoder, which several trainings may share; `work / "features"` by
+        default.
+    device
+        `"cpu"` or `"cuda"`.
+    resume
+        Continue from the checkpoints in `work`, which must belong to the same settings and data.
+    progress
+        Called as the work advances.
+    """
+
+    work: Path
+    features: Path | None = None
+    device: str = "cpu"
+    resume: bool = False
+    progress: Progress = lambda *_: None
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training leads to.
+    """Result of a training.
 
     Attributes
     ----------
     network
-        In evaluation mode.
+        The trained network, in evaluation mode.
     metrics
-        One row for each look at it while it was trained.
+        One row per validation step.
     steps
-        Steps that it took.
+        Number of steps that the weights were trained for.
     components
-        For each sample that was learned from, by id: components of expression that its values were projected onto; 0
-        where they were learned as measured. A sample that was only validated on is not there.
+        Number of components of expression that the values of each sample were projected onto, by sample id; 0 where
+        they were learned as measured. Samples used for validation only are left out.
     """
 
     network: Network
@@ -65,12 +94,7 @@ def fit_network(
     panel: GenePanel,
     network_config: NetworkConfig,
     config: TrainingConfig,
-    work: Path,
-    *,
-    features: Path | None = None,
-    device: str = "cpu",
-    resume: bool = False,
-    progress: Progress = lambda *_: None,
+    options: FitOptions,
 ) -> Fitted:
     """Train a network on samples.
 
@@ -81,143 +105,138 @@ def fit_network(
     panel
         The genes to predict.
     network_config, config
-        Settings.
-    work
-        Folder for checkpoints, metrics and what the features took to make.
-    features
-        Folder for the kept features of a frozen encoder, which runs may share; `work / "features"` by default.
-    device
-        `"cpu"` or `"cuda"`.
-    resume
-        Go on from the checkpoints in `work`, which must belong to the same settings and data.
-    progress
-        Told how far things are.
+        Settings of the network and of its training.
+    options
+        Folders, device, whether to resume, and a function that progress is reported to.
 
     Returns
     -------
     Fitted
-        The network is in evaluation mode and holds the kept weights.
+        The trained network with its metrics.
 
     Raises
     ------
     DataError
-        If too few regions have enough counts.
+        If a sample id occurs twice, or too few regions have enough counts.
     ModelError
-        If a run cannot be resumed.
+        If the training cannot be resumed.
     """
+    _check_ids(samples)
+    network_config = network_config.settled([sample.donor for sample in samples])
+    _open_work_folder(options.work, training_key(samples, panel, network_config, config), options.resume)
+    targets = _make_targets(samples, panel, config.min_counts, with_other=network_config.head == "rate")
+    network = _make_network(network_config, targets, config.seed).to(options.device)
+    source = _make_source(network, targets, config, options)
+    views = _draw_views(targets, network, config)
+    if isinstance(source, CachedFeatures):
+        _fill_cache(source, [view for views_of_sample in views.values() for view in views_of_sample], options)
+
+    stages = _Stages(network, source, targets, views, config, options)
+    training, validation = split(targets, config.validation, config.seed)
+    history, components = stages.run("search" if validation else "fit", training, validation, config.steps)
+    metrics = list(history.rows)
+    steps = history.best_step or config.steps
+    if validation and config.refit:
+        history, components = stages.run("refit", targets, [], steps)
+        metrics += history.rows
+    _write_metrics(options.work / "metrics.csv", metrics)
+    return Fitted(network, metrics, steps, components)
+
+
+class _Stages:
+    """Runs the stages of one training; each begins with the same untrained network.
+
+    Parameters
+    ----------
+    network
+        The untrained network.
+    source
+        Source of the feature pyramids.
+    targets
+        Targets of all training samples.
+    views
+        Views of each sample, by its id.
+    config, options
+        Settings.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        source: PyramidSource,
+        targets: Sequence[Targets],
+        views: Mapping[str, Sequence[View]],
+        config: TrainingConfig,
+        options: FitOptions,
+    ) -> None:
+        self.network = network
+        self.source = source
+        self.targets = targets
+        self.views = views
+        self.config = config
+        self.options = options
+        self._untrained = copy.deepcopy(network.state_dict())
+
+    def run(
+        self, name: str, training: Sequence[Targets], validation: Sequence[Targets], steps: int
+    ) -> tuple[History, dict[str, int]]:
+        """Train the network from its start.
+
+        Returns
+        -------
+        history, components
+            The metrics, and the number of components that each sample's values were projected onto, by its id.
+        """
+        # The validation part takes no part in finding the components, and its values stay as measured.
+        learned = denoised(training, self.config.seed) if self.config.denoise else training
+        self._reset()
+        checkpoint = self.options.work / f"{name}.ckpt"
+        trainer = Trainer(
+            self.network,
+            self.source,
+            self._batcher(learned),
+            self._batcher(validation) if validation else None,
+            self.config,
+            Stage(name, steps, checkpoint, self._report),
+        )
+        return trainer.run(), {target.sample.id: len(target.components or ()) for target in learned}
+
+    def _reset(self) -> None:
+        """Return to the untrained weights, with the decoder scaled to the training data."""
+        self.network.load_state_dict(self._untrained)
+        rng = np.random.default_rng([self.config.seed, 2])
+        batches = [self._batcher(self.targets).draw(self.config.tiles, rng) for _ in range(_SCALE_BATCHES)]
+        with torch.no_grad():
+            crops = [self.source.crops(batch.views, batch.wants) for batch in batches]
+            self.network.decoder.learn_scale(crops, [batch.wants for batch in batches])
+
+    def _batcher(self, part: Sequence[Targets]) -> Batcher:
+        views = [self.views[target.sample.id] for target in part]
+        jitter = None if self.config.views else self.config.stain_jitter
+        pitch_um = self.network.config.pitch_um
+        return Batcher(part, views, pitch_um, self.network.strides[0], self.config.tile_um, jitter)
+
+    def _report(self, stage: str, done: int, total: int, history: History) -> None:
+        latest = history.rows[-1] if history.rows else {}
+        text = ", ".join(f"{name} {latest[name]:.3f}" for name in ("loss", "pcc_m") if name in latest)
+        self.options.progress(stage, done, total, text)
+
+
+def _check_ids(samples: Sequence[Sample]) -> None:
+    """Check that no sample id occurs twice."""
     ids = [sample.id for sample in samples]
     if repeated := {name for name in ids if ids.count(name) > 1}:
         raise DataError(f"sample id {sorted(repeated)[0]!r} occurs twice; give each sample an id of its own.")
-    network_config = network_config.settled([sample.donor for sample in samples])
-    _open_work(work, _run_key(samples, panel, network_config, config), resume)
-    rate = network_config.head == "rate"
-    most_genes = max(len(sample.genes) for sample in samples)
-    targets = [Targets.of(sample, panel, config.min_counts, rate, most_genes) for sample in samples]
-    if sum(map(len, targets)) < 8:
-        raise DataError(
-            f"{', '.join(ids)}: only {sum(map(len, targets))} regions have {config.min_counts} counts or more; "
-            "training needs at least 8. Lower min_counts or give more samples."
-        )
-
-    network = _new_network(network_config, targets, config.seed).to(device)
-    untrained = copy.deepcopy(network.state_dict())
-    source: PyramidSource
-    if config.views and not network_config.encoder.trainable:
-        widest = max(float((b[:, 2:] - b[:, :2]).max()) for b in (t.regions.bounds_um for t in targets))
-        tile = math.ceil(max(config.tile_um, widest) / network_config.mpp) + 2 * network.strides[0]
-        source = KeptFeatures(network, features or work / "features", tile)
-    else:
-        source = LiveEncoder(network)
-    views = _draw_views(targets, network, config)
-    if isinstance(source, KeptFeatures):
-        flat = [view for sample_views in views.values() for view in sample_views]
-        for done, view in enumerate(flat):
-            progress("features", done, len(flat), view.sample.id)
-            note_cost(work / COSTS, source.prepare(view))
-        progress("features", len(flat), len(flat), "")
-
-    def batcher(part: Sequence[Targets]) -> Batcher:
-        sets = [views[target.sample.id] for target in part]
-        jitter = None if config.views else config.stain_jitter
-        return Batcher(part, sets, network_config.pitch_um, network.strides[0], config.tile_um, jitter)
-
-    def run(stage: str, part: Sequence[Targets], validation: Sequence[Targets], steps: int) -> History:
-        def report(name: str, done: int, total: int, history: History) -> None:
-            last = history.rows[-1] if history.rows else {}
-            words = ", ".join(f"{key} {last[key]:.3f}" for key in ("loss", "pcc_m") if key in last)
-            progress(name, done, total, words)
-
-        held = batcher(validation) if validation else None
-        return train(network, source, batcher(part), held, config, stage, steps, work / f"{stage}.ckpt", report)
-
-    def start() -> None:
-        network.load_state_dict(untrained)
-        draws = np.random.default_rng([config.seed, 2])
-        batches = [batcher(targets).draw(config.tiles, draws) for _ in range(4)]
-        with torch.no_grad():
-            crops = [source.crops(batch.views, batch.wants) for batch in batches]
-            network.decoder.learn_scale(crops, [batch.wants for batch in batches])
-
-    def learned_from(part: Sequence[Targets]) -> Sequence[Targets]:
-        # What is validated on has no part in the components, and its values stay as they were measured.
-        return denoised(part, config.seed) if config.denoise else part
-
-    training, validation = split(targets, config.validation, config.seed)
-    learned = learned_from(training)
-    start()
-    history = run("search" if validation else "fit", learned, validation, config.steps)
-    rows, steps = list(history.rows), history.best_step or config.steps
-    if validation and config.refit:
-        learned = learned_from(targets)
-        start()
-        rows += run("refit", learned, [], steps).rows
-    _write_metrics(work / "metrics.csv", rows)
-    components = {target.sample.id: len(target.components or ()) for target in learned}
-    return Fitted(network, rows, steps, components)
 
 
-def _new_network(config: NetworkConfig, targets: Sequence[Targets], seed: int) -> Network:
-    """Make a network whose head has the training data's scale."""
-    outputs = len(targets[0].measured)
-    torch.manual_seed(seed)
-    network = Network(config, outputs)
-    # Of each output, over the samples that were measured for it alone.
-    measured = np.array([t.measured for t in targets])
-    areas = np.array([float(t.regions.areas_um2.sum()) for t in targets])
-    if config.head == "rate":
-        counts = np.array([t.sums() for t in targets])
-        area = np.maximum(areas @ measured, 1e-9)
-        network.head.scale.copy_(torch.from_numpy(np.maximum((counts * measured).sum(axis=0), 0.5) / area))
-        return network
-    regions = np.array([len(t) for t in targets]) @ measured
-    total, squares = (
-        np.einsum("tg,tg->g", measured, part) for part in zip(*(t.moments() for t in targets), strict=True)
-    )
-    mean = total / np.maximum(regions, 1)
-    sd = np.sqrt(np.maximum(squares / np.maximum(regions, 1) - mean**2, 0.0))
-    # `sum` grows with the region, so its unit is one log-normalised unit over a mean region.
-    unit = areas.sum() / sum(map(len, targets)) if config.head == "sum" else 1.0
-    network.head.scale.copy_(torch.from_numpy(np.maximum(sd, 1e-3) / unit))
-    network.head.offset.copy_(torch.from_numpy(mean / unit))
-    return network
+def training_key(
+    samples: Sequence[Sample], panel: GenePanel, network_config: NetworkConfig, config: TrainingConfig
+) -> str:
+    """Return a hash of everything that the trained weights depend on.
 
-
-def _draw_views(targets: Sequence[Targets], network: Network, config: TrainingConfig) -> dict[str, list[View]]:
-    """Give each sample its views, by id; the first is the slide as it lies, which validation uses."""
-    views = {}
-    for target in targets:
-        slide = target.sample.slide
-        own = [View(target.sample, network.lattice(slide), glass=config.glass(slide))]
-        for index in range(1, config.views):
-            # A view depends on the slide and its number alone, so that runs over other samples find its features.
-            key = int(slide.fingerprint()[:12], 16)
-            own.append(own[0].redrawn(np.random.default_rng([key, index]), config.stain_jitter))
-        views[target.sample.id] = own
-    return views
-
-
-def _run_key(samples: Sequence[Sample], panel: GenePanel, network_config: NetworkConfig, config: TrainingConfig) -> str:
-    """Hash all that a run depends on."""
+    That is the settings, the genes, the samples, the number of threads, and `METHOD_VERSION` in place of the code: a
+    training may be resumed after the code was renamed or reworded.
+    """
     facts = [
         network_config.model_dump(mode="json"),
         config.model_dump(mode="json"),
@@ -233,21 +252,99 @@ def _bounds_hash(sample: Sample) -> str:
     return hashlib.sha256(sample.regions.bounds_um.tobytes()).hexdigest()
 
 
-def _open_work(work: Path, key: str, resume: bool) -> None:
-    """Make the folder ready: emptied of an earlier run's checkpoints, or checked to be this run's own."""
+def _open_work_folder(work: Path, key: str, resume: bool) -> None:
+    """Make the folder ready: check that it belongs to this training, or clear it of an earlier one.
+
+    The file `run` in it holds the key of the training.
+    """
     note = work / "run"
     if resume and note.exists():
         if note.read_text() != key:
             raise ModelError(
-                f"{work}: holds a run with other settings, samples or threads, or of another version; train without "
-                "--resume to start again."
+                f"{work}: holds a training with other settings, samples or number of threads, or of another version "
+                "of PixNet's training; train without resume to start again."
             )
         return
     if work.exists():
-        for leftover in (*work.glob("*.ckpt"), *work.glob("*.part"), *work.glob("metrics.csv"), *work.glob(COSTS)):
-            leftover.unlink()
+        for pattern in ("*.ckpt", "*.part", "metrics.csv", COSTS):
+            for leftover in work.glob(pattern):
+                leftover.unlink()
     work.mkdir(parents=True, exist_ok=True)
     write_whole(note, key)
+
+
+def _make_targets(samples: Sequence[Sample], panel: GenePanel, min_counts: int, with_other: bool) -> list[Targets]:
+    """Return the targets of each sample, and check that there are enough regions to learn from."""
+    most_genes = max(len(sample.genes) for sample in samples)
+    targets = [Targets.from_sample(sample, panel, min_counts, with_other, most_genes) for sample in samples]
+    regions = sum(map(len, targets))
+    if regions < _FEWEST_REGIONS:
+        raise DataError(
+            f"{', '.join(sample.id for sample in samples)}: only {regions} regions have {min_counts} counts or more; "
+            f"training needs at least {_FEWEST_REGIONS}. Lower min_counts or give more samples."
+        )
+    return targets
+
+
+def _make_network(config: NetworkConfig, targets: Sequence[Targets], seed: int) -> Network:
+    """Return an untrained network whose head has the scale of the training data."""
+    torch.manual_seed(seed)
+    network = Network(config, outputs=len(targets[0].measured))
+    # The scale of each output comes from the samples that were measured for it alone.
+    measured = np.array([t.measured for t in targets])
+    areas = np.array([float(t.regions.areas_um2.sum()) for t in targets])
+    if config.head == "rate":
+        counts = np.array([t.sums() for t in targets])
+        area = np.maximum(areas @ measured, 1e-9)
+        network.head.scale.copy_(torch.from_numpy(np.maximum((counts * measured).sum(axis=0), 0.5) / area))
+        return network
+    regions = np.array([len(t) for t in targets]) @ measured
+    total, squares = (
+        np.einsum("tg,tg->g", measured, part) for part in zip(*(t.moments() for t in targets), strict=True)
+    )
+    mean = total / np.maximum(regions, 1)
+    sd = np.sqrt(np.maximum(squares / np.maximum(regions, 1) - mean**2, 0.0))
+    # The head `sum` grows with the region, so its unit is one log-normalised unit over a region of mean area.
+    unit = areas.sum() / sum(map(len, targets)) if config.head == "sum" else 1.0
+    network.head.scale.copy_(torch.from_numpy(np.maximum(sd, 1e-3) / unit))
+    network.head.offset.copy_(torch.from_numpy(mean / unit))
+    return network
+
+
+def _make_source(
+    network: Network, targets: Sequence[Targets], config: TrainingConfig, options: FitOptions
+) -> PyramidSource:
+    """Return the feature cache of a frozen encoder with fixed views, otherwise the encoder itself."""
+    if not config.views or network.config.encoder.trainable:
+        return LiveEncoder(network)
+    bounds = [target.regions.bounds_um for target in targets]
+    widest_um = max(float((b[:, 2:] - b[:, :2]).max()) for b in bounds)
+    tile = math.ceil(max(config.tile_um, widest_um) / network.config.mpp) + 2 * network.strides[0]
+    return CachedFeatures(network, options.features or options.work / "features", tile)
+
+
+def _draw_views(targets: Sequence[Targets], network: Network, config: TrainingConfig) -> dict[str, list[View]]:
+    """Return the views of each sample, by its id; the first is the slide as it is, which validation uses."""
+    views = {}
+    for target in targets:
+        slide = target.sample.slide
+        plain = View(target.sample, network.lattice(slide), glass=config.glass(slide))
+        # A view depends on the slide and its number alone, so trainings on other samples find its features.
+        slide_seed = int(slide.fingerprint()[:12], 16)
+        drawn = [
+            plain.redrawn(np.random.default_rng([slide_seed, number]), config.stain_jitter)
+            for number in range(1, config.views)
+        ]
+        views[target.sample.id] = [plain, *drawn]
+    return views
+
+
+def _fill_cache(cache: CachedFeatures, views: Sequence[View], options: FitOptions) -> None:
+    """Compute the features of all views that are not in the cache, and record what they cost."""
+    for done, view in enumerate(views):
+        options.progress("features", done, len(views), view.sample.id)
+        record_cost(options.work / COSTS, cache.prepare(view))
+    options.progress("features", len(views), len(views), "")
 
 
 def _write_metrics(path: Path, rows: list[dict[str, float | str]]) -> None:

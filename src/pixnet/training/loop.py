@@ -1,11 +1,11 @@
-"""The training loop: steps, validation, checkpoints."""
+"""The training loop: steps of the optimiser, validation, checkpoints."""
 
 from __future__ import annotations
 
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from pixnet.errors import DataError
 from pixnet.expression import correlation
 from pixnet.network.integral import integrate
-from pixnet.training.batches import Batch, Batcher
+from pixnet.training.batches import Batcher
 from pixnet.training.checkpoint import load_checkpoint, save_checkpoint
 from pixnet.training.objective import Objective, log_normalised
 
@@ -28,140 +28,258 @@ if TYPE_CHECKING:
     from pixnet.training.features import PyramidSource
 
 _CHECKPOINT_SECONDS = 60.0
+_LARGEST_GRADIENT = 1.0  # norm to which the gradients are clipped
+_LOWEST_RATE = 0.05  # of the full learning rate, where the cosine ends
 
 
 @dataclass
 class History:
-    """What happened: one row of metrics for each look."""
+    """Metrics of one stage of training.
+
+    Attributes
+    ----------
+    rows
+        One row of metrics per validation step.
+    best_step, best_score
+        Step with the best mean correlation on the validation part, and that correlation; step 0 without validation.
+    """
 
     rows: list[dict[str, float | str]] = field(default_factory=list)
     best_step: int = 0
     best_score: float = -math.inf
 
 
-Report = Callable[[str, int, int, "History"], None]
-"""Called after each step with the stage's name, the step, the number of steps and the history."""
+Report = Callable[[str, int, int, History], None]
+"""Called after each step with the stage's name, the steps done, the number of steps and the history."""
 
 
-def train(
-    network: Network,
-    source: PyramidSource,
-    training: Batcher,
-    validation: Batcher | None,
-    config: TrainingConfig,
-    stage: str,
-    steps: int,
-    checkpoint: Path | None,
-    report: Report,
-) -> History:
-    """Train a network in place.
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a training, such as the search for the number of steps or the refit after it.
+
+    Attributes
+    ----------
+    name
+        Name of the stage in the history; also part of its random seeds.
+    steps
+        Number of steps of the optimiser.
+    checkpoint
+        File that is written about once a minute, and from which the stage resumes if it exists; None: no checkpoints.
+    report
+        Called after each step.
+    """
+
+    name: str
+    steps: int
+    checkpoint: Path | None = None
+    report: Report = lambda *_: None
+
+
+class Trainer:
+    """Trains a network in place, through one stage.
 
     Parameters
     ----------
     network
-        Left with the running mean of its weights: those of the best step if there is a validation part, otherwise
-        those of the last.
+        The network to train.
     source
-        Gives pyramids.
+        Source of the feature pyramids.
     training, validation
-        Make batches.
+        Make the batches to learn from and, unless None, those to validate on.
     config
-        Settings; the learning rate's schedule spans `config.steps`, whatever `steps` is, so that a refit walks the
-        same way and only stops earlier.
+        Settings. The schedule of the learning rate spans `config.steps`, whatever `stage.steps` is, so a refit follows
+        the same schedule as the search and only stops earlier.
     stage
-        Name of this run in the history, and part of its randomness.
-    steps
-        Steps to make.
-    checkpoint
-        File that is written now and then, and gone on from if it exists.
-    report
-        Called after each step.
+        Name, number of steps, checkpoint and report.
     """
-    device = network.head.scale.device
-    outputs = network.head.scale.shape[0]
-    objective = Objective(config, len(training.targets), outputs).to(device)
-    parameters = [p for p in (*network.parameters(), *objective.parameters()) if p.requires_grad]
-    optimiser = torch.optim.AdamW(_groups(parameters, network, config), weight_decay=config.weight_decay)
-    average = copy.deepcopy(network.state_dict())
-    best = copy.deepcopy(average)
-    history, first, loss_sum, loss_count = History(), 0, 0.0, 0
-    if checkpoint and checkpoint.exists():
-        state = load_checkpoint(checkpoint, {"network": network, "objective": objective, "optimiser": optimiser})
-        average, best = ({k: v.to(device) for k, v in state[name].items()} for name in ("average", "best"))
-        first = state["step"]
-        history, (loss_sum, loss_count) = History(**state["history"]), state["loss"]
 
-    amp = device.type == "cuda"
-    saved = time.monotonic()
-    network.train()
-    for step in range(first, steps):
-        for group in optimiser.param_groups:
-            group["lr"] = group["full_lr"] * _schedule(step, config)
-        # Step n draws from (seed, stage, n) alone, so a resumed run repeats an unbroken one exactly.
-        seeds = np.random.SeedSequence([config.seed, *stage.encode(), step]).generate_state(2)
+    def __init__(
+        self,
+        network: Network,
+        source: PyramidSource,
+        training: Batcher,
+        validation: Batcher | None,
+        config: TrainingConfig,
+        stage: Stage,
+    ) -> None:
+        self.network = network
+        self.source = source
+        self.training = training
+        self.validation = validation
+        self.config = config
+        self.stage = stage
+        self.device = network.head.scale.device
+        self.objective = Objective(config, len(training.targets), network.head.scale.shape[0]).to(self.device)
+        self.parameters = [p for p in (*network.parameters(), *self.objective.parameters()) if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(self._parameter_groups(), weight_decay=config.weight_decay)
+        self.average = copy.deepcopy(network.state_dict())
+        self.best = copy.deepcopy(self.average)
+        self.history = History()
+        self.steps_done = 0
+        self._loss_sum = 0.0
+        self._loss_count = 0
+
+    def run(self) -> History:
+        """Train to the end of the stage, from its checkpoint if there is one.
+
+        The network is left in evaluation mode with the running mean of its weights: that of the best validation step,
+        or that of the last step where there is no validation.
+
+        Returns
+        -------
+        History
+            Metrics of all steps, those before the checkpoint included.
+
+        Raises
+        ------
+        ModelError
+            If the checkpoint cannot be read.
+        DataError
+            If no drawn region, or no region to validate on, has a valid pixel.
+        """
+        if self.stage.checkpoint and self.stage.checkpoint.exists():
+            self._load(self.stage.checkpoint)
+        saved = time.monotonic()
+        self.network.train()
+        for step in range(self.steps_done, self.stage.steps):
+            self._take_step(step)
+            self._record_metrics()
+            self.stage.report(self.stage.name, self.steps_done, self.stage.steps, self.history)
+            finished = self.steps_done == self.stage.steps or self._has_stopped_improving()
+            if self.stage.checkpoint and (finished or time.monotonic() - saved > _CHECKPOINT_SECONDS):
+                self._save(self.stage.checkpoint, self.stage.steps if finished else self.steps_done)
+                saved = time.monotonic()
+            if finished:
+                break
+        self.network.load_state_dict(self.best if self.validation else self.average)
+        self.network.eval()
+        return self.history
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters in two groups, the head's with a learning rate of its own."""
+        in_head = {id(p) for p in self.network.head.parameters()}
+        others, head = ([p for p in self.parameters if (id(p) in in_head) == wanted] for wanted in (False, True))
+        head_lr = self.config.lr * self.config.head_lr
+        return [
+            {"params": others, "lr": self.config.lr, "full_lr": self.config.lr},
+            {"params": head, "lr": head_lr, "full_lr": head_lr},
+        ]
+
+    def _take_step(self, step: int) -> None:
+        """Draw a batch and update the weights and their running mean."""
+        config, network = self.config, self.network
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["full_lr"] * learning_rate_factor(step, config)
+        # Step n draws from (seed, stage, n) alone, so a resumed training repeats an unbroken one exactly.
+        seeds = np.random.SeedSequence([config.seed, *self.stage.name.encode(), step]).generate_state(2)
         torch.manual_seed(int(seeds[0]))
-        batch = _to_device(training.draw(config.tiles, np.random.default_rng(seeds[1])), device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp):
-            latent = network.decode(source.crops(batch.views, batch.wants), batch.wants)
+        batch = self.training.draw(config.tiles, np.random.default_rng(seeds[1])).to(self.device)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
+            latent = network.decode(self.source.crops(batch.views, batch.wants), batch.wants)
         predicted = network.head(integrate(latent, batch.coverage), batch.area)
-        loss = objective(predicted, batch, network.head)
-        optimiser.zero_grad(set_to_none=True)
+        loss = self.objective(predicted, batch, network.head)
+        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        _update_average(average, network, config.ema, step)
-        loss_sum, loss_count = loss_sum + float(loss.detach()), loss_count + 1
+        torch.nn.utils.clip_grad_norm_(self.parameters, _LARGEST_GRADIENT)
+        self.optimiser.step()
+        _update_average(self.average, network, config.ema, step)
+        self._loss_sum += float(loss.detach())
+        self._loss_count += 1
+        self.steps_done = step + 1
 
-        done = step + 1
-        if done % config.evaluate_every == 0 or done == steps:
-            row: dict[str, float | str] = {"stage": stage, "step": done, "loss": loss_sum / loss_count}
-            loss_sum, loss_count = 0.0, 0
-            if validation:
-                row.update(_validate(network, average, source, validation, config))
-                if float(row["pcc_m"]) > history.best_score:
-                    history.best_score, history.best_step = float(row["pcc_m"]), done
-                    best = copy.deepcopy(average)
-            history.rows.append(row)
-        report(stage, done, steps, history)
-        stale = bool(validation) and done - history.best_step >= config.patience * config.evaluate_every
-        if checkpoint and (time.monotonic() - saved > _CHECKPOINT_SECONDS or done == steps or stale):
-            save_checkpoint(
-                checkpoint,
-                {
-                    "network": network.state_dict(),
-                    "objective": objective.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "average": average,
-                    "best": best,
-                    "step": steps if stale else done,
-                    "history": vars(history),
-                    "loss": [loss_sum, loss_count],
-                },
-            )
-            saved = time.monotonic()
-        if stale:
-            break
-    network.load_state_dict(best if validation else average)
-    network.eval()
-    return history
+    def _record_metrics(self) -> None:
+        """Add a row to the history where one is due, and keep the weights if they are the best so far."""
+        done = self.steps_done
+        if done % self.config.evaluate_every and done != self.stage.steps:
+            return
+        row: dict[str, float | str] = {
+            "stage": self.stage.name,
+            "step": done,
+            "loss": self._loss_sum / self._loss_count,
+        }
+        self._loss_sum = 0.0
+        self._loss_count = 0
+        if self.validation:
+            scores = self._validate(self.validation)
+            row.update(scores)
+            if scores["pcc_m"] > self.history.best_score:
+                self.history.best_score = scores["pcc_m"]
+                self.history.best_step = done
+                self.best = copy.deepcopy(self.average)
+        self.history.rows.append(row)
+
+    def _validate(self, validation: Batcher) -> dict[str, float]:
+        """Return the scores of the running mean of the weights on the validation part."""
+        current = copy.deepcopy(self.network.state_dict())
+        self.network.load_state_dict(self.average)
+        predicted, observed = predict_regions(self.network, self.source, validation, self.config.tiles)
+        self.network.load_state_dict(current)
+        self.network.train()
+        return {"pcc_m": mean_correlation(observed, predicted), "mse": float(np.nanmean((predicted - observed) ** 2))}
+
+    def _has_stopped_improving(self) -> bool:
+        """Return whether the last `patience` validation steps brought no better score."""
+        waited = self.steps_done - self.history.best_step
+        return self.validation is not None and waited >= self.config.patience * self.config.evaluate_every
+
+    def _load(self, checkpoint: Path) -> None:
+        parts = {"network": self.network, "objective": self.objective, "optimiser": self.optimiser}
+        state = load_checkpoint(checkpoint, parts)
+        self.average = {name: value.to(self.device) for name, value in state["average"].items()}
+        self.best = {name: value.to(self.device) for name, value in state["best"].items()}
+        self.steps_done = state["step"]
+        self.history = History(**state["history"])
+        self._loss_sum, self._loss_count = state["loss"]
+
+    def _save(self, checkpoint: Path, step: int) -> None:
+        save_checkpoint(
+            checkpoint,
+            {
+                "network": self.network.state_dict(),
+                "objective": self.objective.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "average": self.average,
+                "best": self.best,
+                "step": step,
+                "history": vars(self.history),
+                "loss": [self._loss_sum, self._loss_count],
+            },
+        )
 
 
 @torch.no_grad()
 def predict_regions(
     network: Network, source: PyramidSource, batcher: Batcher, tiles: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Predict every region of a batcher, with the network as it is.
+    """Predict every region of a batcher with the network's present weights.
+
+    Parameters
+    ----------
+    network
+        The network; put into evaluation mode.
+    source
+        Source of the feature pyramids.
+    batcher
+        Regions to predict.
+    tiles
+        Number of tiles computed at once.
 
     Returns
     -------
     predicted, observed
-        (N, genes) log-normalised values; observed ones are NaN where a region's sample was not measured for a gene.
+        Log-normalised values, shape (N, genes) each, in the order of the batcher's regions. Observed values are NaN
+        where a region's sample was not measured for a gene.
+
+    Raises
+    ------
+    DataError
+        If no region has a valid pixel.
     """
     network.eval()
     device = network.head.scale.device
     predicted, observed = [], []
     for batch, _ in batcher.sweep(tiles):
-        batch = _to_device(batch, device)
+        batch = batch.to(device)
         latent = network.decode(source.crops(batch.views, batch.wants), batch.wants)
         expression = network.head(integrate(latent, batch.coverage), batch.area)
         values = log_normalised(expression, network.head, batch.measured)
@@ -174,62 +292,38 @@ def predict_regions(
     return np.concatenate(predicted), np.concatenate(observed)
 
 
-def _validate(
-    network: Network, average: dict[str, Tensor], source: PyramidSource, validation: Batcher, config: TrainingConfig
-) -> dict[str, float]:
-    """Score the running mean of the weights on the validation part."""
-    current = copy.deepcopy(network.state_dict())
-    network.load_state_dict(average)
-    predicted, observed = predict_regions(network, source, validation, config.tiles)
-    network.load_state_dict(current)
-    network.train()
-    return {"pcc_m": mean_correlation(observed, predicted), "mse": float(np.nanmean((predicted - observed) ** 2))}
-
-
 def mean_correlation(observed: NDArray[np.float32], predicted: NDArray[np.float32]) -> float:
-    """Give the mean over genes of the Pearson correlation over the regions that were measured for each.
+    """Return the mean over genes of the Pearson correlation over the regions measured for each gene.
 
-    Genes that do not vary count as zero; genes that no region was measured for do not count.
+    Genes that do not vary count as zero. Genes that were measured in no region do not count.
+
+    Parameters
+    ----------
+    observed, predicted
+        Shape (N, genes) each; observed values are NaN where a gene was not measured.
     """
     measured = np.isfinite(observed)
-    whole = measured.all(axis=0)
-    found = [correlation(observed[:, whole], predicted[:, whole])]
-    for gene in np.flatnonzero(measured.any(axis=0) & ~whole):
+    complete = measured.all(axis=0)
+    correlations = [correlation(observed[:, complete], predicted[:, complete])]
+    for gene in np.flatnonzero(measured.any(axis=0) & ~complete):
         rows = measured[:, gene]
-        found.append(correlation(observed[rows, gene, None], predicted[rows, gene, None]))
-    return float(np.concatenate(found).mean())
+        correlations.append(correlation(observed[rows, gene, None], predicted[rows, gene, None]))
+    return float(np.concatenate(correlations).mean())
 
 
-def _groups(parameters: Sequence[nn.Parameter], network: Network, config: TrainingConfig) -> list[dict[str, Any]]:
-    """Part the parameters by their learning rate after the warm-up."""
-    of_head = {id(p) for p in network.head.parameters()}
-    parts = [[p for p in parameters if (id(p) in of_head) == inside] for inside in (False, True)]
-    rates = config.lr, config.lr * config.head_lr
-    return [{"params": part, "lr": rate, "full_lr": rate} for part, rate in zip(parts, rates, strict=True)]
-
-
-def _schedule(step: int, config: TrainingConfig) -> float:
-    """Rise linearly over the warm-up, then fall along a cosine to a twentieth."""
+def learning_rate_factor(step: int, config: TrainingConfig) -> float:
+    """Return the factor on the learning rates in a step: a linear rise over the warm-up, then half a cosine down."""
     if step < config.warmup:
         return (step + 1) / config.warmup
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return 0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    return _LOWEST_RATE + (1.0 - _LOWEST_RATE) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
 
 def _update_average(average: dict[str, Tensor], network: Network, decay: float, step: int) -> None:
-    """Move the running mean towards the weights; early on it forgets its random start faster."""
+    """Move the running mean towards the weights; in early steps it forgets the random start faster."""
     decay = min(decay, (1.0 + step) / (10.0 + step))
     for name, value in network.state_dict().items():
         if value.dtype.is_floating_point:
             average[name].lerp_(value, 1.0 - decay)
         else:
             average[name].copy_(value)
-
-
-def _to_device(batch: Batch, device: torch.device) -> Batch:
-    if device.type == "cpu":
-        return batch
-    moved: dict[str, Any] = {
-        name: value.to(device) if isinstance(value, Tensor) else value for name, value in vars(batch).items()
-    }
-    return Batch(**moved)

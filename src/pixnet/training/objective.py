@@ -1,4 +1,4 @@
-"""The loss of a batch, for either kind of head."""
+"""The loss of a batch, for every kind of head."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from pixnet.training.config import TrainingConfig
 
 
 class Objective(nn.Module):
-    """First term, with its weight, plus lambda times the correlation term.
+    """First term, with its weight, plus lambda times the correlation term (arXiv 2503.01347).
 
-    The head `rate` predicts counts. Its log-normalised values are what measured ones are expected to be: the
-    logarithm's expectation over Poisson counts of the predicted shares, at the region's measured total. So shares are
-    learned as they are, however few counts a region has. They do not tell how many it has in all, so a third term
-    holds the total to what was measured, up to the sample's capture efficiency. It is what teaches the field, by its
-    density, where cells are.
+    The head `rate` predicts counts. Its log-normalised values are what is expected to be measured: the expectation of
+    the logarithm over Poisson counts of the predicted shares, at the region's measured total. So shares are learned
+    without bias, however few counts a region has. Shares hold no information on a region's total, so a third term
+    compares the predicted total with the measured one, up to the sample's capture efficiency. This term teaches the
+    field's density where cells are.
 
     Parameters
     ----------
     config
-        Losses and weights.
+        Losses and their weights.
     samples
         Number of samples, each with a capture factor k of its own.
     outputs
-        Outputs of the head.
+        Number of outputs of the head.
     """
 
     def __init__(self, config: TrainingConfig, samples: int, outputs: int) -> None:
@@ -47,90 +47,97 @@ class Objective(nn.Module):
         self.log_dispersion = nn.Parameter(torch.full((outputs,), 2.0))
 
     def forward(self, predicted: Tensor, batch: Batch, head: Head) -> Tensor:
-        """Give the loss.
+        """Return the loss, a scalar.
 
         Parameters
         ----------
         predicted
-            (N, M), what the head gives for the batch's regions.
+            Output of the head for the batch's regions, shape (N, M).
         batch
             The targets.
         head
-            Says what `predicted` means.
+            The head, whose kind decides what `predicted` means.
+
+        Raises
+        ------
+        ModelError
+            If the loss needs counts and the head does not predict them.
         """
-        config, first = self.config, self.config.loss_weight
+        config = self.config
         genes = batch.measured[:, : batch.values.shape[1]]
         values, observed = log_normalised(predicted, head, batch.measured, batch.total), batch.values
         if config.within_samples:
             of_sample = F.one_hot(batch.sample, len(self.log_capture)).to(predicted.dtype)
-            values, observed = (_within(table, of_sample, genes) for table in (values, observed))
+            values, observed = (_within_samples(table, of_sample, genes) for table in (values, observed))
         correlation = config.pcc_weight * pearson_loss(values, observed, genes)
         if head.kind != "rate":
             if config.loss != "squared":
                 raise ModelError(f"loss {config.loss!r} needs counts; set head = 'rate', or loss = 'squared'.")
-            return first * squared_loss(values, observed, genes) + correlation
+            return config.loss_weight * squared_loss(values, observed, genes) + correlation
 
         total = (predicted * batch.measured).sum(dim=1)
-        # Captures are relative to each other: their mean is held at one, since the head carries the common depth.
+        # Captures are relative: their mean is fixed at one, since the head itself learns the common depth.
         log_capture = (self.log_capture - self.log_capture.mean())[batch.sample]
         if config.loss != "squared" and config.counts == "capture":
-            # Counts that are expected as they are hold the total themselves.
-            return first * self._likelihood(predicted * log_capture.exp().unsqueeze(1), batch) + correlation
-        # Where not all was measured, what is predicted of it all is learned from, in the share that it has as it is:
-        # so the error of the total does not hang on shares, and teaches the density alone.
-        whole = predicted.sum(dim=1)
-        seen = whole * (total / whole).detach()
+            # Expected counts include the total, so it needs no term of its own.
+            expected = predicted * log_capture.exp().unsqueeze(1)
+            return config.loss_weight * self._likelihood(expected, batch) + correlation
+        # Where only some outputs were measured, the total over all outputs is scaled by their present share, without
+        # gradient: the error of the total then does not depend on shares, and teaches the density alone.
+        all_outputs = predicted.sum(dim=1)
+        seen = all_outputs * (total / all_outputs).detach()
         error = torch.log(seen + 1.0) + log_capture - torch.log(batch.total + 1.0)
         depth = config.depth_weight * error.square().mean()
         if config.loss == "squared":
-            return first * squared_loss(values, observed, genes) + correlation + depth
+            return config.loss_weight * squared_loss(values, observed, genes) + correlation + depth
         expected = batch.total.unsqueeze(1) * predicted / total.unsqueeze(1)
-        return first * self._likelihood(expected, batch) + correlation + depth
+        return config.loss_weight * self._likelihood(expected, batch) + correlation + depth
 
     def _likelihood(self, expected: Tensor, batch: Batch) -> Tensor:
-        """Give the term of a likelihood, of counts (N, M) that are expected."""
+        """Return the likelihood term for expected counts (N, M)."""
         if self.config.loss == "poisson":
             return poisson_loss(expected, batch.counts, batch.measured)
         return negative_binomial_loss(expected, batch.counts, self.log_dispersion.exp(), batch.measured)
 
 
 def log_normalised(predicted: Tensor, head: Head, measured: Tensor, total: Tensor | None = None) -> Tensor:
-    """Give what log1p of counts per 10,000 is expected to be, (N, genes).
+    """Return the expected log1p of counts per 10,000, shape (N, genes).
 
     Parameters
     ----------
     predicted
-        (N, M), what the head gives for the regions; all but `rate` give these values themselves.
+        Output of the head for the regions, shape (N, M); returned as it is unless the head is `rate`.
     head
-        Says what `predicted` means.
+        The head, whose kind decides what `predicted` means.
     measured
-        (N, M), 1 for the outputs whose counts make the region's total.
+        1 for the outputs whose counts make the region's total, shape (N, M).
     total
-        (N,), counts of each region; by default those that are predicted.
+        Counts of each region, shape (N,); by default the predicted ones.
     """
     if head.kind != "rate":
         return predicted
-    whole = (predicted * measured).sum(dim=1, keepdim=True).clamp(min=1e-12)
-    depth = (whole.detach() if total is None else total.unsqueeze(1)).clamp(min=1e-6)
-    return expected_log(depth * predicted[:, :-1] / whole, SCALE / depth)
+    predicted_total = (predicted * measured).sum(dim=1, keepdim=True).clamp(min=1e-12)
+    depth = (predicted_total.detach() if total is None else total.unsqueeze(1)).clamp(min=1e-6)
+    return expected_log(depth * predicted[:, :-1] / predicted_total, SCALE / depth)
 
 
-def _within(values: Tensor, of_sample: Tensor, measured: Tensor) -> Tensor:
-    """Bring the samples of a batch to the mean of all, as far as their regions in it tell their own.
+def _within_samples(values: Tensor, of_sample: Tensor, measured: Tensor) -> Tensor:
+    """Move the mean of each sample towards the mean of all samples, as far as its regions in the batch determine it.
 
-    What differs between samples as wholes (a donor's levels, what a preparation captures of each gene) their pictures
-    seldom show, and it is not to be learned from what else tells the pictures apart. As with the random effect of a
-    mixed model, a mean of few regions counts less: alone, a region is moved half the way and still teaches.
+    Whole samples differ (a donor's levels, how much of each gene a preparation captures) in ways that their images
+    seldom show, and the network should not learn these from other differences between the images. As with the random
+    effect of a mixed model, a mean over few regions counts less: the mean of a single region moves half the way, so it
+    still teaches.
 
     Parameters
     ----------
     values
-        (N, genes).
+        Log-normalised values, shape (N, genes).
     of_sample
-        (N, samples), 1 where a region is of a sample.
+        1 where a region belongs to a sample, shape (N, samples).
     measured
-        (N, genes), 1 where a value counts.
+        1 where a value was measured, shape (N, genes).
     """
-    apart = of_sample.T @ ((values - gene_means(values, measured)) * measured) / (of_sample.T @ measured + 1.0)
-    # A product and no look-up, whose gradient several threads would add up in any order.
-    return values - of_sample @ apart
+    offsets = of_sample.T @ ((values - gene_means(values, measured)) * measured) / (of_sample.T @ measured + 1.0)
+    # A product rather than indexing, whose gradient several threads would add up in any order.
+    return values - of_sample @ offsets

@@ -1,4 +1,4 @@
-"""What a sample asks of the network: counts, totals and log-normalised values of its usable regions."""
+"""Targets of a sample: counts, totals and log-normalised values of the regions with enough counts."""
 
 from __future__ import annotations
 
@@ -20,31 +20,34 @@ if TYPE_CHECKING:
     from pixnet.training.components import Components
 
 
-_WHOLE = 0.5  # a sample measured for less than this share of the widest one's genes saw a targeted panel
+_WHOLE_TRANSCRIPTOME = 0.5  # a sample with less than this share of the most genes in any was measured by a panel
+_FEWEST_TO_SPLIT = 4  # regions
+_HELD_OUT = 0.25  # of a sample's regions, in one spatial block
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
     """The targets of one sample, for its n regions with enough counts.
 
-    Sparse and by number until a batch asks for them: a sample may have ten million regions.
+    Counts stay sparse, and values are computed for the regions of a batch only: a sample may have ten million regions.
 
     Attributes
     ----------
     sample
-        The sample, all of its regions.
+        The sample, with all of its regions.
     regions
-        Those with enough counts.
+        The regions with enough counts.
     panel
-        (n, genes) CSR, counts of the panel's genes; what stands in columns that were not measured means nothing.
+        Counts of the panel's genes, CSR, shape (n, genes). Columns that were not measured hold no information.
     total
-        (n,), counts over all genes; of a sample that was measured for few, over those of the panel.
+        Counts over all genes, shape (n,); over the panel's genes where the sample was measured by a targeted panel.
     measured
-        (M,), whether the sample was measured for each output of the head.
+        Whether the sample was measured for each output of the head, shape (M,).
     components
-        Those that log-normalised values are projected onto; None leaves them as measured. Counts always stay so.
+        Components that log-normalised values are projected onto; None leaves them as measured. Counts always stay as
+        measured.
     centre
-        (genes,) values around which they are projected.
+        Mean value of each gene, shape (genes,), around which the values are projected.
     """
 
     sample: Sample
@@ -56,8 +59,8 @@ class Targets:
     centre: NDArray[np.float64] | None = None
 
     @classmethod
-    def of(
-        cls, sample: Sample, panel: GenePanel, min_counts: int, with_other: bool, widest: int | None = None
+    def from_sample(
+        cls, sample: Sample, panel: GenePanel, min_counts: int, with_other: bool, most_genes: int | None = None
     ) -> Targets:
         """Take the targets from a sample.
 
@@ -70,21 +73,21 @@ class Targets:
         min_counts
             Regions with fewer counts are left out.
         with_other
-            Whether the head has an output for all genes outside the panel together.
-        widest
-            Genes of the training sample that was measured for most; of this sample by default. A sample that was
-            measured for far fewer knows nothing of the genes outside the panel, and its total is that of the panel.
+            Whether the head has one output for all genes outside the panel together.
+        most_genes
+            Number of genes of the training sample with the most genes; by default this sample's own. A sample with far
+            fewer holds no information on the genes outside the panel, and its total is that of the panel.
 
         Raises
         ------
         DataError
-            If no region has enough counts, or the sample was measured for no gene of the panel.
+            If no region has enough counts, or the sample was measured for none of the panel's genes.
         """
         counts, measured = measured_counts(sample, panel)
         if not measured.any():
             raise DataError(
                 f"sample {sample.id!r}: was measured for none of the {len(panel)} genes, such as {panel.names[0]!r}; "
-                "leave it out, or see that its genes are called as in the other samples."
+                "leave the sample out, or check that its genes have the same names as in the other samples."
             )
         depth = sample.depth
         enough = np.flatnonzero(depth >= min_counts)
@@ -93,22 +96,22 @@ class Targets:
                 f"sample {sample.id!r}: no region has {min_counts} counts or more (the most is {depth.max():.0f}); "
                 "lower min_counts or leave the sample out."
             )
-        whole = len(sample.genes) >= _WHOLE * (widest or 0)
+        all_genes = len(sample.genes) >= _WHOLE_TRANSCRIPTOME * (most_genes or 0)
         counts = counts[enough]
-        total = depth[enough] if whole else np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+        total = depth[enough] if all_genes else np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
         if with_other:
-            measured = np.append(measured, whole)
+            measured = np.append(measured, all_genes)
         return cls(sample, sample.regions.take(enough), counts, total.astype(np.float32), measured)
 
     def dense(self, index: NDArray[np.int64] | slice = slice(None)) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Give counts and log-normalised values of some regions.
+        """Return counts and log-normalised values of some regions.
 
         Returns
         -------
         counts
-            (k, M): of the panel's genes, then of all others together if the head has an output for them.
+            Counts of the panel's genes, then of all others together if the head has an output for them, shape (k, M).
         values
-            (k, genes): log1p of counts per 10,000 of the total, denoised if these targets are.
+            log1p of counts per 10,000 of the total, denoised if these targets are, shape (k, genes).
         """
         counts = np.asarray(self.panel[index].toarray(), np.float32)
         total = self.total[index]
@@ -120,18 +123,18 @@ class Targets:
         return counts, values
 
     def sums(self) -> NDArray[np.float64]:
-        """Give the sum of each column of the counts over all regions, (M,)."""
-        of_gene = np.asarray(self.panel.sum(axis=0, dtype=np.float64)).ravel()
-        if len(self.measured) == len(of_gene):
-            return of_gene
-        return np.append(of_gene, self.total.sum(dtype=np.float64) - of_gene.sum())
+        """Return the counts of each output summed over all regions, shape (M,)."""
+        of_genes = np.asarray(self.panel.sum(axis=0, dtype=np.float64)).ravel()
+        if len(self.measured) == len(of_genes):
+            return of_genes
+        return np.append(of_genes, self.total.sum(dtype=np.float64) - of_genes.sum())
 
     def denoised(self, components: Components) -> Targets:
-        """Give the same targets with their values projected onto components, around their mean."""
+        """Return the same targets with their values projected onto components, around their mean."""
         return replace(self, components=components, centre=self.moments()[0] / len(self))
 
     def moments(self) -> tuple[NDArray[np.float64], ...]:
-        """Give the sums over all regions of each gene's log-normalised values and of their squares, each (genes,)."""
+        """Return the sums over all regions of each gene's log-normalised value and of its square, (genes,) each."""
         values = self.panel.astype(np.float64)
         scale = np.divide(SCALE, self.total, out=np.zeros(len(self), np.float64), where=self.total > 0)
         values.data = np.log1p(values.data * np.repeat(scale, np.diff(values.indptr)))
@@ -139,7 +142,7 @@ class Targets:
         return tuple(np.asarray(part.sum(axis=0), np.float64).ravel() for part in (values, squares))
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Targets:
-        """Give the targets of some regions."""
+        """Return the targets of some regions."""
         return replace(self, regions=self.regions.take(index), panel=self.panel[index], total=self.total[index])
 
     def __len__(self) -> int:
@@ -147,23 +150,26 @@ class Targets:
 
 
 def split(targets: list[Targets], how: str, seed: int) -> tuple[list[Targets], list[Targets]]:
-    """Part training from validation.
+    """Split targets into a training and a validation part.
 
     Parameters
     ----------
     targets
         One for each training sample.
     how
-        `"sample"`: all samples of one donor, or one sample where all are of one donor, drawn by the seed; see
-        `donor_groups`. `"block"`: in every sample the quarter of the regions that lies furthest towards one side, the
-        side drawn by the seed. `"auto"`: `"sample"` from three samples on.
-        `"none"`: nothing to validate on.
+        - `"sample"`: hold out all samples of one donor, or one sample where all are of the same donor; the seed draws
+          which. See `donor_groups`.
+        - `"block"`: hold out a quarter of each sample's regions, those furthest towards a direction that the seed
+          draws.
+        - `"auto"`: `"sample"` for three samples or more, otherwise `"block"`.
+        - `"none"`: hold out nothing.
     seed
         Seed of the draw.
 
     Returns
     -------
     training, validation
+        The two parts.
     """
     rng = np.random.default_rng([seed, 1])
     if how == "auto":
@@ -171,18 +177,28 @@ def split(targets: list[Targets], how: str, seed: int) -> tuple[list[Targets], l
     if how == "none":
         return targets, []
     if how == "sample" and len(targets) > 1:
-        groups = donor_groups([target.sample.donor for target in targets])
-        held = groups == rng.integers(groups.max() + 1)
-        parts = [[t for t, out in zip(targets, held, strict=True) if out == side] for side in (False, True)]
-        return parts[0], parts[1]
+        return _hold_out_donor(targets, rng)
+    return _hold_out_blocks(targets, rng)
+
+
+def _hold_out_donor(targets: list[Targets], rng: np.random.Generator) -> tuple[list[Targets], list[Targets]]:
+    groups = donor_groups([target.sample.donor for target in targets])
+    held_out = groups == rng.integers(groups.max() + 1)
+    training, validation = (
+        [target for target, out in zip(targets, held_out, strict=True) if out == wanted] for wanted in (False, True)
+    )
+    return training, validation
+
+
+def _hold_out_blocks(targets: list[Targets], rng: np.random.Generator) -> tuple[list[Targets], list[Targets]]:
     training, validation = [], []
     for target in targets:
-        if len(target) < 4:
-            training.append(target)  # too few to part
+        if len(target) < _FEWEST_TO_SPLIT:
+            training.append(target)
             continue
         angle = rng.uniform(0.0, 2.0 * np.pi)
         along = target.regions.centers_um @ np.array([np.cos(angle), np.sin(angle)])
-        block = along > np.quantile(along, 0.75)
+        block = along > np.quantile(along, 1.0 - _HELD_OUT)
         training.append(target.take(~block))
         validation.append(target.take(block))
     return training, validation

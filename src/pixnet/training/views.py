@@ -1,4 +1,4 @@
-"""A slide as training sees it: on white glass, turned or flipped, its stain a little stronger or weaker."""
+"""Augmented views of a slide: on white glass, turned or flipped, with a slightly stronger or weaker stain."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Symmetry:
     flip_cols: bool = False
 
     @classmethod
-    def number(cls, index: int) -> Symmetry:
-        """Give symmetry 0 (none) to 7."""
+    def from_index(cls, index: int) -> Symmetry:
+        """Return symmetry 0 (none) to 7."""
         return cls(bool(index & 1), bool(index & 2), bool(index & 4))
 
     def apply(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Turn the first two axes of an array."""
+        """Return an array with its first two axes turned."""
         if self.transpose:
             array = array.swapaxes(0, 1)
         if self.flip_rows:
@@ -45,37 +45,41 @@ class Symmetry:
         return array
 
     def box(self, box: Box, height: int, width: int) -> Box:
-        """Say where a box of a (height, width) array comes to lie in the turned array."""
-        row, col, h, w = box.row, box.col, box.height, box.width
+        """Return where a box of a (height, width) array is in the turned array."""
         if self.transpose:
-            row, col, h, w, height, width = col, row, w, h, width, height
-        return Box(height - row - h if self.flip_rows else row, width - col - w if self.flip_cols else col, h, w)
+            box = Box(box.col, box.row, box.width, box.height)
+            height, width = width, height
+        return self._flip(box, height, width)
 
     def original(self, box: Box, height: int, width: int) -> Box:
-        """Say which box of the (height, width) array a box of the turned array shows; undoes `box`."""
+        """Return the box of the (height, width) array that a box of the turned array shows; the inverse of `box`."""
         if self.transpose:
             height, width = width, height
+        box = self._flip(box, height, width)
+        return Box(box.col, box.row, box.width, box.height) if self.transpose else box
+
+    def _flip(self, box: Box, height: int, width: int) -> Box:
         row = height - box.row - box.height if self.flip_rows else box.row
         col = width - box.col - box.width if self.flip_cols else box.col
-        return Box(col, row, box.width, box.height) if self.transpose else Box(row, col, box.height, box.width)
+        return Box(row, col, box.height, box.width)
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A sample's lattice seen through the colour of its glass, a symmetry and a jitter of its stain.
+    """A sample's slide with the colour of its glass removed, turned by a symmetry and with its stain changed.
 
     Parameters
     ----------
     sample
         The sample.
     lattice
-        Its lattice; all boxes count pixels of it, in the frame of the view.
+        Lattice of the sample; all boxes count its pixels, in the frame of the view.
     symmetry
         How the slide is turned.
     stain
-        Factors on haematoxylin, eosin and the residual; empty: the image as it is.
+        Factors on the amounts of haematoxylin, eosin and the residual; empty: the stain is left as it is.
     glass
-        Colour that is divided by, before the stain is jittered.
+        Colour of the glass, which the image is divided by before the stain is changed.
     """
 
     sample: Sample
@@ -85,8 +89,16 @@ class View:
     glass: Glass = WHITE_GLASS
 
     def redrawn(self, rng: np.random.Generator, jitter: float) -> View:
-        """Draw a view of the same slide at random, with `jitter` as the standard deviation of the stain's factors."""
-        symmetry = Symmetry.number(int(rng.integers(8)))
+        """Draw a random view of the same slide.
+
+        Parameters
+        ----------
+        rng
+            Source of randomness.
+        jitter
+            Standard deviation of the logarithm of the stain's factors.
+        """
+        symmetry = Symmetry.from_index(int(rng.integers(8)))
         return replace(self, symmetry=symmetry, stain=tuple(float(f) for f in np.exp(rng.normal(0.0, jitter, 3))))
 
     @property
@@ -96,7 +108,10 @@ class View:
         return (width, height) if self.symmetry.transpose else (height, width)
 
     def read(self, box: Box, zoom: int = 1) -> NDArray[np.uint8]:
-        """Read the pixels of a box, (h, w, 3), which counts pixels of the lattice or of one `zoom` times coarser."""
+        """Read the image of a box, shape (h, w, 3).
+
+        The box counts pixels of the lattice, or of a lattice `zoom` times coarser.
+        """
         original = self.symmetry.original(box, self.lattice.height // zoom, self.lattice.width // zoom)
         rgb, _ = self.sample.slide.read_box(original, self.lattice.mpp * zoom)
         rgb = self.glass.whiten(rgb)
@@ -105,34 +120,34 @@ class View:
         return np.ascontiguousarray(self.symmetry.apply(rgb))
 
     def place(self, box: Box) -> Box:
-        """Bring a box of the slide's lattice to the frame of the view."""
+        """Return a box of the slide's lattice in the frame of the view."""
         return self.symmetry.box(box, self.lattice.height, self.lattice.width)
 
     def coverage(self, regions: Regions, want: Box, finest: int) -> sparse.csr_array:
-        """Give the valid area of regions on the wanted cells.
+        """Return the valid area of regions in each wanted latent pixel.
 
         Parameters
         ----------
         regions
             The regions, in um on the slide.
         want
-            Cells of `finest` pixels, in the frame of the view.
+            Box of latent pixels, in the frame of the view.
         finest
-            Pixels along a cell.
+            Image pixels along a latent pixel.
 
         Returns
         -------
         csr_array
-            (regions, cells), um^2.
+            Areas in um^2, shape (regions, latent pixels).
         """
         grid = self.lattice.grid(finest)
         original = self.symmetry.original(want, grid.height, grid.width)
         area = regions.coverage(grid.crop(original.row, original.col, original.height, original.width))
-        pixels = Box(*(finest * side for side in (original.row, original.col, original.height, original.width)))
-        _, mask = self.sample.slide.read_box(pixels, self.lattice.mpp)
-        # Column k of the turned tile is cell order[k] of the tile as it lies on the slide.
-        cells = np.arange(original.height * original.width).reshape(original.height, original.width)
-        order = self.symmetry.apply(cells).ravel()
+        image_box = Box(*(finest * side for side in (original.row, original.col, original.height, original.width)))
+        _, mask = self.sample.slide.read_box(image_box, self.lattice.mpp)
+        # Column k of the turned tile is pixel order[k] of the tile as it is on the slide.
+        pixels = np.arange(original.height * original.width).reshape(original.height, original.width)
+        order = self.symmetry.apply(pixels).ravel()
         if not mask.all():
             valid = mask.reshape(original.height, finest, original.width, finest).mean(axis=(1, 3))
             area = sparse.csr_array(area @ sparse.diags_array(valid.ravel()))
@@ -140,14 +155,19 @@ class View:
 
 
 def jitter_stain(rgb: NDArray[np.uint8], factors: tuple[float, ...]) -> NDArray[np.uint8]:
-    """Multiply the amounts of haematoxylin, eosin and residual in an image, by Beer and Lambert's law.
+    """Multiply the amounts of haematoxylin, eosin and residual in an image, by the Beer-Lambert law.
 
     Parameters
     ----------
     rgb
-        (h, w, 3) uint8.
+        Image, uint8, shape (h, w, 3).
     factors
         Factors on the three amounts.
+
+    Returns
+    -------
+    ndarray
+        Image, uint8, shape (h, w, 3).
     """
     density = -np.log((np.arange(256, dtype=np.float32) + 1.0) / 256.0)[rgb]
     change = (np.linalg.inv(_STAINS) @ np.diag(factors) @ _STAINS).astype(np.float32)

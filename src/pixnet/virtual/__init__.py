@@ -1,4 +1,4 @@
-"""Virtual tissue: seeded pictures like H&E whose expression is known everywhere."""
+"""Virtual tissue: images like H&E, drawn from seeds, whose expression is known everywhere."""
 
 from __future__ import annotations
 

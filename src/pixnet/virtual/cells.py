@@ -1,4 +1,4 @@
-"""Cells: where they are, how large, and which part of the tissue belongs to each."""
+"""Cells of a virtual tissue: their places, their sizes, and the part of the tissue that belongs to each."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of one tissue, one entry per cell.
+    """The n cells of one tissue.
 
     Parameters
     ----------
     kind
-        Index of the cell's type in the preset.
+        Indices of the cells' types in the preset, shape (n,).
     xy_um
-        (n, 2) centres.
+        Centres in um, shape (n, 2).
     angle
-        Direction of the long axis, in radians.
+        Directions of the long axes in radians, shape (n,).
     axes_um
-        (n, 2) half-axes of the cell.
-    nucleus_xy_um, nucleus_um, nucleus_angle
-        (n, 2) centres, (n, 2) half-axes and (n,) directions of the nuclei.
+        Half-axes of the cells in um, shape (n, 2).
+    nucleus_xy_um
+        Centres of the nuclei in um, shape (n, 2).
+    nucleus_um
+        Half-axes of the nuclei in um, shape (n, 2).
+    nucleus_angle
+        Directions of the nuclei in radians, shape (n,).
     niche
-        (n, 2) smooth coordinates at the centre.
+        Smooth niche coordinates at the centres, shape (n, 2).
     """
 
     kind: NDArray[np.intp]
@@ -50,28 +54,28 @@ class Cells:
 def place_cells(preset: TissuePreset, layout: Layout, rng: np.random.Generator) -> Cells:
     """Place the cells of a tissue by simple sequential inhibition.
 
-    Candidates come in random order, uniformly over where their population may live; one is taken if no earlier one
-    lies within its hard core, until the population's density is reached.
+    Candidates come in random order, uniformly distributed over the places where their population may live. A candidate
+    is accepted if no accepted one is within its hard core, until the population's density is reached.
 
     Parameters
     ----------
     preset
-        The kind of tissue.
+        Kind of tissue.
     layout
-        Its regions.
+        Its zones.
     rng
-        Source of randomness.
+        Random generator.
     """
     kinds, points = [], []
     blocked = np.zeros(layout.zone.shape, bool)
-    # Fat cells come first: they are ten times as wide as the others, which then stay out of their droplets.
-    vacuolar = {cell.name for cell in preset.cells if cell.vacuole == "fat"}
-    for group in (True, False):
-        populations = [p for p in preset.populations if (p.cell in vacuolar) == group]
+    # Fat cells are placed first: they are ten times as wide as other cells, which then stay out of their droplets.
+    fat_cells = {cell.name for cell in preset.cells if cell.vacuole == "fat"}
+    for is_fat in (True, False):
+        populations = [p for p in preset.populations if (p.cell in fat_cells) == is_fat]
         kind, xy = _sequential_inhibition(preset, populations, layout, blocked, rng)
         kinds.append(kind)
         points.append(xy)
-        if group:
+        if is_fat:
             centres = np.ones(layout.zone.shape, bool)
             centres[tuple(np.floor(xy[:, ::-1]).astype(int).T)] = False
             if xy.size:
@@ -86,7 +90,7 @@ def _sequential_inhibition(
     blocked: NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.intp], Array]:
-    """Place several populations at once; give the type and the centre of every cell."""
+    """Place several populations at once; return the type and the centre of every cell."""
     group, xy, target = [], [], []
     for i, population in enumerate(populations):
         zone = layout.zone == preset.zone_names.index(population.zone)
@@ -109,13 +113,14 @@ def _sequential_inhibition(
     pairs = spatial.cKDTree(points).query_pairs(2 * radius.max(), output_type="ndarray")
     gap = np.hypot(*(points[pairs[:, 0]] - points[pairs[:, 1]]).T)
     pairs = pairs[gap < radius[pairs[:, 0]] + radius[pairs[:, 1]]]
-    after = sparse.csr_array((np.ones(len(pairs), bool), (pairs.min(axis=1), pairs.max(axis=1))), (groups.size,) * 2)
+    # Row i: the later candidates that candidate i excludes if it is accepted.
+    later = sparse.csr_array((np.ones(len(pairs), bool), (pairs.min(axis=1), pairs.max(axis=1))), (groups.size,) * 2)
     alive = np.ones(groups.size, bool)
-    left = target.copy()
+    missing = target.copy()
     for i, g in enumerate(groups):
-        if alive[i] and left[g]:
-            left[g] -= 1
-            alive[after.indices[after.indptr[i] : after.indptr[i + 1]]] = False
+        if alive[i] and missing[g]:
+            missing[g] -= 1
+            alive[later.indices[later.indptr[i] : later.indptr[i + 1]]] = False
         else:
             alive[i] = False
     kind = np.array([preset.cell_names.index(p.cell) for p in populations])[groups[alive]]
@@ -123,16 +128,16 @@ def _sequential_inhibition(
 
 
 def _shaped(preset: TissuePreset, layout: Layout, kind: NDArray[np.intp], xy: Array, rng: np.random.Generator) -> Cells:
-    """Give every cell its direction, its size and its nucleus."""
+    """Return the cells with direction, size and nucleus."""
     count = kind.size
     row, col = np.floor(xy[:, ::-1]).astype(int).T
     fibre, inward = layout.fibre[row, col], layout.inward[row, col]
     free = rng.uniform(0, 2 * np.pi, count)
     direction = np.array([cell.direction for cell in preset.cells], dtype=object)[kind]
-    ways = [direction == "fibre", direction == "normal", direction == "tangent"]
-    angle = np.select(ways, [fibre, inward, inward + np.pi / 2], free) + rng.normal(0, 0.14, count)
+    directions = [direction == "fibre", direction == "normal", direction == "tangent"]
+    angle = np.select(directions, [fibre, inward, inward + np.pi / 2], free) + rng.normal(0, 0.14, count)
 
-    # Nucleus and cell vary together, the cell a little less.
+    # Nucleus and cell vary together, but the cell a little less.
     spread = np.array([cell.size_sd for cell in preset.cells])[kind]
     size = np.exp(spread * rng.standard_normal(count))
     stretch = np.exp(0.08 * rng.standard_normal((count, 1)) * [1, -1])
@@ -149,35 +154,39 @@ def _shaped(preset: TissuePreset, layout: Layout, kind: NDArray[np.intp], xy: Ar
 
 
 def _on_walls(xy: Array, radius: Array, angle: Array) -> tuple[Array, Array]:
-    """Press the nuclei of fat cells flat against the wall to their nearest neighbour, or anywhere without one."""
-    away = radius - 1.5
+    """Place the nuclei of fat cells along the wall to their nearest neighbour, or anywhere on the wall without one."""
+    distance = radius - 1.5
     if len(xy) > 1:
-        gap, other = (np.asarray(found)[:, 1] for found in spatial.cKDTree(xy).query(xy, k=2))
+        gap, other = (np.asarray(column)[:, 1] for column in spatial.cKDTree(xy).query(xy, k=2))
         wall = gap * radius / (radius + radius[other])
         step = xy[other] - xy
-        touching = wall < away
+        touching = wall < distance
         angle = np.where(touching, np.arctan2(step[:, 1], step[:, 0]), angle)
-        away = np.where(touching, wall, away)
-    return xy + away[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1), angle + np.pi / 2
+        distance = np.where(touching, wall, distance)
+    return xy + distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1), angle + np.pi / 2
 
 
 def footprints(preset: TissuePreset, layout: Layout, cells: Cells) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Divide the tissue among its cells.
 
-    A pixel belongs to the cell in whose ellipse it lies deepest; so cells are bounded, and neighbours meet at a
-    border like that of a Voronoi diagram. Lumens belong to nobody.
+    A pixel of 1 um belongs to the cell in whose ellipse it is deepest. So cells are bounded, and neighbours meet at a
+    border like that of a Voronoi diagram. Lumens belong to no cell.
 
     Parameters
     ----------
-    preset, layout, cells
-        The tissue.
+    preset
+        Kind of tissue.
+    layout
+        Its zones.
+    cells
+        Its cells.
 
     Returns
     -------
-    outlines : (rows, columns) int32, one value per um^2
-        1 + index of the cell, 0 for none. Fat droplets are inside their cells.
-    footprints : the same
-        Without the fat droplets, which hold no RNA.
+    outlines : (rows, columns) int32
+        For each um^2, 1 + index of the cell; 0 for none. Fat droplets are part of their cells.
+    footprints : (rows, columns) int32
+        The same without the fat droplets, which contain no RNA.
     """
     shape = layout.zone.shape
     nearest = np.ones(shape, np.float32)
@@ -188,7 +197,7 @@ def footprints(preset: TissuePreset, layout: Layout, cells: Cells) -> tuple[NDAr
     for i in range(len(cells)):
         (left, top), (right, bottom) = low[i], high[i]
         window = (slice(top, bottom), slice(left, right))
-        u, v = _local(left, right, top, bottom, cells.xy_um[i], cells.angle[i], 1.0)
+        u, v = along_and_across(window, cells.xy_um[i], cells.angle[i], 1.0)
         far = (u / cells.axes_um[i, 0]) ** 2 + (v / cells.axes_um[i, 1]) ** 2
         closer = far < nearest[window]
         nearest[window][closer] = far[closer]
@@ -201,11 +210,29 @@ def footprints(preset: TissuePreset, layout: Layout, cells: Cells) -> tuple[NDAr
     return outlines, np.where(droplet, 0, outlines).astype(np.int32)
 
 
-def _local(
-    left: int, right: int, top: int, bottom: int, centre_um: Array, angle: float, pitch_um: float
+def along_and_across(
+    window: tuple[slice, slice], centre_um: Array, angle: float, um_per_px: float
 ) -> tuple[Array, Array]:
-    """Give pixel centres along and across the axis of one cell, in um."""
-    x = (np.arange(left, right) + 0.5) * pitch_um - centre_um[0]
-    y = ((np.arange(top, bottom) + 0.5) * pitch_um - centre_um[1])[:, None]
+    """Return the places of pixels in the coordinates of one cell or nucleus.
+
+    Parameters
+    ----------
+    window
+        Rows and columns of the pixels.
+    centre_um
+        Origin of the coordinates in um, shape (2,).
+    angle
+        Direction of the first axis, in radians.
+    um_per_px
+        Size of a pixel.
+
+    Returns
+    -------
+    along, across
+        Distances from the centre along and across that direction in um, shape (rows, columns) each.
+    """
+    rows, columns = window
+    x = (np.arange(columns.start, columns.stop) + 0.5) * um_per_px - centre_um[0]
+    y = ((np.arange(rows.start, rows.stop) + 0.5) * um_per_px - centre_um[1])[:, None]
     cosine, sine = np.cos(angle), np.sin(angle)
     return cosine * x + sine * y, cosine * y - sine * x

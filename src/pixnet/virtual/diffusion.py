@@ -1,4 +1,4 @@
-"""Lateral diffusion: RNA that is caught beside the cell it came from."""
+"""Lateral diffusion: RNA that is captured beside the cell that it came from."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from scipy import sparse
 from pixnet.grid import Grid
 from pixnet.regions import Regions
 
-# Pixels under the blurred regions that are worked on at once; bounds the memory to some 200 MB.
+# Pixels under the blurred regions that are processed at once; limits the memory to about 200 MB.
 _AT_ONCE = 3_000_000
 
 
 def diffused_areas(
     regions: Regions, grid: Grid, labels: NDArray[np.int32], owners: int, spread_um: float
 ) -> sparse.csr_array:
-    """Give how much of each owner's area ends up in each region.
+    """Return how much of each owner's area ends up in each region.
 
-    Instead of blurring the map of every gene, the regions are blurred, which gives the same counts (the Gaussian is
-    symmetric) once for all genes. The tissue's edge mirrors, so nothing is lost there.
+    The regions are blurred instead of the map of every gene. That gives the same counts, because the Gaussian is
+    symmetric, and it is done once for all genes. The edge of the tissue reflects, so nothing is lost there.
 
     Parameters
     ----------
     regions
         The n regions.
     grid
-        The grid of `labels`, with cells of 1 um.
+        Grid of `labels`, with pixels of 1 um.
     labels
-        (rows, columns) owner of each cell of the grid.
+        Owner of each pixel, shape (rows, columns).
     owners
         Number of owners.
     spread_um
@@ -36,7 +36,8 @@ def diffused_areas(
 
     Returns
     -------
-    (n, owners) areas in um^2
+    sparse array
+        Areas in um^2, shape (n, owners).
     """
     height, width = labels.shape
     down, across = _blur(height, spread_um), _blur(width, spread_um)
@@ -45,14 +46,14 @@ def diffused_areas(
     chunk = max(1, int(_AT_ONCE / max(1.0, float(sides.prod(axis=1).max(initial=1.0)))))
     parts = []
     for start in range(0, len(regions), chunk):
-        some = regions.take(np.arange(start, min(start + chunk, len(regions))))
-        rows, pixels, weights = _blurred(some.coverage(grid), down, across)
-        parts.append(sparse.csr_array((weights, (rows, labels.ravel()[pixels])), shape=(len(some), owners)))
+        part = regions.take(np.arange(start, min(start + chunk, len(regions))))
+        rows, pixels, weights = _blurred(part.coverage(grid), down, across)
+        parts.append(sparse.csr_array((weights, (rows, labels.ravel()[pixels])), shape=(len(part), owners)))
     return sparse.csr_array(sparse.vstack(parts, format="csr")) if parts else sparse.csr_array((0, owners))
 
 
 def _blur(size: int, spread: float) -> sparse.csr_array:
-    """Give the matrix of a one-dimensional Gaussian blur with mirrored ends."""
+    """Return the matrix of a one-dimensional Gaussian blur with reflecting ends, (size, size)."""
     reach = int(np.ceil(4 * spread))
     offset = np.arange(-reach, reach + 1)
     weight = np.exp(-0.5 * (offset / spread) ** 2) if spread > 0 else np.ones(1)
@@ -66,7 +67,7 @@ def _blur(size: int, spread: float) -> sparse.csr_array:
 def _blurred(
     coverage: sparse.csr_array, down: sparse.csr_array, across: sparse.csr_array
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Blur coverages, first along x and then along y; give region, pixel and area of every entry."""
+    """Blur coverages, first along x and then along y; return region, pixel and area of every entry."""
     height, width = down.shape[0], across.shape[0]
     coverage.sort_indices()
     region = np.repeat(np.arange(coverage.shape[0]), np.diff(coverage.indptr))

@@ -1,12 +1,12 @@
-r"""What the genes of a virtual tissue do: profiles, visible and hidden rates.
+r"""Expression of a virtual tissue: profiles of its genes, and visible and hidden rates of its cells.
 
 The rate of gene g in cell i, in expected counts per um^2 of the cell at capture 1, is
 
     log r_ig = log p_g(type_i) + a_g . niche_i + d_g(donor)  +  h_ig - s_g^2 / 2
 
-The first three terms are visible: the picture shows types and niches, and a donor is known. The last is hidden:
+The first three terms are visible: the image shows types and niches, and the donor is known. The last is hidden:
 h_ig = cell states + smooth hidden fields + independent variation, jointly normal with variance s_g^2. So the
-expectation of r_ig over everything hidden is exp of the visible part, exactly.
+expectation of r_ig over everything hidden is exactly exp of the visible part.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Profiles:
-    """The genes of a preset, the same for all of its slides.
+    """The genes of a preset, which are the same for all of its slides.
 
     Parameters
     ----------
     names
-        Gene names, VG001 and so on.
+        Gene names: VG001, VG002 and so on.
     groups
-        What drives each gene: "marker:<type>", "niche", "hidden" or "shared".
+        What each gene depends on: "marker:<type>", "niche", "hidden" or "shared".
     log_rate
-        (types, genes): logarithm of the expected counts per um^2 of a cell at niche 0.
+        Logarithm of the expected counts per um^2 of a cell at niche 0, shape (types, genes).
     slope
-        (2, genes): change of that logarithm along each niche coordinate.
+        Change of that logarithm along each niche coordinate, shape (2, genes).
     hidden_variance
-        (genes,): variance of the hidden part, s_g^2.
+        Variance of the hidden part, s_g^2, shape (genes,).
     states, fields
-        (states, genes), (fields, genes): loadings of the shared hidden parts.
+        Loadings of the shared hidden parts, shapes (states, genes) and (fields, genes).
     ambient
-        (genes,): expected counts per um^2 outside of cells.
+        Expected counts per um^2 outside of cells, shape (genes,).
     """
 
     names: tuple[str, ...]
@@ -56,13 +56,7 @@ class Profiles:
 
 
 def draw_profiles(preset: TissuePreset) -> Profiles:
-    """Draw the genes of a preset from its own seed.
-
-    Parameters
-    ----------
-    preset
-        The kind of tissue.
-    """
+    """Draw the genes of a preset from the preset's own seed."""
     settings = preset.expression
     rng = stream("profiles", preset.profile_seed)
     groups = [f"marker:{name}" for name in preset.cell_names for _ in range(settings.genes_per_type)]
@@ -77,7 +71,7 @@ def draw_profiles(preset: TissuePreset) -> Profiles:
     fold = settings.marker_log * rng.uniform(0.6, 1.2, count)
     for k, name in enumerate(preset.cell_names):
         log_rate[k] += np.where(group == f"marker:{name}", fold, 0.0)
-    # A type's total is fixed by its RNA density.
+    # The total of a type is set by its RNA density.
     log_rate -= np.log(np.exp(log_rate).sum(axis=1, keepdims=True))
     log_rate += np.log(settings.counts_per_um2 * np.array([cell.rna for cell in preset.cells]))[:, None]
 
@@ -89,7 +83,7 @@ def draw_profiles(preset: TissuePreset) -> Profiles:
     hidden = np.maximum(share / (1 - share) * visible, settings.least_hidden_variance)
     states = _loadings(rng, settings.states, settings.state_part * hidden)
     fields = _loadings(rng, settings.fields, settings.field_part * hidden)
-    # What leaks is a mixture of all types.
+    # RNA that leaks is a mixture of all types.
     ambient = np.exp(log_rate).mean(axis=0)
     ambient *= settings.ambient_per_um2 / ambient.sum()
     names = tuple(f"VG{i + 1:03d}" for i in range(count))
@@ -97,41 +91,44 @@ def draw_profiles(preset: TissuePreset) -> Profiles:
 
 
 def _visible_variance(preset: TissuePreset, log_rate: Array, slope: Array) -> Array:
-    """Give each gene's log variance over the types (equally frequent) and over niches of about unit spread."""
+    """Return each gene's log variance over types that are equally frequent and niches of about unit spread."""
     niche = 0.4 * (slope**2).sum(axis=0)
     result: Array = log_rate.var(axis=0) + niche
     return result
 
 
 def _loadings(rng: np.random.Generator, count: int, variance: Array) -> Array:
-    """Draw the weights of a few common causes, whose squares add up to a gene's variance."""
+    """Draw weights of a few common causes, (count, genes), whose squares add up to each gene's variance."""
     weight = rng.standard_normal((count, variance.size))
     result: Array = weight / np.linalg.norm(weight, axis=0) * np.sqrt(variance)
     return result
 
 
 def visible_log_rates(preset: TissuePreset, profiles: Profiles, cells: Cells, donor_seed: int) -> Array:
-    """Give the visible part of every cell's rates, (cells, genes), as a logarithm."""
+    """Return the logarithm of the visible part of every cell's rates, shape (cells, genes)."""
     donor = preset.expression.donor_sd * stream("donor", donor_seed, 1).standard_normal(len(profiles.names))
     return profiles.log_rate[cells.kind] + cells.niche @ profiles.slope + donor
 
 
 def hidden_log_rates(preset: TissuePreset, profiles: Profiles, cells: Cells, hidden_seed: int) -> Array:
-    """Draw the hidden part of every cell's rates, (cells, genes), with mean -s_g^2 / 2 and variance s_g^2."""
+    """Draw the logarithm of the hidden part of every cell's rates, shape (cells, genes).
+
+    Its mean is -s_g^2 / 2 and its variance s_g^2.
+    """
     settings = preset.expression
     rng = stream("hidden", hidden_seed)
     states = rng.standard_normal((len(cells), settings.states))
     fields = _smooth_at(rng, cells.xy_um, settings.field_um, settings.fields)
     rest = (1 - settings.state_part - settings.field_part) * profiles.hidden_variance
-    own = np.sqrt(rest) * rng.standard_normal((len(cells), len(profiles.names)))
-    hidden: Array = states @ profiles.states + fields @ profiles.fields + own - profiles.hidden_variance / 2
+    independent = np.sqrt(rest) * rng.standard_normal((len(cells), len(profiles.names)))
+    hidden: Array = states @ profiles.states + fields @ profiles.fields + independent - profiles.hidden_variance / 2
     return hidden
 
 
 def _smooth_at(rng: np.random.Generator, xy_um: Array, length_um: float, count: int) -> Array:
-    """Draw smooth fields at scattered places: (n, count), each value exactly standard normal.
+    """Draw smooth fields at scattered places, (n, count); each value is exactly standard normal.
 
-    A sum of waves with normal amplitudes; its covariance tends to exp(-distance^2 / (2 length^2)).
+    A field is a sum of waves with normal amplitudes. Its covariance tends to exp(-distance^2 / (2 length^2)).
     """
     waves = 64
     result = np.empty((len(xy_um), count))

@@ -1,7 +1,7 @@
-"""The frozen part: version, parameters and the seeds that tests and benchmarks may use for scoring.
+"""What is frozen: the version, the parameters, and the seeds that tests and benchmarks use for scoring.
 
-Nothing may be tuned on the test seeds, and whoever changes a number here or in `presets.py` must raise the version:
-scores of different versions cannot be compared.
+Tune nothing on the test seeds. If you change a number here or in `presets.py`, raise the version: scores of different
+versions cannot be compared.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pixnet.virtual.presets import PRESETS
 
 VIRTUAL_VERSION = "1"
 
-# For each preset: (slide seed, donor seed). No training or tuning may use a slide or a donor of these.
+# For each preset: (slide seed, donor seed). Do not use these slides or donors for training or tuning.
 TEST_SEEDS: Mapping[str, tuple[tuple[int, int], ...]] = MappingProxyType(
     {
         "breast": ((9001, 901), (9002, 902), (9003, 903)),
@@ -27,7 +27,7 @@ TEST_SEEDS: Mapping[str, tuple[tuple[int, int], ...]] = MappingProxyType(
 
 
 def frozen_digest() -> str:
-    """Give the sha256, in hex, of the version, all parameters of the presets and the test seeds."""
+    """Return the SHA-256, in hexadecimal, of the version, all parameters of the presets and the test seeds."""
     content = {
         "version": VIRTUAL_VERSION,
         "presets": {name: dataclasses.asdict(preset) for name, preset in PRESETS.items()},

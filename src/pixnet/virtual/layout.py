@@ -1,6 +1,6 @@
-"""Where the regions of a virtual tissue lie: ducts, crypts, layers and what is between them.
+"""Zones of a virtual tissue: ducts, crypts, layers and what is between them.
 
-A layout is drawn on a grid of 1 um, whatever resolution the picture will have.
+A layout is drawn with pixels of 1 um, independently of the resolution of the image.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Shape = tuple[int, int]
 
 @dataclass(frozen=True)
 class Layout:
-    """The regions of a tissue, each array with one value per um^2 (rows, columns).
+    """The zones of a tissue, as arrays with one value per um^2.
 
     Parameters
     ----------
     zone
-        Index of the zone in the preset.
+        Index of the zone in the preset, shape (rows, columns).
     depth
-        Distance to the zone's outer border, for glands and vessels; in um.
+        Distance to the outer border of glands and vessels in um, shape (rows, columns).
     inward
-        Direction away from that border, in radians.
+        Direction away from that border in radians, shape (rows, columns).
     fibre
-        Direction of fibres, in radians.
+        Direction of fibres in radians, shape (rows, columns).
     niche
-        (2, rows, columns): the smooth coordinates that expression may follow, of order one.
+        Smooth coordinates of order one that expression depends on, shape (2, rows, columns).
     """
 
     zone: NDArray[np.uint8]
@@ -45,14 +45,14 @@ class Layout:
 
 
 def draw_layout(preset: TissuePreset, rng: np.random.Generator, shape: Shape) -> Layout:
-    """Draw the regions of one tissue.
+    """Draw the zones of one tissue.
 
     Parameters
     ----------
     preset
-        The kind of tissue.
+        Kind of tissue.
     rng
-        Source of randomness.
+        Random generator.
     shape
         Height and width, in um.
     """
@@ -61,7 +61,7 @@ def draw_layout(preset: TissuePreset, rng: np.random.Generator, shape: Shape) ->
 
 
 def _distance(mask: NDArray[np.bool_]) -> Field:
-    """Give the distance of every pixel to the nearest one of the mask, in um; far away where the mask is empty."""
+    """Return the distance of every pixel to the nearest one of the mask, in um; 10 mm if the mask is empty."""
     distance = np.full(mask.shape, 1e4, np.float32)
     if mask.any():
         distance[:] = ndimage.distance_transform_edt(~mask)
@@ -69,34 +69,34 @@ def _distance(mask: NDArray[np.bool_]) -> Field:
 
 
 def _towards(depth: Field) -> Field:
-    """Give the direction in which a depth grows, in radians."""
+    """Return the direction in which a depth grows, in radians."""
     soft = ndimage.gaussian_filter(depth, 2.0)
     direction: Field = np.arctan2(np.gradient(soft, axis=0), np.gradient(soft, axis=1)).astype(np.float32)
     return direction
 
 
 def _places(rng: np.random.Generator, allowed: NDArray[np.bool_], count: int, apart: float) -> list[tuple[int, int]]:
-    """Draw up to `count` places (row, column) inside a mask, no two nearer than `apart`."""
+    """Draw up to `count` places (row, column) inside a mask, none nearer to another than `apart`."""
     rows, cols = np.nonzero(allowed)
-    found: list[tuple[int, int]] = []
+    places: list[tuple[int, int]] = []
     for _ in range(count * 20):
-        if len(found) == count or not rows.size:
+        if len(places) == count or not rows.size:
             break
         pick = int(rng.integers(rows.size))
         row, col = int(rows[pick]), int(cols[pick])
-        if all(np.hypot(row - r, col - c) >= apart for r, c in found):
-            found.append((row, col))
-    return found
+        if all(np.hypot(row - r, col - c) >= apart for r, c in places):
+            places.append((row, col))
+    return places
 
 
 def _blob(shape: Shape, row: float, col: float, radius: float, wobble: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Give a disk whose outline follows a smooth noise."""
+    """Return the mask of a disk whose outline follows a smooth noise."""
     y, x = np.ogrid[: shape[0], : shape[1]]
     return np.asarray(np.hypot(y - row, x - col) < radius + wobble)
 
 
 def _rotated(rng: np.random.Generator, shape: Shape, most_degrees: float) -> tuple[Field, Field]:
-    """Give coordinates from the tissue's centre, in um, turned by a random angle and perhaps mirrored."""
+    """Return coordinates from the tissue's centre, in um, turned by a random angle and mirrored or not."""
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     y -= shape[0] / 2
     x -= shape[1] / 2
@@ -111,7 +111,7 @@ def _breast(code: dict[str, np.uint8], rng: np.random.Generator, shape: Shape) -
     along, _ = _rotated(rng, shape, 180.0)
     front = along + 70 * smooth(rng, shape, 90.0) + rng.uniform(-0.12, 0.12) * shape[1]
     invaded = front > 0
-    # Nests of carcinoma are islands of a smooth noise, larger and denser behind the front.
+    # Nests of carcinoma are the peaks of a smooth noise; they are larger and denser behind the front.
     ridge = smooth(rng, shape, 26.0) + 0.35 * smooth(rng, shape, 9.0)
     tumour = invaded & (ridge > 0.55 - 0.5 * np.clip(front / 300, 0, 1))
 
@@ -121,7 +121,7 @@ def _breast(code: dict[str, np.uint8], rng: np.random.Generator, shape: Shape) -
     area_mm2 = healthy.sum() / 1e6
     for row, col in _places(rng, healthy, round(6 * area_mm2) + 1, 190.0):
         ducts |= _blob(shape, row, col, rng.uniform(38, 75), wobble)
-    # A lobule is a bunch of acini.
+    # A lobule is a cluster of acini.
     for row, col in _places(rng, healthy & (_distance(ducts) > 90), round(6 * area_mm2) + 1, 200.0):
         for dr, dc in rng.normal(0, 42, (int(rng.integers(9, 15)), 2)):
             ducts |= _blob(shape, row + dr, col + dc, rng.uniform(15, 26), 0.35 * wobble)
@@ -145,10 +145,10 @@ def _breast(code: dict[str, np.uint8], rng: np.random.Generator, shape: Shape) -
 
     glands = _distance(ducts | tumour)
     niche = np.stack([2 * np.exp(-glands / 60) - 1, np.tanh(front / 150)]).astype(np.float32)
-    # Collagen runs around the glands near them and in its own smooth direction elsewhere.
+    # Collagen runs around the glands near them and in a smooth direction of its own elsewhere.
     around = _towards(glands) + np.pi / 2
-    own = np.pi * smooth(rng, shape, 110.0)
-    fibre = _mixed(around, own.astype(np.float32), np.exp(-glands / 35))
+    elsewhere = np.pi * smooth(rng, shape, 110.0)
+    fibre = _mixed(around, elsewhere.astype(np.float32), np.exp(-glands / 35))
     return Layout(zone, depth, _towards(depth), fibre, niche)
 
 
@@ -156,24 +156,25 @@ def _colon(code: dict[str, np.uint8], rng: np.random.Generator, shape: Shape) ->
     along, down = _rotated(rng, shape, 20.0)
     bend = 25 * smooth(rng, shape, 200.0)
     depth_in_wall = down + 0.5 * shape[0] + bend - rng.uniform(40, 110) * min(1.0, shape[0] / 1000)
-    # Crypts 372 to 506 um long (Arai et al., 1989), about 100 per mm^2, so 100 um apart; in tall tissue.
+    # Crypts are 372 to 506 um long (Arai et al., 1989) if the tissue is tall enough, and about 100 per mm^2, so 100 um
+    # apart.
     length = rng.uniform(370, 500) * min(1.0, shape[0] / 800)
     pitch = rng.uniform(82, 98)
     sway = 9 * smooth(rng, shape, 60.0)
     place = (along + sway + rng.uniform(0, pitch)) / pitch
     number = np.floor(place)
-    # Each crypt ends at its own depth. Some 23 cells of 7 um around it make it about 52 um wide.
-    own = rng.uniform(-1, 1, (2, 4096))
+    # Each crypt ends at its own depth. About 23 cells of 7 um around it make it about 52 um wide.
+    variation = rng.uniform(-1, 1, (2, 4096))
     pick = number.astype(int) % 4096
-    bottom = length + 35 * own[0, pick]
+    bottom = length + 35 * variation[0, pick]
     aside = (place - number - 0.5) * pitch
     below = np.maximum(0.0, depth_in_wall - (bottom - 28))
-    radius = 27.5 + 1.5 * own[1, pick] + 1.5 * smooth(rng, shape, 25.0)
+    radius = 27.5 + 1.5 * variation[1, pick] + 1.5 * smooth(rng, shape, 25.0)
     gland = (np.hypot(aside, below) < radius) & (depth_in_wall > 0)
     surface = (depth_in_wall > 0) & (depth_in_wall < 24)
     outside = depth_in_wall <= 0
     epithelium = gland | surface
-    # The depth counts from the basement membrane, so the space above the tissue is part of the inside.
+    # The depth is measured from the basement membrane, so the space above the tissue is part of the inside.
     depth = _distance(~(epithelium | outside))
 
     zone = np.full(shape, code["lamina propria"], np.uint8)
@@ -207,7 +208,7 @@ def _colon(code: dict[str, np.uint8], rng: np.random.Generator, shape: Shape) ->
 def _cortex(code: dict[str, np.uint8], rng: np.random.Generator, shape: Shape) -> Layout:
     _, down = _rotated(rng, shape, 25.0)
     depth_in_wall = down + 0.5 * shape[0] - rng.uniform(-10, 30) + 22 * smooth(rng, shape, 180.0)
-    # The mouse's cortex is not quite 1 mm thick; the picture holds it and the white matter under it.
+    # The cortex of a mouse is not quite 1 mm thick; the image shows it and the white matter below it.
     part = depth_in_wall / (rng.uniform(0.74, 0.86) * shape[0])
     blurred = part + 0.012 * smooth(rng, shape, 12.0)
     zone = np.full(shape, code["layer 1"], np.uint8)
@@ -224,7 +225,7 @@ def _cortex(code: dict[str, np.uint8], rng: np.random.Generator, shape: Shape) -
     wall = _towards(depth_in_wall.astype(np.float32))
     wave = (0.3 * smooth(rng, shape, 70.0)).astype(np.float32)
     fibre = wall + np.where(part > 1, np.pi / 2, 0.0).astype(np.float32) + wave
-    # Pyramidal neurons point to the surface; the cells of a vessel's wall lie around it.
+    # Pyramidal neurons point to the surface; the cells of a vessel's wall lie around the vessel.
     inward = np.where(vessels, _towards(depth), wall + np.pi)
     return Layout(zone, depth, inward.astype(np.float32), fibre.astype(np.float32), niche)
 
@@ -232,7 +233,7 @@ def _cortex(code: dict[str, np.uint8], rng: np.random.Generator, shape: Shape) -
 def _vessels(
     rng: np.random.Generator, shape: Shape, allowed: NDArray[np.bool_], count: int, radius: tuple[float, float]
 ) -> tuple[NDArray[np.bool_], Field]:
-    """Draw small vessels, cut at any angle; give their mask and the depth below their outer border."""
+    """Draw small vessels, cut at any angle; return their mask and the depth below their outer border, in um."""
     mask = np.zeros(shape, bool)
     y, x = np.ogrid[: shape[0], : shape[1]]
     for row, col in _places(rng, allowed, count, 60.0):
@@ -247,7 +248,7 @@ def _vessels(
 
 
 def _mixed(first: Field, second: Field, weight: NDArray[np.floating]) -> Field:
-    """Mix two directions that have no sign, with a weight for the first."""
+    """Return the mean of two directions that have no sign, in radians; the weight is that of the first."""
     sine = weight * np.sin(2 * first) + (1 - weight) * np.sin(2 * second)
     cosine = weight * np.cos(2 * first) + (1 - weight) * np.cos(2 * second)
     return (0.5 * np.arctan2(sine, cosine)).astype(np.float32)

@@ -1,6 +1,8 @@
-"""Random numbers that do not depend on each other, and smooth random fields."""
+"""Independent streams of random numbers, and smooth random fields."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,44 +10,59 @@ from scipy import ndimage
 
 Array = NDArray[np.float64]
 
-# Every step draws from its own stream, so that a change in one leaves the others as they were.
+
+class Seeds(NamedTuple):
+    """Seeds of a virtual tissue.
+
+    Attributes
+    ----------
+    slide
+        Seed of layout, cells and texture.
+    donor
+        Seed of the donor's stain and levels of expression.
+    hidden
+        Seed of the part of the expression that the image does not show.
+    """
+
+    slide: int
+    donor: int
+    hidden: int
+
+
+# Every step draws from its own stream, so that a change of one step does not change the others.
 _STREAMS = ("layout", "cells", "render", "stain", "donor", "hidden", "counts", "profiles")
 
 
 def stream(name: str, *seeds: int) -> np.random.Generator:
-    """Give the random generator of one step.
+    """Return the random generator of one step.
 
     Parameters
     ----------
     name
-        The step; one of layout, cells, render, stain, donor, hidden, counts, profiles.
+        Name of the step: layout, cells, render, stain, donor, hidden, counts or profiles.
     *seeds
-        Whatever the step may depend on.
+        Seeds that the step depends on.
     """
     return np.random.default_rng([_STREAMS.index(name), *seeds])
 
 
 def smooth(rng: np.random.Generator, shape: tuple[int, int], length: float) -> Array:
-    """Draw a smooth field of about zero mean and unit variance.
+    """Draw a smooth field with a mean of about 0 and a variance of about 1.
 
     Parameters
     ----------
     rng
-        Source of randomness.
+        Random generator.
     shape
-        Rows and columns.
+        Rows and columns of the field.
     length
         Standard deviation of the smoothing, in pixels.
-
-    Returns
-    -------
-    array of `shape`
     """
-    # White noise is smoothed on a coarser lattice (four points a length) and then interpolated.
+    # White noise is smoothed on a coarser lattice, with four points in each `length`, and then interpolated.
     step = max(1.0, length / 4)
     size = tuple(int(np.ceil(n / step)) + 4 for n in shape)
     sigma = length / step
-    # sum of the squared weights of a discrete Gaussian kernel: 1 / (4 pi sigma^2)
+    # The squared weights of a discrete Gaussian kernel add up to 1 / (4 pi sigma^2).
     coarse = ndimage.gaussian_filter(rng.standard_normal(size), sigma, mode="wrap") * (2 * np.sqrt(np.pi) * sigma)
     if step == 1.0:
         cropped: Array = coarse[: shape[0], : shape[1]]
@@ -62,23 +79,24 @@ def smooth(rng: np.random.Generator, shape: tuple[int, int], length: float) -> A
 
 
 def fibres(rng: np.random.Generator, angle: NDArray[np.float32], length: float, width: float) -> Array:
-    """Draw a fibre texture of about unit variance that follows a field of directions.
+    """Draw a texture of fibres, with a variance of about 1, that follows a field of directions.
 
-    White noise is filtered by long, thin Gaussians in eight directions; each pixel mixes the two that are nearest to
+    White noise is filtered by long, thin Gaussians in eight directions. Each pixel mixes the two directions nearest to
     its own.
 
     Parameters
     ----------
     rng
-        Source of randomness.
+        Random generator.
     angle
-        Direction of the fibres, in radians, one per pixel.
+        Direction of the fibres in radians, shape (rows, columns).
     length, width
         Standard deviations along and across a fibre, in pixels.
 
     Returns
     -------
-    array like `angle`
+    array
+        The texture, shape (rows, columns).
     """
     rows, cols = angle.shape
     spectrum = np.fft.rfft2(rng.standard_normal(angle.shape))

@@ -1,8 +1,8 @@
-"""What describes a virtual tissue: cell types, zones, populations, stain, expression.
+"""Parameters of a virtual tissue: cell types, zones, populations, stain and expression.
 
-The values are in `presets.py`; those that all tissues share are the defaults here. A comment names the paper where
-a number comes from one; the list is in `docs/virtual-tissue.md`. Numbers without a paper are choices, made so that
-the picture looks like the tissue. Lengths are in um, densities in cells per mm^2 of a section's profile.
+Their values are in `presets.py`; values that all tissues share are the defaults here. A comment names the paper that a
+number comes from; the documentation of the virtual tissue lists them. Numbers without a paper were chosen so that the
+image looks like the tissue. Lengths are in um, densities in cells per mm^2 as seen in a section.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CellType:
-    """The look and the RNA content of one type of cell.
+    """Appearance and RNA content of one type of cell.
 
     Parameters
     ----------
     name
-        Plain name.
+        Name of the type.
     nucleus_um
         Full axes of a typical nucleus, in um.
     cell_um
-        Full axes of a typical cell, in um. The first axis lies along the cell's direction.
+        Full axes of a typical cell, in um. The first axis is along the cell's direction.
     rna
-        Expected counts per um^2 of the cell, relative to the other types. Counts scale with the cell's size, as
-        measured by Padovan-Merhar et al. (2015).
+        Expected counts per um^2 of the cell, relative to the other types. Counts are proportional to the cell's size,
+        as measured by Padovan-Merhar et al. (2015).
     direction
-        What the long axis follows: "fibre", "normal" (towards the lumen), "tangent" (along the basement membrane)
-        or "free".
+        Direction of the long axis: "fibre", "normal" (towards the lumen), "tangent" (along the basement membrane) or
+        "free".
     nucleus_shift
-        Shift of the nucleus from the cell's centre, in parts of the half-axis, against the direction.
+        Shift of the nucleus from the cell's centre against the direction, as a fraction of the half-axis.
     size_sd
         Standard deviation of the logarithm of a nucleus' size.
     irregularity
         Relative standard deviation of the nuclear outline.
     chromatin, clumping
-        Haematoxylin in the nucleus, and the relative amplitude of its texture.
+        Haematoxylin in the nucleus, and relative amplitude of its texture.
     nucleolus
         Haematoxylin in a nucleolus; 0 for none.
     eosin, basophilia
         Eosin and haematoxylin in the cytoplasm.
     vacuole
-        "none", "fat" (all but a thin rim of the cell is an empty droplet) or "mucin" (a pale drop towards the lumen).
+        "none", "fat" (the cell is an empty droplet except for a thin rim) or "mucin" (a pale drop towards the lumen).
     """
 
     name: str
@@ -62,12 +62,12 @@ class CellType:
 
 @dataclass(frozen=True)
 class Zone:
-    """The matrix between the cells of one kind of region.
+    """The matrix between the cells in one kind of zone.
 
     Parameters
     ----------
     name
-        Name that the layout uses.
+        Name that `layout.py` uses.
     eosin, haematoxylin
         Stain of the matrix.
     fibres
@@ -94,9 +94,9 @@ class Population:
     per_mm2
         Density, in cells per mm^2 of the zone.
     spacing_um
-        Least distance of a centre from the next one; for two types the mean of both.
+        Least distance between two centres, in um; for two types, the mean of both.
     depth_um
-        Range of depth below the zone's border in which the centres lie; None for anywhere.
+        Range of the centres' depth below the zone's border, in um; None for any depth.
     """
 
     cell: str
@@ -108,23 +108,23 @@ class Population:
 
 @dataclass(frozen=True)
 class Stain:
-    """The optics and the dyes. Optical densities follow Beer and Lambert, with natural logarithms.
+    """Optics and dyes. Optical densities follow Beer and Lambert, with natural logarithms.
 
     Parameters
     ----------
     haematoxylin, eosin
-        Direction of the optical density in red, green and blue (Ruifrok and Johnston, 2001, for the model; the
-        values are the defaults of QuPath, Bankhead et al., 2017).
+        Direction of the optical density in red, green and blue. The model is that of Ruifrok and Johnston (2001), the
+        values are the defaults of QuPath (Bankhead et al., 2017).
     hue_sd_degrees
-        Standard deviation over donors of the angle by which a direction is turned.
+        Standard deviation, over donors, of the angle by which a direction is turned.
     amount_sd
-        Standard deviation over donors of the logarithm of a dye's amount.
+        Standard deviation, over donors, of the logarithm of a dye's amount.
     thickness_sd, thickness_um
-        Relative variation of the section's thickness over a slide, and its length.
+        Relative variation of the section's thickness over a slide, and its length scale in um.
     blur_um
-        Standard deviation of the optical blur.
+        Standard deviation of the optical blur, in um.
     noise
-        Standard deviation of the sensor's noise in white light, as part of white.
+        Standard deviation of the sensor's noise in white light, as a fraction of white.
     """
 
     haematoxylin: tuple[float, float, float] = (0.651, 0.701, 0.290)
@@ -139,37 +139,39 @@ class Stain:
 
 @dataclass(frozen=True)
 class Expression:
-    """How genes depend on cells. Logarithms are natural.
+    """How expression depends on cells. Logarithms are natural.
 
     Parameters
     ----------
     genes_per_type
-        Markers of each cell type.
+        Number of markers of each cell type.
     niche_genes, hidden_genes, genes
-        Genes that follow the niche, genes that follow mostly hidden states, and the total; the rest is shared.
+        Number of genes that depend on the niche, of genes that depend mostly on hidden states, and of all genes. The
+        others are shared by all types.
     abundance_sd
         Standard deviation of the log abundance over genes.
     marker_log, shared_sd, niche_sd
-        Log fold of a marker in its type; log differences of a shared gene between types; log slope along a niche.
+        Log fold change of a marker in its type, log differences of a shared gene between types, and log slope along a
+        niche coordinate.
     hidden_share, hidden_gene_share
-        Part of a gene's log variance over cells that the picture does not show.
+        Share of a gene's log variance over cells that the image does not show, for most genes and for hidden genes.
     state_part, field_part
-        Parts of that hidden variance which come from states shared by many genes in one cell, and from a smooth
-        hidden field; the remainder is independent between the genes of a cell.
+        Shares of that hidden variance that come from states that many genes of a cell share, and from a smooth hidden
+        field. The remainder is independent between the genes of a cell.
     states, fields, field_um
-        Number of both, and the field's length.
+        Number of states, number of fields, and length scale of the fields in um.
     least_hidden_variance
-        Least hidden log variance of a gene: cells of one type in one place differ too.
+        Least hidden log variance of a gene: even cells of one type in one place differ.
     donor_sd
-        Log differences of a gene between donors.
+        Standard deviation of a gene's log differences between donors.
     counts_per_um2
-        Expected counts per um^2 of a cell with `rna` 1, of all genes, at capture 1.
+        Expected counts per um^2 of a cell with `rna` 1, of all genes together, at capture 1.
     ambient_per_um2
-        The same outside of cells: debris and leaked RNA (Ni et al., 2022, find it even beside the tissue).
+        The same outside of cells: debris and leaked RNA, which occur even beside the tissue (Ni et al., 2022).
     capture, capture_sd
-        Typical capture of a sample, and the standard deviation of its logarithm (Stahl et al., 2016, found 7 %).
+        Typical captured fraction of a sample, and standard deviation of its logarithm. Stahl et al. (2016) found 7 %.
     diffusion_um
-        Standard deviation of the lateral diffusion (Stahl et al., 2016, report 2 um; later platforms more).
+        Standard deviation of the lateral diffusion, in um. Stahl et al. (2016) report 2 um; later platforms have more.
     """
 
     genes_per_type: int = 10
@@ -209,11 +211,11 @@ class TissuePreset:
     profile_seed
         Seed of the gene profiles: the same for every slide and donor of the preset.
     cells, zones, populations
-        What there is. Zone 0 is the first one, and so on.
+        Types of cells, zones, and which cells live in which zone. A zone's index in a layout is its index here.
     niches
-        Names of the smooth coordinates that the layout gives.
+        Names of the two smooth coordinates of the layout.
     stain, expression
-        See there.
+        Parameters of the image and of the counts.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The three tissues: every number that shapes a picture or a count, but for the defaults in `parameters.py`.
+"""The three tissues: all numbers behind images and counts, except for the defaults in `parameters.py`.
 
 The numbers are frozen: `frozen.py` hashes them.
 """
@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from pixnet.virtual.parameters import CellType, Population, TissuePreset, Zone
 
-# Small round cells look much alike in every tissue: a lymphocyte's nucleus is about as large as a red blood cell.
+# These cells look similar in every tissue. A lymphocyte's nucleus is about as large as a red blood cell.
 _LYMPHOCYTE = CellType("lymphocyte", (6.6, 6.0), (8.6, 8.0), 0.7, chromatin=1.35, clumping=0.35, eosin=0.3)
 _FIBROBLAST = CellType(
     "fibroblast", (12.0, 3.6), (24.0, 6.5), 0.6, "fibre", size_sd=0.18, chromatin=1.1, clumping=0.3, eosin=0.5
@@ -21,7 +21,7 @@ _ENDOTHELIUM = CellType(
 _MACROPHAGE = CellType(
     "macrophage", (8.5, 6.5), (15.0, 12.5), 1.0, size_sd=0.15, irregularity=0.1, chromatin=0.85, eosin=0.5
 )
-# Fat cells of 30-50 um and up to 120 um across (BioNumbers 107466).
+# Fat cells are 30-50 um and up to 120 um across (BioNumbers 107466).
 _ADIPOCYTE = CellType("adipocyte", (10.0, 3.2), (84.0, 80.0), 1.0, size_sd=0.15, eosin=0.5, vacuole="fat")
 
 BREAST = TissuePreset(
@@ -134,8 +134,8 @@ COLON = TissuePreset(
     niches=("depth", "follicle"),
 )
 
-# 9e4 neurons per mm^3 of mouse cortex (Braitenberg and Schuz, 1998) show, by Abercrombie's (1946) rule and in a
-# section of 10 um with nuclei of 10 um, 9e4 * 0.020 = 1800 profiles per mm^2. Layer 1 has few; layer 4 has most.
+# The mouse cortex has 9e4 neurons per mm^3 (Braitenberg and Schuz, 1998). In a section of 10 um with nuclei of 10 um,
+# by Abercrombie's (1946) rule, these are 9e4 * 0.020 = 1800 profiles per mm^2. Layer 1 has few; layer 4 has most.
 CORTEX = TissuePreset(
     name="cortex",
     layout="cortex",
@@ -185,9 +185,9 @@ CORTEX = TissuePreset(
         Population("upper neuron", "upper layers", 1600.0, 13.0),
         Population("upper neuron", "layer 4", 2500.0, 11.0),
         Population("deep neuron", "deep layers", 1250.0, 15.0),
-        # About one neuron in six of the rodent cortex is inhibitory; non-neuronal cells are about as many as neurons
-        # (Herculano-Houzel et al., 2006), mostly oligodendrocytes, then astrocytes, then microglia (von Bartheld
-        # et al., 2016).
+        # About one neuron in six of the rodent cortex is inhibitory. There are about as many non-neuronal cells as
+        # neurons (Herculano-Houzel et al., 2006): mostly oligodendrocytes, then astrocytes, then microglia (von
+        # Bartheld et al., 2016).
         Population("interneuron", "layer 1", 130.0, 12.0),
         Population("interneuron", "upper layers", 300.0, 12.0),
         Population("interneuron", "layer 4", 350.0, 12.0),
@@ -213,4 +213,4 @@ CORTEX = TissuePreset(
     niches=("depth", "vessel"),
 )
 
-PRESETS: Mapping[str, TissuePreset] = MappingProxyType({p.name: p for p in (BREAST, COLON, CORTEX)})
+PRESETS: Mapping[str, TissuePreset] = MappingProxyType({preset.name: preset for preset in (BREAST, COLON, CORTEX)})

@@ -1,4 +1,4 @@
-"""The picture: dyes in matrix, cytoplasm and nuclei, light through them, a lens and a sensor."""
+"""The image: dyes in matrix, cytoplasm and nuclei, the light that passes through them, a lens and a sensor."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pixnet.virtual.cells import Cells
+from pixnet.virtual.cells import Cells, along_and_across
 from pixnet.virtual.layout import Layout
-from pixnet.virtual.noise import fibres, smooth, stream
+from pixnet.virtual.noise import Seeds, fibres, smooth, stream
 from pixnet.virtual.parameters import CellType, Stain, TissuePreset
 
 Array = NDArray[np.float64]
@@ -20,24 +20,24 @@ def render(
     cells: Cells,
     outlines: NDArray[np.int32],
     footprints: NDArray[np.int32],
-    *,
-    seed: int,
-    donor_seed: int,
+    seeds: Seeds,
     shape: tuple[int, int],
     mpp: float,
 ) -> NDArray[np.uint8]:
     """Draw a tissue as a stained section.
 
-    Nothing here sees a gene: the picture is a function of zones and cells alone.
+    The image depends on zones and cells alone, and on no gene.
 
     Parameters
     ----------
-    preset, layout, cells, outlines, footprints
+    preset, layout, cells
         The tissue.
-    seed, donor_seed
+    outlines, footprints
+        Cell of each um^2, with and without fat droplets, as `footprints` returns them.
+    seeds
         Seeds of the slide (texture, noise) and of the donor (stain).
     shape
-        Rows and columns of the picture.
+        Rows and columns of the image.
     mpp
         um per pixel.
 
@@ -45,27 +45,27 @@ def render(
     -------
     (rows, columns, 3) uint8
     """
-    rng = stream("render", seed)
-    haematoxylin, eosin = _ground(preset, layout, outlines, footprints, cells, rng, shape, mpp)
+    rng = stream("render", seeds.slide)
+    haematoxylin, eosin = _ground(preset, layout, cells, outlines, footprints, rng, shape, mpp)
     _nuclei(preset, cells, haematoxylin, eosin, rng, mpp)
-    return _light(preset.stain, haematoxylin, eosin, rng, stream("donor", donor_seed), mpp)
+    return _light(preset.stain, haematoxylin, eosin, rng, stream("donor", seeds.donor), mpp)
 
 
 def _ground(
     preset: TissuePreset,
     layout: Layout,
+    cells: Cells,
     outlines: NDArray[np.int32],
     footprints: NDArray[np.int32],
-    cells: Cells,
     rng: np.random.Generator,
     shape: tuple[int, int],
     mpp: float,
 ) -> tuple[Array, Array]:
-    """Stain matrix and cytoplasm."""
-    here = np.ix_(*(_nearest(n, m, mpp) for n, m in zip(shape, outlines.shape, strict=True)))
-    zone, outline, cell = layout.zone[here], outlines[here], footprints[here]
+    """Stain matrix and cytoplasm; return haematoxylin and eosin in each pixel."""
+    nearest = np.ix_(*(_nearest(n, m, mpp) for n, m in zip(shape, outlines.shape, strict=True)))
+    zone, outline, cell = layout.zone[nearest], outlines[nearest], footprints[nearest]
     fine = smooth(rng, shape, 0.9 / mpp)
-    strand = fibres(rng, layout.fibre[here], 14 / mpp, 1.1 / mpp)
+    strand = fibres(rng, layout.fibre[nearest], 14 / mpp, 1.1 / mpp)
     coarse = smooth(rng, shape, 12.0 / mpp)
 
     amplitude = np.array([z.fibres for z in preset.zones])[zone]
@@ -76,18 +76,18 @@ def _ground(
     eosin = np.where(opened, 0.0, np.array([z.eosin for z in preset.zones])[zone] * matrix)
     haematoxylin = np.array([z.haematoxylin for z in preset.zones])[zone] * (1 + 0.3 * fine)
 
-    # Every cell takes up dye in its own measure.
+    # Every cell takes up a different amount of dye.
     kind = np.concatenate([[0], cells.kind])
-    own = np.exp(0.12 * rng.standard_normal((2, kind.size)))
-    in_eosin = np.array([c.eosin for c in preset.cells])[kind] * own[0]
-    in_blue = np.array([c.basophilia for c in preset.cells])[kind] * own[1]
+    uptake = np.exp(0.12 * rng.standard_normal((2, kind.size)))
+    cell_eosin = np.array([c.eosin for c in preset.cells])[kind] * uptake[0]
+    cell_haematoxylin = np.array([c.basophilia for c in preset.cells])[kind] * uptake[1]
     texture = 1 + 0.12 * fine + 0.08 * coarse
     border = ndimage.maximum_filter(outlines, 3) != ndimage.minimum_filter(outlines, 3)
-    edge = 1 + 0.1 * border[here]
+    edge = 1 + 0.1 * border[nearest]
     inside = cell > 0
-    # Spindle cells and processes lie within their matrix: part of it shows through.
-    eosin = np.where(inside, 0.75 * in_eosin[cell] * texture * edge + 0.25 * eosin, eosin)
-    haematoxylin = np.where(inside, in_blue[cell] * texture, haematoxylin)
+    # Spindle cells and processes are embedded in the matrix: part of it shows through.
+    eosin = np.where(inside, 0.75 * cell_eosin[cell] * texture * edge + 0.25 * eosin, eosin)
+    haematoxylin = np.where(inside, cell_haematoxylin[cell] * texture, haematoxylin)
     droplet = (outline > 0) & ~inside
     eosin[droplet] = 0.0
     haematoxylin[droplet] = 0.0
@@ -95,14 +95,14 @@ def _ground(
 
 
 def _nearest(pixels: int, length_um: int, mpp: float) -> NDArray[np.intp]:
-    """Give, for each pixel of a row, the um in which its centre lies."""
+    """Return the index of the um that contains the centre of each pixel along one axis."""
     return np.minimum(((np.arange(pixels) + 0.5) * mpp).astype(np.intp), length_um - 1)
 
 
 def _nuclei(
     preset: TissuePreset, cells: Cells, haematoxylin: Array, eosin: Array, rng: np.random.Generator, mpp: float
 ) -> None:
-    """Draw nuclei (and mucin drops) into the two dyes, each in its own small window."""
+    """Add nuclei and mucin drops to the two dyes in place, each in a small window."""
     shape = haematoxylin.shape
     count = len(cells)
     clump = smooth(rng, shape, 0.75 / mpp) * 0.8 + smooth(rng, shape, 1.6 / mpp) * 0.6
@@ -115,10 +115,10 @@ def _nuclei(
         if look.vacuole == "mucin":
             _mucin(cells, i, haematoxylin, eosin, mpp)
         axes = cells.nucleus_um[i]
-        found = _window(shape, cells.nucleus_xy_um[i], 1.35 * axes[0] + mpp, cells.nucleus_angle[i], mpp)
-        if found is None:
+        window = _window(shape, cells.nucleus_xy_um[i], 1.35 * axes[0] + mpp, mpp)
+        if window is None:
             continue
-        window, u, v = found
+        u, v = along_and_across(window, cells.nucleus_xy_um[i], cells.nucleus_angle[i], mpp)
         theta = np.arctan2(v / axes[1], u / axes[0])
         far = np.hypot(u / axes[0], v / axes[1])
         outline = 1.0 + look.irregularity * sum(
@@ -137,55 +137,51 @@ def _nuclei(
 
 
 def _chromatin(look: CellType, inner: Array, clump: Array) -> Array:
-    """Give the haematoxylin in a nucleus: a rim under its membrane and clumps inside."""
+    """Return the haematoxylin in a nucleus: a rim under its membrane and clumps inside."""
     rim = np.exp(-(((inner - 0.12) / 0.12) ** 2))
     stain: Array = look.chromatin * np.clip(0.9 + 0.8 * look.clumping * clump + 0.22 * rim, 0.5, None)
     return stain
 
 
 def _mucin(cells: Cells, i: int, haematoxylin: Array, eosin: Array, mpp: float) -> None:
-    """Draw the drop of mucin in a goblet cell: pale, a little blue."""
+    """Draw the drop of mucin in a goblet cell, which is pale and a little blue."""
     length, width = cells.axes_um[i] * (0.58, 0.88)
     ahead = 0.3 * cells.axes_um[i, 0] * np.array([np.cos(cells.angle[i]), np.sin(cells.angle[i])])
-    found = _window(haematoxylin.shape, cells.xy_um[i] + ahead, length + mpp, cells.angle[i], mpp)
-    if found is None:
+    centre = cells.xy_um[i] + ahead
+    window = _window(haematoxylin.shape, centre, length + mpp, mpp)
+    if window is None:
         return
-    window, u, v = found
+    u, v = along_and_across(window, centre, cells.angle[i], mpp)
     cover = np.clip((1 - np.hypot(u / length, v / width)) * width / mpp + 0.5, 0, 1)
     haematoxylin[window] += cover * (0.16 - haematoxylin[window])
     eosin[window] *= 1 - 0.85 * cover
 
 
-def _window(
-    shape: tuple[int, int], centre_um: Array, reach_um: float, angle: float, mpp: float
-) -> tuple[tuple[slice, slice], Array, Array] | None:
-    """Give the pixels around a place, and their coordinates along and across a direction, in um."""
+def _window(shape: tuple[int, int], centre_um: Array, reach_um: float, mpp: float) -> tuple[slice, slice] | None:
+    """Return rows and columns of the pixels around a place; None if there are none in the image."""
     left, top = np.maximum(np.floor((centre_um - reach_um) / mpp), 0).astype(int)
     right, bottom = np.minimum(np.ceil((centre_um + reach_um) / mpp), shape[::-1]).astype(int)
     if left >= right or top >= bottom:
         return None
-    x = (np.arange(left, right) + 0.5) * mpp - centre_um[0]
-    y = ((np.arange(top, bottom) + 0.5) * mpp - centre_um[1])[:, None]
-    cosine, sine = np.cos(angle), np.sin(angle)
-    return (slice(top, bottom), slice(left, right)), cosine * x + sine * y, cosine * y - sine * x
+    return slice(top, bottom), slice(left, right)
 
 
 def donor_stain(stain: Stain, donor_seed: int) -> tuple[Array, Array]:
-    """Give a donor's optical density directions and amounts.
+    """Return the directions of the dyes' optical density for a donor, and their amounts.
 
     Parameters
     ----------
     stain
-        The preset's optics and dyes.
+        Optics and dyes of the preset.
     donor_seed
         Seed of the donor.
 
     Returns
     -------
     directions : (2, 3)
-        Unit vectors in red, green and blue of haematoxylin and of eosin.
+        Unit vectors of haematoxylin and eosin in red, green and blue.
     amounts : (2,)
-        Relative amounts of both.
+        Relative amounts of the two.
     """
     return _donor_stain(stain, stream("donor", donor_seed))
 
@@ -204,7 +200,7 @@ def _donor_stain(stain: Stain, rng: np.random.Generator) -> tuple[Array, Array]:
 def _light(
     stain: Stain, haematoxylin: Array, eosin: Array, rng: np.random.Generator, donor: np.random.Generator, mpp: float
 ) -> NDArray[np.uint8]:
-    """Send light through the section (Beer-Lambert), blur it, and record it with noise."""
+    """Return the image of a section: light that passes through it (Beer-Lambert), blurred, with noise."""
     directions, amounts = _donor_stain(stain, donor)
     thickness = 1 + stain.thickness_sd * smooth(rng, haematoxylin.shape, stain.thickness_um / mpp)
     image = np.empty((*haematoxylin.shape, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""The virtual tissue: a picture like H&E whose expression is known everywhere."""
+"""The virtual tissue: an image like H&E whose expression is known everywhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pixnet.virtual.cells import Cells, footprints, place_cells
 from pixnet.virtual.diffusion import diffused_areas
 from pixnet.virtual.expression import draw_profiles, hidden_log_rates, visible_log_rates
 from pixnet.virtual.layout import Layout, draw_layout
-from pixnet.virtual.noise import stream
+from pixnet.virtual.noise import Seeds, stream
 from pixnet.virtual.parameters import TissuePreset
 from pixnet.virtual.presets import PRESETS
 from pixnet.virtual.render import render
@@ -28,51 +28,50 @@ Array = NDArray[np.float64]
 
 
 class VirtualTissue:
-    """A seeded tissue with its picture, its cells and what they express.
+    """A tissue drawn from seeds, with its image, its cells and their expression.
 
-    Make one with `generate`. Expected counts are uniform over a cell's footprint (1-um pixels), on top of a uniform
+    Make one with `generate`. Expected counts are uniform over a cell's footprint (pixels of 1 um), on top of a uniform
     ambient level; they add up over the parts of any partition.
 
     Attributes
     ----------
     preset : TissuePreset
-        What it is made of.
+        Parameters of the kind of tissue.
     seed, donor_seed, hidden_seed : int
-        Seeds of the slide, of the donor's stain and levels, and of what the picture does not show.
+        Seeds of the slide, of the donor's stain and levels, and of what the image does not show.
     slide : Slide
-        The picture.
+        The image.
     genes : tuple of str
         Gene names.
     gene_groups : tuple of str
-        What drives each gene: "marker:<type>", "niche", "hidden" or "shared".
+        What each gene depends on: "marker:<type>", "niche", "hidden" or "shared".
     grid : Grid
-        The 1-um grid on which footprints lie.
+        Grid of the footprints, with pixels of 1 um.
     labels : (rows, columns) int32
         1 + index of the cell that owns a pixel; 0 for none.
     cells : Cells
         The cells.
     layout : Layout
         The zones.
-    rates, visible_rates : (1 + cells, genes) float64
-        Expected counts per um^2 of each owner at capture 1: what lies outside of cells, then the cells; and their
-        expectation given what the picture shows.
+    rates : (1 + cells, genes) float64
+        Expected counts per um^2 of each owner at capture 1: first what is outside of cells, then the cells.
+    visible_rates : (1 + cells, genes) float64
+        Expectation of `rates` given what the image shows.
     """
 
     def __init__(
         self,
         preset: TissuePreset,
-        seed: int,
-        donor_seed: int,
-        hidden_seed: int,
+        seeds: Seeds,
         slide: Slide,
         layout: Layout,
         cells: Cells,
         labels: NDArray[np.int32],
     ) -> None:
         self.preset = preset
-        self.seed = seed
-        self.donor_seed = donor_seed
-        self.hidden_seed = hidden_seed
+        self.seed = seeds.slide
+        self.donor_seed = seeds.donor
+        self.hidden_seed = seeds.hidden
         self.slide = slide
         self.layout = layout
         self.cells = cells
@@ -81,12 +80,20 @@ class VirtualTissue:
         profiles = draw_profiles(preset)
         self.genes = profiles.names
         self.gene_groups = profiles.groups
-        self._ambient = profiles.ambient
-        visible = visible_log_rates(preset, profiles, cells, donor_seed)
-        hidden = hidden_log_rates(preset, profiles, cells, hidden_seed)
-        # Row 0 is what lies outside of cells; the ambient level is everywhere.
-        self.visible_rates = np.vstack([np.zeros(len(self.genes)), np.exp(visible)]) + self._ambient
-        self.rates = np.vstack([np.zeros(len(self.genes)), np.exp(visible + hidden)]) + self._ambient
+        visible = visible_log_rates(preset, profiles, cells, seeds.donor)
+        hidden = hidden_log_rates(preset, profiles, cells, seeds.hidden)
+        # Row 0 is what is outside of cells; the ambient level is everywhere.
+        self.visible_rates = np.vstack([np.zeros(len(self.genes)), np.exp(visible)]) + profiles.ambient
+        self.rates = np.vstack([np.zeros(len(self.genes)), np.exp(visible + hidden)]) + profiles.ambient
+
+    @property
+    def donor(self) -> str:
+        """Name of the donor."""
+        return f"{self.preset.name}-donor-{self.donor_seed}"
+
+    def sample_id(self, seed: int) -> str:
+        """Return the name of the sample that is measured with a seed."""
+        return f"{self.slide.name}-{seed}"
 
     @classmethod
     def generate(
@@ -103,20 +110,20 @@ class VirtualTissue:
         Parameters
         ----------
         preset
-            Name of a preset, or one.
+            Name of a preset, or a preset.
         seed
             Seed of the slide: layout, cells, hidden states, texture.
         donor_seed
             Seed of the donor: stain and mild differences of expression.
         width_um, height_um
-            Extent, in um; at least 100.
+            Size in um, from 100 to 20,000.
         mpp
-            Pixel size of the picture, in um. The tissue itself does not depend on it.
+            Pixel size of the image in um, from 0.1 to 10. The tissue itself does not depend on it.
 
         Raises
         ------
         DataError
-            If there is no such preset, or a size cannot be used.
+            If there is no such preset, or if a size or a seed cannot be used.
         """
         if isinstance(preset, str):
             if preset not in PRESETS:
@@ -124,39 +131,39 @@ class VirtualTissue:
             preset = PRESETS[preset]
         if not (100 <= width_um <= 20_000 and 100 <= height_um <= 20_000 and 0.1 <= mpp <= 10):
             raise DataError(
-                f"a virtual tissue of {width_um} x {height_um} um at {mpp} um per pixel cannot be drawn; "
-                "give 100 to 20000 um a side and 0.1 to 10 um per pixel"
+                f"a virtual tissue of {width_um} x {height_um} um at {mpp} um per pixel cannot be drawn; give sides of "
+                "100 to 20000 um and 0.1 to 10 um per pixel"
             )
         if min(seed, donor_seed) < 0:
-            raise DataError(f"the seeds {seed} and {donor_seed} will not do; give whole numbers from 0 upwards")
+            raise DataError(f"the seeds {seed} and {donor_seed} cannot be used; give whole numbers from 0 upwards")
         shape = math.ceil(height_um), math.ceil(width_um)
         pixels = round(height_um / mpp), round(width_um / mpp)
         layout = draw_layout(preset, stream("layout", seed), shape)
         cells = place_cells(preset, layout, stream("cells", seed))
         outlines, labels = footprints(preset, layout, cells)
-        rgb = render(preset, layout, cells, outlines, labels, seed=seed, donor_seed=donor_seed, shape=pixels, mpp=mpp)
+        seeds = Seeds(slide=seed, donor=donor_seed, hidden=seed)
+        rgb = render(preset, layout, cells, outlines, labels, seeds, pixels, mpp)
         slide = Slide.from_array(rgb, mpp, name=f"{preset.name}-{seed}-{donor_seed}")
-        return cls(preset, seed, donor_seed, seed, slide, layout, cells, labels)
+        return cls(preset, seeds, slide, layout, cells, labels)
 
     def redrawn(self, hidden_seed: int) -> VirtualTissue:
-        """Give the same picture with everything hidden drawn anew.
+        """Return the same image with the hidden part of the expression drawn again.
 
         Parameters
         ----------
         hidden_seed
             Seed of the hidden part.
         """
-        return VirtualTissue(
-            self.preset, self.seed, self.donor_seed, hidden_seed, self.slide, self.layout, self.cells, self.labels
-        )
+        seeds = Seeds(self.seed, self.donor_seed, hidden_seed)
+        return VirtualTissue(self.preset, seeds, self.slide, self.layout, self.cells, self.labels)
 
     def truth(self, regions: Regions) -> Array:
-        """Give the expected counts in each region at capture 1, without diffusion and noise.
+        """Return the expected counts in each region at capture 1, without diffusion and noise.
 
         Parameters
         ----------
         regions
-            Any regions; parts outside of the tissue hold nothing.
+            Any regions; parts outside of the tissue have no counts.
 
         Returns
         -------
@@ -165,10 +172,10 @@ class VirtualTissue:
         return np.asarray(self.areas(regions) @ self.rates)
 
     def visible(self, regions: Regions) -> Array:
-        """Give the expectation of `truth` given every cell's type, outline, niche and donor.
+        """Return the expectation of `truth` given every cell's type, outline, niche and donor.
 
-        No method that sees the picture alone can expect to do better. It is exact: the hidden part is lognormal with
-        mean 1.
+        No method that sees only the image can do better on average. It is exact, because the hidden part is lognormal
+        with mean 1.
 
         Parameters
         ----------
@@ -182,14 +189,14 @@ class VirtualTissue:
         return np.asarray(self.areas(regions) @ self.visible_rates)
 
     def truth_map(self, gene: str, pitch_um: float) -> Array:
-        """Give a gene's expected counts per um^2, at capture 1, on a grid of squares.
+        """Return a gene's expected counts per um^2, at capture 1, on a grid of squares.
 
         Parameters
         ----------
         gene
-            Gene name.
+            Name of the gene.
         pitch_um
-            Side of a square. Squares at the right and bottom edge count by their part inside the tissue.
+            Side of a square, in um. Of squares at the right and bottom edge, only the part inside the tissue counts.
 
         Returns
         -------
@@ -219,44 +226,44 @@ class VirtualTissue:
     ) -> Sample:
         """Measure the tissue as a spatial assay would.
 
-        RNA diffuses sideways (a Gaussian blur, see `diffusion.py`), a part of it is
-        captured, and what is captured is counted (Poisson).
+        RNA diffuses laterally (a Gaussian blur, see `diffusion.py`), a fraction of it is captured, and the captured
+        molecules are counted (Poisson).
 
         Parameters
         ----------
         regions
-            What is measured.
+            Regions to measure.
         seed
             Seed of the capture and of the counts.
         counts_per_um2
-            Mean counts per um^2 over the whole tissue, instead of `capture`.
+            Mean counts per um^2 over the whole tissue; can be given instead of `capture`.
         capture
-            Captured part; None draws it around the preset's, as it differs between samples.
+            Captured fraction. If None, it is drawn around the preset's, as it differs between samples.
         diffusion_um
-            Standard deviation of the diffusion; None for the preset's.
+            Standard deviation of the diffusion, in um; None for the preset's.
 
         Returns
         -------
         Sample
-            Of platform "virtual", with `capture` and `diffusion_um` in `counts.notes`.
+            A sample of the platform "virtual", with `capture` and `diffusion_um` in `counts.notes`.
 
         Raises
         ------
         DataError
-            If both `counts_per_um2` and `capture` are given, or a value is negative.
+            If both `counts_per_um2` and `capture` are given, or if a value is negative or not finite.
         """
         given = {"counts_per_um2": counts_per_um2, "capture": capture, "diffusion_um": diffusion_um}
         for name, value in given.items():
             if value is not None and not (value >= 0 and math.isfinite(value)):
-                raise DataError(f"{name} is {value}; give a number that is not negative")
+                raise DataError(f"`{name}` is {value}; give a finite number that is not negative")
         if counts_per_um2 is not None and capture is not None:
-            raise DataError("counts_per_um2 and capture both set the number of counts; give one of them")
+            raise DataError("`counts_per_um2` and `capture` both set the number of counts; give only one of them")
         settings = self.preset.expression
         rng = stream("counts", self.seed, self.donor_seed, seed)
         drawn = settings.capture * math.exp(settings.capture_sd * rng.standard_normal())
         if counts_per_um2 is not None:
-            owned = np.bincount(self.labels.ravel(), minlength=len(self.rates))
-            capture = counts_per_um2 * self.labels.size / float(owned @ self.rates.sum(axis=1))
+            owned_um2 = np.bincount(self.labels.ravel(), minlength=len(self.rates))
+            capture = counts_per_um2 * self.labels.size / float(owned_um2 @ self.rates.sum(axis=1))
         elif capture is None:
             capture = drawn
         spread = settings.diffusion_um if diffusion_um is None else diffusion_um
@@ -264,24 +271,23 @@ class VirtualTissue:
         expected = capture * np.asarray(areas @ self.rates)
         counts = sparse.csr_matrix(rng.poisson(expected).astype(np.float32))
         table = Counts(counts, pd.Index(self.genes), notes={"capture": capture, "diffusion_um": spread})
-        name = f"{self.slide.name}-{seed}"
-        donor = f"{self.preset.name}-donor-{self.donor_seed}"
-        return Sample(name, self.slide, regions, table, donor=donor, platform="virtual")
+        return Sample(self.sample_id(seed), self.slide, regions, table, donor=self.donor, platform="virtual")
 
     def areas(self, regions: Regions, diffusion_um: float = 0.0) -> sparse.csr_array:
-        """Give the area, in um^2, that each region takes of each owner.
+        """Return the area that each region covers of each owner.
 
         Parameters
         ----------
         regions
             Any regions.
         diffusion_um
-            Standard deviation of a lateral diffusion; the areas are those that end up in the region.
+            Standard deviation of a lateral diffusion, in um. The areas are then those that end up in the region.
 
         Returns
         -------
-        (n, 1 + cells)
-            In the order of `rates`, so that `areas @ rates` are expected counts.
+        sparse array
+            Areas in um^2, shape (n, 1 + cells). The owners are in the order of `rates`, so `areas @ rates` are the
+            expected counts.
         """
         if diffusion_um:
             return diffused_areas(regions, self.grid, self.labels, len(self.rates), diffusion_um)

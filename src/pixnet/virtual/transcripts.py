@@ -1,4 +1,4 @@
-"""Transcripts of a virtual tissue, drawn one by one as a run in situ would decode them."""
+"""Transcripts of a virtual tissue, drawn one by one as an in situ run would decode them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pixnet.virtual.noise import stream
 from pixnet.virtual.tissue import VirtualTissue
 
 SURE = 20.0
-"""Quality (Phred) from which the run's own table counts."""
+"""Quality (Phred) from which the run's own table counts a transcript."""
 
 _CONTROLS = (
     ("NegControlProbe_00001", "Negative Control Probe"),
@@ -25,7 +25,8 @@ _CONTROLS = (
     ("DeprecatedCodeword_0001", "Deprecated Codeword"),
     ("Intergenic_Region_0001", "Genomic Control"),
 )
-_CONTROL_SHARE, _POOR_SHARE = 0.01, 0.1
+_CONTROL_SHARE = 0.01
+_POOR_SHARE = 0.1
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,25 +34,25 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class VirtualTranscripts:
-    """What a run decodes in a tissue: n transcripts and the outlines that they are assigned by.
+    """The n transcripts that a run decodes in a tissue, and the outlines that assign them to cells.
 
     Attributes
     ----------
     xy_um
-        (n, 2) positions on the slide. None lies within 0.01 um of a whole um, so that no rounding of the files moves
-        one over the border of a cell or of a square of whole um.
+        Positions on the slide in um, shape (n, 2). None is within 0.01 um of a whole um, so that rounding in the files
+        moves none over the border of a cell or of a square with whole um.
     feature
-        (n,) index of a gene, or number of genes + index of a control.
+        Index of the gene, or number of genes + index of the control, shape (n,).
     quality
-        (n,) Phred; below 20 for a tenth.
+        Phred quality, shape (n,); below 20 for a tenth of the transcripts.
     cell
-        (n,) index of the cell, -1 for none.
+        Index of the cell, -1 for none, shape (n,).
     in_nucleus
-        (n,) whether it lies in the nucleus of that cell.
+        Whether the transcript is in the nucleus of that cell, shape (n,).
     features, kinds
         Names and kinds of the features.
     cells, nuclei
-        Outlines in um of the slide, by index of the cell; shapely polygons.
+        Outlines in um on the slide, by index of the cell; shapely polygons.
     """
 
     xy_um: Floats
@@ -66,7 +67,7 @@ class VirtualTranscripts:
 
 
 def draw_transcripts(tissue: VirtualTissue, seed: int = 0) -> VirtualTranscripts:
-    """Draw the transcripts of a tissue one by one, without diffusion: in situ, RNA stays where it is.
+    """Draw the transcripts of a tissue one by one, without diffusion: in situ, RNA does not move.
 
     Parameters
     ----------
@@ -77,21 +78,22 @@ def draw_transcripts(tissue: VirtualTissue, seed: int = 0) -> VirtualTranscripts
     """
     everywhere = LabelMask(tissue.labels + 1, 0.0, 0.0, 1.0)
     counts = tissue.measure(everywhere, seed, diffusion_um=0.0).counts.matrix.tocoo()
-    many = counts.data.astype(np.int64)
-    label, feature = everywhere.ids[np.repeat(counts.row, many)] - 1, np.repeat(counts.col.astype(np.int64), many)
+    times = counts.data.astype(np.int64)
+    label = everywhere.ids[np.repeat(counts.row, times)] - 1
+    feature = np.repeat(counts.col.astype(np.int64), times)
     rng = stream("counts", tissue.seed, tissue.donor_seed, seed, 1)
     sure = rng.uniform(SURE, 40.0, len(label))
     poor = rng.integers(0, len(label), round(_POOR_SHARE * len(label)))
     n_controls = round(_CONTROL_SHARE * len(label))
-    anywhere = rng.choice(tissue.labels.ravel(), n_controls)
-    label = np.concatenate([label, label[poor], anywhere])
+    control_label = rng.choice(tissue.labels.ravel(), n_controls)
+    label = np.concatenate([label, label[poor], control_label])
     controls = len(tissue.genes) + np.arange(n_controls) % len(_CONTROLS)
     feature = np.concatenate([feature, feature[poor], controls])
     quality = np.concatenate([sure, rng.uniform(0.0, SURE - 0.01, len(poor)), rng.uniform(5.0, 40.0, n_controls)])
     order = rng.permutation(len(label))
     label, feature, quality = label[order], feature[order], quality[order]
 
-    # A uniform place in a uniformly chosen pixel of the label.
+    # A uniform position in a uniformly chosen pixel of the label.
     pixels = np.argsort(tissue.labels, axis=None, kind="stable")
     size = np.bincount(tissue.labels.ravel())
     first = np.cumsum(size) - size
@@ -99,7 +101,7 @@ def draw_transcripts(tissue: VirtualTissue, seed: int = 0) -> VirtualTranscripts
     row, col = np.divmod(chosen, tissue.labels.shape[1])
     xy = np.column_stack([col, row]) + rng.uniform(0.01, 0.99, (len(label), 2))
 
-    main = _main_parts(tissue.labels)
+    main = main_parts(tissue.labels)
     cells = _outlines(main)
     nuclei = _nuclei(tissue, cells)
     cell = main[row, col].astype(np.int64) - 1
@@ -111,21 +113,27 @@ def draw_transcripts(tissue: VirtualTissue, seed: int = 0) -> VirtualTranscripts
     )
 
 
-def _main_parts(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Leave of each label its largest connected part: the outline of a cell is one ring."""
-    kept = np.zeros_like(labels)
+def main_parts(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the largest connected part of each label, so that the outline of a cell is one ring.
+
+    Parameters
+    ----------
+    labels
+        Label of each pixel, 0 for none, shape (rows, columns).
+    """
+    main = np.zeros_like(labels)
     windows: list[Any] = ndimage.find_objects(labels)
     for index, window in enumerate(windows, start=1):
         if window is None:
             continue
         parts, count = ndimage.label(labels[window] == index)
         largest = 1 + int(np.argmax(np.bincount(parts.ravel(), minlength=count + 1)[1:]))
-        kept[window][parts == largest] = index
-    return kept
+        main[window][parts == largest] = index
+    return main
 
 
 def _outlines(labels: NDArray[np.int32]) -> dict[int, object]:
-    """Draw the outline of each label along the borders of its pixels; holes are filled."""
+    """Return the outline of each label along the borders of its pixels; holes are filled."""
     import shapely
 
     shapes: dict[int, object] = {}
@@ -133,8 +141,8 @@ def _outlines(labels: NDArray[np.int32]) -> dict[int, object]:
     for index, window in enumerate(windows):
         if window is None:
             continue
-        own = np.pad(labels[window] == index + 1, ((0, 0), (1, 1))).astype(np.int8)
-        steps = np.diff(own, axis=1)
+        mask = np.pad(labels[window] == index + 1, ((0, 0), (1, 1))).astype(np.int8)
+        steps = np.diff(mask, axis=1)
         (row, start), (_, end) = np.nonzero(steps == 1), np.nonzero(steps == -1)
         top, left = window[0].start, window[1].start
         runs = shapely.box(start + left, row + top, end + left, row + top + 1)
@@ -143,7 +151,7 @@ def _outlines(labels: NDArray[np.int32]) -> dict[int, object]:
 
 
 def _nuclei(tissue: VirtualTissue, cells: dict[int, object]) -> dict[int, object]:
-    """Draw the nuclei as polygons of 24 corners, as far as they lie in their cells."""
+    """Return the nuclei as polygons of 24 corners, without the parts outside of their cells."""
     import shapely
 
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
@@ -161,9 +169,10 @@ def _nuclei(tissue: VirtualTissue, cells: dict[int, object]) -> dict[int, object
 
 
 def _within(xy: Floats, cell: Ints, nuclei: dict[int, object]) -> NDArray[np.bool_]:
+    """Return whether each position is in the nucleus of its cell."""
     import shapely
 
     shapes = np.full(max([*nuclei, *cell.tolist(), 0]) + 1, None, dtype=object)
     shapes[list(nuclei)] = list(nuclei.values())
-    found = np.asarray(shapely.contains_xy(shapes[np.maximum(cell, 0)], xy[:, 0], xy[:, 1]), np.bool_)
-    return found & (cell >= 0)
+    inside = np.asarray(shapely.contains_xy(shapes[np.maximum(cell, 0)], xy[:, 0], xy[:, 1]), np.bool_)
+    return inside & (cell >= 0)

@@ -1,4 +1,4 @@
-"""Boards of coloured squares whose colours tell what is expressed, and every baseline at a size for tests."""
+"""Boards of coloured squares whose colours depend on what is expressed, and small versions of every baseline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pixnet.sample import Sample
 from pixnet.sample.panel import GenePanel, panel_counts
 from pixnet.slide import Slide
 
-COARSE = 2.0  # um per pixel: the facts are the same, the crops are small
+COARSE = 2.0  # um per pixel, for small crops
 PANEL = GenePanel(("RED", "BLUE", "FLAT"), "list")
 SMALL = {
     "mean": MeanBaseline,
@@ -78,7 +78,7 @@ def observed():
 
 @pytest.fixture(scope="session")
 def small():
-    """What makes each baseline, by its name."""
+    """Functions that make a small version of each baseline, by its name."""
     return SMALL
 
 

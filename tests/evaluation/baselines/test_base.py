@@ -66,7 +66,7 @@ def test_quarters_are_of_equal_number_and_in_one_piece():
 def test_folds_are_donors():
     rows = make_rows(3, 2, 4, 1, donors=["P", "Q", "P", None])
     np.testing.assert_array_equal(inner_folds(rows), [0] * 3 + [1] * 2 + [0] * 4 + [2])
-    # A donor none of whose regions has enough counts is none: what is left is of one, and samples are the folds.
+    # A donor without a region of enough counts does not count: one donor is left, so samples are the folds.
     np.testing.assert_array_equal(inner_folds(make_rows(3, 0, 5, donors=["P", "Q", "P"])), [0] * 3 + [1] * 5)
 
 

@@ -15,7 +15,7 @@ from pixnet.evaluation.baselines.crops import (
 )
 from pixnet.slide import Slide
 
-COARSE = 2.0  # um per pixel: the facts are the same, the crops are small
+COARSE = 2.0  # um per pixel, for small crops
 
 
 def test_crop_features_depend_on_the_point_only():

@@ -48,7 +48,7 @@ def test_held_out_counts_change_nothing_and_the_same_seed_repeats(
     assert first.dtype == np.float32
 
 
-def test_learns_what_colour_tells(name, small, samples, board, panel, observed):
+def test_learns_what_colour_shows(name, small, samples, board, panel, observed):
     test = board(9, side=5)
     truth, places = observed(test), (test.slide, test.regions.centers_um)
     result = score(truth, small[name]().fit(samples, panel).predict(*places))
@@ -57,27 +57,27 @@ def test_learns_what_colour_tells(name, small, samples, board, panel, observed):
         assert result["pcc_m"] == 0
         return
     assert result["per_gene"][:2].min() > 0.4
-    if name != "hest-ridge":  # its penalty is next to none, whatever that costs
+    if name != "hest-ridge":  # its penalty is almost zero
         assert result["mse"] < mean["mse"]
 
 
 def test_the_density_is_learned_beside_the_genes(name, small, panel, board):
-    # Redder squares hold more counts of all genes: only the density tells.
+    # Redder squares hold more counts of all genes, which only the density shows.
     samples = [_denser_where_red(board(seed, side=6)) for seed in (1, 2, 3)]
     test = _denser_where_red(board(9, side=5))
     places = test.slide, test.regions.centers_um
-    found = small[name]().fit(samples, panel, density=True).predict(*places)
-    assert found.shape == (25, 4)
+    predicted = small[name]().fit(samples, panel, density=True).predict(*places)
+    assert predicted.shape == (25, 4)
     truth = np.log1p(1e4 * test.depth / test.regions.areas_um2)
-    assert abs(found[:, 3].mean() - truth.mean()) < 0.3
+    assert abs(predicted[:, 3].mean() - truth.mean()) < 0.3
     if name == "mean":
-        assert np.ptp(found[:, 3]) == 0
+        assert np.ptp(predicted[:, 3]) == 0
     else:
-        assert np.corrcoef(found[:, 3], truth)[0, 1] > 0.4
-    if name in ("mean", "colour-ridge", "ridge", "knn"):  # genes apart from one choice for all columns
+        assert np.corrcoef(predicted[:, 3], truth)[0, 1] > 0.4
+    if name in ("mean", "colour-ridge", "ridge", "knn"):  # genes differ only by the choice, made for all columns
         alone = small[name]().fit(samples, panel).predict(*places)
         assert alone.shape == (25, 3)
-        assert np.corrcoef(found[:, :3].ravel(), alone.ravel())[0, 1] > 0.99
+        assert np.corrcoef(predicted[:, :3].ravel(), alone.ravel())[0, 1] > 0.99
 
 
 def _denser_where_red(sample):
@@ -102,11 +102,11 @@ def test_poor_regions_are_left_out_of_training(name, small, samples, panel):
     clean = first.take(np.arange(4, 16))
     points = samples[1].regions.centers_um[:5]
     expected = small[name]().fit([clean], panel).predict(samples[1].slide, points)
-    found = small[name]().fit([spoilt], panel).predict(samples[1].slide, points)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    predicted = small[name]().fit([spoilt], panel).predict(samples[1].slide, points)
+    np.testing.assert_allclose(predicted, expected, atol=1e-4)
 
 
-def test_what_cannot_be(name, small, samples, panel):
+def test_errors(name, small, samples, panel):
     slide = samples[0].slide
     with pytest.raises(ModelError, match="call fit"):
         small[name]().predict(slide, [[0.0, 0.0]])

@@ -60,16 +60,16 @@ def test_regions_beyond_the_slide(model, samples):
 
 
 def test_the_loss_is_on_the_mean_over_a_region():
-    """What the network's own predictions average to, no more and no less."""
+    """The mean over a region is the average of the network's own predictions there."""
     rng = np.random.default_rng(0)
     features = torch.from_numpy(rng.normal(size=(7, 5)).astype(np.float32))
     weights = sparse.csr_array([[0.5, 0.5, 0, 0, 0, 0, 0], [0, 0, 0.2, 0, 0, 0.8, 0]])
     network = SuperpixelMLP(5, 3)
     with torch.inference_mode():
-        each = network(features).numpy()
+        of_superpixels = network(features).numpy()
         means = region_means(network, features, weights).numpy()
-    assert (each > 0).all()
-    np.testing.assert_allclose(means, weights @ each, rtol=1e-5)
+    assert (of_superpixels > 0).all()
+    np.testing.assert_allclose(means, weights @ of_superpixels, rtol=1e-5)
 
 
 def test_training_lowers_the_error_and_leaves_the_global_generator_alone():
@@ -90,8 +90,8 @@ def test_median_of_restarts():
     features = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
     networks = [SuperpixelMLP(5, 2) for _ in range(3)]
     with torch.inference_mode():
-        each = np.stack([network(torch.from_numpy(features)).numpy() for network in networks])
-    np.testing.assert_allclose(median_prediction(networks, features), np.median(each, axis=0), rtol=1e-5)
+        predictions = np.stack([network(torch.from_numpy(features)).numpy() for network in networks])
+    np.testing.assert_allclose(median_prediction(networks, features), np.median(predictions, axis=0), rtol=1e-5)
 
 
 def test_the_seed_matters_and_epochs_are_the_best_tried(model, samples, panel):
@@ -121,7 +121,7 @@ def test_areas_add_up_over_tiles(slide):
     np.testing.assert_allclose(total, regions.areas_um2)
 
 
-def test_features_do_not_depend_on_what_is_asked_for(slide):
+def test_features_do_not_depend_on_the_regions(slide):
     few = Squares.tiling(40, 16, 48, 24, PITCH_UM)
     many = Squares.tiling(0, 0, 64, 32, PITCH_UM)
     ((_, areas, alone),) = superpixels_under(slide, few)

@@ -46,7 +46,7 @@ def test_colour_ridge_sees_no_shapes(samples, board, panel):
     np.testing.assert_allclose(first, second, rtol=1e-5)
 
 
-def test_recovers_what_colour_tells(samples, board, panel, observed):
+def test_recovers_what_colour_shows(samples, board, panel, observed):
     test = board(9)
     model = RidgeBaseline(COARSE).fit(samples, panel)
     result = score(observed(test), model.predict(test.slide, test.regions.centers_um))
@@ -64,7 +64,7 @@ def test_one_sample_is_tuned_on_blocks(samples, panel, observed):
 
 
 def test_the_order_of_held_out_regions_means_nothing(samples, board):
-    """Shuffling the held-out regions changes neither panel nor penalty, and shuffles the predictions alike."""
+    """Shuffling the held-out regions changes neither panel nor penalty, and shuffles the predictions the same way."""
     test = board(8)
     order = np.random.default_rng(0).permutation(len(test.regions))
     results = []

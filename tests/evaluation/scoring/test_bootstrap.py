@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-
 from pixnet.evaluation.blocks import block_of
+
 from pixnet.evaluation.scoring.bootstrap import (
     SUMMARIES,
     Scored,

@@ -7,17 +7,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.field.conftest import (
+    CHANNELS,
+    FINEST,
+    HALO,
+    MPP,
+    SIZES,
+    Build,
+    latent,
+    lattice_of,
+    make_head,
+    picture,
+    source_of,
+)
 
 from pixnet.errors import FieldError
 from pixnet.field.build.tile import TileImages, read_tile
-from pixnet.grid import Lattice, round_up
+from pixnet.grid import round_up
 from pixnet.slide import Slide
-
-from .conftest import CHANNELS, FINEST, HALO, MPP, SIZES, Build, latent, lattice_of, make_head, picture
 
 
 def whole(slide: Slide) -> np.ndarray:
-    """Give the latent map of the whole slide at once, as float32."""
+    """Return the latent map of the whole slide at once, as float32."""
     lattice = lattice_of(slide)
     box = next(lattice.tiles(round_up(max(lattice.height, lattice.width), lattice.stride)))
     return latent(read_tile(slide, lattice, box)[0])
@@ -56,8 +67,8 @@ def test_a_channel_may_grow_far_beyond_its_first_tile(build: Build, tmp_path: Pa
     blocks = itertools.cycle([0.0, 1e-9, 1.0, 3e20])
 
     def growing(images: TileImages) -> np.ndarray:
-        cells = [(side - 2 * HALO) // FINEST for side in images.near.shape[:2]]
-        values = np.ones((CHANNELS, *cells), np.float32)
+        pixels = [(side - 2 * HALO) // FINEST for side in images.near.shape[:2]]
+        values = np.ones((CHANNELS, *pixels), np.float32)
         values[0] = next(blocks)
         return values
 
@@ -74,8 +85,8 @@ def test_glass_before_the_tissue_is_no_reason_to_begin_anew(build: Build) -> Non
     blocks = iter(steps)  # each is computed once
 
     def growing(images: TileImages) -> np.ndarray:
-        cells = [(side - 2 * HALO) // FINEST for side in images.near.shape[:2]]
-        return np.full((*cells, CHANNELS), next(blocks) * SIZES, np.float32).transpose(2, 0, 1)
+        pixels = [(side - 2 * HALO) // FINEST for side in images.near.shape[:2]]
+        return np.full((*pixels, CHANNELS), next(blocks) * SIZES, np.float32).transpose(2, 0, 1)
 
     values = build(on=slide, latent=growing).read()[0][:, 0, ::64]
     np.testing.assert_allclose(values / SIZES[:, None], np.tile(steps, (CHANNELS, 1)), rtol=2**-11, atol=2**-24)
@@ -121,9 +132,9 @@ def test_of_a_block_only_the_part_with_tissue_is_computed(build: Build) -> None:
     plain = build(on=on, core=2048, dtype="float32")
     lattice = lattice_of(on)
     tissue = masked.read()[1] > 0
-    cells = FINEST**2 * tissue.sum()
+    pixels = FINEST**2 * tissue.sum()
     assert len(seen) == 1
-    assert cells <= seen[0] < 1.5 * cells < lattice.height * lattice.width
+    assert pixels <= seen[0] < 1.5 * pixels < lattice.height * lattice.width
     np.testing.assert_array_equal(masked.read()[0], np.where(tissue, plain.read()[0], 0))
 
 
@@ -198,8 +209,10 @@ def test_latent_values_may_lie_in_memory_in_any_way(build: Build) -> None:
 def test_what_does_not_fit_is_refused_at_once(build: Build, slide: Slide) -> None:
     with pytest.raises(ValueError, match="latent values of a block"):
         build(latent=lambda images: latent(images)[:2])
-    with pytest.raises(ValueError, match="float16 or float32"):
+    with pytest.raises(ValueError, match="`dtype` is 'int8'; a field is stored as float16 or float32"):
         build(dtype="int8")
+    with pytest.raises(ValueError, match="`workers` is 0"):
+        build(workers=0)
     with pytest.raises(ValueError, match="JSON"):
         build(card={"loss": float("nan")})
 
@@ -230,7 +243,7 @@ def test_the_same_build_gives_the_same_bytes(build: Build) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "median"}, "of kind"),
+        ({"kind": "median"}, "the kind of a head is rate, mean, sum, not 'median'"),
         ({"W": np.ones((5, 2))}, "cannot have W"),
         ({"b": np.full(4, np.inf)}, "finite"),
         ({"genes": ("A", "A", "B", "other")}, "occur once"),
@@ -244,9 +257,6 @@ def test_a_head_that_contradicts_itself_is_refused(change: dict[str, object], wo
         type(head)(**(arguments | change))
 
 
-def test_cells_that_do_not_divide_the_stride_are_refused(slide: Slide, tmp_path: Path) -> None:
-    from pixnet.field import build_field
-
-    lattice = Lattice(slide.width_um, slide.height_um, MPP, 16, HALO)
-    with pytest.raises(ValueError, match="divide the stride"):
-        build_field(slide, lattice, 3, latent, make_head("rate"), tmp_path / "f", card={})
+def test_pixels_that_do_not_divide_the_stride_are_refused(slide: Slide) -> None:
+    with pytest.raises(ValueError, match="`finest` is 3; pixels of the field must divide the stride of 16"):
+        source_of(slide, finest=3)

@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.field.conftest import MPP, Build, latent, picture
 
 from pixnet.errors import FieldError
 from pixnet.field import ExpressionField
 from pixnet.slide import Slide
-
-from .conftest import MPP, Build, latent, picture
 
 BLOCKS = 12  # of 256 px in a slide of 602 x 803 px
 
@@ -29,7 +28,7 @@ class Stop(Exception):  # noqa: N818
 
 
 def stopping(after: int) -> Any:
-    """Give a network-like function that fails once it has made some blocks."""
+    """Return a network-like function that fails once it has made some blocks."""
     calls = iter(range(10**6))
 
     def function(rgb: np.ndarray) -> np.ndarray:
@@ -81,7 +80,7 @@ def test_an_unfinished_field_is_neither_resumed_nor_thrown_away_unasked(build: B
     with pytest.raises(Stop):
         build(latent=stopping(5), out=out)
     before = contents(tmp_path / "field.partial")
-    with pytest.raises(FieldError, match="--resume"):
+    with pytest.raises(FieldError, match="`resume=True`, or discard it with `overwrite=True`"):
         build(out=out)
     assert contents(tmp_path / "field.partial") == before
     build(out=out, overwrite=True)
@@ -189,9 +188,8 @@ def slowly(images):
     time.sleep(0.15)
     return latent(images)
 slide = Slide.from_array(picture(602, 803), MPP, name="waves")
-card = {"encoder": "none", "samples": ["A", "B"]}
-build_field(slide, lattice_of(slide), FINEST, slowly, make_head("rate"), Path(sys.argv[2]), core=256, card=card,
-            tissue_mask=False, resume="resume" in sys.argv)
+options = BuildOptions(core=256, tissue_mask=False, resume="resume" in sys.argv)
+build_field(slide, source_of(slide, latent=slowly), Path(sys.argv[2]), options)
 """
 
 
@@ -248,7 +246,7 @@ def test_a_full_disk_ends_in_an_error_and_can_be_resumed(build: Build, tmp_path:
     assert child.returncode == 1
     last = error.strip().splitlines()[-1]
     assert last.startswith("pixnet.errors.FieldError") and "cannot be written (File too large)" in last  # noqa: PT018
-    assert "--resume" in last
+    assert "`resume=True`" in last
     assert not out.exists()
     build(out=out, resume=True)
     assert contents(out) == contents(build().path)

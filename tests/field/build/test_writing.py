@@ -1,4 +1,4 @@
-"""The pyramid: every coarser cell is the mean of its four, weighted by their valid shares."""
+"""The pyramid: every coarser pixel is the mean of its four, weighted by their valid shares."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from pixnet.field import LinearHead
-from pixnet.field.build.build import writing
+from pixnet.field.build import writing
 from pixnet.field.build.writing import Block, create_arrays, open_levels, pyramid, write_block, write_coarser_levels
 from pixnet.grid import Grid
 
-SHAPE, SIDE = (61, 93), 32  # cells; halved five times, odd in every other step
+SHAPE, SIDE = (61, 93), 32  # pixels; halved five times, odd in every other step
 
 
 def quarters(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,18 +22,23 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:contextlib", "ignor
 @pytest.mark.parametrize(
     ("name", "to", "options", "words"),
     [
-        ("a.zarr", "ome-zar", {}, "no format 'ome-zar'; there are ome-zarr, ome-tiff, spatialdata, geojson, csv"),
+        (
+            "a.zarr",
+            "ome-zar",
+            {},
+            "format 'ome-zar' is not known; the formats are ome-zarr, ome-tiff, .*, csv",
+        ),
         ("a.tif", "ome-tiff", {}, r"ends in \.ome\.tif or \.ome\.tiff"),
         (".zarr", "ome-zarr", {}, "ends in"),
-        ("a.zarr", "ome-zarr", {"level": 9}, "no level 9; there are 0 to 2"),
-        ("a.csv", "csv", {"level": 1}, "level of the pyramid makes an image"),
+        ("a.zarr", "ome-zarr", {"level": 9}, "no level 9; it has levels 0 to 2"),
+        ("a.csv", "csv", {"level": 1}, "`level` is the level of the pyramid for an image"),
         ("a.zarr", "ome-zarr", {"grid_um": 50.0}, "ome-zarr holds images"),
         ("a.ome.tif", "ome-tiff", {"regions": Disks([[300, 500]], 20)}, "ome-tiff holds images"),
         ("a.csv", "csv", {"regions": Disks([[300, 500]], 20), "grid_um": 50.0}, "choose one"),
         ("a.csv", "csv", {"regions": Disks([[9000, 500]], 20)}, "none of the 1 regions touches the slide"),
         ("a.zarr", "ome-zarr", {"genes": ["Erbb2"]}, "no gene 'Erbb2'; the nearest of its 3 are ERBB2"),
         ("a.csv", "csv", {"regions": Disks(np.zeros((0, 2)), 20)}, "no regions to export"),
-        ("a.csv", "csv", {"genes": ["GNAS", "GNAS"]}, "asked for twice"),
+        ("a.csv", "csv", {"genes": ["GNAS", "GNAS"]}, "named twice"),
         ("a.csv", "csv", {"genes": []}, "name at least one"),
     ],
 )
@@ -71,7 +76,7 @@ def test_what_is_no_export_is_never_replaced(patchy_fields: Fields, tmp_path: Pa
 
 def test_a_folder_takes_no_files_place(patchy_fields: Fields, tmp_path: Path) -> None:
     (tmp_path / "a.zarr").write_text("good")
-    with pytest.raises(FieldError, match="is a file, so it is not overwritten"):
+    with pytest.raises(FieldError, match=r"is not an export \(a Zarr store\), so it is not overwritten"):
         patchy_fields["mean"].export(tmp_path / "a.zarr", "ome-zarr", "GNAS", overwrite=True)
     assert (tmp_path / "a.zarr").read_text() == "good"
 

@@ -55,7 +55,7 @@ def test_axes_channels_and_facts_are_named(patchy_fields: Fields, tmp_path: Path
 
 
 def test_chunks_without_data_are_not_written(patchy_fields: Fields, tmp_path: Path) -> None:
-    """Of 580 columns of cells the last 68 lie in chunks of their own, and hold glass alone."""
+    """Of 580 columns of pixels the last 68 lie in chunks of their own, and hold glass alone."""
     patchy_fields["mean"].export(tmp_path / "maps.zarr", "ome-zarr", "ACTB")
     found = sorted(
         str(file.relative_to(tmp_path / "maps.zarr/0/c")) for file in (tmp_path / "maps.zarr/0/c").rglob("*")
@@ -76,7 +76,7 @@ def test_a_gene_that_is_nowhere_still_has_a_range(patchy_fields: Fields, tmp_pat
 def test_the_field_itself_and_other_fields_are_never_overwritten(patchy_fields: Fields, tmp_path: Path) -> None:
     field, other = patchy_fields["rate"], patchy_fields["mean"]
     for place in (field.path, field.path / "maps.zarr"):
-        with pytest.raises(FieldError, match="is the field itself"):
+        with pytest.raises(FieldError, match="is inside it, or holds it"):
             field.export(place, "ome-zarr", "ACTB", overwrite=True)
     with pytest.raises(FieldError, match="not an export"):
         field.export(other.path, "ome-zarr", "ACTB", overwrite=True)

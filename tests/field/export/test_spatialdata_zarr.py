@@ -38,7 +38,7 @@ def test_every_level_is_read_again(patchy_fields: Fields, exported: spatialdata.
         assert np.isnan(found[:, :, width:]).all()
 
 
-def test_cells_lie_where_they_should_in_um_and_in_pixels(
+def test_pixels_of_the_field_lie_where_they_should_in_um_and_on_the_slide(
     patchy_fields: Fields, exported: spatialdata.SpatialData
 ) -> None:
     field = patchy_fields["rate"]
@@ -47,14 +47,14 @@ def test_cells_lie_where_they_should_in_um_and_in_pixels(
         matrix = get_transformation(exported["expression"], system).to_affine_matrix(("x", "y"), ("x", "y"))
         for level in range(3):
             wanted = field.gene("GNAS", level)
-            # Coordinates of a coarser level are in cells of the finest.
+            # Coordinates of a coarser level are in pixels of the finest.
             found = exported["expression"][f"scale{level}"]["image"]
             for axis, row in (("x", 0), ("y", 1)):
                 places = matrix[row, row] * found[axis].values + matrix[row, 2]
                 np.testing.assert_allclose(places[: wanted.sizes[axis]] * unit, wanted[axis])
 
 
-def test_a_box_in_um_holds_the_cells_of_that_box(patchy_fields: Fields, exported: spatialdata.SpatialData) -> None:
+def test_a_box_in_um_holds_the_pixels_of_that_box(patchy_fields: Fields, exported: spatialdata.SpatialData) -> None:
     box = spatialdata.bounding_box_query(
         exported["expression"],
         axes=("x", "y"),

@@ -106,7 +106,7 @@ def test_turned_squares_and_disks_have_outlines(patchy_fields: Fields, tmp_path:
         again = Polygons.from_geojson(tmp_path / "shapes.geojson", field.attributes.slide.mpp)
         np.testing.assert_allclose(again.areas_um2, regions.areas_um2, rtol=tolerance)
         np.testing.assert_allclose(again.centers_um, regions.centers_um, atol=1e-3)
-    with pytest.raises(FieldError, match="LabelMask are not known; export it as csv"):
+    with pytest.raises(FieldError, match="LabelMask are not known; export its regions as csv"):
         field.export(
             tmp_path / "mask.geojson", "geojson", "GNAS", regions=LabelMask(np.ones((2, 2), int), 300, 500, 10)
         )

@@ -7,13 +7,12 @@ import dask.array
 import numpy as np
 import pytest
 import xarray
+from tests.field.conftest import GENES
 
 from pixnet.errors import FieldError
 from pixnet.field import ExpressionField
 from pixnet.field.read import maps
 from pixnet.regions import Squares
-
-from .conftest import GENES
 
 KINDS = ("rate", "mean", "sum")
 WEIGHTS = {"GNAS": 2.0, "ACTB": -0.5}
@@ -21,7 +20,7 @@ Fields = dict[str, ExpressionField]
 
 
 def cells_of(field: ExpressionField, level: int, rows: slice, cols: slice) -> Squares:
-    """Give cells of a level as regions."""
+    """Return pixels of a level as regions."""
     row, col = np.mgrid[rows, cols]
     return Squares(0.0, 0.0, field.level_grid(level).pitch_um, row.ravel(), col.ravel())
 
@@ -29,7 +28,7 @@ def cells_of(field: ExpressionField, level: int, rows: slice, cols: slice) -> Sq
 @pytest.mark.parametrize("level", [0, 1, 2])
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_genes_map_is_what_its_cells_are_queried_as(patchy_fields: Fields, kind: str, log: bool, level: int) -> None:
+def test_a_genes_map_is_what_its_pixels_are_queried_as(patchy_fields: Fields, kind: str, log: bool, level: int) -> None:
     field = patchy_fields[kind]
     first = round(420 / field.level_grid(level).pitch_um)
     rows, cols = slice(first, first + 15), slice(10, 40)  # where all is valid
@@ -56,7 +55,7 @@ def test_a_map_is_empty_where_there_is_no_data_or_background(patchy_fields: Fiel
     assert np.isfinite(found.sel(x=slice(200, 780), y=slice(0, 740))).all()
 
 
-def test_coordinates_are_the_cells_centres_in_um(patchy_fields: Fields) -> None:
+def test_coordinates_are_the_pixels_centres_in_um(patchy_fields: Fields) -> None:
     field = patchy_fields["rate"]
     assert field.levels == 3
     for level in range(3):
@@ -137,13 +136,13 @@ def test_what_the_field_has_not_got_is_refused(patchy_fields: Fields) -> None:
         field.gene("Erbb2")
     with pytest.raises(FieldError, match=r"no gene 'XYZ'"):
         field.score({"XYZ": 1.0})
-    with pytest.raises(FieldError, match="asked for twice"):
+    with pytest.raises(FieldError, match="named twice"):
         field.genes(["GNAS", "GNAS"])
     for nothing in ([], {}):
         with pytest.raises(FieldError, match="name at least one"):
             field.genes(nothing) if isinstance(nothing, list) else field.score(nothing)
     for level in (3, -1):
-        with pytest.raises(FieldError, match=rf"no level {level}; there are 0 to 2, with cells of 2 to 8 um"):
+        with pytest.raises(FieldError, match=rf"no level {level}; it has levels 0 to 2, with pixels of 2 to 8 um"):
             field.gene("GNAS", level)
     with pytest.raises(FieldError, match="no level 3"):
         field.level_grid(3)

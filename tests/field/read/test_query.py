@@ -12,14 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import sparse
+from tests.field.conftest import GENES, MPP, Build, picture
 
 from pixnet.errors import FieldError, PixNetWarning
 from pixnet.field import ExpressionField
 from pixnet.field import store as store_module
 from pixnet.regions import Disks, LabelMask, Polygons, Regions, Squares
 from pixnet.slide import Slide
-
-from .conftest import GENES, MPP, Build, picture
 
 Fields = dict[str, ExpressionField]
 KINDS = ("rate", "mean", "sum")
@@ -175,7 +174,7 @@ def test_unknown_genes_name_the_nearest(fields: Fields) -> None:
         fields["rate"].query(Disks([[100, 50]], 55), ["Erbb2"])
     with pytest.raises(FieldError, match="none of its 3 genes"):
         fields["rate"].query(Disks([[100, 50]], 55), ["XYZ123"])
-    with pytest.raises(FieldError, match="asked for twice"):
+    with pytest.raises(FieldError, match="named twice"):
         fields["rate"].query(Disks([[100, 50]], 55), ["GNAS", "GNAS"])
 
 
@@ -245,7 +244,7 @@ def test_background_takes_no_part_and_is_told_of(build: Build) -> None:
     field = build(on=Slide.from_array(rgb, MPP), tissue_mask=True)
     table = field.query(Polygons([shapely.box(0, 100, 300, 200), shapely.box(300, 100, 600, 200)]))
     shares = table.obs[["background_share", "no_data_share"]].to_numpy()
-    # Cells of 2 um; glass counts as tissue within a margin only.
+    # Pixels of 2 um; glass counts as tissue within a margin only.
     valid = field.read()[1][50:100, :150].sum() * 4
     assert 100 * 16 <= valid <= 100 * 48
     np.testing.assert_allclose(shares, [[1 - valid / 30_000, 0], [0, 0]], atol=1e-9)

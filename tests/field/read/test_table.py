@@ -110,7 +110,7 @@ def test_names_can_be_given(fields: Fields, tmp_path: Path) -> None:
     fields["sum"].write_table(tmp_path / "table.h5ad", disks, names=["b", "a"])
     assert list(anndata.read_h5ad(tmp_path / "table.h5ad").obs_names) == ["b", "a"]
     for names in (["a"], ["a", "a"]):
-        with pytest.raises(FieldError, match="1 different names were given for 2 regions"):
+        with pytest.raises(FieldError, match="`names` has 1 different names for 2 regions"):
             fields["sum"].write_table(tmp_path / "other.h5ad", disks, names=names)
 
 
@@ -129,11 +129,11 @@ def test_only_a_table_is_overwritten_and_only_when_asked(fields: Fields, tmp_pat
 def test_other_stores_are_never_overwritten(fields: Fields, tmp_path: Path) -> None:
     out = tmp_path / "image.zarr"
     zarr.create_group(out, zarr_format=3).create_array("0", shape=(2,), dtype=float)
-    with pytest.raises(FieldError, match="no table of AnnData's"):
+    with pytest.raises(FieldError, match="not an AnnData table, so it is not overwritten"):
         fields["sum"].write_table(out, SHAPES["disks"], overwrite=True)
     assert (out / "0" / "zarr.json").is_file()
     inside = fields["sum"].path / "table.h5ad"
-    with pytest.raises(FieldError, match="is the field itself, or a part of it"):
+    with pytest.raises(FieldError, match="is inside it, or holds it"):
         fields["sum"].write_table(inside, SHAPES["disks"])
 
 

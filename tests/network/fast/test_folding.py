@@ -1,4 +1,4 @@
-"""A folded decoder gives what the decoder gives."""
+"""A folded decoder computes the same as the decoder."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def test_the_latent_map_stays_the_same(
     one, two = network.latent(near, far), prepared.latent(near, far)
     assert float(one.std()) > 1e-3 * float(one.abs().max())
     assert float((one - two).abs().max()) <= 2e-6 * float(one.abs().max())
-    # The network that is trained is not touched, and the copy is folded.
+    # The trained network is unchanged, and the copy is folded.
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     levels = len(network.strides)
     assert scales(network) == levels
-    # Where something else than SAFB reads the finer levels too, only the deepest one's is gone.
+    # Where a block other than SAFB reads the finer levels too, only the deepest one's is folded.
     assert scales(prepared) == (levels if kind == "row" else levels - 1 if "fusion" in KINDS[kind] else 0)
     assert norms(prepared) < norms(network)
     if kind == "channel":

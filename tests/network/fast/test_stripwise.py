@@ -86,7 +86,7 @@ def test_what_more_a_block_does_is_noticed():
 
 
 class LessItsMean(torch.nn.Module):
-    """What comes of it hangs on the whole map, or on a strip's rows where it is given a strip."""
+    """Its output depends on the complete map, or on the rows of a strip where its input is a strip."""
 
     def forward(self, x):
         return x - x.mean(dim=(2, 3), keepdim=True)
@@ -120,7 +120,7 @@ def test_parts_of_the_decoder_have_no_seams():
     encoder = EncoderConfig(weights="random")
     network = Network(NetworkConfig(encoder=encoder, surroundings_um=()), 3).eval()
     fast = network.for_prediction("cpu")
-    core = 640  # pixels: 320 cells, more than are decoded at once
+    core = 640  # image pixels: 320 latent pixels, more than are decoded at once
     tile = image(core + 2 * network.halo, core + 2 * network.halo)[0]
     whole, parts = network.latent(tile), fast.latent(tile)
     assert whole.shape[1:] == (320, 320)

@@ -50,9 +50,9 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, value
     [
         ("", "is empty"),
         ("\tA\tB\n", "header but no rows"),
-        ("just a line\nand another\n", "header has 1 cells and its first row 1"),
-        ("a,b,c\n1x1,2,3\n", "header has 1 cells"),
-        ("\tA\tB\tC\n1x1\t1\n", "header has 4 cells and its first row 2"),
+        ("just a line\nand another\n", "header has 1 entries and its first row 1"),
+        ("a,b,c\n1x1,2,3\n", "header has 1 entries"),
+        ("\tA\tB\tC\n1x1\t1\n", "header has 4 entries and its first row 2"),
         ("\tA\tB\n1x1\t1\t2\n1x2\t1\n", "line 3 has 1 counts for 2 genes"),
         ("\tA\tB\tA\n1x1\t1\t2\t3\n", "gene 'A' has more than one column"),
         ("\tA\tB\n1x1\t1\t-2\n", "spot '1x1' has '-2' of gene 'B'"),
@@ -71,7 +71,7 @@ def test_bad_tables(tmp_path: Path, text: str, message: str) -> None:
 def test_bad_files(tmp_path: Path) -> None:
     packed = gzip.compress(GOOD.encode() * 50)
     cases = {
-        "binary.tsv": (b"\x89PNG\r\n\x1a\n\xff\xd8", "is no text"),
+        "binary.tsv": (b"\x89PNG\r\n\x1a\n\xff\xd8", "is not a text file"),
         "cut.tsv.gz": (packed[: len(packed) // 2], "gzip file is damaged or truncated"),
         "noise.tsv.gz": (packed[:20] + b"noise" + packed[25:], "gzip file is damaged or truncated"),
     }

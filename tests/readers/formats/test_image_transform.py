@@ -11,9 +11,10 @@ from PIL import Image
 
 from pixnet import read
 from pixnet.errors import DataError
+from pixnet.readers.entry import Entry
 from pixnet.readers.formats.image_transform import ImageTransform
 from pixnet.readers.manifest import read_manifest
-from pixnet.readers.platforms import PLATFORMS, Entry
+from pixnet.readers.platforms import PLATFORMS
 from pixnet.regions import Disks, Polygons, Squares
 from pixnet.sample import Sample
 from pixnet.slide import Slide
@@ -111,7 +112,7 @@ def anndata_entry(sample: Sample, folder: Path, **more: float) -> dict[str, Any]
 
 def entry_in(folder: Path, values: dict[str, Any]) -> Entry:
     files = {key: folder / values[key] for key in ("path", "image", "counts", "spots") if key in values}
-    return PLATFORMS[values["platform"]].model_validate({**values, **files})
+    return PLATFORMS[values["platform"]].entry.model_validate({**values, **files})
 
 
 WRITERS = [legacy, visium, visium_hd, cells, xenium, hest, table, table_in_um]
@@ -213,32 +214,32 @@ def test_a_matrix_that_will_not_do_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "matrix.csv"
     path.write_text("1,0,0\n0,1,0\n")
     with pytest.raises(DataError, match=r"matrix\.csv: must hold a 3 x 3 affine matrix .* Found \(2, 3\)"):
-        ImageTransform.of(path)
+        ImageTransform.read(path)
     path.write_text("1,0,x\n0,1,0\n0,0,1\n")
-    with pytest.raises(DataError, match=r"matrix\.csv: is no matrix of numbers"):
-        ImageTransform.of(path)
+    with pytest.raises(DataError, match=r"matrix\.csv: is not a matrix of numbers"):
+        ImageTransform.read(path)
     with pytest.raises(DataError, match=r"none\.csv: cannot be read"):
-        ImageTransform.of(tmp_path / "none.csv")
+        ImageTransform.read(tmp_path / "none.csv")
     with pytest.raises(DataError, match="must hold a 3 x 3 affine matrix"):
-        ImageTransform.of(np.zeros((3, 3)))
+        ImageTransform.read(np.zeros((3, 3)))
     with pytest.raises(DataError, match="its last row 0, 0, 1"):
-        ImageTransform.of([[1, 0, 0], [0, 1, 0], [1e-5, 0, 1]])
+        ImageTransform.read([[1, 0, 0], [0, 1, 0], [1e-5, 0, 1]])
     with pytest.raises(DataError, match="mirrors the image"):
-        ImageTransform.of(np.diag([-1.0, 1.0, 1.0]))
+        ImageTransform.read(np.diag([-1.0, 1.0, 1.0]))
     with pytest.raises(DataError, match=r"stretches one direction 1\.05 times"):
-        ImageTransform.of(np.diag([1.05, 1.0, 1.0]))
+        ImageTransform.read(np.diag([1.05, 1.0, 1.0]))
     with pytest.raises(DataError, match=r"stretches one direction 1\.\d+ times"):
-        ImageTransform.of([[1, 0.05, 0], [0, 1, 0], [0, 0, 1]])
+        ImageTransform.read([[1, 0.05, 0], [0, 1, 0], [0, 0, 1]])
 
 
 def test_a_manifest_with_another_kind_of_matrix_is_refused(tmp_path: Path) -> None:
     head = '[[sample]]\nid = "a"\nplatform = "visium"\npath = "outs"\n'
     for value in ("3", "[[1, 0, 0], [0, 1, 0]]", '[[1, 0, "x"], [0, 1, 0], [0, 0, 1]]', "[[1, 0], [0, 1]]"):
         (tmp_path / "samples.toml").write_text(head + f"image_transform = {value}\n")
-        with pytest.raises(DataError, match=r"samples\.toml: sample 'a': image_transform.* will not do"):
+        with pytest.raises(DataError, match=r"samples\.toml: sample 'a': image_transform.* is not valid"):
             read_manifest(tmp_path / "samples.toml")
     (tmp_path / "samples.toml").write_text(
         '[[sample]]\nid = "a"\nplatform = "spatialdata"\npath = "s.zarr"\nimage_transform = "m.csv"\n'
     )
-    with pytest.raises(DataError, match=r"image_transform = 'm\.csv' will not do"):
+    with pytest.raises(DataError, match=r"image_transform = 'm\.csv' is not valid"):
         read_manifest(tmp_path / "samples.toml")

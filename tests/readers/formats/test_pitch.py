@@ -29,7 +29,7 @@ def test_pitch_is_found_at_any_angle_despite_a_stray_spot(
 
 def test_no_pitch_is_explained() -> None:
     line = np.array([(x, 0.0) for x in range(9)])
-    assert pitch_in_pixels(line, 10 * line) == "the spots lie on one line"
+    assert pitch_in_pixels(line, 10 * line) == "the spots are on one line"
     array = np.array([(x, y) for x in range(9) for y in range(9)], float)
     sheared = array @ np.array([[10.0, 0.0], [4.0, 10.0]])
     assert pitch_in_pixels(array, sheared) == "the two axes of the array are not at right angles in the image"

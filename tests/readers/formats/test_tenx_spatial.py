@@ -73,8 +73,8 @@ def test_barcodes_as_bytes_and_a_byte_order_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("barcode", "AAAC-1", "'AAAC-1' as barcode; each barcode must stand there once"),
-        ("barcode", "", "each barcode must stand there once"),
+        ("barcode", "AAAC-1", "'AAAC-1' as barcode; each barcode must occur once"),
+        ("barcode", "", "each barcode must occur once"),
         ("in_tissue", 2, "'2' as in_tissue; it must be 0 or 1"),
         ("array_row", -1, "'-1' as array_row; it must be a whole number"),
         ("pxl_row_in_fullres", np.nan, "as pxl_row_in_fullres; it must be a pixel of the image"),
@@ -94,15 +94,15 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
         read_positions(tmp_path / "none.csv")
     with pytest.raises(DataError, match=r"none\.parquet: cannot be read"):
         read_positions(tmp_path / "none.parquet")
-    with pytest.raises(DataError, match=r"p\.csv: its lines have 5 cells"):
+    with pytest.raises(DataError, match=r"p\.csv: its lines have 5 entries"):
         read_positions(write_positions(tmp_path / "p.csv", TABLE.iloc[:, :5], header=False))
     for name in ("p.csv", "p.parquet"):
         with pytest.raises(DataError, match=f"{name}: has no column 'array_row'; found 'barcode', 'in_tissue'"):
             read_positions(write_positions(tmp_path / name, TABLE.drop(columns="array_row")))
-        with pytest.raises(DataError, match=f"{name}: holds no positions"):
+        with pytest.raises(DataError, match=f"{name}: has no positions"):
             read_positions(write_positions(tmp_path / name, TABLE.iloc[:0]))
     (tmp_path / "p.csv").write_bytes(b"")
-    with pytest.raises(DataError, match="is no table of positions"):
+    with pytest.raises(DataError, match="is not a table of positions"):
         read_positions(tmp_path / "p.csv")
     (tmp_path / "p.csv.gz").write_bytes(gzip.compress(b"barcode" * 99)[:20])
     with pytest.raises(DataError, match="damaged or truncated"):
@@ -136,14 +136,14 @@ def test_scale_factors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no JSON"),
-        ("[1, 2]", "no table"),
-        ("[" * 100_000, "is no JSON"),
+        ("", "is not a JSON file"),
+        ("[1, 2]", "does not hold scale factors"),
+        ("[" * 100_000, "is not a JSON file"),
         ('{"a": -1}', "'a' is -1; a scale factor is a positive number"),
         ('{"a": NaN}', "'a' is nan"),
         ('{"a": 1' + "0" * 400 + "}", "'a' is inf"),
-        ('{"a": 1' + "0" * 5000 + "}", "is no JSON"),
-        ("\0\xff", "is no JSON"),
+        ('{"a": 1' + "0" * 5000 + "}", "is not a JSON file"),
+        ("\0\xff", "is not a JSON file"),
         ('{"a": "' + "x" * (1 << 20) + '"}', "is larger than 1 MiB"),
     ],
 )

@@ -1,3 +1,3 @@
-"""Building a field, block by block."""
+"""Building a field: reading, computing, scaling and writing its blocks."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which cells of a field are worth computing: tissue, and a margin around it."""
+"""Which pixels of a field are computed: tissue and a margin around it."""
 
 from __future__ import annotations
 
@@ -13,82 +13,89 @@ from pixnet.grid import Box, Lattice
 from pixnet.slide import Slide
 from pixnet.slide.tissue import tissue_pixels
 
-_PIXEL_UM = 16.0  # of the picture that the tissue is told from, at most
+_THUMBNAIL_UM = 16.0  # largest pixel of the thumbnail in which tissue is found
 _GAP_UM = 64.0  # gaps up to twice this wide, such as fat or a tear, belong to the tissue around them
 _MARGIN_UM = 32.0  # computed around the tissue, so that its edge is never lost
 
 
 class Background:
-    """The background of a slide, told from a coarse picture of it.
+    """The background of a slide, found in a thumbnail of it.
 
-    It depends on the slide and the lattice alone, so it is the same however the field is cut into blocks.
+    It depends on the slide and the lattice alone, so it does not depend on how the field is cut into blocks.
 
     Parameters
     ----------
     slide
         The slide.
     lattice
-        Its lattice.
+        Its lattice of pixels.
     finest
-        Side of a field cell, in lattice pixels.
+        Side of a pixel of the field, in lattice pixels.
     keep_all
-        Whether to take everything for tissue.
+        Whether to treat everything as tissue.
 
     Raises
     ------
     FieldError
-        If there is no tissue on the slide.
+        If the slide has no data or no tissue.
     """
 
     def __init__(self, slide: Slide, lattice: Lattice, finest: int, *, keep_all: bool = False) -> None:
-        self._share_inside = _share_inside(lattice, finest)
+        self._share_on_slide = _share_on_slide(lattice, finest)
         self._tissue: NDArray[np.bool_] | None = None
         if keep_all:
             return
-        # Whole cells in a pixel of the picture, and whole such pixels in a stride.
-        pitch_um, cells = lattice.mpp * finest, lattice.stride // finest
-        self._cells = max(n for n in range(1, cells + 1) if cells % n == 0 and n * pitch_um <= max(_PIXEL_UM, pitch_um))
-        pixel_um = self._cells * pitch_um
-        grid = lattice.grid(finest * self._cells)
+        # A thumbnail pixel consists of complete field pixels, and a stride of complete thumbnail pixels.
+        pitch_um, per_stride = lattice.mpp * finest, lattice.stride // finest
+        largest_um = max(_THUMBNAIL_UM, pitch_um)
+        self._factor = max(n for n in range(1, per_stride + 1) if per_stride % n == 0 and n * pitch_um <= largest_um)
+        pixel_um = self._factor * pitch_um
+        grid = lattice.grid(finest * self._factor)
         rgb, self._data = slide.read_box(Box(0, 0, grid.height, grid.width), pixel_um)
         _complete_edge(self._data, lattice.height_um / pixel_um)
         _complete_edge(self._data.T, lattice.width_um / pixel_um)
-        # Tissue is told on the slide alone: the lattice reaches beyond it, by more for one network than for another.
-        inside = tuple(slice(math.ceil(um / pixel_um - 1e-6)) for um in (lattice.height_um, lattice.width_um))
-        tissue = tissue_pixels(rgb[inside])[0] & self._data[inside]
+        # Tissue is found on the slide alone: how far the lattice extends beyond it depends on the network.
+        on_slide = tuple(slice(math.ceil(um / pixel_um - 1e-6)) for um in (lattice.height_um, lattice.width_um))
+        tissue = tissue_pixels(rgb[on_slide])[0] & self._data[on_slide]
         if not self._data.any():
             raise FieldError(f"{slide.path or slide.name} holds no valid pixel, so it has no field. Check the file.")
         if not tissue.any():
             raise FieldError(
-                f"{slide.path or slide.name} shows no tissue. If there is some (a very pale stain), "
-                "predict without the tissue mask (--no-tissue-mask)."
+                f"{slide.path or slide.name} shows no tissue. If there is some (a very pale stain), predict with "
+                "`tissue_mask=False`."
             )
         grown = ndimage.binary_dilation(tissue, _disk((_GAP_UM + _MARGIN_UM) / pixel_um))
         self._tissue = np.zeros_like(self._data)
-        self._tissue[inside] = ndimage.binary_erosion(grown, _disk(_GAP_UM / pixel_um), border_value=1)
+        self._tissue[on_slide] = ndimage.binary_erosion(grown, _disk(_GAP_UM / pixel_um), border_value=1)
 
-    def tissue(self, row: int, col: int, height: int, width: int) -> NDArray[np.bool_]:
-        """Say which cells of a box (in cells, aligned with the lattice's stride) are tissue, (height, width)."""
+    def tissue(self, box: Box) -> NDArray[np.bool_]:
+        """Return which pixels of a box of the field are tissue, shape (height, width).
+
+        The box must be aligned with the lattice's stride.
+        """
         if self._tissue is None:
-            return np.ones((height, width), bool)
-        return self._cut(self._tissue, row, col, height, width)
+            return np.ones((box.height, box.width), bool)
+        return self._cut(self._tissue, box)
 
-    def share(self, row: int, col: int, height: int, width: int) -> NDArray[np.float32]:
-        """Give the share of each cell of a box that holds data but no tissue, (height, width) from 0 to 1."""
+    def share(self, box: Box) -> NDArray[np.float32]:
+        """Return the share of each pixel of a box that holds data but no tissue, shape (height, width), 0 to 1."""
         if self._tissue is None:
-            return np.zeros((height, width), np.float32)
-        inside = np.outer(self._share_inside[0][row : row + height], self._share_inside[1][col : col + width])
-        glass = self._cut(self._data & ~self._tissue, row, col, height, width)
-        return np.where(glass, inside, 0.0).astype(np.float32)
+            return np.zeros((box.height, box.width), np.float32)
+        down, across = self._share_on_slide
+        on_slide = np.outer(down[box.row : box.row + box.height], across[box.col : box.col + box.width])
+        glass = self._cut(self._data & ~self._tissue, box)
+        return np.where(glass, on_slide, 0.0).astype(np.float32)
 
-    def _cut(self, picture: NDArray[np.bool_], row: int, col: int, height: int, width: int) -> NDArray[np.bool_]:
-        n = self._cells
-        part = picture[row // n : (row + height) // n, col // n : (col + width) // n]
-        return part.repeat(n, axis=0).repeat(n, axis=1)
+    def _cut(self, thumbnail: NDArray[np.bool_], box: Box) -> NDArray[np.bool_]:
+        """Return a box of field pixels from the thumbnail."""
+        n = self._factor
+        rows = slice(box.row // n, (box.row + box.height) // n)
+        cols = slice(box.col // n, (box.col + box.width) // n)
+        return thumbnail[rows, cols].repeat(n, axis=0).repeat(n, axis=1)
 
 
-def _share_inside(lattice: Lattice, finest: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the share of each row and of each column of cells that lies on the slide."""
+def _share_on_slide(lattice: Lattice, finest: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the share of each row and of each column of field pixels that is on the slide."""
     grid = lattice.grid(finest)
     down, across = (
         np.clip(extent / grid.pitch_um - np.arange(count), 0.0, 1.0)
@@ -98,7 +105,7 @@ def _share_inside(lattice: Lattice, finest: int) -> tuple[NDArray[np.float64], N
 
 
 def _complete_edge(data: NDArray[np.bool_], rows: float) -> None:
-    """Let a last row of pixels that lies on the slide by less than half hold data where the one before does."""
+    """If less than half of the last row of pixels is on the slide, let it hold data where the row before does."""
     last = int(np.ceil(rows - 1e-6)) - 1
     if last > 0 and rows - last < 0.5:
         data[last] = data[last - 1]

@@ -1,4 +1,4 @@
-"""Latent values as float16, without losing large or small ones."""
+"""Latent values as float16, without overflow of large values or loss of small ones."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from pixnet.field.head import LinearHead
 
-_SMALLEST = -126  # of the exponents
-_ROOM = 15  # powers of two by which a later block may exceed the channel's first one; float16 ends below 2^16
+_SMALLEST = -126  # smallest exponent
+_ROOM = 15  # powers of two by which later blocks may exceed the channel's first one; float16 ends below 2^16
 
 
-class Outgrown(Exception):  # noqa: N818  no error to anybody but the one who chose the scale
-    """A channel exceeds its scale; `exponent` holds those that all values so far would fit in."""
+class Outgrown(Exception):  # noqa: N818  a signal to the builder, not an error
+    """A channel exceeds its scale; `exponent` holds exponents that all values so far fit in."""
 
     def __init__(self, exponent: list[int | None]) -> None:
-        super().__init__("a channel has outgrown its scale")
+        super().__init__("a channel exceeds its scale")
         self.exponent = exponent
 
 
-class NotFinite(Exception):  # noqa: N818  the one who knows the model and the place makes an error of it
-    """Some latent values are no numbers or infinite."""
+class NotFinite(Exception):  # noqa: N818  a signal to the builder, which raises an error with the place
+    """Some latent values are NaN or infinite."""
 
 
 def first_exponents(dtype: np.dtype[Any], head: LinearHead) -> list[int | None]:
-    """Give the exponents that are known before any block is: those of values that make as much as the head's b.
+    """Return the exponents that are known before any block: those of values that contribute as much as the head's b.
 
-    Without them a block of bare glass, where there is next to nothing, would set a factor that tissue outgrows. None
-    where the head has no b, or takes nothing from a channel.
+    Without them a block of bare glass, with almost no signal, would set a factor that tissue exceeds. The exponent is
+    None where b is zero or the head does not use the channel.
     """
     if dtype != np.float16:
         return [None] * head.channels
@@ -41,19 +41,19 @@ def first_exponents(dtype: np.dtype[Any], head: LinearHead) -> list[int | None]:
 
 
 class Scale:
-    """One factor a channel, by which latent values are divided before they are stored as float16.
+    """One factor per channel, by which latent values are divided before they are stored as float16.
 
-    A factor is a power of two, so dividing by it changes no digit: a stored value differs from the computed one by
-    float16's half step (2^-11 of itself), or by 2^-25 of the factor where it is tiny beside it. Where `first_exponents`
-    does not, the first block in which a channel is not zero sets its factor. Both leave room for values 2^15 times as
-    large.
+    A factor is a power of two, so the division changes no digit. A stored value differs from the computed one by half a
+    step of float16 (2^-11 of the value), or by 2^-25 of the factor if the value is much smaller than the factor. The
+    factor comes from `first_exponents`, or else from the first block in which the channel is not zero. Both leave room
+    for values 2^15 times as large.
 
     Parameters
     ----------
     dtype
-        float16, or float32, which is stored as it is.
+        float16, or float32, which is stored unchanged.
     exponent
-        Exponents of the factors; None where one is not known so far.
+        Exponent of each factor; None where it is not known yet.
     """
 
     def __init__(self, dtype: np.dtype[Any], exponent: Sequence[int | None]) -> None:
@@ -62,25 +62,30 @@ class Scale:
 
     @property
     def factors(self) -> tuple[float, ...]:
-        """Latent units per stored unit, for each channel."""
+        """Latent units per stored unit of each channel."""
         return tuple(float(np.ldexp(1.0, value or 0)) for value in self.exponent)
 
     def pack(self, latent: NDArray[np.float32]) -> NDArray[Any]:
-        """Give values (C, h, w), contiguous and writable, as they are stored.
+        """Convert values to how they are stored.
 
-        float16 is written over the values: new memory would take more time than the conversion does.
+        float16 values are written over `latent`: new memory would take more time than the conversion.
+
+        Parameters
+        ----------
+        latent
+            Latent values, shape (C, h, w), contiguous and writable.
 
         Raises
         ------
         NotFinite
             If a value is not finite.
         Outgrown
-            If a channel does not fit any more.
+            If a channel no longer fits its scale.
         """
-        import torch  # several times faster than NumPy at float16, and here wherever a field is computed
+        import torch  # converts to float16 several times faster than NumPy, and the network needs it anyway
 
         channels = torch.from_numpy(latent)
-        # The ends of a channel tell its peak, and whether all of it is finite: what is no number is both its ends.
+        # Minimum and maximum give the peak and show whether all values are finite: with a NaN, both are NaN.
         peaks = np.array([max(-low.item(), high.item()) for low, high in map(torch.aminmax, channels)], np.float32)
         if not np.isfinite(peaks).all():
             raise NotFinite
@@ -89,15 +94,15 @@ class Scale:
         self._fit(peaks)
         packed = latent.reshape(-1).view(self._dtype)[: latent.size].reshape(latent.shape)
         for target, values, factor in zip(torch.from_numpy(packed), channels, self.factors, strict=True):
-            # The product is new memory, and a packed channel ends where the next one begins, or before.
+            # The product is in new memory, and a packed channel ends before the next channel's values begin.
             target.copy_(values * (1.0 / factor))
         return packed
 
     def _fit(self, peaks: NDArray[np.float32]) -> None:
-        """Set the factors of channels that hold values for the first time; raises Outgrown where others do not fit."""
+        """Set the factors of channels with their first values; raise Outgrown if other channels do not fit."""
         grown = list(self.exponent)
         for channel in np.flatnonzero(peaks):
-            # peak < 2^exponent; the reciprocal of a still smaller power of two is no float32.
+            # peak < 2^exponent; the reciprocal of a smaller power of two would not be a float32.
             exponent = max(int(np.frexp(peaks[channel])[1]), _SMALLEST)
             known = self.exponent[channel]
             if known is None:

@@ -12,14 +12,14 @@ from pixnet.slide import Slide
 
 
 class TileImages(NamedTuple):
-    """What is read of a slide for one tile.
+    """The images of one tile.
 
     Attributes
     ----------
     near
-        (H, W, 3): the core with the lattice's halo.
+        The core with the lattice's halo, shape (H, W, 3).
     far
-        (h, w, 3): the same on the coarser lattice with its own halo; None where the network does not look at it.
+        The same on the coarser lattice with its own halo, shape (h, w, 3); None for a network without surroundings.
     """
 
     near: NDArray[np.uint8]
@@ -27,7 +27,24 @@ class TileImages(NamedTuple):
 
 
 def read_tile(slide: Slide, lattice: Lattice, core: Box) -> tuple[TileImages, NDArray[np.bool_]]:
-    """Read the images for a tile's core, and which pixels of the near one are valid, (H, W)."""
+    """Read the images of a tile.
+
+    Parameters
+    ----------
+    slide
+        The slide.
+    lattice
+        Its lattice of pixels.
+    core
+        The core of the tile, in lattice pixels.
+
+    Returns
+    -------
+    images
+        The images.
+    mask
+        Which pixels of the near image hold data, shape (H, W).
+    """
     near, mask = slide.read_box(core.grown(lattice.halo), lattice.mpp)
     far = slide.read_box(lattice.far(core), lattice.far_mpp)[0] if lattice.far_halo else None
     return TileImages(near, far), mask

@@ -1,4 +1,4 @@
-"""Writing the store of a field: its arrays, the coarser levels of the pyramid, and at last what it says of itself."""
+"""Writing the store of a field: its arrays, the coarser levels of the pyramid, and finally its attributes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pixnet.field.ngff import multiscales
 from pixnet.field.store import KEY, Attributes, Level, level_grid
 from pixnet.grid import Grid
 
-_SHARD = 512  # longest side of a file, in cells: what is written at once is held several times over
-_CHUNK = 128  # longest side of a chunk, in cells; a chunk holds all channels, for a gene and a region need them all
-_CHUNK_BYTES = 4 << 20  # chunks of many channels get shorter sides
-_COARSEST = 256  # cells: the longest side of the coarsest level, at most
-_EDGES = ("y", "x")
+_SHARD = 512  # longest side of a shard (a file) in pixels: writing a shard needs several times its memory
+_CHUNK = 128  # longest side of a chunk in pixels; a chunk holds all channels, since genes and regions need them all
+_CHUNK_BYTES = 4 << 20  # largest size of a chunk: with many channels its sides are shorter
+_COARSEST = 256  # longest side of the coarsest level in pixels, at most
+_AXES = ("y", "x")
 
 
 class Block(NamedTuple):
@@ -30,9 +30,9 @@ class Block(NamedTuple):
     Attributes
     ----------
     latent
-        (C, h, w); None where no cell holds data.
+        Stored latent values, shape (C, h, w); None where no pixel holds data.
     valid, background
-        (h, w) float16, shares of each cell.
+        Shares of each pixel, shape (h, w), float16.
     """
 
     latent: NDArray[Any] | None
@@ -41,18 +41,20 @@ class Block(NamedTuple):
 
 
 def create_arrays(path: Path, grid: Grid, block: int, head: LinearHead, dtype: np.dtype[Any]) -> None:
-    """Begin a store: its empty arrays, with W and b written beside them.
+    """Create a store with its empty arrays, and write W and b.
 
     Parameters
     ----------
     path
         The folder.
     grid
-        The finest cells.
+        Grid of the pixels of level 0.
     block
-        Side of a block in cells. It is written once and for all, as files of its own (shards).
-    head, dtype
-        The head, and how the latent map is stored.
+        Side of a block in pixels. A block is written once, in shards that hold nothing else.
+    head
+        The linear head.
+    dtype
+        Type of the latent values.
     """
     group = zarr.create_group(path, zarr_format=3, overwrite=True)
     _array(group, "W", head.W.shape, np.float32, head.W.shape, None, ("c", "gene"))[:] = head.W
@@ -61,12 +63,11 @@ def create_arrays(path: Path, grid: Grid, block: int, head: LinearHead, dtype: n
         shape = level_grid(grid, level).shape
         side = _divisor(block >> min(level, _levels_of_block(block) - 1), _SHARD)
         chunk = _chunk_side(side, head.channels, dtype)
-        for name in Level._fields:
-            if name == "latent":
-                sizes = [(head.channels, *size) for size in (shape, (chunk, chunk), (side, side))]
-                _array(group, f"latent/{level}", sizes[0], dtype, sizes[1], sizes[2], ("c", *_EDGES))
-            else:
-                _array(group, f"{name}/{level}", shape, np.float16, (chunk, chunk), (side, side), _EDGES)
+        sizes = shape, (chunk, chunk), (side, side)
+        latent_shape, latent_chunks, latent_shards = ((head.channels, *size) for size in sizes)
+        _array(group, f"latent/{level}", latent_shape, dtype, latent_chunks, latent_shards, ("c", *_AXES))
+        for name in ("valid", "background"):
+            _array(group, f"{name}/{level}", shape, np.float16, (chunk, chunk), (side, side), _AXES)
 
 
 def open_levels(path: Path) -> list[Level]:
@@ -77,7 +78,7 @@ def open_levels(path: Path) -> list[Level]:
 
 
 def count_levels(grid: Grid) -> int:
-    """Give the number of levels of the pyramid."""
+    """Return the number of levels of the pyramid."""
     level = 0
     while max(level_grid(grid, level).shape) > _COARSEST:
         level += 1
@@ -85,9 +86,14 @@ def count_levels(grid: Grid) -> int:
 
 
 def pyramid(block: Block, side: int) -> list[Block]:
-    """Give a block of the finest level and what becomes of it in coarser ones, as far as that follows from it alone.
+    """Return a block of level 0 and its coarser versions, for the levels that can be computed from this block alone.
 
-    Blocks are `side` cells wide but at the edge.
+    Parameters
+    ----------
+    block
+        The block.
+    side
+        Side in pixels of all blocks but those at the edge.
     """
     blocks = [block]
     while len(blocks) < _levels_of_block(side):
@@ -96,49 +102,50 @@ def pyramid(block: Block, side: int) -> list[Block]:
 
 
 def write_block(levels: list[Level], row: int, col: int, blocks: list[Block]) -> None:
-    """Write a block at a row and column of cells of the finest level, and its coarser ones, as `pyramid` gives them."""
-    # A small field has fewer levels, and a large one has more, which `write_coarser_levels` fills.
+    """Write a block and its coarser versions, as `pyramid` returns them, at a row and column of level 0."""
+    # A small field has fewer levels than there are blocks. The further levels of a large one are filled by
+    # `write_coarser_levels`.
     for number, (level, block) in enumerate(zip(levels, blocks, strict=False)):
         _put(level, row >> number, col >> number, block)
 
 
 def write_coarser_levels(levels: list[Level], side: int) -> None:
-    """Fill the levels that `write_block` has left, each from the one before, a file at a time.
+    """Fill the levels that `write_block` did not write, each from the level before, one shard at a time.
 
-    D is averaged by valid area, so the integral over a coarse cell is that over the cells it is made of.
+    D is averaged by valid area, so the integral over a coarse pixel equals that over its four finer pixels.
     """
     for finer, coarser in itertools.pairwise(levels[_levels_of_block(side) - 1 :]):
-        shard = _shard(coarser)
-        for row, col in _files(coarser, coarser.valid.shape):
-            within = slice(2 * row, 2 * (row + shard)), slice(2 * col, 2 * (col + shard))
-            valid, background = np.asarray(finer.valid[within]), np.asarray(finer.background[within])
-            latent = np.asarray(finer.latent[(slice(None), *within)]) if valid.any() else None
+        shard = _shard_side(coarser)
+        for row, col in _shards(coarser, coarser.valid.shape):
+            window = slice(2 * row, 2 * (row + shard)), slice(2 * col, 2 * (col + shard))
+            valid, background = np.asarray(finer.valid[window]), np.asarray(finer.background[window])
+            latent = np.asarray(finer.latent[(slice(None), *window)]) if valid.any() else None
             _put(coarser, row, col, _coarser(Block(latent, valid, background)))
 
 
 def _levels_of_block(side: int) -> int:
-    """Give how many levels hold whole files made of one block: those in which it can be halved and is not small."""
+    """Return the number of levels that are written with a block: as long as it can be halved to at least `_CHUNK`."""
     levels = 1
     while side % 2 == 0 and side // 2 >= _CHUNK:
         side, levels = side // 2, levels + 1
     return levels
 
 
-def _shard(level: Level) -> int:
-    """Give the side of what lies in one file."""
+def _shard_side(level: Level) -> int:
+    """Return the side of a shard in pixels."""
     return int((level.latent.shards or level.latent.chunks)[1])
 
 
-def _files(level: Level, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Give the first row and column of each file over some cells of a level, from those of a file on."""
+def _shards(level: Level, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Yield the first row and column of each shard that covers an array of a shape, relative to the first shard."""
     height, width = shape
-    return itertools.product(range(0, height, _shard(level)), range(0, width, _shard(level)))
+    return itertools.product(range(0, height, _shard_side(level)), range(0, width, _shard_side(level)))
 
 
 def _put(level: Level, row: int, col: int, block: Block) -> None:
-    """Write what there is of a block, file by file; what is zero all over is in no file."""
-    side = _shard(level)
-    for top, left in _files(level, block.valid.shape):
+    """Write a block shard by shard; shards that are zero everywhere are not written."""
+    side = _shard_side(level)
+    for top, left in _shards(level, block.valid.shape):
         part = slice(top, top + side), slice(left, left + side)
         valid, background = block.valid[part], block.background[part]
         height, width = valid.shape
@@ -151,7 +158,7 @@ def _put(level: Level, row: int, col: int, block: Block) -> None:
 
 
 def _coarser(block: Block) -> Block:
-    """Average squares of four cells, the latent values by their valid shares."""
+    """Average squares of four pixels, the latent values by their valid shares."""
     import torch  # as in pixnet.field.build.scaling
 
     valid, background = (_even(part.astype(np.float32)) for part in (block.valid, block.background))
@@ -159,7 +166,7 @@ def _coarser(block: Block) -> Block:
     coarser = Block(None, (weight / 4).astype(np.float16), (_quarters(background) / 4).astype(np.float16))
     if block.latent is None or not weight.any():
         return coarser
-    # Divided once, and not for every channel.
+    # The shares are divided once, not for each channel.
     square = weight.repeat(2, 0).repeat(2, 1)
     shares = torch.from_numpy(np.divide(valid, square, out=np.zeros_like(valid), where=square > 0))
     means = np.empty((len(block.latent), *weight.shape), block.latent.dtype)
@@ -169,7 +176,7 @@ def _coarser(block: Block) -> Block:
 
 
 def data_files(path: Path) -> dict[str, int]:
-    """Give all files of a store but its top metadata, each with its size in bytes."""
+    """Return the size in bytes of all files of a store but its top metadata."""
     files = (file for file in path.rglob("*") if file.is_file() and file != path / "zarr.json")
     return {file.relative_to(path).as_posix(): file.stat().st_size for file in sorted(files)}
 
@@ -178,11 +185,11 @@ def finish(path: Path, attributes: Attributes) -> None:
     """Write the attributes, which make the store complete."""
     grid = attributes.lattice.grid
     grids = {f"latent/{level}": level_grid(grid, level) for level in range(attributes.levels)}
-    everything: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "ome": multiscales(attributes.slide.name, grids),
         KEY: attributes.model_dump(mode="json"),
     }
-    zarr.open_group(path, mode="r+", zarr_format=3).attrs.put(everything)
+    zarr.open_group(path, mode="r+", zarr_format=3).attrs.put(metadata)
 
 
 def _array(group: zarr.Group, name: str, shape: Any, dtype: Any, chunks: Any, shards: Any, axes: Any) -> Any:
@@ -194,30 +201,30 @@ def _array(group: zarr.Group, name: str, shape: Any, dtype: Any, chunks: Any, sh
         shards=shards,
         dimension_names=axes,
         fill_value=0,
-        # A changed byte is then an error and not a wrong number.
+        # With a checksum, a damaged byte is an error and not a wrong number.
         compressors=ZstdCodec(level=1, checksum=True),
     )
 
 
 def _chunk_side(block: int, channels: int, dtype: np.dtype[Any]) -> int:
-    """Give the longest side of a chunk that divides a block and keeps chunks small."""
+    """Return the longest side of a chunk that divides a block and keeps chunks small."""
     sides = [side for side in range(1, min(_CHUNK, block) + 1) if block % side == 0]
     small = [side for side in sides if side <= 32 or channels * side**2 * dtype.itemsize <= _CHUNK_BYTES]
     return small[-1]
 
 
 def _divisor(number: int, most: int) -> int:
-    """Give the largest divisor up to `most`."""
+    """Return the largest divisor of a number that is at most `most`."""
     return next(divisor for divisor in range(min(number, most), 0, -1) if number % divisor == 0)
 
 
 def _even(values: NDArray[Any]) -> NDArray[Any]:
-    """Add a row and a column of zeros where the cells do not come in pairs."""
+    """Append a row or column of zeros where their number is odd."""
     height, width = values.shape
     return np.pad(values, [(0, height % 2), (0, width % 2)]) if height % 2 or width % 2 else values
 
 
 def _quarters(values: Any) -> Any:
-    """Add up the four cells of each coarser one; for arrays and tensors alike."""
+    """Return the sum of the four pixels of each coarser pixel, for arrays and tensors."""
     rows = values[::2] + values[1::2]
     return rows[:, ::2] + rows[:, 1::2]

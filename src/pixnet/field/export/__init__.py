@@ -1,33 +1,44 @@
-"""Fields in other programs' formats, written block by block."""
+"""Fields in the formats of other programs, written block by block."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from pixnet.errors import FieldError
 from pixnet.field.export.csv_table import write_csv
 from pixnet.field.export.geojson import write_geojson
 from pixnet.field.export.ome_tiff import write_ome_tiff
 from pixnet.field.export.ome_zarr import write_ome_zarr
-from pixnet.field.export.place import beside
-from pixnet.field.export.request import Order, Progress
+from pixnet.field.export.request import Request
 from pixnet.field.export.spatialdata_zarr import write_spatialdata
-from pixnet.regions import Regions
+from pixnet.field.store import KEY
+from pixnet.files import check_place, writing_beside
 
-if TYPE_CHECKING:
-    from pixnet.field.field import ExpressionField
-
-__all__ = ["FORMATS", "export"]
+__all__ = ["FORMATS", "Request", "export"]
 
 _GRID_UM = 100.0
 
 
 class Format(NamedTuple):
-    """A format: how it is written, what its names end in, and whether it is a folder and holds images, regions."""
+    """A format that a field can be exported to.
 
-    write: Callable[[Order, Path], None]
+    Attributes
+    ----------
+    write
+        Writes a request to a path.
+    endings
+        Endings of names, by which programs recognise the format.
+    folder
+        Whether it is a folder.
+    images, regions
+        Whether it holds images, and whether it holds regions.
+    """
+
+    write: Callable[[Request, Path], None]
     endings: tuple[str, ...]
     folder: bool
     images: bool
@@ -35,44 +46,68 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "ome-zarr": Format(write_ome_zarr, (".zarr",), True, True, False),
-    "ome-tiff": Format(write_ome_tiff, (".ome.tif", ".ome.tiff"), False, True, False),
-    "spatialdata": Format(write_spatialdata, (".zarr",), True, True, True),
-    "geojson": Format(write_geojson, (".geojson", ".json"), False, False, True),
-    "csv": Format(write_csv, (".csv", ".csv.gz"), False, False, True),
+    "ome-zarr": Format(write_ome_zarr, (".zarr",), folder=True, images=True, regions=False),
+    "ome-tiff": Format(write_ome_tiff, (".ome.tif", ".ome.tiff"), folder=False, images=True, regions=False),
+    "spatialdata": Format(write_spatialdata, (".zarr",), folder=True, images=True, regions=True),
+    "geojson": Format(write_geojson, (".geojson", ".json"), folder=False, images=False, regions=True),
+    "csv": Format(write_csv, (".csv", ".csv.gz"), folder=False, images=False, regions=True),
 }
 
 
-def export(
-    field: ExpressionField,
-    out: str | Path,
-    to: str,
-    genes: Sequence[str],
-    *,
-    log: bool = False,
-    level: int | None = None,
-    regions: Regions | None = None,
-    grid_um: float | None = None,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> None:
-    """Write maps or regions of some genes for other programs; see `ExpressionField.export`."""
-    out = Path(out)
+def export(request: Request, out: Path, to: str, *, overwrite: bool = False) -> None:
+    """Write maps or regions of some genes for other programs; see `ExpressionField.export`.
+
+    Parameters
+    ----------
+    request
+        What to export.
+    out
+        File or folder to write.
+    to
+        Name of the format.
+    overwrite
+        Whether an export that is at `out` is replaced.
+
+    Raises
+    ------
+    FieldError
+        As `ExpressionField.export`.
+    """
     if to not in FORMATS:
-        raise FieldError(f"there is no format {to!r}; there are {', '.join(FORMATS)}.")
+        raise FieldError(f"the format {to!r} is not known; the formats are {', '.join(FORMATS)}.")
     form = FORMATS[to]
     if not out.name.endswith(form.endings) or out.name in form.endings:
-        raise FieldError(f"{out}: programs know {to} by its name; give one that ends in {' or '.join(form.endings)}.")
-    if level is not None and not form.images:
-        raise FieldError(f"a level of the pyramid makes an image, and {to} holds regions; give the side of squares.")
-    if (regions is not None or grid_um is not None) and not form.regions:
-        raise FieldError(f"{to} holds images, no regions; give neither regions nor squares, or choose another format.")
-    if regions is not None and grid_um is not None:
-        raise FieldError("regions and the side of squares were given; choose one.")
-    if not form.images and regions is None and grid_um is None:
-        grid_um = _GRID_UM
-    names = (genes,) if isinstance(genes, str) else tuple(genes)
-    order = Order(field, names, log, level or 0, regions, grid_um, progress or (lambda *_: None))
-    _ = order.readout, order.grids  # refuses what the field has not got before anything is made
-    with beside(out, field.path, folder=form.folder, overwrite=overwrite) as partial:
-        form.write(order, partial)
+        endings = " or ".join(form.endings)
+        raise FieldError(f"{out}: programs recognise {to} by its name; give one that ends in {endings}.")
+    if request.level is not None and not form.images:
+        raise FieldError(f"`level` is the level of the pyramid for an image, but {to} holds regions; use `grid_um`.")
+    if request.has_regions and not form.regions:
+        raise FieldError(f"{to} holds images, not regions; leave out `regions` and `grid_um`, or use another format.")
+    if request.regions is not None and request.grid_um is not None:
+        raise FieldError("`regions` and `grid_um` exclude each other; choose one.")
+    if not form.images and not request.has_regions:
+        request = replace(request, grid_um=_GRID_UM)
+    request.check()
+    what = "an export (a Zarr store)" if form.folder else "a file"
+    replaceable = _is_export if form.folder else _is_no_folder
+    source = request.store.path
+    check_place(out, FieldError, what=what, replaceable=replaceable, overwrite=overwrite, source=source)
+    with writing_beside(out, FieldError) as partial:
+        form.write(request, partial)
+
+
+def _is_no_folder(path: Path) -> bool:
+    return not path.is_dir()
+
+
+def _is_export(path: Path) -> bool:
+    """Return whether a path is an empty folder, or a Zarr 3 store that is not a field."""
+    if not path.is_dir():
+        return False
+    if not any(path.iterdir()):
+        return True
+    try:
+        metadata = json.loads((path / "zarr.json").read_text())
+        return metadata["zarr_format"] == 3 and KEY not in metadata.get("attributes", {})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False

@@ -1,4 +1,4 @@
-"""Regions of any kind as polygons, to be drawn."""
+"""Regions of any kind as polygons."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pixnet.regions import Disks, Polygons, Regions, Squares
 
 
 def outlines(regions: Regions) -> NDArray[Any]:
-    """Give (n,) shapely polygons in um; a disk's has 32 corners.
+    """Return the outlines of n regions as shapely polygons in um, shape (n,); that of a disk has 32 corners.
 
     Raises
     ------
     FieldError
-        If the regions have no outlines, as those of a label mask.
+        If the outlines are not known, as for a label mask.
     """
     if isinstance(regions, Polygons):
         return np.asarray(regions.shapes)
@@ -26,4 +26,6 @@ def outlines(regions: Regions) -> NDArray[Any]:
         return np.asarray(shapely.polygons(regions.corners_um))
     if isinstance(regions, Disks):
         return np.asarray(shapely.buffer(shapely.points(regions.centers_um), regions.diameters_um / 2, quad_segs=8))
-    raise FieldError(f"the outlines of a {type(regions).__name__} are not known; export it as csv, or give polygons.")
+    raise FieldError(
+        f"the outlines of a {type(regions).__name__} are not known; export its regions as csv, or give polygons."
+    )

@@ -1,115 +1,139 @@
-"""What a user wants to be exported, checked before anything is written."""
+"""What a user wants to export."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pixnet.errors import FieldError
 from pixnet.field.read.maps import Readout, genes_readout
+from pixnet.field.store import FieldStore, SlideFacts
 from pixnet.grid import Grid
 from pixnet.regions import Regions, Squares
 
-if TYPE_CHECKING:
-    from pixnet.field.field import ExpressionField
-
 Progress = Callable[[int, int], None]
-"""Called with the work done and the work in all."""
+"""Called with the work done and the total work."""
 
 
-@dataclass(frozen=True)
-class Order:
-    """An export, but for its format.
+@dataclass(frozen=True, eq=False)
+class Request:
+    """An export of some genes of a field, whatever its format.
 
     Parameters
     ----------
-    field
+    store
         The field.
     genes
         Names of the genes.
     log
-        Whether a `rate` head's counts are given as log1p of counts per 10,000.
+        Whether values of a `rate` head are log1p of counts per 10,000 instead of counts.
     level
-        The finest level of the pyramid that goes into an image.
+        Finest level of the pyramid in an image; None stands for level 0.
     regions
-        The regions of a table, or None for squares that cover the slide.
+        Regions of a table.
     grid_um
-        Side of those squares; None where none are wanted.
+        Side in um of squares that cover the slide, in place of `regions`.
     progress
-        Told how far it is.
+        Called with the work done and the total work.
     """
 
-    field: ExpressionField
+    store: FieldStore
     genes: tuple[str, ...]
     log: bool
-    level: int
+    level: int | None
     regions: Regions | None
     grid_um: float | None
     progress: Progress
 
-    @property
-    def readout(self) -> Readout:
-        """What is wanted of each cell; FieldError if a gene is not in the field."""
-        return genes_readout(self.field._store, self.genes, self.log)
-
-    @property
-    def grids(self) -> list[Grid]:
-        """Grids of the image's levels, finest first; FieldError if there is no such level."""
-        self.field.level_grid(self.level)
-        return [self.field.level_grid(level) for level in range(self.level, self.field.levels)]
-
-    @property
-    def wants_regions(self) -> bool:
-        """Whether regions or a grid of squares were asked for."""
-        return self.regions is not None or self.grid_um is not None
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What an export must carry to be understood later."""
-        slide = self.field.attributes.slide
-        return {
-            "units": self.readout.units,
-            "slide": slide.name,
-            "slide_fingerprint": slide.fingerprint,
-            "mpp": slide.mpp,
-            "pixnet_version": self.field.attributes.pixnet_version,
-            "made_from": self.field.attributes.made_from,
-        }
-
-    def make_regions(self, region_bytes: int, value_bytes: int, largest_gb: float) -> Regions:
-        """Give the regions, or the squares that cover the slide.
+    def check(self) -> None:
+        """Check that the field has the genes and the level.
 
         Raises
         ------
         FieldError
-            If there are no regions, if a table of so many regions and genes, at so many bytes each, would be too large,
-            or if the squares' side is no positive number.
+            If it does not.
         """
-        slide = self.field.attributes.lattice
+        _ = self.readout, self.grids
+
+    @property
+    def slide(self) -> SlideFacts:
+        """The slide that the field was made from."""
+        return self.store.attributes.slide
+
+    @property
+    def readout(self) -> Readout:
+        """How the values of a pixel are computed."""
+        return genes_readout(self.store, self.genes, self.log)
+
+    @property
+    def finest_level(self) -> int:
+        """Finest level of the pyramid in an image."""
+        return self.level or 0
+
+    @property
+    def grids(self) -> list[Grid]:
+        """Grids of an image's levels, finest first."""
+        finest = self.store.level_grid(self.finest_level)
+        return [finest, *map(self.store.level_grid, range(self.finest_level + 1, len(self.store.levels)))]
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether the export has regions, either given or squares."""
+        return self.regions is not None or self.grid_um is not None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The facts that an export needs to be understood later."""
+        return {
+            "units": self.readout.units,
+            "slide": self.slide.name,
+            "slide_fingerprint": self.slide.fingerprint,
+            "mpp": self.slide.mpp,
+            "pixnet_version": self.store.attributes.pixnet_version,
+            "made_from": self.store.attributes.made_from,
+        }
+
+    def make_regions(self, region_bytes: int, value_bytes: int, largest_gb: float) -> Regions:
+        """Return the regions, or the squares that cover the slide.
+
+        Parameters
+        ----------
+        region_bytes, value_bytes
+            Size of a region and of a value in the export, in bytes.
+        largest_gb
+            Largest size of the export, in GB.
+
+        Raises
+        ------
+        FieldError
+            If there are no regions, if the export would be too large, or if the side of the squares is not a positive
+            number.
+        """
+        extent = self.store.attributes.lattice
         side = self.grid_um or 0.0
         if self.regions is not None:
-            number = len(self.regions)
-            if not number:
-                raise FieldError("there are no regions to export; give at least one.")
+            count = len(self.regions)
+            if not count:
+                raise FieldError("`regions` is empty, so there are no regions to export; give at least one.")
         elif not (math.isfinite(side) and side > 0):
-            raise FieldError(f"squares of {self.grid_um} um: their side must be a positive number of um.")
+            raise FieldError(f"`grid_um` is {self.grid_um}; the side of the squares must be a positive number of um.")
         else:
-            # Counted before any is made: a slip of the point would ask for billions.
-            number = math.ceil(slide.width_um / side) * math.ceil(slide.height_um / side)
-        gigabytes = number * (region_bytes + value_bytes * len(self.genes)) / 1e9
+            # Counted before they are made: a misplaced decimal point could mean billions of squares.
+            count = math.ceil(extent.width_um / side) * math.ceil(extent.height_um / side)
+        gigabytes = count * (region_bytes + value_bytes * len(self.genes)) / 1e9
         if gigabytes > largest_gb:
             raise FieldError(
-                f"{number} regions x {len(self.genes)} genes would take about {gigabytes:.1f} GB (at most "
+                f"{count} regions x {len(self.genes)} genes would take about {gigabytes:.1f} GB (at most "
                 f"{largest_gb:g} GB in this format); give a coarser grid or fewer genes."
             )
         if self.regions is not None:
             return self.regions
-        return Squares.tiling(0.0, 0.0, slide.width_um, slide.height_um, side)
+        return Squares.tiling(0.0, 0.0, extent.width_um, extent.height_um, side)
 
 
 def steps(count: int, step: int) -> Iterator[slice]:
-    """Cut `count` things into successive parts of at most `step`."""
+    """Yield successive slices of at most `step` that cover a sequence of length `count`."""
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))

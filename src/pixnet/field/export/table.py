@@ -1,4 +1,4 @@
-"""Regions with their values, some at a time; what the formats that hold regions have in common."""
+"""Regions with their values, read some at a time; shared by the formats that hold regions."""
 
 from __future__ import annotations
 
@@ -10,39 +10,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.errors import PixNetWarning
-from pixnet.field.export.request import Order, steps
+from pixnet.field.export.request import Request, steps
+from pixnet.field.read.query import query_parts
 from pixnet.regions import Regions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ROWS = 1 << 13  # regions given at once
+_ROWS = 1 << 13  # regions written at once
 
 
 class Rows(NamedTuple):
-    """Some regions: the regions, what is known of each, and their values (r, g), NaN where there is no data."""
+    """Some successive regions.
+
+    Attributes
+    ----------
+    regions
+        The r regions.
+    obs
+        Position and areas of each region.
+    values
+        Values, shape (r, g); NaN for regions without data.
+    """
 
     regions: Regions
     obs: pd.DataFrame
     values: NDArray[np.float32]
 
 
-def read_rows(order: Order, regions: Regions) -> Iterator[Rows]:
+def read_rows(request: Request, regions: Regions) -> Iterator[Rows]:
     """Read the values of regions, some at a time.
 
-    Squares that merely cover the slide are left out where they hold no data, as most do; a region that the user gave is
-    kept, with NaN.
+    Of squares that cover the slide, those without data are left out. Regions that the user gave are all written, with
+    NaN where there is no data.
     """
-    order.progress(0, len(regions))
+    request.progress(0, len(regions))
     with warnings.catch_warnings():
-        if order.regions is None:
+        if request.regions is None:
             warnings.simplefilter("ignore", PixNetWarning)
-        for part in order.field.query_parts(regions, order.genes):
-            read = part.log1p if order.log and part.log1p is not None else part.values
+        for part in query_parts(request.store, regions, request.genes):
+            expression = part.log1p if request.log and part.log1p is not None else part.values
             empty = part.obs["valid_area_um2"].to_numpy() <= 0
-            values = np.where(empty[:, None], np.float32(np.nan), read)
-            kept = np.flatnonzero(~empty) if order.regions is None else np.arange(len(values))
+            values = np.where(empty[:, None], np.float32(np.nan), expression)
+            written = np.flatnonzero(~empty) if request.regions is None else np.arange(len(values))
             # As text or outlines a region takes far more memory than as numbers.
-            for few in (kept[one] for one in steps(len(kept), _ROWS)):
-                yield Rows(regions.take(part.rows.start + few), part.obs.iloc[few], values[few])
-            order.progress(part.rows.stop, len(regions))
+            for rows in (written[step] for step in steps(len(written), _ROWS)):
+                yield Rows(regions.take(part.rows.start + rows), part.obs.iloc[rows], values[rows])
+            request.progress(part.rows.stop, len(regions))

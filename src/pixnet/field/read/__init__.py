@@ -1,3 +1,3 @@
-"""Reading regions and maps off a field."""
+"""Reading a stored field: integrals over regions, tables and maps."""
 
 from __future__ import annotations

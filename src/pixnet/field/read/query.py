@@ -1,4 +1,4 @@
-"""Reading a field off over regions, into a table that says what it holds."""
+"""The expression of regions as a table with its metadata."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _REGIONS = 1 << 19  # regions integrated at once: 140 MB for 32 channels
+
 X_UNITS = {
     "rate": "expected counts",
     "mean": "log-normalised expression",
@@ -34,48 +35,50 @@ _NORMALISATION = {
 
 
 def gene_columns(head: LinearHead, genes: Sequence[str]) -> NDArray[np.int64]:
-    """Give the outputs' places for names of genes.
+    """Return the indices of the outputs with the names `genes`, shape (g,).
 
     Raises
     ------
     FieldError
-        If a gene is not in the field (the nearest names are given), or named twice.
+        If a gene is not in the field (the message has the nearest names) or is named twice.
     """
-    place = {name: index for index, name in enumerate(head.genes)}
+    indices = {name: index for index, name in enumerate(head.genes)}
     for name in genes:
-        if name not in place:
+        if name not in indices:
             raise FieldError(f"the field has no gene {name!r}; {_nearest(head, name)}")
     if len(set(genes)) != len(genes):
-        twice = next(name for name in genes if list(genes).count(name) > 1)
-        raise FieldError(f"the gene {twice!r} was asked for twice; name each gene once.")
-    return np.array([place[name] for name in genes], np.int64)
+        repeated = next(name for name in genes if list(genes).count(name) > 1)
+        raise FieldError(f"the gene {repeated!r} is named twice; name each gene once.")
+    return np.array([indices[name] for name in genes], np.int64)
 
 
 def gene_names(store: FieldStore, genes: Sequence[str] | None) -> list[str]:
-    """Give the names of the genes asked for; None asks for all of the panel."""
+    """Return the names of the genes to read; None stands for the whole panel."""
     return list(store.head.panel if genes is None else [genes] if isinstance(genes, str) else genes)
 
 
 def _nearest(head: LinearHead, name: str) -> str:
-    # Case is the usual slip: human ERBB2, mouse Erbb2.
+    # Names often differ in case only: human ERBB2, mouse Erbb2.
     by_upper = {gene.upper(): gene for gene in head.panel}
     near = difflib.get_close_matches(str(name).upper(), by_upper, n=3, cutoff=0.6)
     if not near:
-        return f"none of its {len(head.panel)} genes has a like name."
+        return f"none of its {len(head.panel)} genes has a similar name."
     return f"the nearest of its {len(head.panel)} are {', '.join(by_upper[key] for key in near)}."
 
 
 class Part(NamedTuple):
-    """What was read off for some successive regions.
+    """The expression of r successive regions.
 
     Attributes
     ----------
     rows
-        Which regions.
-    values, log1p
-        (r, g) float32; see `ExpressionField.query`.
+        Rows of these regions in the complete table.
+    values
+        Values, shape (r, g), float32; `X` of `ExpressionField.query`.
+    log1p
+        The layer `log1p` of a `rate` head, shape (r, g), float32; None for other heads.
     obs
-        r rows of what is known of each region.
+        Position and areas of each region; `obs` of `ExpressionField.query`.
     """
 
     rows: slice
@@ -104,10 +107,10 @@ def query(store: FieldStore, regions: Regions, genes: Sequence[str] | None) -> a
     frames = []
     for rows, obs, integrals in _integrated(store, regions):
         frames.append(obs)
-        for part, found, share in expression(store.head, integrals, columns):
-            values[rows][part] = found
+        for part, part_values, part_log1p in expression(store.head, integrals, columns):
+            values[rows][part] = part_values
             if log1p is not None:
-                log1p[rows][part] = share
+                log1p[rows][part] = part_log1p
     obs = pd.concat(frames)
     table = anndata.AnnData(values, obs=obs, var=pd.DataFrame(index=pd.Index(names, dtype=object)))
     table.obsm["spatial"] = obs[["x_um", "y_um"]].to_numpy() / store.attributes.slide.mpp
@@ -118,10 +121,13 @@ def query(store: FieldStore, regions: Regions, genes: Sequence[str] | None) -> a
 
 
 def _integrated(store: FieldStore, regions: Regions) -> Iterator[tuple[slice, pd.DataFrame, Integrals]]:
-    """Integrate a bounded number of regions at a time: 2-um squares of a slide are tens of millions."""
+    """Yield rows, their `obs` and their integrals, for a limited number of regions at a time.
+
+    The 2-um squares of a slide are tens of millions.
+    """
     import pandas as pd
 
-    check_place(store, regions)
+    check_on_slide(store, regions)
     names = region_names(regions)
     classes = pd.Categorical(regions.classes) if isinstance(regions, Polygons) and any(regions.classes) else None
     empty = 0
@@ -149,14 +155,20 @@ def _integrated(store: FieldStore, regions: Regions) -> Iterator[tuple[slice, pd
 
 
 def _groups(regions: Regions) -> Iterator[tuple[slice, Regions]]:
-    """Cut regions into successive groups of a bounded number; no regions are one group."""
+    """Yield successive groups of a limited number of regions; one empty group if there are no regions."""
     for start in range(0, max(len(regions), 1), _REGIONS):
         rows = slice(start, min(start + _REGIONS, len(regions)))
         yield rows, regions.take(np.arange(rows.start, rows.stop))
 
 
-def check_place(store: FieldStore, regions: Regions) -> None:
-    """Refuse regions of which none touches the slide: their unit or the slide is the wrong one."""
+def check_on_slide(store: FieldStore, regions: Regions) -> None:
+    """Check that at least one of the regions touches the slide; otherwise their unit or the slide is wrong.
+
+    Raises
+    ------
+    FieldError
+        If none does.
+    """
     lattice = store.attributes.lattice
     spans = []
     for _, part in _groups(regions):
@@ -171,9 +183,9 @@ def check_place(store: FieldStore, regions: Regions) -> None:
     right, bottom = np.max(spans, axis=0)[2:]
     raise FieldError(
         f"none of the {len(regions)} regions touches the slide {store.attributes.slide.name!r} of "
-        f"{lattice.width_um:.0f} x {lattice.height_um:.0f} um: they lie at x = {left:.0f} to "
-        f"{right:.0f}, y = {top:.0f} to {bottom:.0f}. Give positions in um (not pixels) from "
-        "the slide's top-left corner, and check that it is the right slide."
+        f"{lattice.width_um:.0f} x {lattice.height_um:.0f} um: they are at x = {left:.0f} to "
+        f"{right:.0f} um, y = {top:.0f} to {bottom:.0f} um. Give positions in um (not pixels) from the slide's "
+        "top-left corner, and check that it is the right slide."
     )
 
 
@@ -189,28 +201,31 @@ def _warn_of_empty(store: FieldStore, empty: int, regions: int) -> None:
 
 
 def region_names(regions: Regions) -> list[str]:
-    """Give one name a region, where they have names; names that several share get a number."""
+    """Return a unique name of each region, or no names if regions of this kind have none.
+
+    Where several regions share a name, a number is appended to all but the first.
+    """
     if isinstance(regions, Polygons):
         names = list(regions.names)
     elif isinstance(regions, LabelMask):
         names = [str(label) for label in regions.ids]
     else:
         return []
-    taken, result = set(names), []
-    seen: dict[str, int] = {}
+    taken, unique_names = set(names), []
+    next_number: dict[str, int] = {}
     for name in names:
-        count = seen.get(name, 0)
-        fresh = name
-        while count and fresh in taken:
-            fresh, count = f"{name}-{count}", count + 1
-        seen[name] = max(count, 1)
-        taken.add(fresh)
-        result.append(fresh)
-    return result
+        number = next_number.get(name, 0)
+        unique = name
+        while number and unique in taken:
+            unique, number = f"{name}-{number}", number + 1
+        next_number[name] = max(number, 1)
+        taken.add(unique)
+        unique_names.append(unique)
+    return unique_names
 
 
 def facts(store: FieldStore) -> dict[str, Any]:
-    """Give what a table must carry to be understood later; values that an h5ad file can hold."""
+    """Return the facts that a table needs to be understood later, as values that an h5ad file can hold."""
     attributes = store.attributes
     card: dict[str, Any] = {}
     for key, value in attributes.card.items():

@@ -1,7 +1,7 @@
-"""Writing what was read off over regions as a table on disk, some rows at a time.
+"""The expression of regions as a table on disk, written some rows at a time.
 
-The layout is AnnData's, as HDF5 (`.h5ad`) or Zarr 3 (`.zarr`), so anndata opens it whole or backed. The table itself
-never stands in memory: https://anndata.readthedocs.io/en/stable/fileformat-prose.html.
+The layout is AnnData's (https://anndata.readthedocs.io/en/stable/fileformat-prose.html), as HDF5 (`.h5ad`) or Zarr 3
+(`.zarr`), so anndata opens it in memory or backed. The table is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import FieldError
-from pixnet.field.read.query import Part, check_place, facts, gene_columns, gene_names, query_parts
+from pixnet.field.read.query import Part, check_on_slide, facts, gene_columns, gene_names, query_parts
 from pixnet.field.steady_file import SteadyFile
 from pixnet.field.store import FieldStore
+from pixnet.files import check_place, writing_beside
 from pixnet.regions import Regions
 
 ENDINGS = (".h5ad", ".zarr")
 Progress = Callable[[int, int], None]
 
 _CHUNK_BYTES = 1 << 20
-_CHUNK_GENES = 4096  # a gene is read without the whole table
-_OBS_ROWS = 1 << 16  # rows of a chunk of what is known of each region
-_GZIP = 1  # level 4 packs little better, and takes three times as long
+_CHUNK_GENES = 4096  # genes of a chunk, so that one gene is read without the whole table
+_OBS_ROWS = 1 << 16  # rows of a chunk of `obs`
+_GZIP = 1  # level 4 compresses little better and takes three times as long
 
 
 def write_table(
@@ -42,45 +43,46 @@ def write_table(
     progress: Progress | None = None,
 ) -> None:
     """Write the expression of regions as a table; see `ExpressionField.write_table`."""
-    from pixnet.field.export.place import beside
-
     if out.suffix not in ENDINGS or out.name in ENDINGS:
-        raise FieldError(f"{out}: the table is written in AnnData's formats; give a name that ends in .h5ad or .zarr.")
+        raise FieldError(f"{out}: tables are written in AnnData's formats; give a name that ends in .h5ad or .zarr.")
     if names is not None and (len(names) != len(regions) or len(set(names)) != len(names)):
-        raise FieldError(f"{len(set(names))} different names were given for {len(regions)} regions; give one for each.")
-    if overwrite and out.suffix == ".zarr" and out.is_dir():
-        _check_is_table(out)
-    wanted = gene_names(store, genes)
-    # What the field has not got is refused before anything is made.
-    gene_columns(store.head, wanted)
-    check_place(store, regions)
-    tell = progress or (lambda *_: None)
-    place = beside(out, store.path, folder=out.suffix == ".zarr", overwrite=overwrite)
-    with place as partial, _created(partial) as (root, check):
+        raise FieldError(
+            f"`names` has {len(set(names))} different names for {len(regions)} regions; give one for each."
+        )
+    panel = gene_names(store, genes)
+    # Everything that can be wrong is checked before anything is written.
+    gene_columns(store.head, panel)
+    check_on_slide(store, regions)
+    check_place(out, FieldError, what="an AnnData table", replaceable=_is_table, overwrite=overwrite, source=store.path)
+    report = progress or (lambda *_: None)
+    with writing_beside(out, FieldError) as partial, _created(partial) as (root, check):
         table = _Table(root, len(regions), store.attributes.slide.mpp)
-        table.put_fixed(wanted, facts(store))
-        tell(0, len(regions))
-        for part in query_parts(store, regions, wanted):
+        table.put_fixed(panel, facts(store))
+        report(0, len(regions))
+        for part in query_parts(store, regions, panel):
             table.add(part, None if names is None else names[part.rows])
             check()
-            tell(part.rows.stop, len(regions))
+            report(part.rows.stop, len(regions))
 
 
-def _check_is_table(out: Path) -> None:
-    """Refuse to overwrite any other Zarr store, such as an image or a data set."""
+def _is_table(path: Path) -> bool:
+    """Return whether a file or folder may be replaced by a table: not another Zarr store, such as an image."""
+    if path.suffix != ".zarr":
+        return not path.is_dir()
+    if not path.is_dir():
+        return False
     import zarr
 
     try:
-        kind = zarr.open_group(out, mode="r").attrs.get("encoding-type")
+        kind = zarr.open_group(path, mode="r").attrs.get("encoding-type")
     except (OSError, ValueError, KeyError, TypeError):
         kind = None
-    if kind != "anndata" and any(out.iterdir()):
-        raise FieldError(f"{out} is no table of AnnData's, so it is not overwritten. Give another place.")
+    return kind == "anndata" or not any(path.iterdir())
 
 
 @contextmanager
 def _created(path: Path) -> Iterator[tuple[Any, Callable[[], None]]]:
-    """Create an empty file of HDF5 or folder of Zarr; give it, and what raises OSError if it could not be written."""
+    """Create an empty HDF5 file or Zarr group; yield it and a function that raises OSError if writing has failed."""
     if path.suffix == ".zarr":
         import zarr
 
@@ -93,42 +95,44 @@ def _created(path: Path) -> Iterator[tuple[Any, Callable[[], None]]]:
             with h5py.File(steady, "w") as file:
                 yield file, steady.check
         finally:
-            # Whatever came of it, this is what went wrong first.
+            # If writing failed, that error came before any other.
             steady.check()
 
 
 class _Table:
-    """A table of n rows, made as the parts come in, one after the other.
+    """A table on disk that grows part by part.
 
     Parameters
     ----------
     root
         Empty group of h5py or zarr.
     n_rows
-        Rows there will be.
+        Number of rows of the complete table.
     mpp
-        um per pixel of the slide.
+        Size of a slide pixel in um.
     """
 
     def __init__(self, root: Any, n_rows: int, mpp: float) -> None:
-        self._root, self._n_rows, self._mpp = root, n_rows, mpp
+        self._root = root
+        self._n_rows = n_rows
+        self._mpp = mpp
         self._arrays: dict[str, Any] = {}
         self._waiting: list[pd.DataFrame] = []
 
-    def put_fixed(self, genes: Sequence[str], about: dict[str, Any]) -> None:
-        """Write all that does not depend on the regions."""
+    def put_fixed(self, genes: Sequence[str], metadata: dict[str, Any]) -> None:
+        """Write everything that does not depend on the regions."""
         self._root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         for name in ("layers", "obsm", "varm", "obsp", "varp"):
             self._element(name, {})
         self._element("var", pd.DataFrame(index=pd.Index(list(genes), dtype=object)))
-        self._element("uns", {"pixnet": about})
+        self._element("uns", {"pixnet": metadata})
 
     def add(self, part: Part, names: Sequence[str] | None) -> None:
-        """Write the next rows, under their own names or others."""
+        """Write the next rows, under the names in `obs` or others."""
         self._put("X", part.rows.start, part.values)
         if part.log1p is not None:
             self._put("layers/log1p", part.rows.start, part.log1p)
-        # A part of thousands of genes has few rows: what is known of them is gathered to whole chunks.
+        # A part with thousands of genes has few rows, so `obs` is gathered into complete chunks.
         self._waiting.append(part.obs if names is None else part.obs.set_axis(list(names)))
         first = part.rows.stop - sum(map(len, self._waiting))
         if part.rows.stop - first >= _OBS_ROWS or part.rows.stop == self._n_rows:
@@ -156,14 +160,14 @@ class _Table:
         self._put(f"{name}/codes", first, column.cat.codes.to_numpy())
 
     def _put(self, name: str, first: int, values: NDArray[Any]) -> None:
-        """Write rows of an array, which is made when its first rows come."""
+        """Write rows of an array, which is created with its first rows."""
         if name not in self._arrays:
             self._arrays[name] = self._create(name, values)
         if len(values):
             self._arrays[name][first : first + len(values)] = values
 
     def _create(self, name: str, values: NDArray[Any]) -> Any:
-        """Create an array whose chunks are as many rows as come at a time, or a half, a quarter, ... of them."""
+        """Create an array with chunks of as many rows as are written at once, or a half, a quarter, ... of them."""
         shape = (self._n_rows, *values.shape[1:])
         texts = values.dtype == object
         columns = [min(side, _CHUNK_GENES) for side in values.shape[1:]]
@@ -189,7 +193,7 @@ class _Table:
         from anndata.io import write_elem
 
         with warnings.catch_warnings():
-            # What it has to say of its future defaults is for those who choose them.
+            # Warnings about future defaults do not concern the user.
             warnings.simplefilter("ignore")
             write_elem(self._root, name, value)
 

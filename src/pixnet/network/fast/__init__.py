@@ -1,3 +1,3 @@
-"""The same network, computed faster or in less memory for prediction."""
+"""The same network, computed faster and in less memory for prediction."""
 
 from __future__ import annotations

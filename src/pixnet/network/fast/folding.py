@@ -1,8 +1,8 @@
 """The decoder, folded for prediction: the same numbers from fewer passes over its maps.
 
-The finest levels are large and their convolutions small, so the decoder's time goes into reading and writing maps. What
-is linear is therefore joined: a standardisation with the convolution after it, a batch normalisation with the one
-before it, and of SAFB everything from its normalisation to query, key and value.
+The finest levels are large and their convolutions small, so most of the decoder's time is spent on reading and writing
+maps. Consecutive linear operations are therefore joined: a standardisation with the convolution after it, a batch
+normalisation with the convolution before it, and in SAFB everything from its normalisation to query, key and value.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def folded(decoder: Decoder) -> Decoder:
-    """Give a copy of a trained decoder that computes the same in evaluation mode.
+    """Return a copy of a trained decoder that computes the same in evaluation mode.
 
-    Only near the edge of the crops' maps, in the margin that no wanted cell depends on, do the numbers differ: what a
-    convolution finds beyond a map is there the mean of the training tiles or 0.
+    The numbers differ only near the edge of the crops' maps, in the margin that no wanted pixel depends on: there a
+    convolution is padded with 0 instead of with the mean of the training tiles.
     """
     result = copy.deepcopy(decoder).eval()
     for module in list(result.modules()):
         if isinstance(module, nn.Sequential):
             _fold_norms(module)
-    # The row reading sees the maps to their very edges.
+    # Attention along rows depends on the maps up to their edges.
     sees_edges = any(isinstance(fuse, SAFB) and fuse.attention == "row" for fuse in result.fuse)
     for level, readers in enumerate(_readers(result)):
         if readers and not sees_edges:
             scale = cast(Standardise, result.scale[level])
             for convolution in readers:
                 _standardise_first(convolution, scale)
-            result.scale[level] = _AsItIs()
+            result.scale[level] = _NoStandardise()
     for number, fuse in enumerate(result.fuse):
         if isinstance(fuse, SAFB) and fuse.attention == "channel":
             result.fuse[number] = FoldedSAFB(fuse)
@@ -50,72 +50,74 @@ def folded(decoder: Decoder) -> Decoder:
 
 
 class FoldedSAFB(nn.Module):
-    """SAFB with its channel attention, and all that is linear in it as two convolutions: of F' before BN, and of U.
+    """SAFB with channel attention, its linear part as two convolutions: one of F' before BN, and one of U.
 
-    For prediction alone: it writes into its own maps.
+    For prediction only, because it writes into its own maps in place.
 
     Parameters
     ----------
     block
-        What is folded, in evaluation mode.
+        The block to fold, in evaluation mode.
     """
 
     def __init__(self, block: SAFB) -> None:
         super().__init__()
-        self.depthwise, self.mix, self.mix_norm = block.depthwise, block.mix, block.mix_norm
+        self.depthwise = block.depthwise
+        self.mix = block.mix
+        self.mix_norm = block.mix_norm
         latent, qkv = (convolution.weight[:, :, 0, 0] for convolution in (block.latent, block.qkv))
-        qkv_bias, latent_bias = _bias(block.qkv), _bias(block.latent)
         channels = len(latent)
-        # The softmax takes Q K over beta.
+        # Q is divided by beta beforehand, since the softmax takes Q K / beta.
         factor = torch.ones(3 * channels)
         factor[:channels] = 1.0 / math.sqrt(channels)
-        together = factor[:, None].to(qkv) * (qkv @ latent)
+        joined = factor[:, None].to(qkv) * (qkv @ latent)
         gain, shift = _gain_and_shift(block.norm)
-        refined, upsampled = together[:, :-channels], together[:, -channels:]
-        bias = factor.to(qkv) * (qkv @ latent_bias + qkv_bias) + refined @ shift
+        refined, upsampled = joined[:, :-channels], joined[:, -channels:]
+        bias = factor.to(qkv) * (qkv @ _bias(block.latent) + _bias(block.qkv)) + refined @ shift
         self.from_refined = _pointwise(refined * gain, bias)
         self.from_upsampled = _pointwise(upsampled, None)
 
     def forward(self, feature: Tensor, upsampled: Tensor) -> Tensor:
-        """Give D (N, C, H, W) from F (N, C_F, H, W) and U (N, C, H, W)."""
+        """Return D (N, C, H, W) for F (N, C_F, H, W) and U (N, C, H, W)."""
         local = self.depthwise(feature)
         refined = F.silu(self.mix_norm(self.mix(F.silu(local))).add_(local), inplace=True)
         query, key, value = self.from_refined(refined).add_(self.from_upsampled(upsampled)).chunk(3, dim=1)
         return attend_over_channels(query * key, value).add_(upsampled)
 
 
-class _AsItIs(nn.Module):
-    """Stands where a standardisation was."""
+class _NoStandardise(nn.Module):
+    """Takes the place of a standardisation that was folded into the convolutions after it."""
 
     def forward(self, feature: Tensor, dropout: float = 0.0) -> Tensor:
         return feature
 
 
 def _readers(decoder: Decoder) -> Iterable[list[nn.Conv2d]]:
-    """Give the convolutions that read each level, finest first; none where something else reads it too."""
-    # The fusions are listed in the order of work, from the deepest.
+    """Yield the convolutions that read each level, finest first; none where another module reads it too."""
+    # The decoder lists its fusions from the deepest level on.
     first = [fuse.depthwise if isinstance(fuse, SAFB) else None for fuse in reversed(decoder.fuse)]
     for level, convolution in enumerate((*first, decoder.deepest[0])):
-        beside = [decoder.skip, decoder.density and decoder.density.fine]
+        modules = [decoder.skip, decoder.density and decoder.density.fine]
         projections = [
-            cast(nn.Sequential, part.levels[level])[0] for part in beside if part and level < len(part.levels)
+            cast(nn.Sequential, module.levels[level])[0] for module in modules if module and level < len(module.levels)
         ]
         readers = (convolution, *projections)
         yield [cast(nn.Conv2d, reader) for reader in readers] if convolution is not None else []
 
 
 def _standardise_first(convolution: nn.Conv2d, scale: Standardise) -> None:
-    """Let a convolution standardise what it reads."""
+    """Fold the standardisation of a convolution's input into the convolution."""
     weight = convolution.weight
-    each = (slice(None), None) if convolution.groups > 1 else (None, slice(None))  # depthwise: its one input is its own
-    inverse = (1.0 / scale.sd)[each][..., None, None]
-    bias = _bias(convolution) - (weight * inverse * scale.mean[each][..., None, None]).sum(dim=(1, 2, 3))
+    # Shape of the weight: (out, 1) for a depthwise convolution, with one input per output, otherwise (out, in).
+    channels = (slice(None), None) if convolution.groups > 1 else (None, slice(None))
+    inverse = (1.0 / scale.sd)[channels][..., None, None]
+    bias = _bias(convolution) - (weight * inverse * scale.mean[channels][..., None, None]).sum(dim=(1, 2, 3))
     convolution.weight = nn.Parameter(weight * inverse)
     convolution.bias = nn.Parameter(bias)
 
 
 def _fold_norms(block: nn.Sequential) -> None:
-    """Fold each batch normalisation of a sequence into the convolution right before it."""
+    """Fold each batch normalisation of a sequence into the convolution directly before it."""
     for number in range(len(block) - 1):
         convolution, norm = block[number], block[number + 1]
         if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
@@ -123,7 +125,7 @@ def _fold_norms(block: nn.Sequential) -> None:
 
 
 def _gain_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Give the factor and the summand of each channel that a batch normalisation comes to."""
+    """Return the factor and the offset of each channel that a batch normalisation is equal to."""
     mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
     gain = norm.weight / torch.sqrt(variance + norm.eps)
     return gain, norm.bias - mean * gain
@@ -134,8 +136,8 @@ def _bias(convolution: nn.Conv2d) -> Tensor:
 
 
 def _pointwise(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
-    """Make a 1x1 convolution of a matrix (out, in)."""
-    # On no device, for its first weights are drawn from the state that is the caller's.
+    """Return the 1x1 convolution with a matrix (out, in) as its weight."""
+    # On the meta device no initial weights are drawn, so the caller's random state does not change.
     convolution = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None, device="meta")
     convolution.weight = nn.Parameter(weight[:, :, None, None].clone())
     if bias is not None:

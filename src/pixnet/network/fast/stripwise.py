@@ -1,9 +1,9 @@
 """Inverted residual blocks, computed strip by strip: the same numbers in less time and a fraction of the memory.
 
 Such a block widens its input to several times its channels, filters each channel, and narrows the result. On a large
-tile the widened map is by far the largest array of the whole network, and reading and writing it takes longer than the
-arithmetic. A strip of a few rows at a time never leaves the processor's cache. The first block goes together with the
-stem before it, whose map is as large, and with the bytes becoming numbers.
+tile the widened map is by far the largest array of the network, and reading and writing it takes longer than the
+arithmetic. A strip of a few rows at a time stays in the processor's cache. The first block is joined with the stem
+before it, whose map is as large, and with the conversion of bytes to floats.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
     from pixnet.network.encoders import Encoder
 
-_NUMBERS = 1 << 21  # in the widened map of a strip of one image: 8 MB
-_TRIED = (1, 3)  # rows of a strip while it is tried: one; several, the last strip shorter
-_AGREES = 1e-4  # of the largest value of a level
+_STRIP_VALUES = 1 << 21  # values in the widened map of a strip of one image: 8 MB
+_TRIAL_ROWS = (1, 3)  # rows of a strip during the trial: one; several, the last strip shorter
+_TOLERANCE = 1e-4  # of the largest value of a level
 
 
 def stripwise(encoder: Encoder) -> Encoder:
-    """Give a copy of a trained encoder that computes its inverted residual blocks strip by strip.
+    """Return a copy of a trained encoder that computes its inverted residual blocks strip by strip.
 
-    Encoders without such blocks are copied as they are. So are those whose blocks turn out to do more than is known
-    here: what comes out is compared on a small image, in strips so low that seams run through every block. Where only
-    the stem does more, it stays as it is.
+    Encoders without such blocks are copied unchanged. So are those whose blocks do more than this module knows of: the
+    outputs are compared on a small image, in strips of so few rows that every block is cut. Where only the stem does
+    more, the stem is left unchanged.
     """
-    for change in (_from_image, _in_strips):
+    for change in (_with_stem_in_strips, _with_blocks_in_strips):
         result = change(encoder)
-        if _alike(encoder, result):
+        if _agree(encoder, result):
             return result
     return copy.deepcopy(encoder).eval()
 
 
-def _in_strips(encoder: Encoder) -> Encoder:
-    """Give a copy with its blocks changed."""
+def _with_blocks_in_strips(encoder: Encoder) -> Encoder:
+    """Return a copy with its blocks computed in strips."""
     result = copy.deepcopy(encoder).eval()
     blocks = [
         (name, module)
@@ -56,46 +56,49 @@ def _in_strips(encoder: Encoder) -> Encoder:
     return result
 
 
-def _from_image(original: Encoder) -> Encoder:
-    """Give a copy with its blocks changed, the first one of an EfficientNet beginning at the image."""
-    encoder = _in_strips(original)
+def _with_stem_in_strips(original: Encoder) -> Encoder:
+    """Return a copy with its blocks computed in strips, the first one of an EfficientNet joined with the stem."""
+    encoder = _with_blocks_in_strips(original)
     net: Any = getattr(encoder.model, "model", None)
     first = next(iter(net.blocks[0]), None) if hasattr(net, "conv_stem") and hasattr(net, "blocks") else None
     if not isinstance(first, Stripwise) or first.adds_input or getattr(encoder, "has_pixels", False):
         return encoder
     standardise = encoder.standardise
-    # timm goes through stem, norm and blocks in turn; what is joined stands in the place of the first.
+    # timm calls the stem, its norm and the blocks in turn; the joined block takes the place of the stem.
     first.before = Stem(standardise, net.conv_stem, net.bn1)
-    net.conv_stem, net.bn1, net.blocks[0][0] = first, nn.Identity(), nn.Identity()
-    encoder.__dict__["standardise"] = _as_it_is
+    net.conv_stem = first
+    net.bn1 = nn.Identity()
+    net.blocks[0][0] = nn.Identity()
+    encoder.__dict__["standardise"] = _unchanged
     return encoder
 
 
-def _as_it_is(image: Tensor) -> Tensor:
+def _unchanged(image: Tensor) -> Tensor:
     return image
 
 
 class Stem:
-    """The first convolution, which reads an image of bytes.
+    """The first convolution of an encoder, applied to an image of bytes.
 
     Parameters
     ----------
     standardise
-        Makes numbers of bytes.
+        Converts bytes to floats in the range that the encoder expects.
     conv, norm
         The convolution and its batch normalisation.
     """
 
     def __init__(self, standardise: Callable[[Tensor], Tensor], conv: nn.Conv2d, norm: Any) -> None:
-        self.standardise, self.folded = standardise, _ConvNorm(conv, norm)
+        self.standardise = standardise
+        self.folded = _ConvNorm(conv, norm)
 
     def shape(self, image: Tensor) -> tuple[int, int]:
-        """Give the height and width of the map."""
+        """Return the height and width of the convolution's output."""
         height, width = (_padding(self.folded.conv, side)[0] for side in image.shape[-2:])
         return height, width
 
     def rows(self, image: Tensor, start: int, end: int) -> Tensor:
-        """Give some rows of the map."""
+        """Return the rows `start` to `end` of the convolution's output."""
         conv, height = self.folded.conv, image.shape[-2]
         kernel, step, top = conv.kernel_size[0], conv.stride[0], _padding(conv, height)[1]
         _, left, right = _padding(conv, image.shape[-1])
@@ -116,9 +119,9 @@ class Stripwise(nn.Module):
     Attributes
     ----------
     before
-        What makes the block's input of an image, if that is not the input.
+        The stem that computes the block's input from an image, if the block is joined with it.
     rows_at_once
-        Rows of the output that a strip gives; None: as many as keep its widened map small, one at least.
+        Rows of the output per strip; None: as many as keep its widened map small, at least one.
     """
 
     before: Stem | None = None
@@ -137,7 +140,7 @@ class Stripwise(nn.Module):
         self.adds_input = bool(block.has_skip)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the block's output (N, C', H', W') for (N, C, H, W)."""
+        """Return the block's output (N, C', H', W') for an input (N, C, H, W)."""
         conv = self.filter.conv
         kernel, step = conv.kernel_size[0], conv.stride[0]
         height, width = self.before.shape(x) if self.before else x.shape[-2:]
@@ -145,22 +148,23 @@ class Stripwise(nn.Module):
         cols, left, right = _padding(conv, width)
         out = x.new_empty((len(x), self.narrow.conv.out_channels, rows, cols), dtype=conv.weight.dtype)
         out = out.contiguous(memory_format=torch.channels_last)
-        at_once = self.rows_at_once or max(1, _NUMBERS // (conv.in_channels * width * step))
+        at_once = self.rows_at_once or max(1, _STRIP_VALUES // (conv.in_channels * width * step))
         for start in range(0, rows, at_once):
             end = min(start + at_once, rows)
             first, last = start * step - top, (end - 1) * step + kernel - top
-            some = max(first, 0), min(last, height)
-            strip = self.widen(self.before.rows(x, *some) if self.before else x[:, :, slice(*some)])
-            # Padding costs a copy: what is alike on both sides, the convolution sees to itself.
-            beside, above, below = 0 if left != right else left, max(-first, 0), max(last - height, 0)
+            top_row, end_row = max(first, 0), min(last, height)
+            strip = self.widen(self.before.rows(x, top_row, end_row) if self.before else x[:, :, top_row:end_row])
+            # Padding costs a copy, so the convolution itself pads columns where both sides need the same number.
+            columns = left if left == right else 0
+            above, below = max(-first, 0), max(last - height, 0)
             if above or below or left != right:
-                strip = F.pad(strip, (left - beside, right - beside, above, below))
-            out[:, :, start:end] = self.narrow(self.filter(strip, beside))
+                strip = F.pad(strip, (left - columns, right - columns, above, below))
+            out[:, :, start:end] = self.narrow(self.filter(strip, columns))
         return out.add_(x) if self.adds_input else out
 
 
 class _ConvNorm(nn.Module):
-    """A convolution that carries its batch normalisation, then the activation; pads at most columns on both sides."""
+    """A convolution with its batch normalisation folded in, then the activation; it pads columns only."""
 
     def __init__(self, conv: nn.Conv2d, norm: Any) -> None:
         super().__init__()
@@ -169,13 +173,13 @@ class _ConvNorm(nn.Module):
 
     def forward(self, x: Tensor, columns: int = 0) -> Tensor:
         conv = self.conv
-        pad = (0, columns)
-        result: Tensor = self.act(F.conv2d(x, conv.weight, conv.bias, conv.stride, pad, groups=conv.groups))
+        padding = (0, columns)
+        result: Tensor = self.act(F.conv2d(x, conv.weight, conv.bias, conv.stride, padding, groups=conv.groups))
         return result
 
 
 def _padding(conv: nn.Conv2d, side: int) -> tuple[int, int, int]:
-    """Give the length of a convolution's output along one axis, and what it pads before and after."""
+    """Return the length of a convolution's output along one axis, and its padding before and after."""
     kernel, step = conv.kernel_size[0], conv.stride[0]
     if isinstance(conv, Conv2dSame):
         length = -(-side // step)
@@ -186,26 +190,28 @@ def _padding(conv: nn.Conv2d, side: int) -> tuple[int, int, int]:
 
 
 def _is_plain(block: Any) -> bool:
-    """Whether a block has no squeeze-and-excitation, dilation or other parts between its convolutions."""
+    """Return whether a block has no squeeze-and-excitation, dilation or other parts between its convolutions."""
     square = block.conv_dw.kernel_size[0] == block.conv_dw.kernel_size[1] and block.conv_dw.dilation == (1, 1)
     return square and isinstance(getattr(block, "se", None) or nn.Identity(), nn.Identity)
 
 
 @torch.inference_mode()
-def _alike(encoder: Encoder, other: Encoder) -> bool:
+def _agree(encoder: Encoder, changed: Encoder) -> bool:
+    """Return whether two encoders give the same levels for a small random image, with strips of few rows."""
     size = (11 * encoder.phase, 6 * encoder.phase)
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (1, 3, *size), generator=generator, dtype=torch.uint8).to(encoder.mean.device)
-    strips = [module for module in other.modules() if isinstance(module, Stripwise)]
-    whole = encoder(image)
-    alike = True
-    for rows in _TRIED:
-        for block in strips:
+    blocks = [module for module in changed.modules() if isinstance(module, Stripwise)]
+    expected = encoder(image)
+    agree = True
+    for rows in _TRIAL_ROWS:
+        for block in blocks:
             block.rows_at_once = rows
-        alike = alike and all(
-            one.shape == two.shape and bool((one - two).abs().max() <= _AGREES * one.abs().max())
-            for one, two in zip(whole, other(image), strict=True)
+        levels = changed(image)
+        agree = agree and all(
+            level.shape == wanted.shape and bool((wanted - level).abs().max() <= _TOLERANCE * wanted.abs().max())
+            for wanted, level in zip(expected, levels, strict=True)
         )
-    for block in strips:
+    for block in blocks:
         block.rows_at_once = None
-    return alike
+    return agree

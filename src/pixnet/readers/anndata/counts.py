@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,8 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from pixnet.errors import DataError, PixNetWarning
+from pixnet.errors import DataError
 from pixnet.readers.anndata.source import TableSource
+from pixnet.readers.common import errors_of
 from pixnet.sample.counts import Counts
 from pixnet.sample.genes import CONTROL, merge_genes
 
@@ -21,7 +21,7 @@ _CHUNK = 1 << 24  # entries checked at a time
 
 
 def table_counts(source: TableSource, layer: str | None = None) -> Counts:
-    """Take the raw counts out of a table; genes of one name are summed, and control probes left out.
+    """Read the raw counts of a table; genes of one name are summed, and control probes left out.
 
     Parameters
     ----------
@@ -48,52 +48,47 @@ def table_counts(source: TableSource, layer: str | None = None) -> Counts:
             f"{len(var)} of var. The file may be damaged."
         )
     names, ids = gene_names(var)
-    keep = np.array([CONTROL.match(gene) is None for gene in names], bool)
-    if not keep.any():
-        raise DataError(f"{source.name}: has no genes ({len(names)} columns, all of them control probes).")
-    if not keep.all():
-        matrix = matrix[:, np.flatnonzero(keep)]
-        names = [gene for gene, kept in zip(names, keep, strict=True) if kept]
-        ids = None if ids is None else [gene for gene, kept in zip(ids, keep, strict=True) if kept]
-    try:
+    is_gene = np.array([CONTROL.match(gene) is None for gene in names], bool)
+    if not is_gene.any():
+        raise DataError(f"{source.name}: has no genes; all of its {len(names)} columns are control probes.")
+    if not is_gene.all():
+        matrix = matrix[:, np.flatnonzero(is_gene)]
+        names = [gene for gene, selected in zip(names, is_gene, strict=True) if selected]
+        ids = None if ids is None else [gene for gene, selected in zip(ids, is_gene, strict=True) if selected]
+    with errors_of(source.name):
         matrix, genes, gene_ids, merged = merge_genes(matrix, names, ids)
-        notes = {"counts_from": key, "genes_merged": merged, "controls_dropped": int((~keep).sum())}
+        notes = {"counts_from": key, "genes_merged": merged, "controls_dropped": int((~is_gene).sum())}
         frame = obs.reset_index(drop=True)
         return Counts(matrix, genes, gene_ids, pd.Index(obs.index.astype(str)), frame, notes)
-    except DataError as error:
-        raise DataError(f"{source.name}: {error}") from error
 
 
 def _raw_counts(source: TableSource, layer: str | None) -> tuple[str, sparse.csr_matrix]:
-    """Find the matrix that holds counts."""
+    """Find the matrix that holds raw counts, and return its key with it."""
     if layer is not None and not source.has(layer):
-        raise DataError(f"{source.name}: has no layer {layer!r}. {_layers_said(source, source.layers())}")
-    wanted = [key for key in ("X", "counts", "raw") if source.has(key)] if layer is None else [layer]
-    bad = ""
-    for key in wanted:
+        raise DataError(f"{source.name}: has no layer {layer!r}. {_layer_advice(source.layers())}")
+    candidates = [key for key in ("X", "counts", "raw") if source.has(key)] if layer is None else [layer]
+    finding = ""
+    for key in candidates:
         matrix = source.matrix(key)
-        wrong = _first_wrong(matrix)
-        if wrong is None:
+        value = _first_fraction(matrix)
+        if value is None:
             return key, matrix
-        bad = bad or f"{key} holds {wrong:g}"
-    whole = [key for key in source.layers() if key not in wanted and _first_wrong(source.matrix(key)) is None]
+        finding = finding or f"{key} holds {value:g}"
+    layers = [key for key in source.layers() if key not in candidates and _first_fraction(source.matrix(key)) is None]
     raise DataError(
-        f"{source.name}: has no raw counts ({bad or 'there is no X'}), which are whole numbers from 0 upwards. "
-        + _layers_said(source, whole, "with whole numbers")
+        f"{source.name}: has no raw counts ({finding or 'there is no X'}), which are whole numbers from 0 upwards. "
+        + _layer_advice(layers, " with whole numbers")
     )
 
 
-def _layers_said(source: TableSource, layers: Sequence[str], kind: str = "") -> str:
+def _layer_advice(layers: Sequence[str], kind: str = "") -> str:
     if not layers:
-        return f"There is no layer {kind}".rstrip() + "; give the table that the pipeline counted."
-    return (
-        f"Layers {kind}".rstrip()
-        + f": {', '.join(map(repr, layers[:10]))}. Choose one with `layer` (--set layer=NAME)."
-    )
+        return f"There is no layer{kind}; give the table that the pipeline counted."
+    return f"Layers{kind}: {', '.join(map(repr, layers[:10]))}. Choose one with `layer`."
 
 
-def _first_wrong(matrix: sparse.csr_matrix) -> float | None:
-    """Give the first entry that is no count."""
+def _first_fraction(matrix: sparse.csr_matrix) -> float | None:
+    """Return the first entry that is not a count: a fraction, negative or not finite; None if all are counts."""
     for start in range(0, len(matrix.data), _CHUNK):
         part = matrix.data[start : start + _CHUNK]
         with np.errstate(invalid="ignore"):
@@ -104,13 +99,13 @@ def _first_wrong(matrix: sparse.csr_matrix) -> float | None:
 
 
 def gene_names(var: pd.DataFrame) -> tuple[list[str], list[str] | None]:
-    """Give symbols and Ensembl ids of genes, whichever of the two the rows are called by."""
+    """Return symbols and Ensembl ids of genes, whichever of the two the rows are named by."""
     index = [str(name) for name in var.index]
     columns = {key: _texts(var[key]) for key in (*_SYMBOLS, *_IDS) if key in var}
     by_id = bool(index) and sum(name.startswith("ENS") for name in index) > len(index) / 2
     if by_id:
         symbols = next((columns[key] for key in _SYMBOLS if key in columns), None)
-        # A gene without a symbol goes by its id.
+        # A gene without a symbol is named by its id.
         return (index, index) if symbols is None else (symbols, index)
     return index, next((columns[key] for key in _IDS if key in columns), None)
 
@@ -120,21 +115,15 @@ def _texts(column: pd.Series[Any]) -> list[str]:
 
 
 def with_notes(counts: Counts, **notes: Any) -> Counts:
-    """Give the same counts with more notes."""
+    """Return the same counts with more notes."""
     return Counts(counts.matrix, counts.genes, counts.gene_ids, counts.names, counts.obs, {**counts.notes, **notes})
 
 
 def dropped(notes: Mapping[str, Any]) -> list[str]:
-    """Say what `table_counts` merged and left out."""
-    said = []
+    """Return what `table_counts` merged and left out, in words."""
+    lines = []
     if notes["genes_merged"]:
-        said.append(f"{notes['genes_merged']} columns were added to others of the same gene")
+        lines.append(f"{notes['genes_merged']} columns were added to others of the same gene")
     if notes["controls_dropped"]:
-        said.append(f"{notes['controls_dropped']} control probes were left out")
-    return said
-
-
-def tell(id: str, said: Sequence[str]) -> None:
-    """Warn, once, of everything that a reader put right or left out."""
-    if said:
-        warnings.warn(f"sample {id!r}: {'; '.join(said)}.", PixNetWarning, stacklevel=3)
+        lines.append(f"{notes['controls_dropped']} control probes were left out")
+    return lines

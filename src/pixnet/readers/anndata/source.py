@@ -1,6 +1,6 @@
-"""An AnnData in memory or in a file, of which only what is asked for is read, and no more than the file can hold.
+"""An AnnData in memory or in a file, read part by part, and never more than the file can hold.
 
-A file's images, embeddings and graphs are never touched. A dense matrix becomes sparse block by block.
+Images, embeddings and graphs of a file are never read. A dense matrix becomes sparse block by block.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ _BLOCK = 1 << 28  # bytes of a dense matrix that are held at once
 
 
 class TableSource(Protocol):
-    """What the readers ask of an AnnData. A matrix is called "X", "raw", or by the name of its layer."""
+    """What the readers need from an AnnData. The key of a matrix is "X", "raw", or the name of its layer."""
 
     name: str
 
     def layers(self) -> list[str]:
-        """Names of the layers."""
+        """Return the names of the layers."""
 
     def has(self, key: str) -> bool:
-        """Whether there is such a matrix."""
+        """Return whether there is such a matrix."""
 
     def matrix(self, key: str) -> sparse.csr_matrix:
-        """Give a matrix, (n, g) CSR, in the type that it is stored in."""
+        """Return a matrix as CSR, shape (n, g), in its stored data type."""
 
     def genes(self, key: str) -> pd.DataFrame:
-        """Give what is known of the genes of a matrix, one row each."""
+        """Return the table of the genes of a matrix, one row each."""
 
     def obs(self) -> pd.DataFrame:
-        """Give what is known of the regions, one row each."""
+        """Return the table of the regions, one row each."""
 
     def coordinates(self, key: str) -> NDArray[Any] | None:
-        """Give an entry of `obsm`, (n, d); None if there is none."""
+        """Return an entry of `obsm`, shape (n, d); None if there is none."""
 
     def scalefactors(self) -> dict[str, dict[str, Any]]:
-        """Give the scale factors of each library in `uns["spatial"]`."""
+        """Return the scale factors of each library in `uns["spatial"]`."""
 
 
 @contextmanager
@@ -61,12 +61,12 @@ def open_table(table: str | Path | anndata.AnnData, name: str | None = None) -> 
     table
         An h5ad file, a zarr folder, or the table itself.
     name
-        What messages call it; by default its path, or "the AnnData".
+        Name of the table in messages; by default its path, or "the AnnData".
 
     Raises
     ------
     DataError
-        If there is no such file, or it is damaged or no AnnData; also while it is open.
+        If there is no such file, or it is damaged or not an AnnData; also while it is open.
     """
     if isinstance(table, anndata.AnnData):
         yield _InMemory(table, name or "the AnnData")
@@ -92,7 +92,7 @@ def open_table(table: str | Path | anndata.AnnData, name: str | None = None) -> 
 
 
 class _InMemory:
-    """A table that somebody else holds; nothing of it is changed or shared."""
+    """A table in the caller's memory; it is neither changed nor shared."""
 
     def __init__(self, table: anndata.AnnData, name: str) -> None:
         self.name = name
@@ -108,13 +108,13 @@ class _InMemory:
 
     def matrix(self, key: str) -> sparse.csr_matrix:
         value: Any = self._table.X if key == "X" else self._table.raw.X if key == "raw" else self._table.layers[key]
-        for make in ("to_memory", "compute"):  # backed by a file; lazy
-            if hasattr(value, make):
-                value = getattr(value, make)()
+        for load in ("to_memory", "compute"):  # backed by a file; lazy
+            if hasattr(value, load):
+                value = getattr(value, load)()
         if sparse.issparse(value):
-            checked: Any = value
+            matrix: Any = value
             try:
-                checked.check_format(full_check=True)  # read from a damaged store, it may point beyond its arrays
+                matrix.check_format(full_check=True)  # read from a damaged store, it may point beyond its arrays
             except ValueError as error:
                 raise DataError(
                     f"{self.name}: {key} is damaged ({first_line(error)}). Read or copy it again."
@@ -134,12 +134,12 @@ class _InMemory:
 
     def scalefactors(self) -> dict[str, dict[str, Any]]:
         libraries = self._table.uns.get("spatial")
-        found = {}
+        factors_of = {}
         for name, library in libraries.items() if isinstance(libraries, Mapping) else ():
             factors = library.get("scalefactors") if isinstance(library, Mapping) else None
             if isinstance(factors, Mapping):
-                found[str(name)] = dict(factors)
-        return found
+                factors_of[str(name)] = dict(factors)
+        return factors_of
 
 
 class _Stored:
@@ -150,12 +150,12 @@ class _Stored:
         self._root = root
 
     def check(self) -> None:
-        """Refuse what is no AnnData."""
+        """Check whether it is an AnnData."""
         with self._reading("its contents"):
             missing = [part for part in ("obs", "var") if part not in self._root]
         if missing:
             raise DataError(
-                f"{self.name}: is no AnnData: it has no {missing[0]}. Give an h5ad file or a table's zarr folder."
+                f"{self.name}: is not an AnnData: {missing[0]} not found. Give an h5ad file or a table's zarr folder."
             )
 
     def layers(self) -> list[str]:
@@ -172,10 +172,12 @@ class _Stored:
             check_sizes(self.name, element)
             if _is_array(element):
                 return self._dense(key, element)
-            form = str(element.attrs.get("encoding-type", element.attrs.get("h5sparse_format", "")))
-            kind = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix}.get(form[:3])
-            if kind is None:
-                raise DataError(f"{self.name}: {key} is stored as {form!r}; a table of counts is an array, csr or csc.")
+            encoding = str(element.attrs.get("encoding-type", element.attrs.get("h5sparse_format", "")))
+            sparse_type = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix}.get(encoding[:3])
+            if sparse_type is None:
+                raise DataError(
+                    f"{self.name}: {key} is stored as {encoding!r}; a table of counts is an array, csr or csc."
+                )
             stated = element.attrs["shape"] if "shape" in element.attrs else element.attrs["h5sparse_shape"]
             shape = len(self.obs()), len(self.genes(key))
             if tuple(int(side) for side in stated) != shape:
@@ -184,7 +186,7 @@ class _Stored:
                     f"{shape[1]} rows. The file may be damaged."
                 )
             parts = tuple(np.asarray(element[part][:]) for part in ("data", "indices", "indptr"))
-            matrix = kind(parts, shape=shape)
+            matrix = sparse_type(parts, shape=shape)
             # scipy's own routines trust the indices; one that is too large would have them write beyond an array.
             matrix.check_format(full_check=True)
             return _numeric(self.name, key, matrix)
@@ -205,14 +207,14 @@ class _Stored:
             if "uns/spatial" not in self._root or _is_array(self._root["uns/spatial"]):
                 return {}
             places = {name: f"uns/spatial/{name}/scalefactors" for name in self._root["uns/spatial"]}
-            found = {name: self._element(place) for name, place in places.items() if place in self._root}
-            return {name: dict(factors) for name, factors in found.items() if isinstance(factors, Mapping)}
+            elements = {name: self._element(place) for name, place in places.items() if place in self._root}
+            return {name: dict(factors) for name, factors in elements.items() if isinstance(factors, Mapping)}
 
     def _frame(self, place: str) -> pd.DataFrame:
         with self._reading(place):
             frame = self._element(place)
         if not isinstance(frame, pd.DataFrame):
-            raise DataError(f"{self.name}: {place} is no table. Open it with anndata and write it anew.")
+            raise DataError(f"{self.name}: {place} is not a table. Open the file with anndata and write it again.")
         return frame
 
     def _element(self, place: str) -> Any:

@@ -1,4 +1,4 @@
-"""Sizes that a file declares, held against what it stores, before memory is asked for."""
+"""Comparison of the sizes that a file declares with what it stores, before memory is allocated."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import h5py
 
 from pixnet.errors import DataError
 
-_UNPACKS = 1100  # times more than is stored; deflate saves no more
-_SMALL = 1 << 28  # bytes that anything may declare
-_ROWS_PER_BYTE = 8  # of a table whose rows differ; really it is the other way round
+_UNPACKS = 1100  # times more than is stored; deflate does not compress further
+_SMALL = 1 << 28  # bytes that any array may declare
+_ROWS_PER_BYTE = 8  # of a table whose rows differ; usually a row takes several bytes
 
 
 def check_sizes(name: str, element: Any) -> None:
-    """Refuse what declares far more than the file holds: it would fill the memory with nothing.
+    """Check that arrays do not declare far more than the file holds, which would fill the memory with nothing.
 
     Parameters
     ----------
     name
-        What the message calls the file.
+        Name of the file in the message.
     element
         An array or group of HDF5 or zarr.
 
     Raises
     ------
     DataError
-        If one of the arrays in it does.
+        If one of the arrays does.
     """
     for array in arrays(element):
-        # A chunk is unpacked whole, and may be larger than the array.
+        # A chunk is unpacked completely, and may be larger than the array.
         entries = max(math.prod(array.shape or ()), math.prod(array.chunks or ()))
         declared = entries * array.dtype.itemsize
         stored = array.id.get_storage_size() if isinstance(array, h5py.Dataset) else array.nbytes_stored()
@@ -44,7 +44,7 @@ def check_sizes(name: str, element: Any) -> None:
 
 
 def check_rows(path: Path, metadata: Any) -> None:
-    """Refuse a parquet file with more rows than its bytes can tell apart.
+    """Check that a parquet file does not declare more rows than its bytes can hold.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def check_rows(path: Path, metadata: Any) -> None:
     Raises
     ------
     DataError
-        If it is so.
+        If it does.
     """
     size = path.stat().st_size
     if not 0 <= metadata.num_rows <= _ROWS_PER_BYTE * size:
@@ -66,11 +66,11 @@ def check_rows(path: Path, metadata: Any) -> None:
 
 
 def arrays(element: Any) -> Iterator[Any]:
-    """Give all arrays of HDF5 or zarr below an element, each once, however a damaged file links its groups."""
+    """Yield all arrays of HDF5 or zarr below an element, each once, however a damaged file links its groups."""
     if isinstance(element, h5py.Group):
-        found: list[Any] = []
-        element.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
-        yield from found
+        datasets: list[Any] = []
+        element.visititems(lambda _, item: datasets.append(item) if isinstance(item, h5py.Dataset) else None)
+        yield from datasets
     elif hasattr(element, "members"):  # a group of zarr
         yield from (item for _, item in element.members(max_depth=None) if not hasattr(item, "members"))
     else:

@@ -1,8 +1,8 @@
-"""Go through an HDF5 file and touch all that a reader could: a program of its own, which `readers.hdf5` runs.
+"""Read everything in an HDF5 file that a reader could: a separate program, which `readers.formats.hdf5` runs.
 
-Over a damaged file HDF5 can crash, hang or ask for any amount of memory; then it is this process that ends. What h5py
-raises is no matter here, as the reader will meet it again and can say what it means. Only h5py is imported, so that
-the start takes a tenth of a second.
+On a damaged file HDF5 can crash, hang or ask for any amount of memory; then only this process ends. What h5py raises is
+ignored here, because the reader will meet it again and can explain it. Only h5py is imported, so that the start takes a
+tenth of a second.
 """
 
 from __future__ import annotations
@@ -17,62 +17,62 @@ from typing import Any
 import h5py
 
 TOO_MUCH = 3
-"""Exit status where memory ran out."""
+"""Exit status if memory ran out."""
 
 SMALL = 64 << 20
-"""Bytes of a file whose values are read too, not only the first of each dataset."""
+"""Size in bytes up to which all values of a file are read, not only the first of each dataset."""
 
 _MOST_MEMORY = 1 << 30
 _MOST_ADDRESSES = 3 << 29
-_MOST_READ = 128 << 20  # bytes of values, unpacked
+_MOST_READ = 128 << 20  # bytes of values, decompressed
 _SLAB = 4 << 20
 _LARGEST_ATTRIBUTE = 1 << 26
 
 
 def walk(path: str) -> None:
-    """Touch each object, link and attribute once, and values as far as they are cheap."""
+    """Read each object, link and attribute once, and values up to a limit."""
     left = _MOST_READ
     share = left if os.path.getsize(path) < SMALL else _SLAB
     with h5py.File(path, "r") as file:
-        for found in _objects(file):
-            for name in _tried(list, found.attrs) or ():
-                _tried(_attribute, file, found, name)
-            if isinstance(found, h5py.Dataset):
-                left -= _tried(_values, found, min(share, left)) or 0
-        _tried(file.visititems, lambda name, found: None)
+        for item in _objects(file):
+            for name in _tried(list, item.attrs) or ():
+                _tried(_attribute, file, item, name)
+            if isinstance(item, h5py.Dataset):
+                left -= _tried(_values, item, min(share, left)) or 0
+        _tried(file.visititems, lambda name, item: None)
 
 
 def _objects(file: h5py.File) -> Iterator[Any]:
-    """Give each group and dataset once, however a damaged file links them."""
+    """Yield each group and dataset once, however a damaged file links them."""
     seen: set[Any] = set()
     waiting: list[Any] = [file]
     while waiting:
-        found = waiting.pop()
-        key = _tried(_address, found)
+        item = waiting.pop()
+        key = _tried(_address, item)
         if key is None or key in seen:
             continue
         seen.add(key)
-        yield found
-        for name in _tried(list, found) or () if isinstance(found, h5py.Group) else ():
-            child = _tried(found.__getitem__, name)
+        yield item
+        for name in _tried(list, item) or () if isinstance(item, h5py.Group) else ():
+            child = _tried(item.__getitem__, name)
             if child is not None:
                 waiting.append(child)
 
 
-def _address(found: Any) -> Any:
-    return h5py.h5o.get_info(found.id).addr
+def _address(item: Any) -> Any:
+    return h5py.h5o.get_info(item.id).addr
 
 
-def _attribute(file: h5py.File, found: Any, name: str) -> None:
-    if h5py.h5a.open(found.id, name.encode("utf-8", "surrogateescape")).get_storage_size() > _LARGEST_ATTRIBUTE:
+def _attribute(file: h5py.File, item: Any, name: str) -> None:
+    if h5py.h5a.open(item.id, name.encode("utf-8", "surrogateescape")).get_storage_size() > _LARGEST_ATTRIBUTE:
         raise MemoryError
-    value = found.attrs[name]
+    value = item.attrs[name]
     if isinstance(value, h5py.Reference) and value:
         file[value]
 
 
 def _values(dataset: Any, most: int) -> int:
-    """Read a dataset from its beginning, as whole chunks and no more than so many bytes; give how many were read."""
+    """Read a dataset from its beginning in complete chunks, up to `most` bytes, and return the number of bytes."""
     if dataset.chunks:
         dataset.id.get_num_chunks()
     if dataset.shape is None or not dataset.size:
@@ -92,10 +92,10 @@ def _values(dataset: Any, most: int) -> int:
     return read
 
 
-def _tried(do: Callable[..., Any], *given: Any) -> Any:
-    """Give what a call gives, None where it raises."""
+def _tried(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the result of a call, or None if it raises."""
     try:
-        return do(*given)
+        return function(*arguments)
     except MemoryError:
         raise
     except Exception as error:  # whatever it is, the reader will meet it in its own process
@@ -105,7 +105,7 @@ def _tried(do: Callable[..., Any], *given: Any) -> Any:
 
 
 def _limit(seconds: int) -> None:
-    """Bound memory and processor time, where the system can."""
+    """Limit memory and processor time, if the system can."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -115,9 +115,9 @@ def _limit(seconds: int) -> None:
 
 
 def _peak() -> int:
-    """Give the most memory that this program has held, in bytes; 0 where that is not known.
+    """Return the peak memory of this program in bytes; 0 if it is not known.
 
-    Not what the system counts for the process: on Linux that begins with the peak of the process that started it.
+    This is not the peak that the system counts for the process: on Linux that includes the process that started it.
     """
     with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as status:
         return 1024 * int(next(line.split()[1] for line in status if line.startswith("VmHWM:")))

@@ -12,29 +12,29 @@ from pixnet.errors import DataError, first_line
 from pixnet.regions import LabelMask
 from pixnet.slide.decode_limit import check_decoded_size, pillow_limit
 
-_BEYOND = 1.01  # by which a mask may be larger than the slide, besides one of its pixels
+_BEYOND = 1.01  # factor by which a mask may be larger than the slide, besides one of its pixels
 
 
 def read_label_mask(
-    path: str | Path, shape: tuple[int, int], mpp: float, mask_mpp: float | None = None, name: str = "the slide"
+    path: str | Path, shape: tuple[int, int], mpp: float, labels_mpp: float | None = None, name: str = "the slide"
 ) -> LabelMask:
     """Read a label mask that begins at the slide's top-left corner.
 
     Parameters
     ----------
     path
-        TIFF, PNG or npy of whole numbers, one plane; 0 is background.
+        TIFF, PNG or npy file of whole numbers, one plane; 0 is background.
     shape, mpp
         Height and width of the slide in full-resolution pixels, and um per pixel.
-    mask_mpp
-        um per pixel of the mask. By default it has the slide's pixels, every one.
+    labels_mpp
+        um per pixel of the mask. By default the mask has the same pixels as the slide.
     name
-        What messages call the slide.
+        Name of the slide in messages.
 
     Raises
     ------
     DataError
-        If the file cannot be read, is no such mask, has no label, or is of another size than the slide.
+        If the file cannot be read, is not such a mask, has no label, or is of another size than the slide.
     SlideError
         If it would take too much memory; see `pixnet.slide.decode_limit`.
     """
@@ -42,34 +42,36 @@ def read_label_mask(
     try:
         labels = _read(path)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({first_line(error)}).") from error
+        raise DataError(
+            f"{path}: cannot be read ({first_line(error)}). Give the path of a TIFF, PNG or npy file."
+        ) from error
     except (ValueError, TypeError, KeyError, IndexError, EOFError, SyntaxError, RuntimeError) as error:
-        raise DataError(f"{path}: is no TIFF, PNG or npy that can be read ({first_line(error)}).") from error
+        raise DataError(f"{path}: is not a TIFF, PNG or npy file that can be read ({first_line(error)}).") from error
     if labels.ndim != 2 or labels.dtype.kind not in "biu":
         raise DataError(
-            f"{path}: holds {labels.dtype} of shape {labels.shape}; a label mask is one plane of whole numbers."
+            f"{path}: has {labels.dtype} of shape {labels.shape}; a label mask must be one plane of whole numbers."
         )
     height, width = labels.shape
     size = f"{path}: is {width} x {height} pixels, but {name} is {shape[1]} x {shape[0]}"
-    if mask_mpp is None:
+    if labels_mpp is None:
         if labels.shape != shape:
-            raise DataError(f"{size}; give a mask of that size, or its um per pixel (--labels-mpp).")
-    elif any(n * mask_mpp > _BEYOND * side * mpp + mask_mpp for n, side in zip(labels.shape, shape, strict=True)):
+            raise DataError(f"{size}; give a mask of that size, or its pixel size as `labels_mpp`.")
+    elif any(n * labels_mpp > _BEYOND * side * mpp + labels_mpp for n, side in zip(labels.shape, shape, strict=True)):
         raise DataError(
-            f"{size}: at {mask_mpp:g} um per pixel the mask is {width * mask_mpp:.0f} x {height * mask_mpp:.0f} um and "
-            f"reaches beyond the slide of {shape[1] * mpp:.0f} x {shape[0] * mpp:.0f} um. Give its right um per pixel."
+            f"{size}: at {labels_mpp:g} um per pixel the mask is {width * labels_mpp:.0f} x {height * labels_mpp:.0f} um "
+            f"and reaches beyond the slide of {shape[1] * mpp:.0f} x {shape[0] * mpp:.0f} um. Give its right um per pixel."
         )
     try:
-        mask = LabelMask(labels.astype(np.uint8) if labels.dtype == bool else labels, 0.0, 0.0, mask_mpp or mpp)
+        mask = LabelMask(labels.astype(np.uint8) if labels.dtype == bool else labels, 0.0, 0.0, labels_mpp or mpp)
     except DataError as error:
         raise DataError(f"{path}: {error}.") from error
     if not len(mask):
-        raise DataError(f"{path}: holds no label, only 0, which is background.")
+        raise DataError(f"{path}: has no label, only 0, which is background.")
     return mask
 
 
 def _read(path: Path) -> NDArray[Any]:
-    """Read a file of any of the kinds, as its ending says."""
+    """Read a file of any of the formats, by its ending."""
     ending = path.suffix.lower()
     if ending == ".npy":
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))

@@ -1,4 +1,4 @@
-"""Matrix Market files of counts, checked line by line: scipy's own reader crashes over some damaged ones."""
+"""Matrix Market files of counts, checked line by line: scipy's own reader crashes on some damaged files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy import sparse
 
 from pixnet.errors import DataError, first_line
 
-_ROWS = 1 << 22  # entries held as they are read
+_ROWS = 1 << 22  # entries that are read at once
 _LONGEST_LINE = 1 << 12
 _MOST_COMMENTS = 1000
 _ENTRY = {"row": np.int64, "column": np.int64, "value": np.float64, "more": str}
@@ -27,11 +27,12 @@ def read_matrix_market(path: Path, shape: tuple[int, int]) -> sparse.csc_matrix:
     path
         The file.
     shape
-        Rows and columns that it must have: as many as there are names of either.
+        Rows and columns that it must have: the numbers of their names.
 
     Returns
     -------
-    (rows, columns) float32 CSC
+    csc_matrix
+        float32, shape (rows, columns).
 
     Raises
     ------
@@ -40,22 +41,24 @@ def read_matrix_market(path: Path, shape: tuple[int, int]) -> sparse.csc_matrix:
     """
     try:
         with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+            is_gzip = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rb") if is_gzip else path.open("rb") as stream:
             entries = _entries(path, stream, shape)
             parts = _body(path, stream, shape, entries)
     except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
-        raise DataError(f"{path}: is no Matrix Market file, or truncated ({first_line(error)}).") from error
+        raise DataError(
+            f"{path}: is not a Matrix Market file, or is truncated ({first_line(error)}). Copy it again."
+        ) from error
     row, column, value = (np.concatenate([part[name] for part in parts]) for name in ("row", "column", "value"))
     return sparse.csc_matrix((value, (row, column)), shape=shape)
 
 
 def _entries(path: Path, stream: Any, shape: tuple[int, int]) -> int:
-    """Read the head; give the number of entries that it declares."""
+    """Read the header, and return the number of entries that it declares."""
     banner = stream.readline(_LONGEST_LINE).decode("ascii", "replace").lower().split()
     kinds = (["%%matrixmarket", "matrix", "coordinate", kind, "general"] for kind in ("integer", "real"))
     if banner not in kinds:
-        raise DataError(f"{path}: is no Matrix Market file of counts; it begins with {' '.join(banner)[:80]!r}.")
+        raise DataError(f"{path}: is not a Matrix Market file of counts; it begins with {' '.join(banner)[:80]!r}.")
     line = b"%"
     for _ in range(_MOST_COMMENTS):
         line = stream.readline(_LONGEST_LINE)
@@ -70,9 +73,9 @@ def _entries(path: Path, stream: Any, shape: tuple[int, int]) -> int:
 
 
 def _body(path: Path, stream: Any, shape: tuple[int, int], entries: int) -> list[dict[str, Any]]:
-    """Read the entries, counted from 0; the first list is empty."""
+    """Read the entries, counted from 0; the first part is empty."""
     parts: list[dict[str, Any]] = [_part(pd.DataFrame({name: [] for name in _ENTRY}))]
-    found = 0
+    total = 0
     for table in (
         pd.read_csv(stream, sep=r"\s+", header=None, names=list(_ENTRY), dtype=_ENTRY, index_col=False, chunksize=_ROWS)
         if entries
@@ -80,11 +83,11 @@ def _body(path: Path, stream: Any, shape: tuple[int, int], entries: int) -> list
     ):
         inside = table["row"].between(1, shape[0]) & table["column"].between(1, shape[1])
         if not inside.all() or table["more"].notna().any() or not np.isfinite(table["value"]).all():
-            raise DataError(f"{path}: is damaged; an entry lies outside the matrix, or is no number. Copy it again.")
+            raise DataError(f"{path}: is damaged; an entry is outside the matrix, or is not a number. Copy it again.")
         parts.append(_part(table))
-        found += len(table)
-    if found != entries:
-        raise DataError(f"{path}: declares {entries} entries and holds {found}. Copy it again.")
+        total += len(table)
+    if total != entries:
+        raise DataError(f"{path}: declares {entries} entries and holds {total}. Copy it again.")
     return parts
 
 

@@ -1,6 +1,8 @@
-"""The lattice that regions lie on: squares from nothing but their centres, and the pitch of an array."""
+"""The lattice of regions: squares from their centres alone, and the pitch of an array."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import shapely
@@ -11,8 +13,12 @@ from pixnet.errors import DataError
 from pixnet.regions import Polygons, Squares
 
 _AGREES = 0.05  # by which a lattice's pitch may differ from the side that is expected
-_OFF = 0.02  # of a side: how far a centre may lie from its place
-_NEAR = 0.3  # of the nearest distance: what else counts as a neighbour
+_OFF = 0.02  # of a side: by how much a centre may be away from its place
+_AXES_AGREE = 0.02  # by which the pitch may differ between the axes
+_NEAR = 0.3  # of the nearest distance: by how much another neighbour may differ from it
+
+HALF_SPOTS = np.array([0.5, np.sqrt(0.75)])
+"""Spots by a column and by a row of Visium's hexagonal array: the columns of every other row are in between."""
 
 
 def fit_squares(centers_um: NDArray[np.float64], side_um: float | None = None) -> Squares | None:
@@ -21,9 +27,9 @@ def fit_squares(centers_um: NDArray[np.float64], side_um: float | None = None) -
     Parameters
     ----------
     centers_um
-        (n, 2) x and y of the centres, in um.
+        x and y of the centres in um, shape (n, 2).
     side_um
-        Expected side; None takes the distance to the nearest neighbour.
+        Expected side in um; None for the distance to the nearest neighbour.
 
     Returns
     -------
@@ -61,14 +67,14 @@ def fit_squares(centers_um: NDArray[np.float64], side_um: float | None = None) -
 
 
 def squares_around(centers_um: NDArray[np.float64], side_um: float) -> Squares | Polygons:
-    """Give squares of one side around centres: those of a lattice where they tile one, else upright boxes.
+    """Return squares of one size around centres: those of a lattice if they tile one, or else upright boxes.
 
     Parameters
     ----------
     centers_um
-        (n, 2) x and y, in um.
+        x and y of the centres in um, shape (n, 2).
     side_um
-        Side, in um.
+        Side in um.
 
     Raises
     ------
@@ -77,9 +83,9 @@ def squares_around(centers_um: NDArray[np.float64], side_um: float) -> Squares |
     """
     if not (np.isfinite(side_um) and side_um > 0 and np.isfinite(centers_um).all()):
         raise DataError(f"squares need a positive side in um, not {side_um!r}, and centres that are finite")
-    found = fit_squares(centers_um, side_um)
-    if found is not None:
-        return found
+    squares = fit_squares(centers_um, side_um)
+    if squares is not None:
+        return squares
     low, high = (centers_um - side_um / 2).T, (centers_um + side_um / 2).T
     return Polygons(list(shapely.box(*low, *high)))
 
@@ -90,7 +96,7 @@ def pitch(points: NDArray[np.float64]) -> float | None:
     Parameters
     ----------
     points
-        (n, 2) places, in any unit.
+        Positions in any unit, shape (n, 2).
 
     Returns
     -------
@@ -98,32 +104,32 @@ def pitch(points: NDArray[np.float64]) -> float | None:
         In that unit; None if there are too few.
     """
     steps = _neighbour_steps(points, None)
-    # The mean over all neighbours: the nearest of several is nearer than the pitch where spots are a little off.
+    # The mean over all neighbours: the nearest of several is nearer than the pitch if spots are a little off.
     return None if steps is None or len(points) < 10 else float(np.abs(steps).mean())
 
 
 def pitch_in_pixels(array: NDArray[np.float64], pixels: NDArray[np.float64]) -> tuple[float, float] | str:
-    """Measure how many pixels lie between neighbours of an array, along each of its axes.
+    """Measure the distance in pixels between neighbours of an array, along each of its axes.
 
-    Least squares of the pixels against the array's coordinates, any rotation and shift included; done again without
-    the spots that lie over a quarter of the pitch off.
+    Least squares of the pixels against the array's coordinates, with any rotation and shift; repeated without the
+    spots that are off by over a quarter of the pitch.
 
     Parameters
     ----------
     array, pixels
-        (n, 2) places in the array and in the image.
+        Positions in the array and in the image, shape (n, 2) each.
 
     Returns
     -------
     x, y
-        Pitch along either axis in pixels; or, in words, why there is none.
+        Pitch along either axis in pixels; or the reason why there is none, in words.
     """
     use = np.ones(len(array), bool)
     scale, off = np.zeros(2), np.zeros(len(array))
     for _ in range(2):
         design = np.column_stack([array[use], np.ones(use.sum())])
         if use.sum() < 3 or np.linalg.matrix_rank(design - [*array[use].mean(axis=0), 0]) < 3:
-            return "the spots lie on one line"
+            return "the spots are on one line"
         fit = np.linalg.lstsq(design, pixels[use], rcond=None)[0]
         scale = np.hypot(fit[:2, 0], fit[:2, 1])
         off = np.hypot(*(np.column_stack([array, np.ones(len(array))]) @ fit - pixels).T)
@@ -135,14 +141,59 @@ def pitch_in_pixels(array: NDArray[np.float64], pixels: NDArray[np.float64]) -> 
     return float(scale[0]), float(scale[1])
 
 
+def square_pitch(path: Path, pitch: tuple[float, float]) -> float:
+    """Return the pitch of an array whose spots are equally far apart along both axes.
+
+    Parameters
+    ----------
+    path
+        File of the positions, for messages.
+    pitch
+        Pitch along either axis in pixels.
+
+    Raises
+    ------
+    DataError
+        If the two differ by over 2 %.
+    """
+    x, y = pitch
+    if abs(x - y) > _AXES_AGREE * max(x, y):
+        raise DataError(
+            f"{path}: neighbouring spots are {x:.1f} pixels apart along x and {y:.1f} along y, but must be equally far "
+            "apart. The positions may belong to an image that was stretched, or the columns may be mixed up."
+        )
+    return float(np.sqrt(x * y))
+
+
+def hexagonal_pitch(array: NDArray[np.float64], pixels: NDArray[np.float64]) -> float | None:
+    """Measure the pitch in pixels by the spots' places in the array of Visium.
+
+    Of a few scattered spots the nearest one is not a neighbour, so that `pitch` would not do.
+
+    Parameters
+    ----------
+    array
+        Column and row of each spot in the array, shape (n, 2); columns count half spots.
+    pixels
+        Positions of the spots, shape (n, 2).
+
+    Returns
+    -------
+    float
+        In pixels; None if there are too few spots.
+    """
+    along = pitch_in_pixels(array * HALF_SPOTS, pixels)
+    return pitch(pixels) if isinstance(along, str) else float(np.sqrt(along[0] * along[1]))
+
+
 def _neighbour_steps(points: NDArray[np.float64], expected: float | None) -> NDArray[np.complex128] | None:
-    """Give the steps between points and their neighbours in all directions, as complex numbers."""
+    """Return the steps between points and their neighbours in all directions, as complex numbers."""
     if len(points) < 2:
         return None
-    found = spatial.cKDTree(points).query(points, k=min(7, len(points)))
-    far, index = np.asarray(found[0], np.float64), np.asarray(found[1], np.int64)
-    nearest = float(np.median(far[:, 1])) if expected is None else expected
-    near = np.abs(far - nearest) <= (_NEAR if expected is None else _AGREES) * nearest
+    neighbours = spatial.cKDTree(points).query(points, k=min(7, len(points)))
+    distance, index = np.asarray(neighbours[0], np.float64), np.asarray(neighbours[1], np.int64)
+    nearest = float(np.median(distance[:, 1])) if expected is None else expected
+    near = np.abs(distance - nearest) <= (_NEAR if expected is None else _AGREES) * nearest
     near[:, 0] = False
     if not (nearest > 0 and near.any()):
         return None

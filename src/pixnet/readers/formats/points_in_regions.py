@@ -1,4 +1,4 @@
-"""Which points lie in which regions, for each kind of region."""
+"""Search of the regions that points are in, for each kind of region."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pixnet.regions.coverage_edges import projected
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Finder = Callable[[Floats], tuple[Ints, Ints]]
-"""Takes (k, 2) points in um; gives the pairs of point and region where the point lies in the region."""
+"""Takes points in um, shape (k, 2); returns the pairs of point and region where the point is in the region."""
 
-_MANY_POINTS = 200  # from here on a polygon is worth an index of its own
+_MANY_POINTS = 200  # vertices from which on a polygon is worth an index of its own
 
 
 def finder(regions: Regions) -> Finder:
-    """Give what finds the regions that points lie in.
+    """Return a function that finds the regions that points are in.
 
     Parameters
     ----------
@@ -40,10 +40,10 @@ def finder(regions: Regions) -> Finder:
     """
     for kind, make in _FINDERS.items():
         if isinstance(regions, kind):
-            found: Finder = make(regions)
-            return found
+            find: Finder = make(regions)
+            return find
     raise DataError(
-        f"transcripts cannot be counted in {type(regions).__name__}; give disks, squares, labels, polygons."
+        f"transcripts cannot be counted in {type(regions).__name__}; give disks, squares, labels or polygons."
     )
 
 
@@ -82,15 +82,15 @@ def _in_labels(mask: LabelMask) -> Finder:
 
 
 def _look_up(keys: Ints) -> Callable[[Ints], tuple[Ints, Ints]]:
-    """Give what finds all places of a value among keys, as pairs of its own place and theirs."""
+    """Return a function that finds all places of values among keys, as pairs of the value's place and the key's."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
 
     def find(values: Ints) -> tuple[Ints, Ints]:
         first, end = np.searchsorted(ordered, values), np.searchsorted(ordered, values, side="right")
-        many = end - first
-        point = np.repeat(np.arange(len(values)), many)
-        nth = np.arange(len(point)) - np.repeat(np.cumsum(many) - many, many)
+        count = end - first
+        point = np.repeat(np.arange(len(values)), count)
+        nth = np.arange(len(point)) - np.repeat(np.cumsum(count) - count, count)
         return point, order[first[point] + nth]
 
     return find

@@ -1,12 +1,13 @@
 """The count matrix of 10x Genomics' pipelines: an HDF5 file, or a folder with a Matrix Market file.
 
-Both hold genes in rows and barcodes in columns, column by column; that is the rows of barcodes x genes, as wanted here.
+Both store genes x barcodes column by column, which is the same as barcodes x genes row by row, the order used here.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,14 @@ _MOST_GENES = 1 << 22  # beyond it a declared shape is damage, not a transcripto
 
 @dataclass(frozen=True)
 class TenXMatrix:
-    """Counts by barcode, the genes alone; other features (antibodies, controls) are left out and counted.
+    """Counts of the genes by barcode; other features (antibodies, controls) are left out.
 
     Attributes
     ----------
     barcodes
-        (n,) bytes, as in the file.
+        Bytes as in the file, shape (n,).
     matrix
-        (n, g) float32 CSR.
+        Counts as float32 CSR, shape (n, g).
     names, ids
         The genes' symbols and Ensembl ids.
     others
@@ -56,20 +57,33 @@ def read_tenx_matrix(path: Path) -> TenXMatrix:
     Raises
     ------
     DataError
-        If the file is missing, damaged or no such matrix.
+        If the file is missing, damaged or not such a matrix.
     """
     if path.is_dir():
         return _read_folder(path)
+    with open_tenx_matrix(path) as file:
+        return _read_h5(path, file)
+
+
+@contextmanager
+def open_tenx_matrix(path: Path) -> Iterator[h5py.File]:
+    """Open the HDF5 file of a matrix, and explain the errors of reading from it.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or not such a matrix; also while it is open.
+    """
     try:
         with open_hdf5(path) as file:
-            return _read_h5(path, file)
+            yield file
     except OSError as error:
         reason = "no such file" if not path.exists() else first_line(error)
         raise DataError(
             f"{path}: cannot be read as HDF5 ({reason}). Give the matrix that the pipeline wrote."
         ) from error
     except (KeyError, ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
-        raise DataError(f"{path}: is no 10x matrix, or damaged ({first_line(error)}).") from error
+        raise DataError(f"{path}: is not a 10x matrix, or is damaged ({first_line(error)}). Copy it again.") from error
 
 
 def _read_h5(path: Path, file: h5py.File) -> TenXMatrix:
@@ -84,30 +98,40 @@ def _read_h5(path: Path, file: h5py.File) -> TenXMatrix:
     genes, columns = (int(side) for side in group["shape"][:])
     entries = group["data"].shape[0]
     if genes > _MOST_GENES or group["indices"].shape[0] != entries or group["indptr"].shape[0] != columns + 1:
-        raise DataError(f"{path}: is damaged; it declares {genes} x {columns} and holds {entries} entries.")
+        raise DataError(
+            f"{path}: is damaged; it declares {genes} x {columns} and holds {entries} entries. Copy it again."
+        )
     indptr = group["indptr"][:].astype(np.int64)
-    # Read into the types that are kept: a capture area has over a hundred million entries.
+    # Read directly into the final types: a capture area has over a hundred million entries.
     data, indices = np.empty(entries, np.float32), np.empty(entries, np.int32)
     if entries:
         group["data"].read_direct(data)
         group["indices"].read_direct(indices)
-    return _made(path, barcodes, names, ids, kinds, (data, indices, indptr), genes)
+    return _checked(path, barcodes, _Features(names, ids, kinds, genes), (data, indices, indptr))
 
 
 def _texts(dataset: Any) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else str(value) for value in dataset[:]]
 
 
-def _made(
+@dataclass(frozen=True)
+class _Features:
+    """Names, ids and kinds (none in old files) of the features, and how many the matrix declares."""
+
+    names: list[str]
+    ids: list[str]
+    kinds: list[str]
+    declared: int
+
+
+def _checked(
     path: Path,
     barcodes: NDArray[np.bytes_],
-    names: list[str],
-    ids: list[str],
-    kinds: list[str],
+    features: _Features,
     parts: tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]],
-    genes: int,
 ) -> TenXMatrix:
-    """Check the parts against each other, and keep the genes."""
+    """Check the parts against each other, and select the genes."""
+    names, ids, kinds, genes = features.names, features.ids, features.kinds, features.declared
     data, indices, indptr = parts
     rows = len(barcodes)
     ordered = len(indptr) == rows + 1 and indptr[0] == 0 and indptr[-1] == len(data) and (np.diff(indptr) >= 0).all()
@@ -119,18 +143,18 @@ def _made(
         )
     matrix = sparse.csr_matrix((data, indices, indptr), shape=(rows, genes))
     others: dict[str, int] = {}
-    wanted = np.array([kind == GENE_EXPRESSION for kind in kinds]) if kinds else np.ones(genes, bool)
-    if not wanted.any():
+    is_gene = np.array([kind == GENE_EXPRESSION for kind in kinds]) if kinds else np.ones(genes, bool)
+    if not is_gene.any():
         raise DataError(
-            f"{path}: holds no feature of the type {GENE_EXPRESSION!r}, only {', '.join(sorted(set(kinds)))}."
+            f"{path}: has no feature of the type {GENE_EXPRESSION!r}, only {', '.join(sorted(set(kinds)))}."
         )
-    if not wanted.all():
+    if not is_gene.all():
         for kind in kinds:
             if kind != GENE_EXPRESSION:
                 others[kind] = others.get(kind, 0) + 1
-        matrix = matrix[:, np.flatnonzero(wanted)]
-        names = [name for name, keep in zip(names, wanted, strict=True) if keep]
-        ids = [name for name, keep in zip(ids, wanted, strict=True) if keep]
+        matrix = matrix[:, np.flatnonzero(is_gene)]
+        names = [name for name, selected in zip(names, is_gene, strict=True) if selected]
+        ids = [name for name, selected in zip(ids, is_gene, strict=True) if selected]
     return TenXMatrix(barcodes, matrix, names, ids, others)
 
 
@@ -139,23 +163,23 @@ def _read_folder(folder: Path) -> TenXMatrix:
     barcodes = _table(_required(folder, ("barcodes.tsv.gz", "barcodes.tsv")))[0].to_numpy(dtype=str)
     features = _table(_required(folder, ("features.tsv.gz", "features.tsv", "genes.tsv.gz", "genes.tsv")))
     genes = len(features)
-    found = read_matrix_market(matrix_path, (genes, len(barcodes)))
+    matrix = read_matrix_market(matrix_path, (genes, len(barcodes)))
     ids = features[0].tolist()
     names = features[1].tolist() if 1 in features else ids
     kinds = features[2].tolist() if 2 in features else []
-    parts = found.data, found.indices.astype(np.int32), found.indptr.astype(np.int64)
-    return _made(matrix_path, barcodes.astype(np.bytes_), names, ids, kinds, parts, genes)
+    parts = matrix.data, matrix.indices.astype(np.int32), matrix.indptr.astype(np.int64)
+    return _checked(matrix_path, barcodes.astype(np.bytes_), _Features(names, ids, kinds, genes), parts)
 
 
 def _required(folder: Path, names: Sequence[str]) -> Path:
     found = find_file(folder, names)
     if found is not None:
         return found
-    raise DataError(f"{folder}: holds no {names[0]!r}; a matrix folder has matrix.mtx, barcodes.tsv and features.tsv.")
+    raise DataError(f"{folder}: {names[0]} not found; a matrix folder has matrix.mtx, barcodes.tsv and features.tsv.")
 
 
 def _table(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3)
     except (OSError, EOFError, zlib.error, ValueError, pd.errors.ParserError) as error:
-        raise DataError(f"{path}: is no tab-separated table ({first_line(error)}).") from error
+        raise DataError(f"{path}: is not a tab-separated table ({first_line(error)}). Copy it again.") from error

@@ -1,4 +1,4 @@
-"""Shapes and labels of a SpatialData store as regions in um, by any affine transformation."""
+"""Shapes and labels of a SpatialData store as regions in um, through any affine transformation."""
 
 from __future__ import annotations
 
@@ -17,116 +17,119 @@ from pixnet.regions import Disks, LabelMask, Polygons, Regions
 _EQUAL = 1e-6
 _LARGEST_MASK = 1 << 30  # bytes; sorting its labels takes as much again
 _CORNERS = 128  # of a stretched circle
-# By which a polygon of that many corners must be larger to have the circle's area.
+# Factor by which a polygon of that many corners must be larger to have the circle's area.
 _ROUND = math.sqrt(2 * math.pi / (_CORNERS * math.sin(2 * math.pi / _CORNERS)))
 
 Matrix = NDArray[np.float64]
-Found = tuple[Regions, NDArray[np.bool_]]
-"""Regions, and for each instance that was asked for, whether it is among them."""
+RegionsOfInstances = tuple[Regions, NDArray[np.bool_]]
+"""Regions, and for each wanted instance, whether it is among them."""
 
 
-def from_shapes(shapes: Any, instances: pd.Index, to_um: Matrix) -> Found:
-    """Bring circles or polygons into um.
+def from_shapes(shapes: Any, instances: pd.Index, to_um: Matrix) -> RegionsOfInstances:
+    """Convert circles or polygons to regions in um.
 
     Parameters
     ----------
     shapes
         GeoDataFrame; circles are points with a column `radius`.
     instances
-        Which shapes, by the frame's index, each once.
+        The wanted shapes, by the frame's index, each once.
     to_um
-        3x3 affine transformation of x and y.
+        3x3 affine matrix from the shapes' coordinates to um.
 
     Raises
     ------
     DataError
-        If no instance is there, if they are of mixed or other kinds, or a circle has no positive radius.
+        If no instance is found, if they are of mixed or other kinds, or a circle has no positive radius.
     """
     place = _places(pd.Index(shapes.index), instances)
-    found = place >= 0
-    chosen = shapes.iloc[place[found]]
+    present = place >= 0
+    chosen = shapes.iloc[place[present]]
     geometry = shapely.force_2d(np.asarray(chosen.geometry.array, dtype=object))
     kinds = {shape.geom_type if shape is not None else "nothing" for shape in geometry}
     if kinds <= {"Polygon", "MultiPolygon"}:
         polygons = [shapely.transform(shape, lambda xy: moved(xy, to_um)) for shape in geometry]
-        return Polygons(polygons, [str(name) for name in chosen.index]), found
+        return Polygons(polygons, [str(name) for name in chosen.index]), present
     if kinds != {"Point"}:
-        raise DataError(f"holds {' and '.join(sorted(kinds))}; regions are circles (points with a radius) or polygons")
+        raise DataError(
+            f"holds {' and '.join(sorted(kinds))}; regions must be circles (points with a radius) or polygons"
+        )
     if "radius" not in chosen:
-        raise DataError("holds points without a column 'radius'; those have no extent to count in")
+        raise DataError("holds points without a column 'radius', which have no area")
     radius = np.asarray(chosen["radius"], np.float64)
     xy = shapely.get_coordinates(geometry)
     stretch = np.linalg.svd(to_um[:2, :2], compute_uv=False)
     if stretch[0] - stretch[1] <= _EQUAL * stretch[0]:
-        return Disks(moved(xy, to_um), 2 * radius * math.sqrt(stretch[0] * stretch[1])), found
+        return Disks(moved(xy, to_um), 2 * radius * math.sqrt(stretch[0] * stretch[1])), present
     if not (np.isfinite(radius).all() and (radius > 0).all()):
         raise DataError("holds a circle whose radius is not positive")
     angle = np.linspace(0, 2 * math.pi, _CORNERS, endpoint=False)
     corners = np.stack([np.cos(angle), np.sin(angle)], axis=1) * _ROUND
     outlines = moved((xy[:, None] + radius[:, None, None] * corners).reshape(-1, 2), to_um).reshape(-1, _CORNERS, 2)
-    return Polygons(list(shapely.polygons(outlines)), [str(name) for name in chosen.index]), found
+    return Polygons(list(shapely.polygons(outlines)), [str(name) for name in chosen.index]), present
 
 
-def from_labels(labels: Any, instances: pd.Index, to_um: Matrix) -> Found:
-    """Bring the labels of a mask into um.
+def from_labels(labels: Any, instances: pd.Index, to_um: Matrix) -> RegionsOfInstances:
+    """Convert the labels of a mask to regions in um.
 
     Parameters
     ----------
     labels
         DataArray (y, x) of whole numbers, or a pyramid whose `scale0` is one.
     instances
-        Which labels, each once.
+        The wanted labels, each once.
     to_um
-        3x3 affine transformation of x and y.
+        3x3 affine matrix from the mask's pixels to um.
 
     Raises
     ------
     DataError
-        If the mask is of another kind or over 1 GB, or no instance is in it.
+        If the mask is of another kind or over 1 GB, or has none of the instances.
     """
     full = next(iter(labels["scale0"].data_vars.values())) if hasattr(labels, "children") else labels
     if set(full.dims) != {"y", "x"} or not np.issubdtype(full.dtype, np.integer):
         raise DataError(
-            f"holds {full.dtype} labels over {', '.join(map(str, full.dims))}, not whole numbers over y and x"
+            f"holds {full.dtype} labels with the axes {', '.join(map(str, full.dims))}, not whole numbers with y and x"
         )
     if math.prod(full.shape) * full.dtype.itemsize > _LARGEST_MASK:
         raise DataError(
             f"a mask of {' x '.join(map(str, full.shape))} px takes over {_LARGEST_MASK >> 30} GB in memory"
         )
     mask = np.asarray(full.transpose("y", "x").to_numpy())
-    present = np.unique(mask)
-    place = _places(pd.Index(present[present > 0].astype(np.int64)), instances)
-    found = place >= 0
-    ids = present[present > 0].astype(np.int64)[place[found]]
+    values = np.unique(mask)
+    labels_in_mask = values[values > 0].astype(np.int64)
+    place = _places(pd.Index(labels_in_mask), instances)
+    present = place >= 0
+    ids = labels_in_mask[place[present]]
     linear, corner = to_um[:2, :2], to_um[:2, 2]
     pitch = float(linear[0, 0])
     if pitch > 0 and np.allclose(linear, np.eye(2) * pitch, rtol=0, atol=1e-9 * pitch):
-        return LabelMask(mask, float(corner[0]), float(corner[1]), pitch, ids), found
+        return LabelMask(mask, float(corner[0]), float(corner[1]), pitch, ids), present
     outlines = _outlines(mask, ids)
     polygons = [shapely.transform(outline, lambda xy: moved(xy, to_um)) for outline in outlines]
-    return Polygons(polygons, [str(label) for label in ids]), found
+    return Polygons(polygons, [str(label) for label in ids]), present
 
 
 def _places(index: pd.Index, instances: pd.Index) -> NDArray[np.int64]:
-    """Give the place of each instance in an index, -1 where it is missing."""
+    """Return the place of each instance in an index, -1 where it is missing."""
     if index.has_duplicates:
         raise DataError(f"holds the instance {str(index[index.duplicated()][0])!r} more than once")
     place = np.asarray(index.get_indexer(instances), np.int64)
-    if not (place >= 0).any():  # numbers that were stored as text
+    if not (place >= 0).any():  # numbers may be stored as text
         place = np.asarray(pd.Index(index.astype(str)).get_indexer(pd.Index(instances.astype(str))), np.int64)
     if not (place >= 0).any():
-        raise DataError(f"none of the table's {len(instances)} instances is there, such as {str(instances[0])!r}")
+        raise DataError(f"has none of the table's {len(instances)} instances, such as {str(instances[0])!r}")
     return place
 
 
 def _outlines(mask: NDArray[np.integer[Any]], ids: NDArray[np.int64]) -> list[Any]:
-    """Give the outlines of labels along the edges of their pixels."""
+    """Return the outlines of labels along the edges of their pixels."""
     width = mask.shape[1]
     flat = mask.ravel()
-    starts = np.ones(flat.size, bool)
-    starts[1:] = flat[1:] != flat[:-1]
-    starts[::width] = True
-    first = np.flatnonzero(starts)
+    is_start = np.ones(flat.size, bool)
+    is_start[1:] = flat[1:] != flat[:-1]
+    is_start[::width] = True
+    first = np.flatnonzero(is_start)
     last = np.append(first[1:], flat.size)
     wanted = np.isin(flat[first], ids)
     first, last = first[wanted], last[wanted]
@@ -134,6 +137,6 @@ def _outlines(mask: NDArray[np.integer[Any]], ids: NDArray[np.int64]) -> list[An
     boxes = shapely.box(first - row * width, row, last - row * width, row + 1)
     order = np.argsort(label, kind="stable")
     cuts = np.flatnonzero(np.diff(label[order])) + 1
-    united = [shapely.union_all(part) for part in np.split(boxes[order], cuts)]
-    of_label = dict(zip(np.unique(label).tolist(), united, strict=True))
-    return [of_label[int(label)] for label in ids]
+    merged = [shapely.union_all(part) for part in np.split(boxes[order], cuts)]
+    outline_of = dict(zip(np.unique(label).tolist(), merged, strict=True))
+    return [outline_of[int(label)] for label in ids]

@@ -1,6 +1,6 @@
 """Visium HD: a capture area of 2-um bins, and larger bins pooled from them, as Space Ranger writes them.
 
-Bins are squares of a lattice that lies turned, often mirrored, and with a little perspective on the image.
+Bins are squares of a lattice that is turned, often mirrored, and has a little perspective on the image.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError
-from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
+from pixnet.readers.common import SampleOptions, errors_of, given_options, telling_name, warn_once
 from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
 from pixnet.readers.formats.tenx_spatial import POSITION_FILES, check_image_scale
 from pixnet.readers.visium_hd.files import (
@@ -24,13 +25,13 @@ from pixnet.readers.visium_hd.files import (
     bin_folders,
     choose_matrix,
     full_resolution_image,
-    others_told,
+    omitted_features,
+    omitted_regions,
     pixel_size,
     read_spatial,
     required_file,
-    tell,
-    telling_name,
 )
+from pixnet.readers.visium_hd.fit import Lattice
 from pixnet.readers.visium_hd.lattice import (
     MOST_BINS,
     NO_POSITION,
@@ -47,11 +48,12 @@ from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
 from pixnet.sample.genes import merge_genes
 from pixnet.slide import Slide
+from pixnet.slide.slide import open_slide
 
 
 @dataclass
 class _Bins:
-    """Bins of one folder that are under tissue, pooled or not."""
+    """Bins of one folder that are under tissue, pooled or not, and notes on what was left out."""
 
     matrix: sparse.csr_matrix
     names: list[str]
@@ -59,7 +61,7 @@ class _Bins:
     rows: Ints
     cols: Ints
     pooled: Ints | None
-    told: list[str]
+    notes: list[str]
 
 
 def read_visium_hd(
@@ -67,12 +69,8 @@ def read_visium_hd(
     *,
     bin_um: float | None = None,
     image: str | Path | None = None,
-    id: str | None = None,
-    donor: str | None = None,
-    mpp: float | None = None,
-    mpp_source: str | None = None,
     filtered: bool | None = None,
-    image_transform: GivenTransform = None,
+    **options: Unpack[SampleOptions],
 ) -> Sample:
     """Read the bins of a Visium HD capture area that are under tissue.
 
@@ -84,26 +82,18 @@ def read_visium_hd(
         Side of the bins in um. A size without a folder of its own is pooled from the largest that divides it. By
         default 8, or the size of the one folder given.
     image
-        The full-resolution image that Space Ranger was given; by default the one that lies beside its output.
-    id
-        Name of the sample; by default that of the folder.
-    donor
-        The person that the tissue is from.
-    mpp
-        um per pixel of the image. By default `microns_per_pixel` of the scale factors.
-    mpp_source
-        Where `mpp` is from, if not from an argument.
+        The full-resolution image that Space Ranger was given; by default the one that is beside its output.
     filtered
         Whether to read the filtered or the raw matrix; by default the filtered one if it is there. Either way, only
-        bins under tissue are kept.
-    image_transform
-        Where `image` is not the one that the positions were written for: CSV file of, or array with, the (3, 3) matrix
-        from pixels of that one to pixels of `image`. It turns, scales and shifts.
+        bins under tissue are included.
+    **options
+        `id`, `donor`, `mpp` and `image_transform`, as in `SampleOptions`. By default `mpp` is the `microns_per_pixel`
+        of the scale factors.
 
     Returns
     -------
     Sample
-        Of platform "visium-hd", its regions squares. `counts.obs` has `array_row` and `array_col` as in Space
+        Of platform "visium-hd"; its regions are squares. `counts.obs` has `array_row` and `array_col` as in Space
         Ranger's barcodes (of the larger lattice if pooled) and, if pooled, `bins`: how many bins were under tissue
         and are summed. `counts.notes` has `bin_um`, and the mean and greatest distance of the lattice from the stated
         positions in um. Bins have no names.
@@ -123,110 +113,113 @@ def read_visium_hd(
         over half a bin.
     """
     path = Path(path)
-    name = id or telling_name(path)
+    given = given_options(**options)
+    name = given.id or telling_name(path)
     folder, size, factor = _folder(path, bin_um)
-    transform = ImageTransform.of(image_transform)
     spatial, factors = read_spatial(folder, size)
-    factors = transform.factors(factors)
+    factors = given.transform.factors(factors)
     # The image comes first: it is what is missing most often, and the matrix takes longest.
     picture = full_resolution_image(path, folder, image)
-    positions = read_positions(required_file(spatial, POSITION_FILES[:1]), transform)
+    positions = read_positions(required_file(spatial, POSITION_FILES[:1]), given.transform)
     lattice = positions.lattice
-    measured = size / lattice.side_px
-    pixel, source = pixel_size(spatial, factors, mpp, mpp_source, measured)
-    slide = Slide.open(picture, pixel, source)
-    pixel = slide.mpp
+    slide = open_slide(picture, pixel_size(spatial, factors, given.pixel, size / lattice.side_px))
     check_image_scale(slide, spatial, factors)
     bins = _read_bins(folder, positions, factor, filtered)
     matrix, genes, ids, merged = merge_genes(bins.matrix, bins.names, bins.ids)
     if merged:
-        bins.told.append(f"{merged} genes were added to others of the same name")
-    off_um = lattice.most_off_px * pixel
+        bins.notes.append(f"{merged} genes were added to others of the same name")
+    off_um = lattice.most_off_px * slide.mpp
+    mean_off_um = lattice.mean_off_px * slide.mpp
     if off_um > size * factor / 2:
-        bins.told.append(
-            f"the stated positions lie up to {off_um:.1f} um ({lattice.mean_off_px * pixel:.1f} um on average) "
-            f"beside the lattice that fits them best, over half a bin of {size * factor:g} um"
+        bins.notes.append(
+            f"the stated positions are up to {off_um:.1f} um ({mean_off_um:.1f} um on average) away from the lattice "
+            f"that fits them best, over half a bin of {size * factor:g} um"
         )
-    to_um = np.diag([pixel, pixel, 1.0])
+    squares = _squares(lattice, bins, factor, slide.mpp)
+    obs = {"array_row": bins.rows, "array_col": bins.cols}
+    if bins.pooled is not None:
+        obs["bins"] = bins.pooled
+    notes = {"bin_um": size * factor, "lattice_mean_off_um": mean_off_um, "lattice_most_off_um": off_um}
+    table = Counts(matrix, genes, ids, obs=pd.DataFrame(obs), notes=notes)
+    if bins.pooled is not None:
+        included = _not_beyond(squares, bins.pooled < factor**2, slide)
+        if not included.all():
+            bins.notes.append(
+                f"{np.count_nonzero(~included)} squares, filled in part, have their centre beyond the image and are "
+                "left out"
+            )
+            squares, table = squares.take(included), table.take(included)
+    warn_once(name, bins.notes)
+    with errors_of(folder):
+        return Sample(name, slide, squares, table, given.donor, "visium-hd")
+
+
+def _squares(lattice: Lattice, bins: _Bins, factor: int, mpp: float) -> Squares:
+    to_um = np.diag([mpp, mpp, 1.0])
     # The side that the positions have, not the nominal one: a thousandth less adds up to a bin or more at the far end.
-    squares = Squares(
-        lattice.x_px * pixel,
-        lattice.y_px * pixel,
-        lattice.side_px * pixel * factor,
+    return Squares(
+        lattice.x_px * mpp,
+        lattice.y_px * mpp,
+        lattice.side_px * mpp * factor,
         bins.rows,
         -bins.cols - 1 if lattice.mirrored else bins.cols,
         lattice.angle_deg,
         None if lattice.perspective is None else to_um @ lattice.perspective @ np.linalg.inv(to_um),
     )
-    obs = {"array_row": bins.rows, "array_col": bins.cols}
-    if bins.pooled is not None:
-        obs["bins"] = bins.pooled
-    notes = {"bin_um": size * factor, "lattice_mean_off_um": lattice.mean_off_px * pixel, "lattice_most_off_um": off_um}
-    table = Counts(matrix, genes, ids, obs=pd.DataFrame(obs), notes=notes)
-    if bins.pooled is not None:
-        inside = _not_beyond(squares, bins.pooled < factor**2, slide)
-        if not inside.all():
-            bins.told.append(f"{np.count_nonzero(~inside)} squares, filled in part, have their centre beyond the image")
-            squares, table = squares.take(inside), table.take(inside)
-    tell(name, bins.told, stacklevel=3)
-    try:
-        return Sample(name, slide, squares, table, donor, "visium-hd")
-    except DataError as error:
-        raise DataError(f"{folder}: {error}") from error
 
 
 def _folder(path: Path, bin_um: float | None) -> tuple[Path, float, int]:
-    """Choose the folder to read: give it, its size in um, and how many of its bins make the side of one asked for."""
+    """Return the folder to read, its bin size in um, and how many of its bins make up the side of a wanted one."""
     if bin_um is not None and not (math.isfinite(bin_um) and bin_um > 0):
-        raise DataError(f"{path}: `bin_um` (--set bin_um=UM) must be a positive number of um, not {bin_um!r}.")
+        raise DataError(f"{path}: `bin_um` must be a positive number of um, not {bin_um!r}.")
     sizes = bin_folders(path)
     wanted = bin_um if bin_um is not None else next(iter(sizes)) if path in sizes.values() else DEFAULT_BIN_UM
     for size in sorted(sizes, reverse=True):
         factor = round(min(wanted / size, MOST_BINS + 1.0))
         if 1 <= factor <= MOST_BINS and abs(factor * size - wanted) <= 1e-6 * wanted:
             return sizes[size], size, factor
-    there = ", ".join(f"{size:g}" for size in sorted(sizes))
+    available = ", ".join(f"{size:g}" for size in sorted(sizes))
     raise DataError(
-        f"{path}: has no bins that make squares of {wanted:g} um; it has bins of {there} um. "
-        "Give one of these or a multiple as `bin_um` (--set bin_um=UM)."
+        f"{path}: has no bins that make squares of {wanted:g} um; it has bins of {available} um. "
+        "Give one of these or a multiple as `bin_um`."
     )
 
 
 def _not_beyond(squares: Squares, partial: NDArray[np.bool_], slide: Slide) -> NDArray[np.bool_]:
-    """Say which squares to keep: a large one at the image's edge may have its centre outside, and only bins inside."""
+    """Return which squares to include.
+
+    A large square at the image's edge may have its centre outside, with bins only inside.
+    """
     centres = squares.centers_um
     inside = ((centres >= 0) & (centres <= (slide.width_um, slide.height_um))).all(axis=1)
     return np.asarray(inside | ~partial)
 
 
 def _read_bins(folder: Path, positions: Positions, factor: int, filtered: bool | None) -> _Bins:
-    """Read a folder's bins, keep those under tissue, and pool them if asked to."""
+    """Read a folder's bins, select those under tissue, and pool them if `factor` is over 1."""
     path, is_filtered = choose_matrix(folder, MATRICES, filtered)
-    found = read_tenx_matrix(path)
-    rows, cols = parse_barcodes(path, found.barcodes)
+    counts = read_tenx_matrix(path)
+    rows, cols = parse_barcodes(path, counts.barcodes)
     state = np.zeros(len(rows), np.uint8)
     within = (rows < positions.state.shape[0]) & (cols < positions.state.shape[1])
     state[within] = positions.state[rows[within], cols[within]]
-    kept = state == ON_TISSUE
-    if not kept.any():
+    selected = state == ON_TISSUE
+    if not selected.any():
         raise DataError(
             f"{path}: none of its {len(rows)} bins is among the {np.count_nonzero(positions.state == ON_TISSUE)} under "
             f"tissue in {folder / 'spatial'}. They may belong to different runs."
         )
-    told = []
-    without = {
-        "bins have no position": np.count_nonzero(state == NO_POSITION),
-        "bins are not under tissue": is_filtered and np.count_nonzero(state == OFF_TISSUE),
-        "bins under tissue have no counts": np.count_nonzero(positions.state == ON_TISSUE) - np.count_nonzero(kept),
+    remaining = int(np.count_nonzero(selected))
+    left_out = {
+        "bins have no position": int(np.count_nonzero(state == NO_POSITION)),
+        "bins are not under tissue": int(np.count_nonzero(state == OFF_TISSUE)) if is_filtered else 0,
+        "bins under tissue have no counts": int(np.count_nonzero(positions.state == ON_TISSUE)) - remaining,
     }
-    if any(without.values()):
-        listed = ", ".join(f"{count} {what}" for what, count in without.items() if count)
-        told.append(f"{listed}; they are left out, {np.count_nonzero(kept)} remain")
-    told += others_told(found.others)
+    notes = omitted_regions(left_out, remaining) + omitted_features(counts.others)
     pooled = None
-    matrix = found.matrix
+    matrix = counts.matrix
     if factor > 1:
-        matrix, rows, cols, pooled = pool_bins(matrix, rows, cols, factor, kept)
-    elif not kept.all():
-        matrix, rows, cols = matrix[kept], rows[kept], cols[kept]
-    return _Bins(matrix, found.names, found.ids, rows, cols, pooled, told)
+        matrix, rows, cols, pooled = pool_bins(matrix, rows, cols, factor, selected)
+    elif not selected.all():
+        matrix, rows, cols = matrix[selected], rows[selected], cols[selected]
+    return _Bins(matrix, counts.names, counts.ids, rows, cols, pooled, notes)

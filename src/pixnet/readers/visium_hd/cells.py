@@ -6,33 +6,33 @@ import re
 from array import array
 from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, first_line
+from pixnet.readers.common import SampleOptions, errors_of, given_options, telling_name, warn_once
 from pixnet.readers.formats.affine import Floats
 from pixnet.readers.formats.find_file import find_file
-from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
 from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
 from pixnet.readers.formats.tenx_spatial import SCALEFACTOR_FILES, check_image_scale
 from pixnet.readers.visium_hd.files import (
     choose_matrix,
     full_resolution_image,
-    others_told,
+    omitted_features,
+    omitted_regions,
     pixel_size,
     read_spatial,
     required_file,
-    tell,
-    telling_name,
 )
 from pixnet.regions import Polygons
 from pixnet.regions.geojson import Outlines, read_features
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
 from pixnet.sample.genes import merge_genes
-from pixnet.slide import Slide
+from pixnet.slide.slide import open_slide
 
 _MATRICES = {
     True: ("filtered_feature_cell_matrix.h5", "filtered_feature_cell_matrix"),
@@ -46,12 +46,8 @@ def read_visium_hd_cells(
     path: str | Path,
     *,
     image: str | Path | None = None,
-    id: str | None = None,
-    donor: str | None = None,
-    mpp: float | None = None,
-    mpp_source: str | None = None,
     filtered: bool | None = None,
-    image_transform: GivenTransform = None,
+    **options: Unpack[SampleOptions],
 ) -> Sample:
     """Read the segmented cells of a Visium HD capture area.
 
@@ -60,20 +56,12 @@ def read_visium_hd_cells(
     path
         Space Ranger's `outs`, the folder that holds it, or `segmented_outputs`.
     image
-        The full-resolution image that Space Ranger was given; by default the one that lies beside its output.
-    id
-        Name of the sample; by default that of the folder.
-    donor
-        The person that the tissue is from.
-    mpp
-        um per pixel of the image. By default `microns_per_pixel` of the scale factors, else what the image says.
-    mpp_source
-        Where `mpp` is from, if not from an argument.
+        The full-resolution image that Space Ranger was given; by default the one that is beside its output.
     filtered
         Whether to read the filtered or the raw matrix; by default the filtered one if it is there.
-    image_transform
-        Where `image` is not the one that the positions were written for: CSV file of, or array with, the (3, 3) matrix
-        from pixels of that one to pixels of `image`. It turns, scales and shifts.
+    **options
+        `id`, `donor`, `mpp` and `image_transform`, as in `SampleOptions`. By default `mpp` is the `microns_per_pixel`
+        of the scale factors, or else what the image states.
 
     Returns
     -------
@@ -84,8 +72,8 @@ def read_visium_hd_cells(
     Raises
     ------
     DataError
-        If a file is missing, damaged or no such file, if no cell is in both, if no image is found, or if `mpp`
-        differs from that of the scale factors by over 5 %.
+        If a file is missing, damaged or of another kind, if no cell has both counts and an outline, if no image is
+        found, or if `mpp` differs from that of the scale factors by over 5 %.
     SlideError
         If the image cannot be read, or if no pixel size is known.
 
@@ -96,20 +84,20 @@ def read_visium_hd_cells(
         cross themselves.
     """
     path = Path(path)
-    transform = ImageTransform.of(image_transform)
-    name = id or telling_name(path)
+    given = given_options(**options)
+    transform = given.transform
+    name = given.id or telling_name(path)
     folder = _folder(path)
     matrix_path, _ = choose_matrix(folder, _MATRICES, filtered)
     outlines = required_file(folder, _OUTLINES)
     picture = full_resolution_image(path, folder, image)
     spatial, factors = _scale(folder)
     factors = transform.factors(factors)
-    size, source = pixel_size(spatial, factors, mpp, mpp_source)
-    slide = Slide.open(picture, size, source)
+    slide = open_slide(picture, pixel_size(spatial, factors, given.pixel))
     check_image_scale(slide, spatial, factors)
 
-    found = read_tenx_matrix(matrix_path)
-    numbers = _cell_numbers(matrix_path, found.barcodes)
+    counts = read_tenx_matrix(matrix_path)
+    numbers = _cell_numbers(matrix_path, counts.barcodes)
     outlined, shapes, without_area = _read_outlines(outlines, lambda points: transform.points(points) * slide.mpp)
     place = pd.Index(outlined).get_indexer(pd.Index(numbers))
     rows = np.flatnonzero(place >= 0)
@@ -118,43 +106,36 @@ def read_visium_hd_cells(
             f"{matrix_path}: none of its {len(numbers)} cells is among the {len(outlined)} of {outlines}. "
             "They may belong to different runs."
         )
-    told = others_told(found.others)
-    left = {
+    left_out = {
         "cells have counts but no outline": len(numbers) - len(rows),
         "cells have an outline but no counts": len(outlined) - len(rows),
         "outlines have no area or repeat a cell": without_area,
     }
-    if any(left.values()):
-        listed = ", ".join(f"{count} {what}" for what, count in left.items() if count)
-        told.append(f"{listed}; they are left out, {len(rows)} remain")
-    matrix, genes, ids, merged = merge_genes(found.matrix, found.names, found.ids)
+    notes = omitted_features(counts.others) + omitted_regions(left_out, len(rows))
+    matrix, genes, ids, merged = merge_genes(counts.matrix, counts.names, counts.ids)
     if merged:
-        told.append(f"{merged} genes were added to others of the same name")
-    tell(name, told, stacklevel=3)
-    barcodes = [found.barcodes[row].decode("ascii") for row in rows]
-    try:
+        notes.append(f"{merged} genes were added to others of the same name")
+    warn_once(name, notes)
+    barcodes = [counts.barcodes[row].decode("ascii") for row in rows]
+    with errors_of(outlines):
         regions = Polygons(shapes[place[rows]], barcodes)
-    except DataError as error:
-        raise DataError(f"{outlines}: {error}") from error
     del shapes
     table = Counts(matrix[rows], genes, ids, pd.Index(barcodes), pd.DataFrame({"cell_id": numbers[rows]}))
-    try:
-        return Sample(name, slide, regions, table, donor, "visium-hd")
-    except DataError as error:
-        raise DataError(f"{folder}: {error}") from error
+    with errors_of(folder):
+        return Sample(name, slide, regions, table, given.donor, "visium-hd")
 
 
 def _folder(path: Path) -> Path:
-    every = [name for names in _MATRICES.values() for name in names]
+    matrices = [name for names in _MATRICES.values() for name in names]
     for place in (path, path / "segmented_outputs", path / "outs" / "segmented_outputs"):
-        if find_file(place, every) is not None:
+        if find_file(place, matrices) is not None:
             return place
-    reason = "holds no segmented_outputs with a matrix of cells" if path.is_dir() else "is no folder"
-    raise DataError(f"{path}: {reason}. Give `outs` of Space Ranger 4, or `segmented_outputs` in it.")
+    finding = "segmented_outputs with a matrix of cells not found" if path.is_dir() else "is not a folder"
+    raise DataError(f"{path}: {finding}. Give `outs` of Space Ranger 4, or `segmented_outputs` in it.")
 
 
 def _scale(folder: Path) -> tuple[Path, dict[str, float]]:
-    """Find the scale factors: the cells' own, or those of the bins of the same run."""
+    """Return the folder and content of the scale factors: the cells' own, or those of the bins of the same run."""
     bins = sorted((folder.parent / "binned_outputs").glob("*square_*um"))
     for place in (folder, folder.parent, *bins):
         if find_file(place / "spatial", SCALEFACTOR_FILES) is not None:
@@ -167,15 +148,20 @@ def _cell_numbers(path: Path, barcodes: NDArray[np.bytes_]) -> NDArray[np.int64]
     matches = [_BARCODE.fullmatch(barcode) for barcode in barcodes]
     numbers = [int(match[1]) if match else -1 for match in matches]
     if -1 in numbers:
-        odd = barcodes[numbers.index(-1)][:40].decode("ascii", "replace")
-        raise DataError(f"{path}: has the barcode {odd!r}; those of segmented cells are such as 'cellid_000000012-1'.")
+        barcode = barcodes[numbers.index(-1)][:40].decode("ascii", "replace")
+        raise DataError(
+            f"{path}: has the barcode {barcode!r}; barcodes of segmented cells are like 'cellid_000000012-1'. Give "
+            "`segmented_outputs` as Space Ranger wrote it."
+        )
     if len(set(numbers)) < len(numbers):
-        raise DataError(f"{path}: {len(numbers) - len(set(numbers))} barcodes name a cell that another one names too.")
+        raise DataError(
+            f"{path}: {len(numbers) - len(set(numbers))} barcodes name the same cell as another one. Copy it again."
+        )
     return np.array(numbers, np.int64)
 
 
 def _read_outlines(path: Path, to_um: Callable[[Floats], Floats]) -> tuple[NDArray[np.int64], NDArray[np.object_], int]:
-    """Give numbers and outlines, in um, of the cells; and how many have no area or come a second time."""
+    """Return numbers and outlines, in um, of the cells, and how many outlines have no area or repeat a cell."""
     import shapely
 
     outlines, numbers = Outlines(), array("q")
@@ -187,9 +173,11 @@ def _read_outlines(path: Path, to_um: Callable[[Floats], Floats]) -> tuple[NDArr
             numbers.append(number)
             outlines.add(geometry)
         except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{path}: feature {index} is no outline of a cell ({first_line(error)}).") from error
+            raise DataError(
+                f"{path}: feature {index} is not the outline of a cell ({first_line(error)}). Copy it again."
+            ) from error
     if not numbers:
-        raise DataError(f"{path}: holds no features; an outline for each cell was expected.")
+        raise DataError(f"{path}: has no features; it must have an outline for each cell.")
     shapes = outlines.shapes(to_um)
     with np.errstate(invalid="ignore"):
         area = shapely.area(shapes)

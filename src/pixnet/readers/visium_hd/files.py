@@ -1,16 +1,16 @@
-"""Where Space Ranger puts what belongs to Visium HD: bins, segmented cells, scale factors, matrices; and the image."""
+"""The files of Visium HD in Space Ranger's output: bins, segmented cells, scale factors, matrices, and the image."""
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pixnet.errors import DataError, PixNetWarning
+from pixnet.errors import DataError
+from pixnet.readers.common import is_pipeline_folder
 from pixnet.readers.formats.find_file import find_file
 from pixnet.readers.formats.tenx_spatial import SCALEFACTOR_FILES, find_image, read_scalefactors
-from pixnet.slide.pixel_size import AGREES
+from pixnet.slide.pixel_size import AGREES, PixelSize
 
 MATRICES: Mapping[bool, tuple[str, ...]] = {
     True: ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix"),
@@ -18,11 +18,10 @@ MATRICES: Mapping[bool, tuple[str, ...]] = {
 }
 DEFAULT_BIN_UM = 8.0
 _SQUARE = re.compile(r"(?:.*_)?square_(\d+)um")
-_UNTELLING = re.compile(r"outs|binned_outputs|segmented_outputs|(?:.*_)?square_\d+um")
 
 
 def bin_folders(path: Path) -> dict[float, Path]:
-    """Find the folders of binned outputs that hold a matrix.
+    """Find the folders of binned outputs that have a matrix.
 
     Parameters
     ----------
@@ -39,27 +38,34 @@ def bin_folders(path: Path) -> dict[float, Path]:
     DataError
         If there is none.
     """
-    every = [name for names in MATRICES.values() for name in names]
-    own = _SQUARE.fullmatch(path.name) or _SQUARE.fullmatch(path.resolve().name)
-    if own and find_file(path, every):
-        return {float(own[1]): path}
+    matrices = [name for names in MATRICES.values() for name in names]
+    square = _SQUARE.fullmatch(path.name) or _SQUARE.fullmatch(path.resolve().name)
+    if square and find_file(path, matrices):
+        return {float(square[1]): path}
     for place in (path, path / "binned_outputs", path / "outs" / "binned_outputs"):
         try:
-            inside = sorted(child for child in place.iterdir() if child.is_dir()) if place.is_dir() else []
+            children = sorted(child for child in place.iterdir() if child.is_dir()) if place.is_dir() else []
         except OSError as error:
             raise DataError(f"{place}: the folder cannot be read ({error.strerror or error}).") from error
-        found = {float(match[1]): child for child in inside if (match := _SQUARE.fullmatch(child.name))}
-        found = {size: child for size, child in found.items() if size > 0 and find_file(child, every)}
-        if found:
-            return found
-    reason = "holds no folder square_XXXum with a matrix" if path.is_dir() else "is no folder"
+        sizes = {float(match[1]): child for child in children if (match := _SQUARE.fullmatch(child.name))}
+        sizes = {size: child for size, child in sizes.items() if size > 0 and find_file(child, matrices)}
+        if sizes:
+            return sizes
+    finding = "folder square_XXXum with a matrix not found" if path.is_dir() else "is not a folder"
     raise DataError(
-        f"{path}: {reason}. Give Space Ranger's `outs`, its `binned_outputs`, or one folder such as square_008um."
+        f"{path}: {finding}. Give Space Ranger's `outs`, its `binned_outputs`, or one folder such as square_008um."
     )
 
 
 def read_spatial(folder: Path, size: float | None = None) -> tuple[Path, dict[str, float]]:
-    """Give the folder `spatial` of one output, and its scale factors; check the size of its bins, if it has any.
+    """Return the folder `spatial` of one output and its scale factors.
+
+    Parameters
+    ----------
+    folder
+        Folder of the output.
+    size
+        Size of its bins in um, to check; None if it has no bins.
 
     Raises
     ------
@@ -72,14 +78,23 @@ def read_spatial(folder: Path, size: float | None = None) -> tuple[Path, dict[st
     stated = factors.get("bin_size_um", size)
     if size is not None and stated is not None and abs(stated - size) > 1e-6 * size:
         raise DataError(
-            f"{file}: says that bins are {stated:g} um wide, but the folder is called {folder.name}. "
-            "Put it back under its own name."
+            f"{file}: states that bins are {stated:g} um wide, but the folder is called {folder.name}. "
+            "Give the folder its original name."
         )
     return spatial, factors
 
 
 def choose_matrix(folder: Path, names: Mapping[bool, tuple[str, ...]], filtered: bool | None) -> tuple[Path, bool]:
-    """Find the filtered or the raw matrix of a folder; either if `filtered` is None, preferably the first.
+    """Find the filtered or the raw matrix of a folder.
+
+    Parameters
+    ----------
+    folder
+        Folder of the output.
+    names
+        Names of the filtered (True) and the raw (False) matrix.
+    filtered
+        Which of them; None for the filtered one, or the raw one if there is no other.
 
     Returns
     -------
@@ -96,29 +111,29 @@ def choose_matrix(folder: Path, names: Mapping[bool, tuple[str, ...]], filtered:
         if found is not None:
             return found, kind
     wanted = names[True if filtered is None else filtered][0]
-    instead = "" if filtered is None else ", or leave out `filtered` (--set filtered=...)"
-    raise DataError(f"{folder}: holds no {wanted}. Copy it there{instead}.")
+    alternative = "" if filtered is None else ", or leave out `filtered`"
+    raise DataError(f"{folder}: {wanted} not found. Copy it there{alternative}.")
 
 
 def pixel_size(
-    spatial: Path, factors: Mapping[str, float], mpp: float | None, source: str | None, measured: float | None = None
-) -> tuple[float | None, str | None]:
-    """Settle the pixel size: the caller's, else the scale factors', else the measured one.
+    spatial: Path, factors: Mapping[str, float], given: PixelSize | None, measured: float | None = None
+) -> PixelSize | None:
+    """Return the given pixel size, or else the one of the scale factors, or else the measured one.
 
     Parameters
     ----------
     spatial
-        Where the scale factors are from, for messages.
+        Folder of the scale factors, for messages.
     factors
         The scale factors.
-    mpp, source
-        um per pixel that the caller gives, and where it is from.
+    given
+        Pixel size that the caller gives.
     measured
-        um per pixel that the pitch of the bins means, if it is known.
+        um per pixel that follow from the pitch of the bins, if it is known.
 
     Returns
     -------
-    mpp, source
+    PixelSize
         None if nothing is known.
 
     Raises
@@ -126,31 +141,32 @@ def pixel_size(
     DataError
         If two of them differ by over 5 %.
     """
-    known = {"the scale factors say": factors.get("microns_per_pixel"), "the pitch of the bins means": measured}
-    if mpp is not None:
-        size, source = mpp, source or "argument"
-    elif "microns_per_pixel" in factors:
-        size, source = factors["microns_per_pixel"], "microns_per_pixel"
-    else:
-        return measured, None if measured is None else "bin pitch"
-    for what, value in known.items():
-        if value is not None and not abs(size - value) <= AGREES * value:
+    size = given
+    if size is None and "microns_per_pixel" in factors:
+        size = PixelSize(factors["microns_per_pixel"], "microns_per_pixel")
+    if size is None:
+        return None if measured is None else PixelSize(measured, "bin pitch")
+    known = {"the scale factors state": factors.get("microns_per_pixel"), "the pitch of the bins means": measured}
+    for origin, value in known.items():
+        if value is not None and not abs(size.mpp - value) <= AGREES * value:
             raise DataError(
-                f"{spatial}: {what} {value:.4g} um per pixel, but {size:.4g} was given ({source}). "
-                "Give that of the image that the positions refer to as `mpp` (--mpp)."
+                f"{spatial}: {origin} {value:.4g} um per pixel, but {size.mpp:.4g} was given ({size.source}). "
+                "Give the pixel size of the image that the positions refer to as `mpp`."
             )
-    return size, source
+    return size
 
 
 def full_resolution_image(path: Path, folder: Path, image: str | Path | None) -> Path:
-    """Give the image that the positions refer to: the one given, or the one beside the output.
+    """Return the image that the positions refer to: the given one, or the one beside the output.
 
     Parameters
     ----------
     path
-        What the user gave as the sample's folder.
+        The sample's folder as the user gave it.
     folder
-        The one folder of outputs that is read, somewhere in it.
+        The folder in it that is read.
+    image
+        The given image.
 
     Raises
     ------
@@ -163,33 +179,33 @@ def full_resolution_image(path: Path, folder: Path, image: str | Path | None) ->
     places = [folder]
     while places[-1] != path and len(places) < 4:
         places.append(places[-1].parent)
-    while _UNTELLING.fullmatch(places[-1].resolve().name) and len(places) < 4:
+    while is_pipeline_folder(places[-1].resolve().name) and len(places) < 4:
         places.append(places[-1].resolve().parent)
     found = find_image([place for top in places for place in (top, top / "spatial")], folder / "spatial")
     if found is None:
         raise DataError(
-            f"{path}: has no full-resolution image beside it, which Space Ranger does not copy. Give the H&E image "
-            "that it was run on as `image` (--image); tissue_hires_image.png is too coarse."
+            f"{path}: full-resolution image not found; Space Ranger does not copy it. Give the H&E image that it was "
+            "run on as `image`; tissue_hires_image.png is too coarse."
         )
     return found
 
 
-def telling_name(path: Path) -> str:
-    """Name a sample by the nearest folder whose name is not Space Ranger's own."""
-    place = path.resolve()
-    while _UNTELLING.fullmatch(place.name):
-        place = place.parent
-    return place.name or "visium-hd"
+def omitted_regions(counts: Mapping[str, int], remaining: int) -> list[str]:
+    """Return a note on the regions that were left out.
+
+    Parameters
+    ----------
+    counts
+        What is wrong with regions to their number.
+    remaining
+        Number of regions that are left.
+    """
+    listed = ", ".join(f"{count} {problem}" for problem, count in counts.items() if count)
+    return [f"{listed}; they are left out, {remaining} remain"] if listed else []
 
 
-def tell(name: str, told: Sequence[str], stacklevel: int) -> None:
-    """Warn once of all that was left out or put right while a sample was read."""
-    if told:
-        warnings.warn(f"sample {name!r}: {'; '.join(told)}.", PixNetWarning, stacklevel=stacklevel)
-
-
-def others_told(others: Mapping[str, int]) -> list[str]:
-    """Say which features that are no genes were left out."""
+def omitted_features(others: Mapping[str, int]) -> list[str]:
+    """Return notes on the features that are not genes, by kind, and were left out."""
     return [f"{count} features of the kind {kind!r} are left out" for kind, count in others.items()]
 
 
@@ -203,5 +219,5 @@ def required_file(folder: Path, names: Sequence[str]) -> Path:
     """
     found = find_file(folder, names)
     if found is None:
-        raise DataError(f"{folder}: holds no {names[0]}. Copy the whole folder of Space Ranger's output.")
+        raise DataError(f"{folder}: {names[0]} not found. Copy the complete folder of Space Ranger's output.")
     return found

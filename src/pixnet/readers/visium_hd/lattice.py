@@ -1,7 +1,7 @@
 """The lattice of Visium HD: bins as whole numbers, their place on the image, and the pooling of small bins to large.
 
-Ten million bins are never given a name or a geometry. A barcode such as `s_002um_00123_00456-1` is the row and the
-column of its bin; the positions file says how the lattice lies on the image, which takes a few numbers.
+Ten million bins never get a name or a geometry each. A barcode such as `s_002um_00123_00456-1` states the row and the
+column of its bin; the positions file determines the position of the lattice on the image, which takes a few numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NO_POSITION, OFF_TISSUE, ON_TISSUE = 0, 1, 2
 MOST_BINS = 1 << 14  # rows or columns; the largest capture area has a third of that
 _LARGEST = 1e7  # no image has so many pixels a side
 _BATCH = 1 << 20  # barcodes or positions worked on at once
-_FIT = 200_000  # positions that the lattice is fitted to
+_FIT = 200_000  # about as many positions the lattice is fitted to
 _COLUMNS = ["in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
 _SAME = ImageTransform()
 _BARCODE = re.compile(rb"(s_\d+um_)(\d+)_(\d+)(-\d+)?")
@@ -37,12 +37,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Positions:
-    """What a positions file says: the state of each place of the lattice, and how the lattice lies.
+    """The content of a positions file.
 
     Attributes
     ----------
     state
-        (rows, columns) uint8: NO_POSITION, OFF_TISSUE or ON_TISSUE.
+        NO_POSITION, OFF_TISSUE or ON_TISSUE for each place of the lattice, uint8, shape (rows, columns).
     lattice
         The lattice, fitted to bins under tissue.
     """
@@ -59,12 +59,17 @@ def parse_barcodes(path: Path, barcodes: NDArray[np.bytes_]) -> tuple[Ints, Ints
     path
         The matrix, for messages.
     barcodes
-        (n,) as in the file.
+        Barcodes as in the file, shape (n,).
+
+    Returns
+    -------
+    rows, cols
+        Shape (n,) each.
 
     Raises
     ------
     DataError
-        If a barcode is not of a bin, is unlike the first, or occurs twice.
+        If a barcode is not of a bin, has another form than the first, or occurs twice.
     """
     rows, cols = np.empty(len(barcodes), np.int32), np.empty(len(barcodes), np.int32)
     if not len(barcodes):
@@ -72,7 +77,7 @@ def parse_barcodes(path: Path, barcodes: NDArray[np.bytes_]) -> tuple[Ints, Ints
     match = _BARCODE.fullmatch(barcodes[0])
     if match is None:
         raise DataError(
-            f"{path}: has the barcode {_shown(barcodes[0])}; those of Visium HD bins are such as "
+            f"{path}: has the barcode {_shown(barcodes[0])}; barcodes of Visium HD bins are like "
             "'s_008um_00123_00456-1'. Give a folder called square_XXXum of Space Ranger's binned_outputs."
         )
     (row_start, row_end), (col_start, col_end) = match.span(2), match.span(3)
@@ -80,25 +85,30 @@ def parse_barcodes(path: Path, barcodes: NDArray[np.bytes_]) -> tuple[Ints, Ints
     for start in range(0, len(barcodes), _BATCH):
         part = np.ascontiguousarray(barcodes[start : start + _BATCH])
         letters = part.view(np.uint8).reshape(len(part), -1)
-        row, fine = _number(letters[:, row_start:row_end])
-        col, also = _number(letters[:, col_start:col_end])
-        fine &= also & (letters[:, :row_start] == head).all(axis=1) & (letters[:, row_end] == ord("_"))
+        row, valid = _number(letters[:, row_start:row_end])
+        col, valid_col = _number(letters[:, col_start:col_end])
+        valid &= valid_col & (letters[:, :row_start] == head).all(axis=1) & (letters[:, row_end] == ord("_"))
         if letters.shape[1] > col_end:  # nothing or the library's number follows
-            fine &= np.isin(letters[:, col_end], (0, ord("-")))
-        fine &= (row < MOST_BINS) & (col < MOST_BINS)
-        if not fine.all():
-            odd = part[int(np.argmin(fine))]
-            raise DataError(f"{path}: has the barcodes {_shown(barcodes[0])} and {_shown(odd)}, which are not alike.")
+            valid &= np.isin(letters[:, col_end], (0, ord("-")))
+        valid &= (row < MOST_BINS) & (col < MOST_BINS)
+        if not valid.all():
+            other = part[int(np.argmin(valid))]
+            raise DataError(
+                f"{path}: has the barcodes {_shown(barcodes[0])} and {_shown(other)}, which differ in form. Copy it "
+                "again."
+            )
         rows[start : start + _BATCH], cols[start : start + _BATCH] = row, col
     seen = np.zeros((int(rows.max()) + 1, int(cols.max()) + 1), bool)
     seen[rows, cols] = True
     if np.count_nonzero(seen) < len(rows):
-        raise DataError(f"{path}: {len(rows) - np.count_nonzero(seen)} barcodes name a bin that another one names too.")
+        raise DataError(
+            f"{path}: {len(rows) - np.count_nonzero(seen)} barcodes name the same bin as another one. Copy it again."
+        )
     return rows, cols
 
 
 def _number(letters: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Read (n, digits) letters as numbers, and say which of them are digits throughout."""
+    """Read letters, shape (n, digits), as numbers, and return which rows consist of digits only."""
     digits = letters - np.uint8(ord("0"))  # anything below '0' wraps round to something large
     value = np.zeros(len(letters), np.int64)
     for digit in digits.T[-9:]:
@@ -111,48 +121,53 @@ def _shown(barcode: bytes) -> str:
 
 
 def read_positions(path: Path, transform: ImageTransform = _SAME) -> Positions:
-    """Read `tissue_positions.parquet` by batches and columns; the barcodes in it are not needed.
+    """Read `tissue_positions.parquet` in batches, without the barcodes in it.
 
     Parameters
     ----------
     path
         The file.
     transform
-        Onto the image that the lattice is to lie on.
+        From the image that the positions were written for to the given one.
 
     Raises
     ------
     DataError
-        If the file is missing, damaged or no such table, or if its positions follow no square lattice.
+        If the file is missing, damaged or not such a table, or if its positions do not follow a square lattice.
     """
     try:
         with pq.ParquetFile(path) as file:
             missing = [column for column in _COLUMNS if column not in file.schema_arrow.names]
             if missing:
                 raise DataError(
-                    f"{path}: has no column {missing[0]!r}; found {', '.join(file.schema_arrow.names)[:200]}."
+                    f"{path}: has no column {missing[0]!r}; found {', '.join(file.schema_arrow.names)[:200]}. Copy "
+                    "it again."
                 )
             check_rows(path, file.metadata)
             return _read_batches(path, file, transform)
     except OSError as error:
         reason = "no such file" if not path.exists() else first_line(error)
-        raise DataError(f"{path}: cannot be read as parquet ({reason}). Copy it again.") from error
+        raise DataError(f"{path}: cannot be read as a parquet file ({reason}). Copy it again.") from error
     except (pa.ArrowException, ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise DataError(f"{path}: is no table of positions, or damaged ({first_line(error)}).") from error
+        raise DataError(
+            f"{path}: is not a table of positions, or is damaged ({first_line(error)}). Copy it again."
+        ) from error
 
 
 def _read_batches(path: Path, file: Any, transform: ImageTransform) -> Positions:
-    """Read the table once; keep a byte for each bin and an even sample of the pixels of bins under tissue."""
+    """Read the table once; store one byte for each bin and an even sample of the pixels of bins under tissue."""
     state = np.zeros((0, 0), np.uint8)
-    # Rows are ordered, so that every k-th is an even sample.
+    # Rows are ordered, so every k-th one makes an even sample.
     stride = max(1, file.metadata.num_rows // _FIT)
     sample: list[Floats] = []
     bins = 0
     for batch in file.iter_batches(batch_size=_BATCH, columns=_COLUMNS):
         tissue, row, col, y, x = (_numbers(path, batch, name) for name in _COLUMNS)
-        whole = (row == np.floor(row)) & (col == np.floor(col)) & (np.minimum(row, col) >= 0)
-        if not (whole & (np.maximum(row, col) < MOST_BINS)).all():
-            raise DataError(f"{path}: array_row and array_col must be whole numbers from 0 to {MOST_BINS - 1}.")
+        is_whole = (row == np.floor(row)) & (col == np.floor(col)) & (np.minimum(row, col) >= 0)
+        if not (is_whole & (np.maximum(row, col) < MOST_BINS)).all():
+            raise DataError(
+                f"{path}: array_row and array_col must be whole numbers from 0 to {MOST_BINS - 1}. Copy it again."
+            )
         r, c = row.astype(np.int64), col.astype(np.int64)
         if len(r):
             state = _grown(state, int(r.max()) + 1, int(c.max()) + 1)
@@ -162,9 +177,11 @@ def _read_batches(path: Path, file: Any, transform: ImageTransform) -> Positions
         pixels = transform.points(np.stack([x[on], y[on]], axis=1))
         sample.append(np.column_stack([r[on], c[on], pixels]))
     if np.count_nonzero(state) < bins:
-        raise DataError(f"{path}: {bins - np.count_nonzero(state)} rows repeat the place of another bin.")
+        raise DataError(
+            f"{path}: {bins - np.count_nonzero(state)} rows repeat the place of another bin. Copy it again."
+        )
     if not sum(map(len, sample)):
-        raise DataError(f"{path}: {bins} bins, none of them under tissue (in_tissue = 1).")
+        raise DataError(f"{path}: none of its {bins} bins is under tissue (in_tissue = 1).")
     fitted = fit_lattice(np.concatenate(sample))
     if isinstance(fitted, str):
         raise DataError(f"{path}: {fitted}.")
@@ -174,7 +191,7 @@ def _read_batches(path: Path, file: Any, transform: ImageTransform) -> Positions
 def _numbers(path: Path, batch: Any, name: str) -> Floats:
     values = np.asarray(batch.column(name).to_numpy(zero_copy_only=False), np.float64)
     if not (np.abs(values) <= _LARGEST).all():
-        raise DataError(f"{path}: column {name!r} holds a value that is missing or out of all range.")
+        raise DataError(f"{path}: column {name!r} has a value that is missing or out of range. Copy it again.")
     return values
 
 
@@ -182,42 +199,42 @@ def _grown(state: NDArray[np.uint8], rows: int, cols: int) -> NDArray[np.uint8]:
     if rows <= state.shape[0] and cols <= state.shape[1]:
         return state
     # An eighth more at once: rows come in order, and each batch brings new ones.
-    target = [have if want <= have else want + want // 8 for want, have in zip((rows, cols), state.shape, strict=True)]
-    larger = np.zeros(target, np.uint8)
+    needed = zip((rows, cols), state.shape, strict=True)
+    larger = np.zeros([old if new <= old else new + new // 8 for new, old in needed], np.uint8)
     larger[: state.shape[0], : state.shape[1]] = state
     return larger
 
 
 def pool_bins(
-    matrix: sparse.csr_matrix, rows: Ints, cols: Ints, factor: int, kept: NDArray[np.bool_]
+    matrix: sparse.csr_matrix, rows: Ints, cols: Ints, factor: int, selected: NDArray[np.bool_]
 ) -> tuple[sparse.csr_matrix, Ints, Ints, Ints]:
-    """Add up the counts of bins that lie in one larger bin.
+    """Add up the counts of the bins in each larger bin.
 
     Parameters
     ----------
     matrix
-        (n, g) counts.
+        Counts, shape (n, g).
     rows, cols
-        (n,) place of each bin.
+        Place of each bin, shape (n,) each.
     factor
-        Bins along the side of a larger one.
-    kept
-        (n,) which bins count.
+        Number of bins along the side of a larger one.
+    selected
+        Which bins to include, shape (n,).
 
     Returns
     -------
     matrix, rows, cols, bins
-        Of the larger bins, row by row, and how many bins went into each.
+        Of the larger bins, row by row, and the number of bins in each.
     """
     row, col = rows // factor, cols // factor
-    row[~kept], col[~kept] = 0, 0
+    row[~selected], col[~selected] = 0, 0
     width = int(col.max(initial=0)) + 1
     key = row.astype(np.int64) * width + col
-    bins = np.bincount(key[kept], minlength=1)
+    bins = np.bincount(key[selected], minlength=1)
     places = np.flatnonzero(bins)
     number = np.cumsum(bins > 0, dtype=np.int32) - 1
-    # A sparse product sums each row into its larger bin, without ever listing the entries as triplets.
-    source = np.flatnonzero(kept).astype(np.int32)
+    # A sparse product sums each row into its larger bin, without listing the entries as triplets.
+    source = np.flatnonzero(selected).astype(np.int32)
     order = source[np.argsort(number[key[source]], kind="stable")]
     start = np.concatenate([[0], np.cumsum(bins[places])]).astype(np.int32)
     gather = sparse.csr_matrix((np.ones(len(order), np.float32), order, start), shape=(len(places), matrix.shape[0]))

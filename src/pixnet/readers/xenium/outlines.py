@@ -1,4 +1,4 @@
-"""Outlines of the cells and nuclei of a Xenium run, made from tables of their vertices."""
+"""Outlines of the cells and nuclei of a Xenium run, from tables of their vertices."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from pixnet.errors import DataError, PixNetWarning, first_line
 from pixnet.readers.formats.affine import Floats, moved
 from pixnet.readers.formats.find_file import find_file
-from pixnet.readers.xenium.run import Run, place_on
+from pixnet.readers.xenium.run import Run, not_found, place_on
 from pixnet.readers.xenium.tables import parquet_batches, parquet_columns, vertices_of_csv
 from pixnet.regions import Polygons
 
-_LEAST_UM2 = 1e-6  # what is smaller is a line, but for rounding
+_LEAST_UM2 = 1e-6  # a smaller area is that of a line, with rounding errors
 
 
 def read_outlines(run: Run, stem: str) -> tuple[list[str], NDArray[np.object_]]:
@@ -24,7 +24,7 @@ def read_outlines(run: Run, stem: str) -> tuple[list[str], NDArray[np.object_]]:
     Parameters
     ----------
     run
-        The run; it is told what had to be put right or left out.
+        The run; notes about outlines that were put right or left out are added to it.
     stem
         Name of the file, without its ending.
 
@@ -40,8 +40,8 @@ def read_outlines(run: Run, stem: str) -> tuple[list[str], NDArray[np.object_]]:
     """
     path = find_file(run.folder, [f"{stem}.parquet", f"{stem}.csv.gz", f"{stem}.csv"])
     if path is None:
-        raise DataError(f"{run.folder}: holds no {stem}.parquet. Give the whole folder that the run wrote.")
-    return outlines_of(path, run.to_slide, run.told)
+        raise not_found(run.folder, f"{stem}.parquet")
+    return outlines_of(path, run.to_slide, run.notes)
 
 
 def read_boundaries(path: Path, mpp: float, alignment: str | Path | None = None) -> Polygons:
@@ -55,7 +55,7 @@ def read_boundaries(path: Path, mpp: float, alignment: str | Path | None = None)
         um per pixel of the slide.
     alignment
         CSV file of the matrix from pixels of the slide to pixels of the morphology image; by default the
-        `*he_imagealignment.csv` beside the file. `experiment.xenium` must then lie there too.
+        `*he_imagealignment.csv` beside the file. `experiment.xenium` must then be there too.
 
     Raises
     ------
@@ -68,36 +68,36 @@ def read_boundaries(path: Path, mpp: float, alignment: str | Path | None = None)
     PixNetWarning
         If there is no alignment, or if something is left out or put right.
     """
-    to_slide, told = place_on(path.parent, mpp, alignment)
-    names, shapes = outlines_of(path, to_slide, told)
-    if told:
-        warnings.warn(f"{path}: {'; '.join(told)}.", PixNetWarning, stacklevel=2)
+    to_slide, notes = place_on(path.parent, mpp, alignment)
+    names, shapes = outlines_of(path, to_slide, notes)
+    if notes:
+        warnings.warn(f"{path}: {'; '.join(notes)}.", PixNetWarning, stacklevel=2)
     return Polygons(list(shapes), names)
 
 
-def outlines_of(path: Path, to_slide: Floats, told: list[str]) -> tuple[list[str], NDArray[np.object_]]:
-    """Make the outlines of a file of vertices, as `read_outlines` does."""
+def outlines_of(path: Path, to_slide: Floats, notes: list[str]) -> tuple[list[str], NDArray[np.object_]]:
+    """Read the outlines of a file of vertices, as `read_outlines` does, and add notes about them to `notes`."""
     import shapely
 
     names, cell, part, xy = _vertices(path)
     xy = moved(xy, to_slide)
-    good = np.isfinite(xy).all(axis=1) & (cell < len(names))
-    cell, part, xy = cell[good], part[good], xy[good]
+    usable = np.isfinite(xy).all(axis=1) & (cell < len(names))
+    cell, part, xy = cell[usable], part[usable], xy[usable]
     order = np.lexsort((part, cell))  # stable, so that the vertices of a ring keep their order
     cell, part, xy = cell[order], part[order], xy[order]
-    new = np.ones(len(cell), bool)
-    new[1:] = (np.diff(cell) != 0) | (np.diff(part) != 0)
-    start = np.flatnonzero(new)
+    is_first = np.ones(len(cell), bool)
+    is_first[1:] = (np.diff(cell) != 0) | (np.diff(part) != 0)
+    start = np.flatnonzero(is_first)
     size = np.diff(start, append=len(cell))
     closed = (xy[start] == xy[start + size - 1]).all(axis=1)
-    ring = size - closed >= 3
-    kept = np.repeat(ring, size)
+    is_ring = size - closed >= 3
+    in_ring = np.repeat(is_ring, size)
     try:
-        rings = shapely.linearrings(xy[kept], indices=np.repeat(np.arange(ring.sum()), size[ring]))
+        rings = shapely.linearrings(xy[in_ring], indices=np.repeat(np.arange(is_ring.sum()), size[is_ring]))
         shapes = shapely.polygons(np.atleast_1d(rings))
         crossed = np.flatnonzero(~shapely.is_valid(shapes))
         shapes[crossed] = shapely.make_valid(shapes[crossed], method="structure", keep_collapsed=False)
-        owner = cell[start[ring]]
+        owner = cell[start[is_ring]]
         solid = (shapely.area(shapes) > _LEAST_UM2) & shapely.is_valid(shapes)
         owner, shapes = owner[solid], shapes[solid]
         several = np.isin(owner, owner[1:][np.diff(owner) == 0])
@@ -106,18 +106,25 @@ def outlines_of(path: Path, to_slide: Floats, told: list[str]) -> tuple[list[str
         for place in np.flatnonzero(several[first]):
             shapes_of[place] = shapely.union_all(shapes[owner == cells[place]])
     except (shapely.errors.ShapelyError, ValueError) as error:
-        raise DataError(f"{path}: has outlines that make no polygons ({first_line(error)}).") from error
+        raise DataError(f"{path}: has outlines that are not polygons ({first_line(error)}). Copy it again.") from error
     if not len(cells):
-        raise DataError(f"{path}: holds no outline with an area.")
-    if mended := int(solid[crossed].sum()):
-        told.append(f"{mended} outlines in {path.name} cross themselves and were put right")
-    if lost := len(names) - len(cells):
-        told.append(f"{lost} outlines in {path.name} enclose nothing and are left out")
+        raise DataError(f"{path}: has no outline with an area. Copy it again.")
+    if repaired := int(solid[crossed].sum()):
+        notes.append(f"{repaired} outlines in {path.name} cross themselves and were put right")
+    if without_area := len(names) - len(cells):
+        notes.append(f"{without_area} outlines in {path.name} have no area and are left out")
     return [names[index] for index in cells], shapes_of
 
 
 def _vertices(path: Path) -> tuple[list[str], NDArray[np.int64], Floats, Floats]:
-    """Read the vertices of outlines: names of cells, place among them, number of the part, and (n, 2) x and y."""
+    """Read the vertices of outlines.
+
+    Returns
+    -------
+    names, cell, part, xy
+        Names of the cells, and for each vertex the place of its cell among them, the number of the part, and x and y,
+        shape (n, 2).
+    """
     number: dict[str, int] = {}
     cells, parts, places = [np.empty(0, np.int64)], [np.empty(0)], [np.empty((0, 2))]
     if path.suffix == ".parquet":
@@ -127,7 +134,7 @@ def _vertices(path: Path) -> tuple[list[str], NDArray[np.int64], Floats, Floats]
         tables = iter([vertices_of_csv(path)])
     for table in tables:
         names, code = table["cell_id"]
-        # Rows without a cell point beyond the list, to a place that no cell will ever have.
+        # Rows without a cell point beyond the list, to a place that no cell can have.
         known = np.array([number.setdefault(name, len(number)) for name in names] + [1 << 62], np.int64)
         cells.append(known[code])
         parts.append(np.nan_to_num(table.get("label_id", np.zeros(len(code)))))

@@ -1,10 +1,10 @@
-"""The folder of a Xenium run, and where the run lies on the H&E image of its section."""
+"""The folder of a Xenium run, and its position on the H&E image of the section."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +13,17 @@ from numpy.typing import ArrayLike
 from pixnet.errors import DataError, first_line
 from pixnet.readers.formats.affine import Floats, read_affine
 from pixnet.readers.formats.find_file import find_file
-from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
+from pixnet.readers.formats.image_transform import ImageTransform
 from pixnet.readers.xenium.transcripts import Panel, Transcripts
 from pixnet.slide import Slide, pixel_size
 from pixnet.slide.formats import open_source
-from pixnet.slide.pixel_size import AGREES
+from pixnet.slide.pixel_size import AGREES, PixelSize
+from pixnet.slide.slide import open_slide
 
 
 @dataclass
 class Run:
-    """A run, and where it lies on the slide.
+    """A run, and its position on the slide.
 
     Attributes
     ----------
@@ -32,14 +33,14 @@ class Run:
         The H&E image.
     to_slide
         (3, 3) matrix from the run's um to the slide's um.
-    told
-        What the user must be told; grows as the run is read.
+    notes
+        What the user must know about the run; grows as the run is read.
     """
 
     folder: Path
     slide: Slide
     to_slide: Floats
-    told: list[str]
+    notes: list[str] = field(default_factory=list)
 
     @property
     def size_um(self) -> tuple[float, float]:
@@ -47,7 +48,7 @@ class Run:
         return self.slide.width_um, self.slide.height_um
 
     def transcripts(self, panel: Panel, min_quality: float) -> Transcripts:
-        """Give the transcripts, not yet read.
+        """Return the transcripts, not yet read.
 
         Raises
         ------
@@ -56,13 +57,13 @@ class Run:
         """
         path = find_file(self.folder, ["transcripts.parquet"])
         if path is None:
-            raise DataError(f"{self.folder}: holds no transcripts.parquet. Give the whole folder that the run wrote.")
+            raise not_found(self.folder, "transcripts.parquet")
         return Transcripts(path, self.to_slide, self.size_um, panel, min_quality)
 
 
-def positive(value: float) -> bool:
-    """Tell whether a number is finite and above 0."""
-    return math.isfinite(value) and value > 0
+def not_found(folder: Path, name: str) -> DataError:
+    """Return the error about a file that the folder of a run lacks."""
+    return DataError(f"{folder}: {name} not found. Give the complete folder that the run wrote.")
 
 
 def run_folder(path: Path) -> Path:
@@ -71,23 +72,23 @@ def run_folder(path: Path) -> Path:
     Parameters
     ----------
     path
-        The folder, one that has it as `outs`, or a file in it.
+        The folder, a folder that has it as `outs`, or a file in it.
 
     Raises
     ------
     DataError
-        If it is no run.
+        If it is not a run.
     """
     folder = path.parent if path.is_file() else path
     for place in (folder, folder / "outs"):
         if find_file(place, ["experiment.xenium"]):
             return place
-    found = "no experiment.xenium in it" if folder.is_dir() else "no such folder"
-    raise DataError(f"{path}: is no Xenium run ({found}). Give the folder that the instrument wrote.")
+    finding = "experiment.xenium not found" if folder.is_dir() else "there is no such folder"
+    raise DataError(f"{path}: is not a Xenium run: {finding}. Give the folder that the instrument wrote.")
 
 
 def he_image(folder: Path) -> Path | None:
-    """Find the H&E image that lies beside a run."""
+    """Find the H&E image in the folder of a run."""
     return find_file(folder, ["he_image.ome.tif", "he_image.ome.tiff"])
 
 
@@ -95,18 +96,21 @@ def place_run(
     folder: Path,
     image: str | Path | None,
     alignment: str | Path | ArrayLike | None,
-    mpp: float | None,
-    mpp_source: str | None,
-    image_transform: GivenTransform = None,
+    given: PixelSize | None,
+    transform: ImageTransform,
 ) -> Run:
-    """Open the image and find out where the run lies on it.
+    """Open the image, and compute the position of the run on it.
 
     Parameters
     ----------
     folder
         The folder with `experiment.xenium`.
-    image, alignment, mpp, mpp_source, image_transform
+    image, alignment
         As in `read_xenium`.
+    given
+        Pixel size of the image, if the caller gives one.
+    transform
+        From the image that the alignment is for to the given one.
 
     Raises
     ------
@@ -118,49 +122,40 @@ def place_run(
     pixel_um = _pixel_um(folder)
     picture = Path(image) if image is not None else he_image(folder)
     if picture is None:
-        raise DataError(
-            f"{folder}: holds no *he_image.ome.tif. Give the H&E image of the section as `image` (--image)."
-        )
+        raise DataError(f"{folder}: *he_image.ome.tif not found. Give the H&E image of the section as `image`.")
     matrix, origin = _alignment(folder, picture.parent, alignment)
-    transform = ImageTransform.of(image_transform)
     if transform.matrix is not None:
         # Without an alignment the positions were written for the morphology image itself.
         back: Floats = np.linalg.inv(transform.matrix).astype(np.float64)
         matrix, origin = (back, "image_transform") if matrix is None else (matrix @ back, f"{origin}, image_transform")
-    if mpp is not None:
-        pixel_size.resolve(picture, mpp, mpp_source, None)
-    told = []
+    if given is not None:
+        given = pixel_size.resolve(picture, given, None)
     source = open_source(picture)
     source.release()
     if matrix is None:
-        told.append(
-            "there is no *he_imagealignment.csv, so the image is taken to lie exactly on the morphology image, "
-            "unless a matrix is given as `alignment` (--set alignment=FILE)"
-        )
-        given = mpp if mpp is not None or source.found else pixel_um
-        slide = Slide.open(picture, given, mpp_source if mpp is not None else "experiment.xenium")
+        slide = open_slide(picture, given if given or source.found else PixelSize(pixel_um, "experiment.xenium"))
         matrix = np.diag([slide.mpp / pixel_um, slide.mpp / pixel_um, 1.0])
-    else:
-        derived = pixel_um * math.sqrt(abs(np.linalg.det(matrix[:2, :2])))
-        stated = (mpp, mpp_source or "argument") if mpp is not None else None
-        if mpp is None and source.found is not None:
-            stated = math.sqrt(source.found[0] * source.found[1]), source.found[2]
-        if stated is not None and positive(stated[0]) and abs(stated[0] - derived) > AGREES * derived:
-            raise DataError(
-                f"{origin}: means {derived:.4g} um per pixel of {picture.name}, but {stated[0]:.4g} is stated "
-                f"({stated[1]}). Give the image and the alignment that belong together"
-                + (
-                    ", or the right `mpp` (--mpp)."
-                    if mpp is not None
-                    else f", or `mpp` (--mpp {derived:.4g}) if what the image states is wrong."
-                )
-            )
-        slide = Slide.open(picture, mpp if mpp is not None else derived, mpp_source if mpp is not None else "alignment")
-    return Run(folder, slide, _to_slide(matrix, slide.mpp, pixel_um), told)
+        note = (
+            "*he_imagealignment.csv not found, so the image is assumed to coincide with the morphology image, unless "
+            "a matrix is given as `alignment`"
+        )
+        return Run(folder, slide, _to_slide(matrix, slide.mpp, pixel_um), [note])
+    derived = pixel_um * math.sqrt(abs(np.linalg.det(matrix[:2, :2])))
+    stated = given
+    if given is None and source.found is not None:
+        stated = PixelSize(math.sqrt(source.found[0] * source.found[1]), source.found[2])
+    if stated is not None and abs(stated.mpp - derived) > AGREES * derived:
+        remedy = "the right `mpp`" if given else f"`mpp={derived:.4g}` if the image states a wrong one"
+        raise DataError(
+            f"{origin}: means {derived:.4g} um per pixel of {picture.name}, but {stated.mpp:.4g} is stated "
+            f"({stated.source}). Give the image and the alignment that belong together, or {remedy}."
+        )
+    slide = open_slide(picture, given or PixelSize(derived, "alignment"))
+    return Run(folder, slide, _to_slide(matrix, slide.mpp, pixel_um))
 
 
 def place_on(folder: Path, mpp: float, alignment: str | Path | None) -> tuple[Floats, list[str]]:
-    """Find out where a run lies on an image that is known by its pixel size alone.
+    """Compute the position of a run on an image of which only the pixel size is known.
 
     Parameters
     ----------
@@ -173,8 +168,8 @@ def place_on(folder: Path, mpp: float, alignment: str | Path | None) -> tuple[Fl
 
     Returns
     -------
-    to_slide, told
-        (3, 3) matrix from the run's um to the image's, and what the user must be told.
+    to_slide, notes
+        (3, 3) matrix from the run's um to the image's, and what the user must know.
 
     Raises
     ------
@@ -183,7 +178,7 @@ def place_on(folder: Path, mpp: float, alignment: str | Path | None) -> tuple[Fl
     """
     matrix, origin = _alignment(folder, folder, alignment)
     if matrix is None:
-        return np.eye(3), ["there is no *he_imagealignment.csv, so the run's um are taken for those of the slide"]
+        return np.eye(3), ["*he_imagealignment.csv not found, so the run's um are assumed to be those of the slide"]
     pixel_um = _pixel_um(folder)
     derived = pixel_um * math.sqrt(abs(np.linalg.det(matrix[:2, :2])))
     if abs(mpp - derived) > AGREES * derived:
@@ -195,21 +190,21 @@ def place_on(folder: Path, mpp: float, alignment: str | Path | None) -> tuple[Fl
 
 
 def _to_slide(matrix: Floats, mpp: float, pixel_um: float) -> Floats:
-    """Give the matrix from the run's um to the image's, from that from pixels of the image to the run's."""
-    found: Floats = np.diag([mpp, mpp, 1.0]) @ np.linalg.inv(matrix) @ np.diag([1 / pixel_um, 1 / pixel_um, 1.0])
-    return found
+    """Return the matrix from the run's um to the image's um, by the one from the image's pixels to the run's."""
+    to_slide: Floats = np.diag([mpp, mpp, 1.0]) @ np.linalg.inv(matrix) @ np.diag([1 / pixel_um, 1 / pixel_um, 1.0])
+    return to_slide
 
 
 def _pixel_um(folder: Path) -> float:
     path = find_file(folder, ["experiment.xenium"])
     if path is None:
-        raise DataError(f"{folder}: holds no experiment.xenium, which tells the scale of the alignment.")
+        raise DataError(f"{folder}: experiment.xenium, which states the scale of the alignment, not found.")
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is no JSON ({first_line(error)}). Copy it again.") from error
+        raise DataError(f"{path}: is not a JSON file ({first_line(error)}). Copy it again.") from error
     size = content.get("pixel_size") if isinstance(content, dict) else None
     if isinstance(size, bool) or not isinstance(size, int | float) or not 1e-3 < size < 1e3:
         raise DataError(f"{path}: pixel_size must be the um per pixel of the morphology image, not {size!r}.")
@@ -219,7 +214,7 @@ def _pixel_um(folder: Path) -> float:
 def _alignment(
     folder: Path, beside: Path, given: str | Path | ArrayLike | None
 ) -> tuple[Floats, str] | tuple[None, None]:
-    """Give the matrix from pixels of the H&E image to pixels of the morphology image, and where it is from."""
+    """Return the matrix from pixels of the H&E image to pixels of the morphology image, and where it is from."""
     if given is None:
         names = ["he_imagealignment.csv"]
         given = find_file(folder, names) or find_file(beside, names)

@@ -1,4 +1,4 @@
-"""Tables of a Xenium run: parquet, some rows at a time, and the CSV files that older runs have instead."""
+"""Tables of a Xenium run: parquet files, read in batches of rows, and the CSV files that older runs have instead."""
 
 from __future__ import annotations
 
@@ -34,17 +34,22 @@ def parquet_columns(path: Path) -> list[str]:
 
 
 def parquet_batches(path: Path, numbers: Sequence[str], texts: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Read columns of a parquet file, some rows at a time.
+    """Read columns of a parquet file in batches of rows.
 
     Parameters
     ----------
     path
         The file.
     numbers
-        Columns to be given as float64; NaN where there is none.
+        Columns to read as float64; NaN where a value is missing.
     texts
-        Columns to be given as a list of different texts and the place of each row's in it; a place beyond the end of
-        the list stands for none. Bytes, whole numbers and categories are taken as texts.
+        Columns to read as a list of the distinct texts, and for each row the place of its text in the list; a place
+        beyond the end of the list means that it is missing. Bytes, whole numbers and categories are read as texts.
+
+    Yields
+    ------
+    dict
+        Column to values.
 
     Raises
     ------
@@ -56,7 +61,10 @@ def parquet_batches(path: Path, numbers: Sequence[str], texts: Sequence[str]) ->
     present = parquet_columns(path)
     missing = [name for name in (*numbers, *texts) if name not in present]
     if missing:
-        raise DataError(f"{path}: has no column {missing[0]!r}; found {', '.join(map(repr, present[:12]))[:200]}.")
+        raise DataError(
+            f"{path}: has no column {missing[0]!r}; found {', '.join(map(repr, present[:12]))[:200]}. Give the file "
+            "that the run wrote."
+        )
     try:
         with pq.ParquetFile(path) as file:
             check_rows(path, file.metadata)
@@ -70,12 +78,12 @@ def parquet_batches(path: Path, numbers: Sequence[str], texts: Sequence[str]) ->
 
 
 def vertices_of_csv(path: Path) -> dict[str, Any]:
-    """Read the vertices of outlines from a CSV file, packed or not.
+    """Read the vertices of outlines from a CSV file, plain or compressed.
 
     Returns
     -------
     dict
-        As of `parquet_batches`, but all rows at once: `vertex_x`, `vertex_y`, and `label_id` if the file has it, as
+        As from `parquet_batches`, but all rows at once: `vertex_x`, `vertex_y`, and `label_id` if the file has it, as
         numbers; `cell_id` as texts.
 
     Raises
@@ -87,14 +95,14 @@ def vertices_of_csv(path: Path) -> dict[str, Any]:
         table = pd.read_csv(path, dtype={"cell_id": str})
         code, names = pd.factorize(table["cell_id"])
         columns = [name for name in ("vertex_x", "vertex_y", "label_id") if name in table or name != "label_id"]
-        found: dict[str, Any] = {name: table[name].to_numpy(np.float64) for name in columns}
+        numbers: dict[str, Any] = {name: table[name].to_numpy(np.float64) for name in columns}
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({first_line(error)}).") from error
+        raise DataError(f"{path}: cannot be read ({first_line(error)}). Copy it again.") from error
     except KeyError as error:
         raise DataError(f"{path}: has no column {error}; it needs cell_id, vertex_x and vertex_y.") from error
     except (ValueError, EOFError, zlib.error, pd.errors.ParserError) as error:
-        raise DataError(f"{path}: is no table of vertices ({first_line(error)}).") from error
-    return {**found, "cell_id": (list(names), np.where(code < 0, len(names), code))}
+        raise DataError(f"{path}: is not a table of vertices ({first_line(error)}). Copy it again.") from error
+    return {**numbers, "cell_id": (list(names), np.where(code < 0, len(names), code))}
 
 
 def _numbers(column: Any) -> NDArray[np.float64]:
@@ -108,7 +116,7 @@ def _texts(column: Any) -> tuple[list[str], NDArray[np.int64]]:
 
     coded = column if isinstance(column, pa.DictionaryArray) else column.dictionary_encode()
     kinds = coded.dictionary
-    # Texts are taken as the bytes that they are, so that one damaged letter does not hide the rest.
+    # Texts are read as bytes, so that one damaged letter does not hide the rest.
     if pa.types.is_string(kinds.type) or pa.types.is_large_string(kinds.type):
         kinds = kinds.cast(pa.large_binary())
     values = kinds.to_pylist()
@@ -118,11 +126,11 @@ def _texts(column: Any) -> tuple[list[str], NDArray[np.int64]]:
 
 def _unreadable(path: Path, error: BaseException) -> DataError:
     reason = "no such file" if not path.exists() else first_line(error)
-    return DataError(f"{path}: cannot be read as parquet ({reason}). Copy the file that the run wrote again.")
+    return DataError(f"{path}: cannot be read as a parquet file ({reason}). Copy it from the run again.")
 
 
 def _damage() -> tuple[type[Exception], ...]:
-    """Give all that pyarrow raises over a file that is missing, damaged or of other types."""
+    """Return all errors that pyarrow raises for a file that is missing, damaged or has columns of other types."""
     import pyarrow as pa
 
     return (pa.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError, MemoryError)

@@ -1,4 +1,4 @@
-"""Transcripts of a Xenium run, streamed from parquet and counted in regions: never more than one batch is held."""
+"""Transcripts of a Xenium run, streamed from parquet and counted in regions; only one batch is in memory at a time."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from pixnet.sample.genes import CONTROL
 
 _STRIDE = 1 << 22  # more genes than any panel has; a count's key is region * _STRIDE + gene
 _MOST_SQUARES = 1 << 28
-_TISSUE_UM = 20.0  # side of the blocks that tell tissue from bare glass
+_TISSUE_UM = 20.0  # side of the blocks that distinguish tissue from bare glass
 
 
 @dataclass
 class Panel:
-    """What the features are called.
+    """The features of a run, by name.
 
     Attributes
     ----------
     column
         Column of each gene, by name.
     controls
-        Features known to be no genes; those whose name says so need not be here.
+        Features that are known not to be genes; those that are recognised by their name need not be listed.
     closed
-        Whether `column` holds all genes. If not, every new name becomes one.
+        Whether `column` has all genes. If not, every new name becomes a gene.
     """
 
     column: dict[str, int] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Panel:
     closed: bool = False
 
     def codes(self, names: Sequence[str]) -> Ints:
-        """Give the column of each feature: -1 for a control, -2 for one that is not in a closed panel."""
+        """Return the column of each feature: -1 for a control, -2 for one that is not in a closed panel."""
         return np.array([self._code(name) for name in names], np.int64)
 
     def _code(self, name: str) -> int:
@@ -60,7 +60,7 @@ class Panel:
 
 @dataclass
 class Seen:
-    """How many transcripts were met, and what became of those that are not counted."""
+    """Numbers of transcripts: all of them, and those that are not counted, by reason."""
 
     total: int = 0
     controls: int = 0
@@ -73,9 +73,18 @@ class Seen:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some transcripts: (k, 2) positions on the slide in um, columns of their genes, and which of them count.
+    """Some transcripts.
 
-    `extra` holds the rest of the columns that were asked for.
+    Attributes
+    ----------
+    xy_um
+        Positions on the slide in um, shape (k, 2).
+    gene
+        Columns of their genes, shape (k,).
+    good
+        Which of them count, shape (k,).
+    extra
+        Further columns of the file, by name.
     """
 
     xy_um: Floats
@@ -86,7 +95,7 @@ class Batch:
 
 @dataclass
 class Transcripts:
-    """The transcripts of a run, to be gone through once.
+    """The transcripts of a run, to be read once.
 
     Parameters
     ----------
@@ -101,7 +110,7 @@ class Transcripts:
     min_quality
         Least quality (Phred) that counts.
     seen
-        Filled as the transcripts go by.
+        Filled in while the transcripts are read.
     """
 
     path: Path
@@ -112,22 +121,28 @@ class Transcripts:
     seen: Seen = field(default_factory=Seen)
 
     def batches(self, numbers: Sequence[str] = (), texts: Sequence[str] = ()) -> Iterator[Batch]:
-        """Give the transcripts with a position, of any quality, with further columns if asked for."""
+        """Yield the transcripts with a position, of any quality.
+
+        Parameters
+        ----------
+        numbers, texts
+            Further columns to read, as in `parquet_batches`.
+        """
         position = ["x_location", "y_location"]
         for table in parquet_batches(self.path, [*position, "qv", *numbers], ["feature_name", *texts]):
             xy = moved(np.column_stack([table[name] for name in position]), self.to_slide)
             names, code = table["feature_name"]
             gene = np.append(self.panel.codes(names), -2)[code]
             placed = np.isfinite(xy).all(axis=1)
-            sure = table["qv"] >= self.min_quality
-            good = placed & (gene >= 0) & sure
+            certain = table["qv"] >= self.min_quality
+            good = placed & (gene >= 0) & certain
             outside = good & ~inside(xy, self.size_um)
             seen = self.seen
             seen.total += len(gene)
             seen.controls += int((gene == -1).sum())
             seen.unknown += int((gene == -2).sum())
-            seen.low_quality += int(((gene >= 0) & ~sure).sum())
-            seen.no_position += int(((gene >= 0) & sure & ~placed).sum())
+            seen.low_quality += int(((gene >= 0) & ~certain).sum())
+            seen.no_position += int(((gene >= 0) & certain & ~placed).sum())
             seen.outside_slide += int(outside.sum())
             extra = {name: table[name][placed] for name in numbers}
             extra |= {name: (table[name][0], table[name][1][placed]) for name in texts}
@@ -135,11 +150,12 @@ class Transcripts:
 
 
 def count_in(regions: Regions, transcripts: Transcripts) -> sparse.csr_matrix:
-    """Count the transcripts in each region; one that lies in two regions counts in both.
+    """Count the transcripts in each region; one that is in two regions counts in both.
 
     Returns
     -------
-    (n, genes) float32 CSR
+    csr_matrix
+        Counts as float32, shape (n, genes).
     """
     find, tally = finder(regions), Tally()
     for batch in transcripts.batches():
@@ -149,37 +165,52 @@ def count_in(regions: Regions, transcripts: Transcripts) -> sparse.csr_matrix:
 
 
 def count_by_cell(names: Sequence[str], transcripts: Transcripts) -> sparse.csr_matrix:
-    """Count the transcripts that the run itself places in the nuclei of cells, by the columns that say so.
+    """Count the transcripts that the run itself assigns to the nuclei of cells, in columns of the file.
+
+    Parameters
+    ----------
+    names
+        Names of the cells.
+    transcripts
+        The transcripts.
 
     Returns
     -------
-    (n, genes) float32 CSR
+    csr_matrix
+        Counts as float32, shape (n, genes).
     """
     row, tally = {name: index for index, name in enumerate(names)}, Tally()
     for batch in transcripts.batches(["overlaps_nucleus"], ["cell_id"]):
         cells, code = batch.extra["cell_id"]
         owner = np.append(np.array([row.get(cell, -1) for cell in cells], np.int64), -1)[code]
-        kept = batch.good & (owner >= 0) & (batch.extra["overlaps_nucleus"] > 0)
-        tally.add(owner[kept], batch.gene[kept])
+        counted = batch.good & (owner >= 0) & (batch.extra["overlaps_nucleus"] > 0)
+        tally.add(owner[counted], batch.gene[counted])
     return tally.matrix(np.arange(len(names)), len(transcripts.panel.column))
 
 
 def count_in_squares(side_um: float, transcripts: Transcripts) -> tuple[Squares, sparse.csr_matrix]:
-    """Bin the transcripts to upright squares of the slide, counted from its left top corner.
+    """Bin the transcripts to upright squares of the slide, starting at its top-left corner.
 
-    A square that holds no transcript is a measurement too, where there is tissue. So all squares of every block of at
-    least 20 um are kept in which anything was decoded (of any quality, controls included), as far as their centres lie
-    on the slide and within the extent of the run.
+    On tissue, a square without a transcript is a measurement too. So all squares are included of every block of at
+    least 20 um in which anything was decoded (of any quality, including controls), if their centres are on the slide
+    and within the extent of the run.
+
+    Parameters
+    ----------
+    side_um
+        Side of the squares in um.
+    transcripts
+        The transcripts.
 
     Returns
     -------
     squares, counts
-        The latter (n, genes) float32 CSR.
+        The squares, and their counts as float32 CSR, shape (n, genes).
 
     Raises
     ------
     DataError
-        If the squares would be too many.
+        If there would be too many squares.
     """
     n_rows, n_cols = (max(math.ceil(extent / side_um - 0.5), 1) for extent in transcripts.size_um[::-1])
     if n_rows * n_cols >= 1 << 40:
@@ -191,14 +222,14 @@ def count_in_squares(side_um: float, transcripts: Transcripts) -> tuple[Squares,
     for batch in transcripts.batches():
         with np.errstate(over="ignore", invalid="ignore"):
             place = np.floor(batch.xy_um / side_um)
-        on = ((place >= 0) & (place < (n_cols, n_rows))).all(axis=1)
-        col, row = place[on].astype(np.int64).T
-        good = batch.good[on]
+        in_square = ((place >= 0) & (place < (n_cols, n_rows))).all(axis=1)
+        col, row = place[in_square].astype(np.int64).T
+        good = batch.good[in_square]
         on_slide = inside(batch.xy_um, transcripts.size_um)
-        transcripts.seen.in_cut_squares += int((batch.good & on_slide & ~on).sum())
-        tally.add(row[good] * n_cols + col[good], batch.gene[on][good])
+        transcripts.seen.in_cut_squares += int((batch.good & on_slide & ~in_square).sum())
+        tally.add(row[good] * n_cols + col[good], batch.gene[in_square][good])
         blocks = _distinct(blocks, row // span * blocks_across + col // span)
-        run = moved(batch.xy_um[on], back)
+        run = moved(batch.xy_um[in_square], back)
         low, high = np.minimum(low, run.min(axis=0, initial=np.inf)), np.maximum(high, run.max(axis=0, initial=-np.inf))
     if len(blocks) * span**2 > _MOST_SQUARES:
         raise DataError(f"{len(blocks) * span**2} squares of {side_um:g} um are too many. Give a larger side.")
@@ -206,23 +237,24 @@ def count_in_squares(side_um: float, transcripts: Transcripts) -> tuple[Squares,
     rows, cols = np.broadcast_arrays(top + np.arange(span)[:, None], left + np.arange(span))
     rows, cols = rows.ravel(), cols.ravel()
     run = moved((np.column_stack([cols, rows]) + 0.5) * side_um, back)
-    kept = (rows < n_rows) & (cols < n_cols) & ((run >= low) & (run <= high)).all(axis=1)
-    # A square at the rim of the run that holds a transcript stays, wherever its centre is.
-    keys = _distinct((rows * n_cols + cols)[kept], tally.rows())
+    measured = (rows < n_rows) & (cols < n_cols) & ((run >= low) & (run <= high)).all(axis=1)
+    # A square at the rim of the run that has a transcript is included, wherever its centre is.
+    keys = _distinct((rows * n_cols + cols)[measured], tally.rows())
     squares = Squares(0.0, 0.0, side_um, keys // n_cols, keys % n_cols)
     return squares, tally.matrix(keys, len(transcripts.panel.column))
 
 
 def inside(xy_um: Floats, size_um: tuple[float, float]) -> NDArray[np.bool_]:
-    """Tell which points lie on a slide of that width and height."""
+    """Return which points are on a slide of that width and height."""
     return np.asarray(((xy_um >= 0) & (xy_um <= size_um)).all(axis=1), np.bool_)
 
 
 class Tally:
-    """Counts of pairs of row and gene, added up as they come."""
+    """Counts of pairs of row and gene, added up as they come in."""
 
     def __init__(self) -> None:
-        self._key, self._count = np.empty(0, np.int64), np.empty(0, np.int64)
+        self._key = np.empty(0, np.int64)
+        self._count = np.empty(0, np.int64)
         self._waiting: list[tuple[Ints, Ints]] = []
         self._n_waiting = 0
 
@@ -230,17 +262,30 @@ class Tally:
         """Count one more for each pair."""
         self._waiting.append(np.unique(rows * _STRIDE + genes, return_counts=True))
         self._n_waiting += len(self._waiting[-1][0])
-        # Merged only when there is as much again, so that a number is moved a few times at most.
+        # Merged only when there is as much again, so that a number is moved only a few times.
         if self._n_waiting > max(len(self._key), 1 << 22):
             self._merge()
 
     def rows(self) -> Ints:
-        """Give the rows that have a count, ascending."""
+        """Return the rows that have a count, ascending."""
         self._merge()
         return _distinct(self._key // _STRIDE)
 
     def matrix(self, rows: Ints, n_genes: int) -> sparse.csr_matrix:
-        """Give the counts of some rows, ascending and among them all that have any: (len(rows), n_genes) float32."""
+        """Return the counts of some rows.
+
+        Parameters
+        ----------
+        rows
+            The rows, ascending; all that have a count must be among them.
+        n_genes
+            Number of genes.
+
+        Returns
+        -------
+        csr_matrix
+            float32, shape (len(rows), n_genes).
+        """
         self._merge()
         row = np.searchsorted(rows, self._key // _STRIDE)
         starts = np.searchsorted(row, np.arange(len(rows) + 1))
@@ -258,7 +303,10 @@ class Tally:
 
 
 def _distinct(*values: Ints) -> Ints:
-    """Give what occurs in any of the arrays, ascending; by sorting, as numpy's hashing is many times slower here."""
+    """Return the distinct values of all arrays, ascending.
+
+    By sorting, because the hashing of `numpy.unique` is many times slower here.
+    """
     ordered: Ints = np.sort(np.concatenate(values))
-    different: Ints = ordered[np.diff(ordered, prepend=-1) != 0]
-    return different
+    distinct: Ints = ordered[np.diff(ordered, prepend=-1) != 0]
+    return distinct

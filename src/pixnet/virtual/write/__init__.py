@@ -1,3 +1,3 @@
-"""Virtual samples written in the layouts of the platforms."""
+"""Write virtual samples in the file layouts of the platforms."""
 
 from __future__ import annotations

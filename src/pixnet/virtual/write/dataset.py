@@ -1,4 +1,4 @@
-"""Virtual samples as files: the layout of a legacy ST data set, so that every command can run on them."""
+"""Write virtual samples as a legacy ST data set, which every command can use."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from pixnet.errors import DataError
 from pixnet.grid import Box
 from pixnet.regions import Disks
 from pixnet.sample import Sample
-
-Entry = dict[str, str | float]
+from pixnet.virtual.write.parts import Entry, manifest_entry
 
 
 def write_legacy_st(sample: Sample, folder: str | Path, pitch_um: float = 200.0) -> Entry:
@@ -27,11 +26,11 @@ def write_legacy_st(sample: Sample, folder: str | Path, pitch_um: float = 200.0)
     Parameters
     ----------
     sample
-        A sample whose regions are disks of one size on an upright square lattice.
+        Sample whose regions are disks of one size on an upright square lattice.
     folder
-        Where to write; made if missing.
+        Folder to write to; created if missing.
     pitch_um
-        Pitch of the lattice.
+        Pitch of the lattice, in um.
 
     Returns
     -------
@@ -46,8 +45,8 @@ def write_legacy_st(sample: Sample, folder: str | Path, pitch_um: float = 200.0)
     regions = sample.regions
     sizes = regions.bounds_um[:, 2] - regions.bounds_um[:, 0]
     if not isinstance(regions, Disks) or np.ptp(sizes) > 1e-6:
-        raise DataError(f"sample '{sample.id}' cannot be written as legacy ST: its regions are not disks of one size")
-    places = _lattice_places(sample, pitch_um)
+        raise DataError(f"sample {sample.id!r} cannot be written as legacy ST: its regions are not disks of one size")
+    places = _array_places(sample, pitch_um)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -58,7 +57,7 @@ def write_legacy_st(sample: Sample, folder: str | Path, pitch_um: float = 200.0)
     names = [f"{x}x{y}" for x, y in places]
     counts = pd.DataFrame(sample.counts.matrix.toarray().astype(np.int64), index=names, columns=sample.genes)
     packed = io.BytesIO()
-    # No name and no time inside, so that the same counts give the same bytes.
+    # Without the file's name and time, so that the same counts give the same bytes.
     with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as stream:
         stream.write(counts.to_csv(sep="\t", lineterminator="\n").encode())
     (folder / f"{sample.id}.tsv.gz").write_bytes(packed.getvalue())
@@ -76,19 +75,16 @@ def write_legacy_st(sample: Sample, folder: str | Path, pitch_um: float = 200.0)
         }
     )
     table.to_csv(folder / f"{sample.id}_spots.tsv", sep="\t", index=False, lineterminator="\n")
-    entry: Entry = {
-        "id": sample.id,
-        "platform": "legacy-st",
-        "image": f"{sample.id}.png",
-        "counts": f"{sample.id}.tsv.gz",
-        "spots": f"{sample.id}_spots.tsv",
-        "spot_diameter_um": float(sizes[0]),
-        "spot_pitch_um": float(pitch_um),
-        "mpp": float(slide.mpp),
-    }
-    if sample.donor is not None:
-        entry["donor"] = sample.donor
-    return entry
+    return manifest_entry(
+        sample,
+        "legacy-st",
+        image=f"{sample.id}.png",
+        counts=f"{sample.id}.tsv.gz",
+        spots=f"{sample.id}_spots.tsv",
+        spot_diameter_um=float(sizes[0]),
+        spot_pitch_um=float(pitch_um),
+        mpp=float(slide.mpp),
+    )
 
 
 def write_dataset(folder: str | Path, samples: Sequence[Sample], pitch_um: float = 200.0) -> Path:
@@ -97,11 +93,11 @@ def write_dataset(folder: str | Path, samples: Sequence[Sample], pitch_um: float
     Parameters
     ----------
     folder
-        Where to write; made if missing.
+        Folder to write to; created if missing.
     samples
-        Samples as `write_legacy_st` takes them.
+        Samples that `write_legacy_st` accepts.
     pitch_um
-        Pitch of their lattices.
+        Pitch of their lattices, in um.
 
     Returns
     -------
@@ -111,11 +107,11 @@ def write_dataset(folder: str | Path, samples: Sequence[Sample], pitch_um: float
     Raises
     ------
     DataError
-        As `write_legacy_st`; and if two samples have the same id, or there is none.
+        If there are no samples, if two of them have the same id, or if `write_legacy_st` cannot write one.
     """
     ids = [sample.id for sample in samples]
     if not ids or len(set(ids)) < len(ids):
-        raise DataError(f"a data set needs samples with ids of their own, not {ids}")
+        raise DataError(f"a data set needs at least one sample, and a different id for each; the ids are {ids}")
     parts = ["# Virtual tissue: drawn pictures with known expression, not real patients.\n"]
     for sample in samples:
         entry = write_legacy_st(sample, folder, pitch_um)
@@ -127,15 +123,15 @@ def write_dataset(folder: str | Path, samples: Sequence[Sample], pitch_um: float
     return manifest
 
 
-def _lattice_places(sample: Sample, pitch_um: float) -> NDArray[np.int64]:
-    """Give each disk's place on the array, (n, 2), counted from 1."""
+def _array_places(sample: Sample, pitch_um: float) -> NDArray[np.int64]:
+    """Return each disk's column and row in the array, (n, 2), counted from 1."""
     centres = sample.regions.centers_um
     exact = (centres - centres.min(axis=0)) / pitch_um
     places: NDArray[np.int64] = np.rint(exact).astype(np.int64) + 1
     off = np.abs(exact + 1 - places).max() * pitch_um
     if off > 1e-3 or len(np.unique(places, axis=0)) < len(places):
         raise DataError(
-            f"sample '{sample.id}' cannot be written as legacy ST: its disks do not lie on a square lattice of "
-            f"{pitch_um} um; give the pitch they were laid out with"
+            f"sample {sample.id!r} cannot be written as legacy ST: its disks are not on a square lattice of "
+            f"{pitch_um} um; give their own pitch as `pitch_um`"
         )
     return places

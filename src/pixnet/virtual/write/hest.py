@@ -1,4 +1,4 @@
-"""Virtual samples as HEST-1k has them: `st/{id}.h5ad`, `wsis/{id}.tif`, `metadata/{id}.json`."""
+"""Write virtual samples in the layout of HEST-1k: `st/{id}.h5ad`, `wsis/{id}.tif`, `metadata/{id}.json`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from scipy import spatial
 from pixnet.errors import DataError
 from pixnet.regions import Disks, Squares
 from pixnet.sample import Sample
-from pixnet.virtual.write.visium import write_pyramid
+from pixnet.virtual.write.parts import Entry, manifest_entry, write_pyramid
 
 _THUMBNAIL = 1000  # px
 
 
-def write_hest(sample: Sample, folder: str | Path) -> dict[str, str]:
-    """Write one sample into a folder laid out as HEST-1k, beside others that may be there.
+def write_hest(sample: Sample, folder: str | Path) -> Entry:
+    """Write one sample into a folder in the layout of HEST-1k, which may have other samples.
 
     Parameters
     ----------
     sample
-        Its regions are disks of one size ("Visium", or "Spatial Transcriptomics" at 100 um) or squares ("Visium HD" at
-        2, 8, 16 or 128 um, else "Xenium").
+        Sample whose regions are disks of one size ("Visium", or "Spatial Transcriptomics" at 100 um) or squares
+        ("Visium HD" at 2, 8, 16 or 128 um, else "Xenium").
     folder
-        Where to write; made if missing.
+        Folder to write to; created if missing.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def write_hest(sample: Sample, folder: str | Path) -> dict[str, str]:
     if isinstance(regions, Disks) and np.ptp(regions.diameters_um) <= 1e-6:
         spot_um = float(regions.diameters_um[0])
         technology = "Spatial Transcriptomics" if abs(spot_um - 100) < 1 else "Visium"
-        pitch_um = _nearest(regions.centers_um)
+        pitch_um = _median_distance(regions.centers_um)
     elif isinstance(regions, Squares):
         spot_um = pitch_um = regions.side_um
         technology = "Visium HD" if round(spot_um, 6) in (2, 8, 16, 128) else "Xenium"
@@ -62,7 +62,7 @@ def write_hest(sample: Sample, folder: str | Path) -> dict[str, str]:
     write_pyramid(slide, folder / "wsis" / f"{sample.id}.tif")
     _table(sample, spot_um).write_h5ad(folder / "st" / f"{sample.id}.h5ad", compression="gzip")
     metadata: dict[str, Any] = {
-        "pixel_size_um_embedded": 1.0,  # as in HEST, where the slides' own statement is often wrong
+        "pixel_size_um_embedded": 1.0,  # as in HEST, where the pixel size in the slide's file is often wrong
         "pixel_size_um_estimated": slide.mpp,
         "fullres_px_width": width,
         "fullres_px_height": height,
@@ -77,11 +77,11 @@ def write_hest(sample: Sample, folder: str | Path) -> dict[str, str]:
         "id": sample.id,
     }
     (folder / "metadata" / f"{sample.id}.json").write_text(json.dumps(metadata, indent=1), encoding="utf-8")
-    entry = {"id": sample.id, "platform": "hest", "path": f"st/{sample.id}.h5ad"}
-    return entry if sample.donor is None else {**entry, "donor": sample.donor}
+    return manifest_entry(sample, "hest", path=f"st/{sample.id}.h5ad")
 
 
 def _table(sample: Sample, spot_um: float) -> anndata.AnnData:
+    """Return the sample's table with HEST's columns and thumbnail."""
     table = sample.to_anndata()
     places = table.obsm["spatial"]
     table.obs = pd.DataFrame(
@@ -97,9 +97,9 @@ def _table(sample: Sample, spot_um: float) -> anndata.AnnData:
     return table
 
 
-def _nearest(centres: NDArray[np.float64]) -> float:
-    """Give the median distance to the nearest neighbour; NaN for a single spot."""
+def _median_distance(centres: NDArray[np.float64]) -> float:
+    """Return the median distance to the nearest neighbour; NaN for a single spot."""
     if len(centres) < 2:
         return float("nan")
-    far = np.asarray(spatial.cKDTree(centres).query(centres, k=2)[0])
-    return float(np.median(far[:, 1]))
+    distances = np.asarray(spatial.cKDTree(centres).query(centres, k=2)[0])
+    return float(np.median(distances[:, 1]))

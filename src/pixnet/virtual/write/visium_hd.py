@@ -1,6 +1,6 @@
-"""A virtual tissue as Space Ranger writes Visium HD: bins of several sizes, segmented cells, and the image beside them.
+"""Write a virtual tissue as Space Ranger writes Visium HD: bins of several sizes, segmented cells, and the image.
 
-The finest bins are measured once; larger bins and cells are sums of them, as in a real run.
+The smallest bins are measured once; larger bins and cells are sums of them, as in a real run.
 """
 
 from __future__ import annotations
@@ -12,31 +12,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage, sparse
 
 from pixnet.errors import DataError
 from pixnet.regions import Squares
 from pixnet.slide import Slide
 from pixnet.virtual.tissue import VirtualTissue
-from pixnet.virtual.write.dataset import Entry
-from pixnet.virtual.write.visium import write_pyramid
+from pixnet.virtual.transcripts import main_parts
+from pixnet.virtual.write.parts import Entry, write_pyramid, write_tenx_matrix, write_thumbnail
 
-_AT_ONCE = 50_000  # bins measured at a time; bounds the memory to some 100 MB for 250 genes
-_HIRES, _LOWRES = 6000, 600  # pixels of a picture's longer side
+_AT_ONCE = 50_000  # bins measured at once; limits the memory to about 100 MB for 250 genes
+_THUMBNAILS = {"hires": 6000, "lowres": 600}  # pixels of the longer side
+_FIDUCIAL_UM = 330.0
 _ROW_GROUP = 1 << 20
 
 
 @dataclass(frozen=True)
 class _Area:
-    """A capture area: a full lattice of the finest bins, turned, its counts row by row.
+    """A capture area: a turned lattice of the smallest bins, without gaps.
 
-    Column c of the lattice is column `shape[1] - 1 - c` of the files if `mirrored`.
+    Attributes
+    ----------
+    tissue
+        The tissue.
+    bins
+        The n bins, row by row.
+    shape
+        Rows and columns of the lattice.
+    counts
+        Counts of the bins, shape (n, genes).
+    mirrored
+        Whether column c of the lattice is column `shape[1] - 1 - c` in the files.
     """
 
     tissue: VirtualTissue
@@ -46,9 +56,10 @@ class _Area:
     mirrored: bool
 
     def pixels(self, row: NDArray[Any], col: NDArray[Any]) -> NDArray[np.float64]:
-        """Give x and y in pixels of places of the lattice, whole or not."""
+        """Return x and y in pixels of places on the lattice, (n, 2); rows and columns may have fractions."""
         turn = math.radians(self.bins.angle_deg)
-        across, down = np.asarray(col) * self.bins.side_um, np.asarray(row) * self.bins.side_um
+        across = np.asarray(col) * self.bins.side_um
+        down = np.asarray(row) * self.bins.side_um
         x = self.bins.x_um + math.cos(turn) * across - math.sin(turn) * down
         y = self.bins.y_um + math.sin(turn) * across + math.cos(turn) * down
         return np.stack([x, y], axis=-1) / self.tissue.slide.mpp
@@ -65,19 +76,19 @@ def write_visium_hd(
 ) -> Entry:
     """Write a tissue as `ID/outs` of Space Ranger, with the full-resolution image beside it as `ID/ID.tif`.
 
-    The capture area is the largest turned rectangle in the middle of the slide that whole bins of every size fill.
-    All of it is under tissue. Cells are sets of the finest bins: those whose centre lies in the cell.
+    The capture area is the largest turned rectangle in the middle of the slide that consists of complete bins of every
+    size. All of it is under tissue. A cell is the set of the smallest bins whose centres are in the cell.
 
     Parameters
     ----------
     tissue
         The tissue.
     folder
-        Where to write; made if missing.
+        Folder to write to; created if missing.
     bin_sizes
         Sides of the bins in whole um, all of them multiples of the smallest.
     angle_deg
-        Turn of the lattice against the image, from x towards y.
+        Angle of the lattice against the image, from x towards y, in degrees.
     seed
         Seed of the run.
     mirrored
@@ -91,13 +102,13 @@ def write_visium_hd(
     Raises
     ------
     DataError
-        If the sizes are no such numbers, or no bin of the largest size fits on the slide.
+        If the sizes are not such numbers, or if no bin of the largest size fits on the slide.
     """
     sizes = sorted(set(bin_sizes))
     if not sizes or sizes[0] < 1 or any(size != int(size) or size % sizes[0] for size in sizes):
         raise DataError(f"bins of {list(bin_sizes)} um cannot be written; give whole um, multiples of the smallest")
-    area = _measured(tissue, sizes, angle_deg, seed, mirrored)
-    name = f"{tissue.slide.name}-{seed}"
+    area = _measure(tissue, sizes, angle_deg, seed, mirrored)
+    name = tissue.sample_id(seed)
     outs = Path(folder) / name / "outs"
     outs.mkdir(parents=True, exist_ok=True)
     write_pyramid(tissue.slide, outs.parent / f"{name}.tif")
@@ -106,7 +117,7 @@ def write_visium_hd(
     _write_cells(outs / "segmented_outputs", area)
     entry: Entry = {
         "id": name,
-        "donor": f"{tissue.preset.name}-donor-{tissue.donor_seed}",
+        "donor": tissue.donor,
         "platform": "visium-hd",
         "path": f"{name}/outs",
         "image": f"{name}/{name}.tif",
@@ -116,17 +127,20 @@ def write_visium_hd(
     return entry
 
 
-def _measured(tissue: VirtualTissue, sizes: list[int], angle_deg: float, seed: int, mirrored: bool) -> _Area:
-    """Lay the lattice on the slide and measure its finest bins."""
-    slide, unit, block = tissue.slide, sizes[0], math.lcm(*sizes)
+def _measure(tissue: VirtualTissue, sizes: list[int], angle_deg: float, seed: int, mirrored: bool) -> _Area:
+    """Place the lattice on the slide and measure its smallest bins."""
+    slide = tissue.slide
+    unit, block = sizes[0], math.lcm(*sizes)
     turn = math.radians(angle_deg)
     cosine, sine = abs(math.cos(turn)), abs(math.sin(turn))
-    # The share of either side that a turned rectangle of the slide's shape can have.
+    # The share of the slide's sides that a turned rectangle with the slide's aspect ratio can have.
     aspect = slide.height_um / slide.width_um
     share = 1 / max(cosine + sine * aspect, cosine + sine / aspect)
     rows, cols = (int(share * extent / block) * (block // unit) for extent in (slide.height_um, slide.width_um))
     if min(rows, cols) < 1:
-        raise DataError(f"no bin of {block} um fits on {slide.name}, turned by {angle_deg} degrees; draw more tissue")
+        raise DataError(
+            f"no bin of {block} um fits on {slide.name}, turned by {angle_deg} degrees; use a larger tissue"
+        )
     across, down = cols * unit / 2, rows * unit / 2
     x_um = slide.width_um / 2 - (math.cos(turn) * across - math.sin(turn) * down)
     y_um = slide.height_um / 2 - (math.sin(turn) * across + math.cos(turn) * down)
@@ -135,7 +149,7 @@ def _measured(tissue: VirtualTissue, sizes: list[int], angle_deg: float, seed: i
     parts, capture = [], None
     for number, start in enumerate(range(0, len(bins), _AT_ONCE)):
         part = bins.take(np.arange(start, min(start + _AT_ONCE, len(bins))))
-        # One run has one capture, but every bin its own chance.
+        # All bins of a run have the same capture, but independent noise.
         measured = tissue.measure(part, seed + 1_000_003 * number, capture=capture)
         capture = float(measured.counts.notes["capture"])
         parts.append(measured.counts.matrix)
@@ -170,36 +184,34 @@ def _write_bins(folder: Path, area: _Area, size: int) -> None:
 
 
 def _write_cells(folder: Path, area: _Area) -> None:
-    """Write the cells of the capture area: the largest connected set of finest bins of each."""
+    """Write the cells of the capture area; of a cell in several parts, only the largest."""
     import shapely
 
     tissue = area.tissue
     x, y = np.floor(area.bins.centers_um.T).astype(np.int64)
-    labels = tissue.labels[y, x].reshape(area.shape)
-    owner = np.full(labels.size, -1, np.int64)
-    numbers: list[int] = []
-    features: list[dict[str, Any]] = []
+    labels = main_parts(tissue.labels[y, x].reshape(area.shape))
     windows: list[Any] = ndimage.find_objects(labels)
-    for index, window in enumerate(windows, start=1):
-        if window is None:
-            continue
-        parts, many = ndimage.label(labels[window] == index)
-        largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel(), minlength=many + 1)[1:]))
-        row, col = (places + part.start for places, part in zip(np.nonzero(largest), window, strict=True))
-        owner[row * area.shape[1] + col] = len(numbers)
-        shape = shapely.union_all(shapely.box(col, row, col + 1, row + 1))
+    numbers = [index for index, window in enumerate(windows, start=1) if window is not None]
+    features: list[dict[str, Any]] = []
+    for row, number in enumerate(numbers):
+        window = windows[number - 1]
+        rows, cols = (
+            places + part.start for places, part in zip(np.nonzero(labels[window] == number), window, strict=True)
+        )
+        shape = shapely.union_all(shapely.box(cols, rows, cols + 1, rows + 1))
         outline = shapely.transform(shape, lambda places: area.pixels(places[:, 1], places[:, 0]))
-        numbers.append(index)
         features.append(
             {
                 "type": "Feature",
-                "id": len(features),
-                "properties": {"cell_id": index},
+                "id": row,
+                "properties": {"cell_id": number},
                 "geometry": shapely.geometry.mapping(outline),
             }
         )
     _write_scalefactors(folder / "spatial", tissue.slide, None)
-    counts = _sums(owner, len(numbers), area.counts)
+    row_of = np.full(len(windows) + 1, -1, np.int64)
+    row_of[numbers] = np.arange(len(numbers))
+    counts = _sums(row_of[labels.ravel()], len(numbers), area.counts)
     barcodes = [f"cellid_{number:09d}-1" for number in numbers]
     _write_matrix(folder / "filtered_feature_cell_matrix.h5", counts, barcodes, tissue.genes)
     outlines = {"type": "FeatureCollection", "features": features}
@@ -207,45 +219,27 @@ def _write_cells(folder: Path, area: _Area) -> None:
 
 
 def _sums(owner: NDArray[np.int64], owners: int, counts: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Sum the counts of bins by owner; -1 is nobody."""
+    """Sum the counts of bins by owner, (owners, genes); bins with the owner -1 are left out."""
     bins = np.flatnonzero(owner >= 0)
     ones = np.ones(len(bins), np.float32)
     return sparse.csr_matrix(sparse.csr_matrix((ones, (owner[bins], bins)), (owners, len(owner))) @ counts)
 
 
 def _write_scalefactors(spatial: Path, slide: Slide, size: int | None) -> None:
-    """Write the scale factors and the two small pictures that they belong to."""
+    """Write the scale factors and the two thumbnails that they refer to."""
     spatial.mkdir(parents=True, exist_ok=True)
-    factors = {"microns_per_pixel": slide.mpp, "fiducial_diameter_fullres": 330.0 / slide.mpp}
+    factors = {"microns_per_pixel": slide.mpp, "fiducial_diameter_fullres": _FIDUCIAL_UM / slide.mpp}
     if size is not None:
         factors |= {"spot_diameter_fullres": size / slide.mpp, "bin_size_um": float(size)}
-    for kind, side in (("hires", _HIRES), ("lowres", _LOWRES)):
-        # Always smaller than the full resolution, as it is in any real run.
-        scale = min(0.5, side / max(slide.shape))
-        pixels, _ = slide.read(0, 0, slide.width_um, slide.height_um, slide.mpp / scale)
-        Image.fromarray(pixels).save(spatial / f"tissue_{kind}_image.png")
-        factors[f"tissue_{kind}_scalef"] = scale
+    for kind, side in _THUMBNAILS.items():
+        # Always smaller than the full resolution, as in any real run.
+        scale = factors[f"tissue_{kind}_scalef"] = min(0.5, side / max(slide.shape))
+        write_thumbnail(slide, spatial / f"tissue_{kind}_image.png", scale)
     factors["regist_target_img_scalef"] = factors["tissue_hires_scalef"]
     (spatial / "scalefactors_json.json").write_text(json.dumps(factors), encoding="utf-8")
 
 
 def _write_matrix(path: Path, counts: sparse.csr_matrix, barcodes: list[str], genes: tuple[str, ...]) -> None:
-    """Write counts in the layout of Cell Ranger 3 and later."""
-    counts.sort_indices()
-    with h5py.File(path, "w") as file:
-        file.attrs.update({"chemistry_description": "Visium HD - Virtual", "filetype": "matrix", "version": 2})
-        group = file.create_group("matrix")
-        texts: dict[str, Sequence[str]] = {
-            "barcodes": barcodes,
-            "features/_all_tag_keys": ["genome"],
-            "features/feature_type": ["Gene Expression"] * len(genes),
-            "features/genome": ["virtual"] * len(genes),
-            "features/id": genes,
-            "features/name": genes,
-        }
-        for name, values in texts.items():
-            group.create_dataset(name, data=np.array(values, dtype="S"), compression="gzip")
-        for name, array in (("data", counts.data.astype(np.int32)), ("indices", counts.indices.astype(np.int64))):
-            group.create_dataset(name, data=array, compression="gzip", chunks=True, maxshape=(None,))
-        group["indptr"] = counts.indptr.astype(np.int64)
-        group["shape"] = np.array(counts.shape[::-1], np.int32)
+    features = {"id": genes, "name": genes, "feature_type": ["Gene Expression"] * len(genes)}
+    attributes = {"chemistry_description": "Visium HD - Virtual", "filetype": "matrix", "version": 2}
+    write_tenx_matrix(path, counts, barcodes, features, attributes)

@@ -1,4 +1,4 @@
-"""A virtual tissue as the folder of a Xenium run, with its picture as the H&E image beside it."""
+"""Write a virtual tissue as the folder of a Xenium run, with its image as the H&E image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -17,14 +16,14 @@ from pixnet.grid import Box
 from pixnet.slide import Slide
 from pixnet.virtual.tissue import VirtualTissue
 from pixnet.virtual.transcripts import SURE, Floats, VirtualTranscripts, draw_transcripts
-from pixnet.virtual.write.dataset import Entry
+from pixnet.virtual.write.parts import Entry, write_tenx_matrix
 
-MORPHOLOGY_UM = 0.2125
-"""um per pixel of the morphology image."""
-
-_ROW_GROUP = 20_000
+_MORPHOLOGY_UM = 0.2125  # um per pixel of the morphology image
+_GENE = "Gene Expression"
 _NO_CELL = "UNASSIGNED"
-_TILE, _SMALLEST_LEVEL = 256, 256
+_ROW_GROUP = 20_000
+_TILE = 256
+_SMALLEST_LEVEL = 256  # pixels of the longer side
 
 
 def write_xenium(
@@ -32,31 +31,33 @@ def write_xenium(
 ) -> Entry:
     """Write a tissue as the folder of a Xenium run.
 
-    With `experiment.xenium`, the tables of cells, outlines and transcripts (parquet), the counts by cell (HDF5) and
-    the H&E image (pyramidal OME-TIFF) with its alignment. The morphology image itself is left out: only its frame
-    matters.
+    The folder has `experiment.xenium`, the tables of cells, outlines and transcripts (parquet), the counts by cell
+    (HDF5), and the H&E image (pyramidal OME-TIFF) with its alignment. It does not have the morphology image: only its
+    coordinates matter.
 
     Parameters
     ----------
     tissue
         The tissue.
     folder
-        Where to write; made if missing.
+        Folder to write to; created if missing.
     seed
         Seed of the run.
-    turn_deg, flipped
-        How the H&E image lies on the morphology image: turned, and mirrored first or not.
+    turn_deg
+        Angle by which the H&E image is turned on the morphology image, in degrees.
+    flipped
+        Whether the H&E image is mirrored before it is turned.
 
     Returns
     -------
     dict
-        The sample's entry in a manifest beside that folder.
+        The sample's entry in a manifest next to that folder.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     drawn = draw_transcripts(tissue, seed)
     alignment = _alignment(tissue.slide, turn_deg, flipped)
-    to_run = np.diag([MORPHOLOGY_UM, MORPHOLOGY_UM, 1.0]) @ alignment @ np.diag([*[1 / tissue.slide.mpp] * 2, 1.0])
+    to_run = np.diag([_MORPHOLOGY_UM, _MORPHOLOGY_UM, 1.0]) @ alignment @ np.diag([*[1 / tissue.slide.mpp] * 2, 1.0])
     names = {cell: _cell_name(cell) for cell in drawn.cells}
     table = _counts_by_cell(drawn, tissue)
     experiment = {
@@ -66,28 +67,30 @@ def write_xenium(
         "region_name": tissue.slide.name,
         "num_cells": len(names),
         "transcripts_per_cell": float(np.median(table.sum(axis=1))) if len(names) else 0.0,
-        "pixel_size": MORPHOLOGY_UM,
+        "pixel_size": _MORPHOLOGY_UM,
     }
     (folder / "experiment.xenium").write_text(json.dumps(experiment, indent=2) + "\n", encoding="utf-8")
     lines = [",".join(repr(float(value)) for value in line) for line in alignment]
     (folder / "he_imagealignment.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    _write_matrix(folder / "cell_feature_matrix.h5", table, list(names.values()), drawn)
+    features = {"id": drawn.features, "name": drawn.features, "feature_type": drawn.kinds}
+    write_tenx_matrix(folder / "cell_feature_matrix.h5", table, list(names.values()), features)
     _write_cells(folder / "cells.parquet", drawn, names, to_run)
     _write_outlines(folder / "cell_boundaries.parquet", drawn.cells, names, to_run)
     _write_outlines(folder / "nucleus_boundaries.parquet", drawn.nuclei, names, to_run)
     _write_transcripts(folder / "transcripts.parquet", drawn, names, to_run)
     _write_image(folder / "he_image.ome.tif", tissue.slide)
     return {
-        "id": f"{tissue.slide.name}-{seed}",
-        "donor": f"{tissue.preset.name}-donor-{tissue.donor_seed}",
+        "id": tissue.sample_id(seed),
+        "donor": tissue.donor,
         "platform": "xenium",
         "path": folder.name,
     }
 
 
 def _alignment(slide: Slide, turn_deg: float, flipped: bool) -> Floats:
-    """Give the matrix from pixels of the slide to pixels of the morphology image, all of which are positive."""
-    scale, turn = slide.mpp / MORPHOLOGY_UM, math.radians(turn_deg)
+    """Return the matrix from pixels of the slide to pixels of the morphology image, all of which are positive."""
+    scale = slide.mpp / _MORPHOLOGY_UM
+    turn = math.radians(turn_deg)
     matrix = np.eye(3)
     matrix[:2, :2] = scale * np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     if flipped:
@@ -98,48 +101,34 @@ def _alignment(slide: Slide, turn_deg: float, flipped: bool) -> Floats:
     return matrix
 
 
-def _through(matrix: Floats, xy: Floats) -> Floats:
+def _transformed(matrix: Floats, xy: Floats) -> Floats:
     return np.asarray(xy @ matrix[:2, :2].T + matrix[:2, 2], np.float64)
 
 
 def _cell_name(cell: int) -> str:
-    """Name a cell as the instrument does: a number in letters a to p, and the number of the data set."""
+    """Return a cell's name as the instrument writes it: a number in letters a to p, and the number of the data set."""
     return "".join(chr(ord("a") + int(digit, 16)) for digit in f"{cell + 1:08x}") + "-1"
 
 
 def _counts_by_cell(drawn: VirtualTranscripts, tissue: VirtualTissue) -> sparse.csr_array:
-    """Count what was decoded with certainty in each cell, (cells, features)."""
+    """Count the transcripts of sufficient quality in each cell, (cells, features)."""
     row = np.full(len(tissue.cells) + 1, -1, np.int64)
     row[list(drawn.cells)] = np.arange(len(drawn.cells))
-    kept = (drawn.quality >= SURE) & (drawn.cell >= 0)
-    pairs = row[drawn.cell[kept]], drawn.feature[kept]
+    counted = (drawn.quality >= SURE) & (drawn.cell >= 0)
+    pairs = row[drawn.cell[counted]], drawn.feature[counted]
     shape = len(drawn.cells), len(drawn.features)
-    return sparse.coo_array((np.ones(kept.sum(), np.int32), pairs), shape=shape).tocsr()
-
-
-def _write_matrix(path: Path, table: sparse.csr_array, barcodes: list[str], drawn: VirtualTranscripts) -> None:
+    table = sparse.coo_array((np.ones(counted.sum(), np.int32), pairs), shape=shape).tocsr()
     table.sum_duplicates()
-    with h5py.File(path, "w") as file:
-        group = file.create_group("matrix")
-        group["barcodes"] = np.array(barcodes, dtype="S")
-        group["data"] = table.data.astype(np.int32)
-        group["indices"], group["indptr"] = table.indices.astype(np.int64), table.indptr.astype(np.int64)
-        group["shape"] = np.array(table.shape[::-1], np.int32)
-        features = group.create_group("features")
-        names = np.array(drawn.features, dtype="S")
-        features["id"], features["name"] = names, names
-        features["feature_type"] = np.array(drawn.kinds, dtype="S")
-        features["genome"] = np.full(len(names), b"virtual")
-        features["_all_tag_keys"] = np.array([b"genome"])
+    return table
 
 
 def _write_cells(path: Path, drawn: VirtualTranscripts, names: dict[int, str], to_run: Floats) -> None:
     import shapely
 
     outlines = np.array(list(drawn.cells.values()), dtype=object)
-    centres = _through(to_run, shapely.get_coordinates(shapely.centroid(outlines)).reshape(-1, 2))
+    centres = _transformed(to_run, shapely.get_coordinates(shapely.centroid(outlines)).reshape(-1, 2))
     sure = drawn.quality >= SURE
-    genes = sum(kind == "Gene Expression" for kind in drawn.kinds)
+    genes = sum(kind == _GENE for kind in drawn.kinds)
     counted = np.bincount(drawn.cell[sure & (drawn.feature < genes) & (drawn.cell >= 0)], minlength=max(names) + 1)
     nucleus = [shapely.area(drawn.nuclei[cell]) if cell in drawn.nuclei else np.nan for cell in names]
     table = pd.DataFrame(
@@ -161,7 +150,7 @@ def _write_outlines(path: Path, shapes: dict[int, object], names: dict[int, str]
     rings = shapely.get_exterior_ring(np.array(list(shapes.values()), dtype=object))
     points, ring = shapely.get_coordinates(rings, return_index=True)
     cells = np.array(list(shapes))[ring]
-    xy = _through(to_run, points).astype(np.float32)
+    xy = _transformed(to_run, points).astype(np.float32)
     table = pd.DataFrame(
         {
             "cell_id": [names[cell] for cell in cells],
@@ -174,27 +163,27 @@ def _write_outlines(path: Path, shapes: dict[int, object], names: dict[int, str]
 
 
 def _write_transcripts(path: Path, drawn: VirtualTranscripts, names: dict[int, str], to_run: Floats) -> None:
-    xy = _through(to_run, drawn.xy_um).astype(np.float32)
-    called = np.full(max(names, default=0) + 2, _NO_CELL, dtype=object)
-    called[list(names)] = list(names.values())
+    xy = _transformed(to_run, drawn.xy_um).astype(np.float32)
+    cell_names = np.full(max(names, default=0) + 2, _NO_CELL, dtype=object)
+    cell_names[list(names)] = list(names.values())
     table = pd.DataFrame(
         {
             "transcript_id": np.arange(1, len(xy) + 1, dtype=np.uint64),
-            "cell_id": called[drawn.cell],
+            "cell_id": cell_names[drawn.cell],
             "overlaps_nucleus": drawn.in_nucleus.astype(np.uint8),
             "feature_name": np.array(drawn.features, dtype=object)[drawn.feature],
             "x_location": xy[:, 0],
             "y_location": xy[:, 1],
             "z_location": np.full(len(xy), 5.0, np.float32),
             "qv": drawn.quality.astype(np.float32),
-            "is_gene": np.array([kind == "Gene Expression" for kind in drawn.kinds])[drawn.feature],
+            "is_gene": np.array([kind == _GENE for kind in drawn.kinds])[drawn.feature],
         }
     )
     table.to_parquet(path, index=False, row_group_size=_ROW_GROUP)
 
 
 def _write_image(path: Path, slide: Slide) -> None:
-    """Write a slide as pyramidal, tiled OME-TIFF, without loss."""
+    """Write a slide as pyramidal, tiled OME-TIFF, lossless."""
     import tifffile
 
     levels = [slide.read_box(Box(0, 0, *slide.shape), slide.mpp)[0]]
@@ -203,7 +192,7 @@ def _write_image(path: Path, slide: Slide) -> None:
         levels.append(slide.read_box(Box(0, 0, height, width), slide.mpp * 2 ** len(levels))[0])
     size = {"PhysicalSizeX": slide.mpp, "PhysicalSizeY": slide.mpp}
     units = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
-    # No id of its own and no time inside, so that the same picture gives the same bytes.
+    # With a constant id and without the time, so that the same image gives the same bytes.
     metadata = {"axes": "YXS", **size, **units, "UUID": "00000000-0000-0000-0000-000000000000"}
     packed = io.BytesIO()
     options: dict[str, Any] = {"photometric": "rgb", "tile": (_TILE, _TILE), "compression": "zlib"}

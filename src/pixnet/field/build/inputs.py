@@ -1,0 +1,112 @@
+"""What a field is built from, and how."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixnet.field.build.tile import TileImages
+from pixnet.field.head import LinearHead
+from pixnet.grid import Box, Grid, Lattice
+
+Latent = Callable[[TileImages], NDArray[np.float32]]
+"""Computes the latent values of a tile's core, shape (C, h, w), from its images. The caller may change the array."""
+
+
+@dataclass(frozen=True, eq=False)
+class LatentSource:
+    """A network that computes the latent field of a slide, and its linear head.
+
+    Parameters
+    ----------
+    lattice
+        The slide's lattice of pixels at the working resolution, with the network's stride and halos.
+    finest
+        Side of a pixel of the field, in lattice pixels; divides the stride.
+    latent
+        The network without its head. Its values must not depend on how the slide is cut into blocks.
+    head
+        The linear head, with as many channels as `latent` returns.
+    card
+        The model card, as JSON values.
+    seam_error
+        Measured difference that the cut into blocks makes, as a share of the largest value; stored with the field.
+
+    Raises
+    ------
+    ValueError
+        If `finest` does not divide the stride, or if the card cannot be written as JSON.
+    """
+
+    lattice: Lattice
+    finest: int
+    latent: Latent
+    head: LinearHead
+    card: dict[str, Any]
+    seam_error: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.finest <= 0 or self.lattice.stride % self.finest:
+            raise ValueError(
+                f"`finest` is {self.finest}; pixels of the field must divide the stride of {self.lattice.stride}"
+            )
+        # Checks the card now, not after the last block.
+        object.__setattr__(self, "card", json.loads(json.dumps(self.card, allow_nan=False)))
+
+    @property
+    def grid(self) -> Grid:
+        """Grid of the field's pixels, in um."""
+        return self.lattice.grid(self.finest)
+
+    def field_box(self, box: Box) -> Box:
+        """Return the pixels of the field that a box of lattice pixels consists of."""
+        return Box(*(side // self.finest for side in (box.row, box.col, box.height, box.width)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """How a field is built.
+
+    Parameters
+    ----------
+    core
+        Side of a block in lattice pixels, rounded up to a multiple of the stride. Changes speed and memory only.
+    dtype
+        `"float16"` (with a scale per channel) or `"float32"`.
+    tissue_mask
+        Whether background is left out; see `pixnet.field.build.background`.
+    workers
+        Number of blocks that are read ahead, each in a thread of its own.
+    resume
+        Whether to continue an unfinished field of the same slide, model and options; a new one is begun if there is
+        none.
+    overwrite
+        Whether to replace a field that exists, and to discard an unfinished one.
+    progress
+        Called at the start and after each block with the number of blocks computed and the number of all blocks with
+        tissue.
+
+    Raises
+    ------
+    ValueError
+        If `dtype` or `workers` is none of these.
+    """
+
+    core: int = 2048
+    dtype: str = "float16"
+    tissue_mask: bool = True
+    workers: int = 1
+    resume: bool = False
+    overwrite: bool = False
+    progress: Callable[[int, int], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float16", "float32"):
+            raise ValueError(f"`dtype` is {self.dtype!r}; a field is stored as float16 or float32")
+        if self.workers < 1:
+            raise ValueError(f"`workers` is {self.workers}; at least one thread must read")

@@ -1,0 +1,116 @@
+"""What the readers share: common options, names of samples, and how they warn and name the file in an error."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from pixnet.errors import DataError, PixNetWarning
+from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
+from pixnet.slide.pixel_size import PixelSize
+
+_PIPELINE_FOLDERS = re.compile(r"outs|binned_outputs|segmented_outputs|(?:.*_)?square_\d+um")
+
+
+class SampleOptions(TypedDict, total=False):
+    """Options of every reader.
+
+    Attributes
+    ----------
+    id
+        Name of the sample; by default that of the folder or file.
+    donor
+        The person that the tissue is from.
+    mpp
+        um per pixel of the image. Each reader documents where it is from by default.
+    image_transform
+        Only for an image that is not the one the positions were written for: CSV file of, or array with, the (3, 3)
+        matrix from pixels of that image to pixels of the given one. It turns, scales and shifts.
+    """
+
+    id: str | None
+    donor: str | None
+    mpp: float | None
+    image_transform: GivenTransform
+
+
+@dataclass(frozen=True)
+class Given:
+    """The values of `SampleOptions`, checked.
+
+    Attributes
+    ----------
+    id, donor
+        As given.
+    pixel
+        The pixel size; None if it is not given. The manifest gives one that names its source.
+    transform
+        The image transform.
+    """
+
+    id: str | None
+    donor: str | None
+    pixel: PixelSize | None
+    transform: ImageTransform
+
+
+def given_options(
+    *,
+    id: str | None = None,
+    donor: str | None = None,
+    mpp: float | None = None,
+    image_transform: GivenTransform = None,
+) -> Given:
+    """Check the options that all readers take.
+
+    Raises
+    ------
+    DataError
+        If the transform is not one that turns, scales and shifts.
+    """
+    return Given(id, donor, PixelSize.given(mpp), ImageTransform.read(image_transform))
+
+
+def outs_of(path: Path) -> Path:
+    """Return the folder `outs` in a folder, or the folder itself if it has none."""
+    return path / "outs" if (path / "outs").is_dir() else path
+
+
+def is_pipeline_folder(name: str) -> bool:
+    """Return whether every run of a pipeline has a folder of this name."""
+    return _PIPELINE_FOLDERS.fullmatch(name) is not None
+
+
+def telling_name(path: Path) -> str:
+    """Name a sample by the nearest folder or file whose name is not one that every run of a pipeline has."""
+    path = path.resolve()
+    names = (place.name for place in (path, *path.parents))
+    return next((name for name in names if name and not is_pipeline_folder(name)), "sample")
+
+
+def warn_once(id: str, notes: Sequence[str]) -> None:
+    """Warn the caller of a reader, once, about everything that was put right or left out.
+
+    Parameters
+    ----------
+    id
+        Name of the sample.
+    notes
+        What was done, one note each; no warning if there is none.
+    """
+    if notes:
+        warnings.warn(f"sample {id!r}: {'; '.join(notes)}.", PixNetWarning, stacklevel=3)
+
+
+@contextmanager
+def errors_of(origin: object) -> Iterator[None]:
+    """Put a file's name before the message of a `DataError`."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{origin}: {error}") from error
