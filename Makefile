@@ -5,20 +5,21 @@ BIN := $(VENV)/bin
 PEERS := .venv-bench
 JOBS ?= 2
 
-# The benchmarks of accuracy take many hours. What they have computed stays in CELLS, and the next sitting goes on. What
-# took long is in the repository too (KEPT), without the models; where inputs or code have changed, it is not used.
-CELLS ?= out/cells
-KEPT := benchmarks/cells
+# The benchmarks of accuracy write their pages from the tables in RESULTS. Runs that are missing there are computed, which
+# takes many hours for all of them; what was computed before a kill is in RUNS. For other methods, seeds or settings than
+# the usual ones give another RESULTS.
+RESULTS ?= benchmarks/results
+RUNS ?= out/runs
 HER2ST ?= ../shared/data/her2st/samples.toml
 HER2ST_PROTOCOL ?= benchmarks/accuracy/her2st.protocol.json
 METHODS ?= pixnet,mean,colour-ridge,ridge,hest-ridge,knn,st-net,istar
 SEEDS ?= 0,1,2,3,4
 VIRTUAL_SEEDS ?= 0
 VIRTUAL_OPTIONS ?=
-# What was typed, for the tables.
+# The command that the pages name.
 TYPED = $(strip make $@ $(MAKEOVERRIDES))
 
-.PHONY: setup demo test lint bench benchmark-her2st benchmark-virtual freeze-her2st known-cells keep-cells clean
+.PHONY: setup demo test lint docs bench benchmark-her2st benchmark-virtual freeze-her2st goldens clean
 
 setup: $(VENV)/.complete
 
@@ -42,38 +43,37 @@ lint: setup
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile
 
+# Offline. A warning is an error: a broken link, an undocumented public name, a cell of a tutorial that fails.
+docs: $(VENV)/.docs
+	rm -rf out/docs
+	OMP_NUM_THREADS=1 $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -d out/docs.doctrees -b html docs out/docs
+	@echo "open out/docs/index.html"
+
+$(VENV)/.docs: $(VENV)/.complete
+	$(BIN)/pip install --quiet --constraint constraints.txt --group docs
+	touch $@
+
 bench: setup $(PEERS)/.complete
 	$(BIN)/python -m benchmarks
 
-benchmark-her2st: setup known-cells
-	@if [ -f $(HER2ST) ]; then \
-	  $(BIN)/pixnet evaluate --protocol $(HER2ST_PROTOCOL) --cells $(CELLS) --out out/benchmark-her2st --overwrite && \
-	  $(BIN)/python -m benchmarks.accuracy.her2st $(HER2ST_PROTOCOL) --cells $(CELLS) --out out/benchmark-her2st \
-	    --command '$(TYPED)'; \
-	else echo "benchmark-her2st: skipped, for there is no $(HER2ST)"; fi
+benchmark-her2st: setup
+	$(BIN)/python -m benchmarks.accuracy.her2st --protocol $(HER2ST_PROTOCOL) --results $(RESULTS) --runs $(RUNS) \
+	  --command '$(TYPED)'
 
-# Anew after a change of settings, methods or seeds: folds, genes and hashes of Her2ST.
+# After a change of settings, methods or seeds: freezes folds, genes and hashes of Her2ST again.
 freeze-her2st: setup
 	$(BIN)/pixnet evaluate $(HER2ST) --samples C2,C3,C4,C5 --split loso --methods $(METHODS) --seeds $(SEEDS) \
 	  --write-protocol $(HER2ST_PROTOCOL) --overwrite
 
-known-cells:
-	@mkdir -p $(CELLS)
-	@if [ -n "$(KEPT)" ] && [ -d "$(KEPT)" ]; then cp -R $(KEPT)/. $(CELLS)/; fi
+benchmark-virtual: setup
+	$(BIN)/python -m benchmarks.accuracy.scales --methods $(METHODS) --seeds $(VIRTUAL_SEEDS) --results $(RESULTS) \
+	  --runs $(RUNS) --command '$(TYPED)' $(VIRTUAL_OPTIONS)
 
-# Of all cells that are done, but for those of virtual tissue, which are too large: their scores are kept. Begin with an
-# empty CELLS after a change of code, or void ones come along.
-keep-cells:
-	rm -rf $(KEPT) && mkdir -p $(KEPT)
-	cd $(CELLS) && find . \( -path ./work -o -name '*um-seed*' ! -path './scores/*' \) -prune \
-	  -o \( -name cell.json -o -name predictions.npz \) -print | tar -cf - -T - | tar -xf - -C $(CURDIR)/$(KEPT)
+# Computes a few runs of both benchmarks again, from nothing, and compares their scores with the tables; 15 minutes.
+goldens: setup
+	$(BIN)/python -m benchmarks.accuracy.goldens --results $(RESULTS)
 
-benchmark-virtual: setup known-cells
-	$(BIN)/python -m benchmarks.accuracy.scales --presets breast,colon,cortex --sizes 100,55 --methods $(METHODS) \
-	  --seeds $(VIRTUAL_SEEDS) --cells $(CELLS) --out out/benchmark-virtual --command '$(TYPED)' \
-	  $(VIRTUAL_OPTIONS)
-
-# The peers keep to the lock file but for what they themselves hold back.
+# The peers keep to the lock file, except for packages of which they need older versions.
 $(PEERS)/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --upgrade pip

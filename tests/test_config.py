@@ -154,7 +154,7 @@ def test_strides_double_from_the_finest(finest: Any, stride: Any, strides: tuple
 
 
 def test_the_page_names_every_setting_with_its_default() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
     some, all_settings = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
     assert Config.of(tomllib.loads(some)).training.min_counts == 100
     found = tomllib.loads(all_settings)

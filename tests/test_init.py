@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -38,3 +39,29 @@ def test_importing_pixnet_loads_no_large_package():
 def test_pixnet_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "pixnet", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"pixnet {pixnet.__version__}\n"
+
+
+# Places that earlier documentation named.
+EARLIER = [
+    "pixnet.evaluation.baselines.RidgeBaseline",
+    "pixnet.evaluation.harness.evaluate",
+    "pixnet.field.ExpressionField",
+    "pixnet.inspection.inspect_sample",
+    "pixnet.model.PixNet",
+    "pixnet.readers.hest.read_hest",
+    "pixnet.readers.legacy_st.read_legacy_st",
+    "pixnet.readers.manifest.read_manifest",
+    "pixnet.readers.visium.read_visium",
+    "pixnet.readers.visium_hd.read_visium_hd",
+    "pixnet.readers.xenium.read_xenium",
+    "pixnet.regions.Squares",
+    "pixnet.sample.Sample",
+    "pixnet.slide.Slide",
+    "pixnet.virtual.VirtualTissue",
+]
+
+
+@pytest.mark.parametrize("place", EARLIER)
+def test_what_earlier_documentation_named_is_still_there(place):
+    module, _, name = place.rpartition(".")
+    assert callable(getattr(importlib.import_module(module), name))

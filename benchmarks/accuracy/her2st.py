@@ -1,6 +1,6 @@
 """Every method on Her2ST, each section held out in turn: `python -m benchmarks.accuracy.her2st`.
 
-Tables are written from `benchmarks/results`; runs that are missing there are computed.
+The tables are written from `benchmarks/results`; only runs that are missing there are computed.
 """
 
 from __future__ import annotations
@@ -19,46 +19,57 @@ from pixnet.errors import PixNetError
 from pixnet.evaluation.methods import Options
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.runs import RunStore
+from pixnet.files import replacing
 
 PROTOCOL = Path(__file__).with_name("her2st.protocol.json")
 PREDICTIONS = "her2st-predictions.npz"
 
 
 def main() -> None:
-    """Do what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.her2st", description=__doc__)
     parser.add_argument("--protocol", type=Path, default=PROTOCOL)
-    parser.add_argument("--results", type=Path, default=FOLDER, metavar="DIR", help="the two tables of all results")
-    parser.add_argument("--runs", type=Path, default=Path("out/runs"), metavar="DIR", help="for runs being computed")
-    parser.add_argument("--out", type=Path, default=Path("out/benchmark-her2st"), metavar="DIR", help="for the pages")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--command", help="command to be named in the pages, in place of this one")
-    parser.add_argument("--keep-predictions", action="store_true", help="write the file of predictions of all runs")
-    options = parser.parse_args()
-    results, store = Results(options.results), RunStore(options.runs)
-    with Progress() as progress:
-        own = Options(options.device, options.runs / "features", progress)
-        earlier = options.results / PREDICTIONS
-        plan = ProtocolPlan("her2st", {"": Protocol.read(options.protocol)}, store, own, earlier)
-        scores = results.complete(plan)
-        merged = results.complete(MergedPlan(plan))
-        if options.keep_predictions:
-            write_predictions(plan, earlier)
-    page = write_protocol_page(
-        options.out, "Her2ST", plan, results.facts(plan), scores, merged, typed(options.command, "her2st")
+    parser.add_argument(
+        "--results", type=Path, default=FOLDER, metavar="DIR", help="folder of the two tables of all results"
     )
+    parser.add_argument(
+        "--runs", type=Path, default=Path("out/runs"), metavar="DIR", help="folder for runs while they are computed"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/benchmark-her2st"), metavar="DIR", help="folder for the pages"
+    )
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--command", help="command that the pages name, in place of this one")
+    parser.add_argument("--keep-predictions", action="store_true", help="also write the predictions of all runs")
+    arguments = parser.parse_args()
+    results, protocol = Results(arguments.results), Protocol.read(arguments.protocol)
+    predictions = arguments.results / PREDICTIONS
+    with Progress() as progress:
+        options = Options(arguments.device, arguments.runs / "features", progress)
+        plan = ProtocolPlan("her2st", {"": protocol}, RunStore(arguments.runs), options, predictions)
+        merged_plan = MergedPlan(plan)
+        missing = [*results.missing(plan), *results.missing(merged_plan)]
+        absent = [path for path in protocol.manifests if not Path(path).exists()]
+        if absent and missing:
+            count = f"{len(missing)} run{'s' * (len(missing) > 1)}"
+            print(f"skipped: {arguments.results} lacks {count}, and {absent[0]}, which they need, does not exist.")
+            return
+        scores, merged = results.complete(plan), results.complete(merged_plan)
+        if arguments.keep_predictions:
+            write_predictions(plan, predictions)
+    command = typed(arguments.command, "her2st")
+    page = write_protocol_page(arguments.out, "Her2ST", plan, results.facts(plan), scores, merged, command)
     print(page.read_text(encoding="utf-8"))
 
 
 def write_predictions(plan: ProtocolPlan, path: Path) -> None:
     """Write the predictions of all runs, log-normalised values as float16."""
-    tables = {}
-    for _, run in plan.runs:
-        values = plan.values(run)
-        tables[predictions_entry(run)] = np.concatenate(list(values.values())).astype(np.float16)
-    partial = path.with_name(f"{path.stem}.part.npz")
-    np.savez_compressed(partial, **tables)
-    partial.replace(path)
+    tables = {
+        predictions_entry(run): np.concatenate(list(plan.values(run).values())).astype(np.float16)
+        for _, run in plan.runs
+    }
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **tables)
 
 
 if __name__ == "__main__":

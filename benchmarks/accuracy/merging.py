@@ -44,37 +44,38 @@ Members = NDArray[np.int64]
 def merged_members(sample: Sample, by: int, usable: ArrayLike | None = None) -> Members:
     """Group the regions of a square array into blocks of `by` x `by` neighbours.
 
-    Of the ways to lay the blocks on the array, the first that makes the most of them is taken. Blocks at the tissue's
-    edge that are not full are left out.
+    The blocks begin where the most of them are full. Blocks at the tissue's edge that are not full are left out.
 
     Parameters
     ----------
     sample
-        A sample whose regions have whole-number places `array_x` and `array_y` in its table.
+        A sample with the integer columns `array_x` and `array_y` in the table of its regions.
     by
         Regions on a side of a block, 2 or more.
     usable
-        (n,) booleans: only these regions may be in a block, such as those with enough counts; all by default.
+        Whether a region may be in a block, such as one with enough counts, shape (n,); all may by default.
 
     Returns
     -------
     array
-        (m, by * by) rows of the sample.
+        Rows of the sample, shape (m, by * by).
 
     Raises
     ------
     DataError
-        If the sample has no such places, or no block is full.
+        If the sample does not have these columns, or no block is full.
     """
     obs = sample.counts.obs
     if by < 2:
         raise DataError(f"merging {by} x {by} regions changes nothing; give 2 or more.")
     if obs is None or not {"array_x", "array_y"} <= set(obs.columns):
-        raise DataError(f"sample {sample.id!r}: does not say where in an array its regions lie; it cannot be merged.")
+        raise DataError(
+            f"sample {sample.id!r}: the columns array_x and array_y are missing, so its regions cannot be merged."
+        )
     place = obs[["array_x", "array_y"]].to_numpy(np.int64)
     rows = np.arange(len(place)) if usable is None else np.flatnonzero(np.asarray(usable, np.bool_))
     if not len(rows):
-        raise DataError(f"sample {sample.id!r}: none of its regions can be merged.")
+        raise DataError(f"sample {sample.id!r}: none of its regions has enough counts to be merged.")
     place = place[rows] - place[rows].min(axis=0)
     best: Members = np.zeros((0, by * by), np.int64)
     for shift in np.ndindex(by, by):
@@ -86,36 +87,31 @@ def merged_members(sample: Sample, by: int, usable: ArrayLike | None = None) -> 
             start = np.concatenate([[0], np.cumsum(size)[:-1]])
             best = rows[order[start[full][:, None] + np.arange(by * by)]]
     if not len(best):
-        raise DataError(f"sample {sample.id!r}: no {by} x {by} regions of its array are all there; merge fewer.")
+        raise DataError(f"sample {sample.id!r}: no block of {by} x {by} regions is full; merge fewer.")
     return best
 
 
 def merged_centers(regions: Regions, members: Members) -> NDArray[np.float64]:
-    """Give the middle of each merged region, (m, 2)."""
+    """Return the centre of each merged region in um, shape (m, 2)."""
     return np.asarray(regions.centers_um[members].mean(axis=1))
 
 
 def merged_observed(sample: Sample, panel: GenePanel, members: Members) -> NDArray[np.float32]:
-    """Give the log-normalised values measured in merged regions, (m, g): of the sums of their members' counts."""
+    """Return the log-normalised sums of the counts of each merged region's members, shape (m, g)."""
     return normalise(panel_counts(sample, panel)[members].sum(axis=1), sample.depth[members].sum(axis=1))
 
 
 def merged_logs(values: ArrayLike, members: Members) -> NDArray[np.float32]:
-    """Merge log-normalised predictions (n, g) of a method that knows shares only: log1p of the mean share, (m, g)."""
+    """Merge log-normalised predictions, shape (n, g), of a method that predicts shares: log1p of the mean, (m, g)."""
     shares = np.expm1(np.asarray(values, np.float64))
     return np.asarray(np.log1p(shares[members].mean(axis=1)), np.float32)
 
 
 def merged_field(field: ExpressionField, regions: Regions, members: Members) -> NDArray[np.float32]:
-    """Read merged regions off a field, (m, g): the sum of their members' integrals, then normalised.
+    """Sum a field's integrals over the members of each merged region and normalise them, shape (m, g).
 
-    Of a `rate` head these are expected counts (see `pixnet.evaluation.pixnet_method.measured_logs`). Of the others,
-    which hold log-normalised values, the sum of the integrals over the sum of the areas is the mean over members.
-
-    Parameters
-    ----------
-    field, regions, members
-        What is read.
+    The integrals of a `rate` head are expected counts (see `pixnet.evaluation.methods.measured_logs`). The other heads
+    hold log-normalised values, so the sum of the integrals over the sum of the areas is the mean over members.
     """
     if field.head.kind == "rate":
         counts = np.asarray(field.query(regions, field.head.genes).X, np.float64)
@@ -128,14 +124,16 @@ def merged_field(field: ExpressionField, regions: Regions, members: Members) -> 
 
 
 class MergedPlan:
-    """The runs of a protocol with its first seed, scored again on blocks of `by` x `by` regions; nothing is trained.
+    """The runs of a protocol with its first seed, scored on blocks of `by` x `by` regions; nothing is trained.
 
-    Only regions with enough counts are merged, for every method. PixNet reads the held-out slides again.
+    Only regions with enough counts are merged, for every method. PixNet predicts the fields of the held-out slides
+    again.
     """
 
     def __init__(self, plan: ProtocolPlan, by: int = 2) -> None:
         self.plan = plan
         self.by = by
+        self.store = plan.store
         self.name = plan.name
         self.runs: list[tuple[str, Run]] = []
         self.seed = plan.protocols[""].seeds[0]
@@ -144,7 +142,7 @@ class MergedPlan:
         self.summary = Run(f"{SUMMARY} of merged regions", ALL, self.seed, depends_on)
 
     def summarise(self) -> tuple[pd.DataFrame, Mapping[str, Any]]:
-        """Score every method."""
+        """Score every method on merged regions."""
         protocol, scored = self.plan.protocols[""], []
         for fold in protocol.folds:
             split = fold.split(self.plan.samples)
@@ -169,18 +167,18 @@ class MergedPlan:
         return pd.concat(parts, ignore_index=True), {}
 
     def score(self, variant: str, run: Run) -> tuple[pd.DataFrame, Mapping[str, Any]]:
-        """There are no runs of its own."""
+        """Raise an error, since this plan has no runs."""
         raise NotImplementedError
 
     def read_again(self, run: Run, members: list[Members]) -> Run:
-        """Return the run that reads merged regions off the fields of a run of PixNet."""
-        # Which regions are merged depends on their counts and places in the array; the run's own key knows neither.
+        """Name the reading of merged regions from the fields of a run of PixNet."""
+        # Which regions are merged depends on their counts and places in the array, which the run's key leaves out.
         merged = digest([chosen.tolist() for chosen in members])
         depends_on = {"of": run.key, "members": merged, "version": MERGING_VERSION}
         return Run("pixnet-merged", run.fold, run.seed, depends_on)
 
     def _predicted(self, run: Run, split: Split, members: list[Members]) -> NDArray[np.float32]:
-        """Return what a method predicts for merged regions, all samples of the fold one after the other."""
+        """Return a method's predictions of merged regions, all samples of the fold one after the other."""
         pairs = list(zip(split.test, members, strict=True))
         if run.method != "pixnet":
             values = self.plan.values(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import shlex
 import sys
@@ -53,8 +54,8 @@ _TARGETS = dict(zip(TARGETS, ("noise-free truth", "counts"), strict=True))
 _KINDS = dict(zip(KINDS, ("expected counts per region", "log(1 + counts per 10,000)"), strict=True))
 _CAPTION = (
     "PCC@M over the size of the region that is asked for; vertical lines: 95 % intervals, drawn a little beside the "
-    "size so that none hides another. Dashed: the ceiling, the best prediction by someone who knows every cell's type, "
-    "outline, niche and donor. A whole cell has no single size and is drawn apart."
+    "size so that none hides another. Dashed: the ceiling, the best prediction from the type, outline, niche and donor "
+    "of every cell. A whole cell has no single size and is drawn apart."
 )
 
 
@@ -139,12 +140,13 @@ def write_scales_page(out: Path, plan: ScalesPlan, facts: Facts, scores: Scores,
                 name = f"{side.capitalize()}: {kind_name}, against {target_name}"
                 own = _group_tables(scores, where, kind)
                 tables += [replace(own[0], title=name), *own[1:]]
-                figure = _draw(plan, scores, where, kind_name, target_name)
+                picture = data_uri(_draw(plan, scores, where, kind_name, target_name))
                 caption = _CAPTION if not sections else ""
-                sections.append(Section(name, tables=own, pictures=[Picture(data_uri(figure), caption)]))
+                sections.append(Section(name, tables=own, pictures=[Picture(picture, caption)]))
                 if target == TARGETS[0]:
                     out.mkdir(parents=True, exist_ok=True)
-                    figure.savefig(out / f"{plan.name}-{side.replace(' ', '-')}-{kind}.png", dpi=140)
+                    path = out / f"{plan.name}-{side.replace(' ', '-')}-{kind}.png"
+                    path.write_bytes(base64.b64decode(picture.partition(",")[2]))
     closing = _closing_tables(plan, facts, scores)
     sections.append(Section("Details and costs", tables=closing))
     _write(out, plan.name, title, lead, provenance(command, facts), [*tables, *closing], html=False)

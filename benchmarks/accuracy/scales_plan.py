@@ -17,6 +17,7 @@ from pixnet.demo.ask import additivity_error, ask_baseline, ask_field
 from pixnet.demo.regions import SIDES, ScaleSettings, asked_regions, draw, slide_name, training_sample
 from pixnet.demo.scores import CEILING, ScoredSlide, scale_scores
 from pixnet.demo.targets import REDRAWS, Targets, target_arrays
+from pixnet.errors import DataError
 from pixnet.evaluation.methods import (
     BASELINES,
     Options,
@@ -71,6 +72,8 @@ class ScalesPlan:
         names = [("", method) for method in check_methods(methods)]
         names += [(variant, "pixnet") for variant in configs if variant]
         seeds = list(dict.fromkeys(seeds))
+        if not seeds:
+            raise DataError("no seed is given; give one or more.")
         self.runs = [
             (variant, self._run(variant, method, seed))
             for seed in seeds

@@ -94,8 +94,9 @@ def merged_settings(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, 
     merged = dict(base)
     for key, value in changes.items():
         default = merged.get(key)
-        nested = isinstance(default, dict) and isinstance(value, dict)
-        merged[key] = merged_settings(default, value) if nested else value
+        if isinstance(default, dict) and isinstance(value, dict):
+            value = merged_settings(default, value)
+        merged[key] = value
     return merged
 
 

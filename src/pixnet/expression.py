@@ -19,7 +19,7 @@ _CHUNK = 1 << 16  # entries that are summed at once
 
 
 def normalise(counts: ArrayLike | sparse.sparray | sparse.spmatrix, total: ArrayLike) -> NDArray[np.float32]:
-    """Return log(1 + 10,000 * counts / total).
+    """Return log(1 + 10,000 * counts / total), shape (n, g), float32; zero where the total is zero.
 
     Parameters
     ----------
@@ -27,11 +27,6 @@ def normalise(counts: ArrayLike | sparse.sparray | sparse.spmatrix, total: Array
         Counts of some genes or their expected values, shape (n, g), dense or sparse.
     total
         Counts of each region over *all* genes, shape (n,). So the value of a gene does not depend on the panel.
-
-    Returns
-    -------
-    array
-        Normalised values, shape (n, g), float32; zero where the total is zero.
 
     Raises
     ------
@@ -46,34 +41,16 @@ def normalise(counts: ArrayLike | sparse.sparray | sparse.spmatrix, total: Array
 
 @dataclass(frozen=True, eq=False)
 class RawCounts:
-    """Raw counts that can be split into two random halves.
-
-    Attributes
-    ----------
-    panel
-        Counts of some genes, shape (n, g).
-    others
-        Counts of all other genes together, shape (n,).
-    """
+    """Raw counts of some genes, (n, g), and of all others together, (n,), that can be split into two random halves."""
 
     panel: NDArray[np.int64]
     others: NDArray[np.int64]
 
     @classmethod
     def from_counts(cls, counts: ArrayLike | sparse.sparray | sparse.spmatrix, total: ArrayLike) -> RawCounts:
-        """Check counts and totals, and split off the counts of the other genes.
+        """Check counts (n, g) and totals over all genes (n,), and split off the counts of the other genes.
 
-        Parameters
-        ----------
-        counts
-            Raw counts of some genes, shape (n, g).
-        total
-            Counts of each region over all genes, shape (n,).
-
-        Raises
-        ------
-        DataError
-            If counts are negative, fractional or exceed the totals.
+        DataError is raised if counts are negative, fractional or exceed the totals.
         """
         values = _dense(counts)
         depth = _checked_total(values, total)
@@ -83,18 +60,7 @@ class RawCounts:
         return cls(values.astype(np.int64), others.astype(np.int64))
 
     def halves(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Assign each count to one of two halves by a fair coin; return both, normalised by their own totals.
-
-        Parameters
-        ----------
-        rng
-            Source of the coin tosses.
-
-        Returns
-        -------
-        tuple of arrays
-            Normalised values of the first and of the second half, each (n, g) float32.
-        """
+        """Assign each count to one of two halves by a fair coin; return both (n, g), normalised by their own totals."""
         first, others = rng.binomial(self.panel, 0.5), rng.binomial(self.others, 0.5)
         second, other_rest = self.panel - first, self.others - others
         return normalise(first, first.sum(axis=1) + others), normalise(second, second.sum(axis=1) + other_rest)
@@ -102,18 +68,10 @@ class RawCounts:
 
 @dataclass(frozen=True)
 class NoiseEstimate:
-    """How well the measured values could be predicted if counting noise were the only limit.
+    """How well the measured values could be predicted if counting noise were the only limit."""
 
-    Attributes
-    ----------
-    per_gene
-        Estimated attainable Pearson correlation of each gene, shape (g,).
-    negative
-        Number of genes whose halves do not correlate positively; their estimate is zero.
-    """
-
-    per_gene: NDArray[np.float64]
-    negative: int
+    per_gene: NDArray[np.float64]  # estimated attainable Pearson correlation of each gene, shape (g,)
+    negative: int  # number of genes whose halves do not correlate positively; their estimate is zero
 
 
 def noise_estimate(
@@ -121,30 +79,17 @@ def noise_estimate(
 ) -> NoiseEstimate:
     """Estimate the correlation with the measured values that a perfect prediction would reach, from the counts alone.
 
-    The counts of each region are split into two halves by fair coins, both those of the panel and those of all other
-    genes together. Each half is normalised by its own total. For each gene, r is the correlation of the halves over
-    regions, averaged over splits. The reliability of all counts is 2 r / (1 + r) (Spearman-Brown formula). Its square
-    root is the correlation of the measured with the noise-free values.
+    The counts of each region are split into two halves by fair coins, both those of the panel, (n, g), and those of all
+    other genes together. Each half is normalised by its own total. For each gene, r is the correlation of the halves
+    over regions, averaged over splits. The reliability of all counts is 2 r / (1 + r) (Spearman-Brown formula). Its
+    square root is the correlation of the measured with the noise-free values. With 20 splits or more, the mean over
+    genes varies by less than 0.01.
 
     This is an estimate under Poisson noise, not a bound. It is too high where counts are few, because the logarithm is
     not linear, and where counts vary more than Poisson counts do: whatever both halves share counts as signal,
     including technical effects.
 
-    Parameters
-    ----------
-    counts
-        Raw counts of the panel, shape (n, g).
-    total
-        Counts of each region over all genes, shape (n,).
-    splits
-        Number of splits to average. With 20 or more, the mean over genes varies by less than 0.01.
-    seed
-        Seed of the coin tosses.
-
-    Raises
-    ------
-    DataError
-        If counts are negative, fractional or exceed the totals, or if `splits` is below 1.
+    DataError is raised if counts are negative, fractional or exceed the totals, or if `splits` is below 1.
     """
     if splits < 1:
         raise DataError(f"`splits` is {splits}; the noise estimate needs at least 1.")
@@ -159,18 +104,7 @@ def noise_estimate(
 
 
 def correlation(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
-    """Return the Pearson correlation of each column over the rows; zero where either column is constant.
-
-    Parameters
-    ----------
-    first, second
-        Tables to compare, each (n, g).
-
-    Returns
-    -------
-    array
-        Correlations, shape (g,).
-    """
+    """Return the Pearson correlation of each column of two (n, g) tables over the rows; zero where one is constant."""
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     # A constant column has no variance, but rounding may give it some. So constant columns are found by their range.
     varies = (np.ptp(a, axis=0) > 0) & (np.ptp(b, axis=0) > 0)
@@ -181,31 +115,14 @@ def correlation(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
 
 
 def log_expectation(share: ArrayLike, total: ArrayLike) -> NDArray[np.float64]:
-    """Return the expectation of log(1 + 10,000 n / N) for counts n ~ Poisson(N * share).
+    """Return the expectation of log(1 + 10,000 n / N) for counts n ~ Poisson(N * share), shape (n, g).
 
-    The logarithm of an expected count is larger than the expected logarithm, and the difference grows as counts
-    become fewer. So a method that predicts expected counts, but is scored on log-normalised counts, should predict
-    this value.
+    The logarithm of an expected count is larger than the expected logarithm, and the difference grows as counts become
+    fewer. So a method that predicts expected counts, but is scored on log-normalised counts, should predict this value.
+    It is zero where the total N is zero.
 
     Up to a mean of 50 the Poisson probabilities are summed. Above, the Taylor series of the logarithm around the mean
     is used up to the sixth central moment. In both cases the relative error is below 1e-6.
-
-    Parameters
-    ----------
-    share
-        Expected share of each gene in the region's counts, shape (n, g).
-    total
-        Total counts N of each region, shape (n,).
-
-    Returns
-    -------
-    array
-        Expected logarithms, shape (n, g); zero where the total is zero.
-
-    Raises
-    ------
-    DataError
-        If the shapes do not match, or if a share or total is negative or not finite.
     """
     shares = _dense(share)
     depth = _checked_total(shares, total)

@@ -21,14 +21,9 @@ def write_whole(path: Path, text: str) -> None:
 
 @contextmanager
 def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
-    """Yield the path `NAME.part` to write a file to, and rename it to `path` if nothing fails.
+    """Yield the path `NAME.part` to write a file to, and rename it to `path` if nothing fails; its folder must exist.
 
-    Parameters
-    ----------
-    path
-        The file's place, in a folder that exists. A file that is there is replaced.
-    sync
-        Whether the content must be on the disk before the file is renamed, so that it also survives a power failure.
+    With `sync`, the content is on the disk before the file is renamed, so that it also survives a power failure.
     """
     partial = path.with_name(f"{path.name}.part")
     try:
@@ -46,14 +41,8 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
 def writing_beside(place: Path, error: type[Exception] | None = None) -> Iterator[Path]:
     """Yield a path in a temporary folder beside a place; move the file or folder written there to the place.
 
-    The temporary folder may hold scratch files too. It is deleted in the end.
-
-    Parameters
-    ----------
-    place
-        The file's or folder's place. Missing parent folders are created.
-    error
-        Exception to raise in place of an OSError.
+    Missing parent folders are created. The temporary folder may hold scratch files too. It is deleted in the end.
+    An `error` is raised in place of an OSError.
     """
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -69,16 +58,9 @@ def writing_beside(place: Path, error: type[Exception] | None = None) -> Iterato
 
 
 def put_in_place(new: Path, place: Path, aside: Path) -> None:
-    """Rename a complete file or folder to its place.
+    """Rename a complete file or folder to its place, on the same file system, where a file is replaced.
 
-    Parameters
-    ----------
-    new
-        The file or folder, on the same file system as the place.
-    place
-        Its new path. A file that is there is replaced.
-    aside
-        Where a folder that is at the place is moved first. It is moved back if `new` cannot be renamed.
+    A folder at the place is moved to `aside` first. It is moved back if `new` cannot be renamed.
     """
     if not place.is_dir():
         os.replace(new, place)
@@ -96,13 +78,9 @@ def put_in_place(new: Path, place: Path, aside: Path) -> None:
 def replacing_entries(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """Yield a folder inside `folder`; move what is written there into `folder` if nothing fails.
 
-    Parameters
-    ----------
-    folder
-        The folder. It is created, and deleted again if it is new and nothing was written.
-    names
-        Names of the files and folders that are replaced or, where no new one was written, deleted; everything else
-        remains. The last one marks the folder as complete: it is deleted first and moved last.
+    `folder` is created, and deleted again if it is new and nothing was written. The files and folders `names` are
+    replaced or, where no new one was written, deleted; everything else remains. The last one marks the folder as
+    complete: it is deleted first and moved last.
     """
     existed = folder.exists()
     partial = folder / ".partial"
@@ -133,27 +111,11 @@ def check_place(
     overwrite: bool,
     source: Path | None = None,
 ) -> None:
-    """Check that a place is free or holds what may be overwritten.
+    """Check that a place is free or holds what may be overwritten; raise `error` otherwise.
 
-    Parameters
-    ----------
-    place
-        Where something is to be written.
-    error
-        Exception to raise.
-    what
-        What may be overwritten, for the message: "a model folder".
-    replaceable
-        Returns whether a path that exists holds this, and not another file or folder that was named by mistake.
-    overwrite
-        Whether the caller asked to overwrite.
-    source
-        A folder that is read meanwhile, which the place must neither be, nor be inside of, nor hold.
-
-    Raises
-    ------
-    error
-        If the place must not be written.
+    Only `what`, such as "a model folder", may be overwritten: `replaceable` returns whether a path that exists holds
+    it, and not another file or folder that was named by mistake. `source` is a folder that is read meanwhile, which the
+    place must neither be, nor be inside of, nor hold.
     """
     if source is not None:
         target, origin = place.resolve(), source.resolve()

@@ -60,6 +60,12 @@ class Grid:
         bottom = self.y_um + self.height * self.pitch_um
         return self.x_um, self.y_um, right, bottom
 
+    def boxes(self, side: int) -> Iterator[Box]:
+        """Yield boxes of `side` x `side` pixels that cover the grid, row by row; the last ones may be smaller."""
+        for row in range(0, self.height, side):
+            for col in range(0, self.width, side):
+                yield Box(row, col, min(side, self.height - row), min(side, self.width - col))
+
     def crop(self, row: int, col: int, height: int, width: int) -> Grid:
         """Return the part of this grid that starts at pixel (row, col), with the same pitch and phase."""
         x_um = self.x_um + col * self.pitch_um
@@ -69,12 +75,17 @@ class Grid:
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of lattice pixels: rows `row` to `row + height`, columns `col` to `col + width`."""
+    """A rectangle of pixels: rows `row` to `row + height`, columns `col` to `col + width`."""
 
     row: int
     col: int
     height: int
     width: int
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The rows and columns, as an index of an array."""
+        return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
 
     def grown(self, margin: int) -> Box:
         """Return the box with `margin` more pixels on each side."""
@@ -144,18 +155,10 @@ class Lattice:
         return Grid(0.0, 0.0, self.mpp * stride, self.height // stride, self.width // stride)
 
     def tiles(self, core: int) -> Iterator[Box]:
-        """Yield tiles of `core` x `core` pixels that cover the lattice, row by row; the last ones may be smaller.
-
-        Raises
-        ------
-        ValueError
-            If `core` is not a positive multiple of the stride.
-        """
+        """Yield tiles of `core` x `core` pixels that cover the lattice, row by row; the last ones may be smaller."""
         if core <= 0 or core % self.stride:
             raise ValueError(f"the side of a tile must be a positive multiple of {self.stride} pixels, not {core}")
-        for row in range(0, self.height, core):
-            for col in range(0, self.width, core):
-                yield Box(row, col, min(core, self.height - row), min(core, self.width - col))
+        yield from self.grid(1).boxes(core)
 
 
 def round_up(value: int, multiple: int) -> int:

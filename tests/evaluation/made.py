@@ -1,16 +1,19 @@
-"""Small made-up samples, and predictions of them."""
+"""Small random samples, and predictions of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import anndata
 import numpy as np
 import pandas as pd
-from pixnet.evaluation.folds import Fold
 
 from pixnet.config import Config
+from pixnet.evaluation.results import Outcome
 from pixnet.evaluation.scoring.held_out import FoldPredictions, HeldOut, Prediction
+from pixnet.evaluation.scoring.scores import score_fold
+from pixnet.evaluation.scoring.summary import summarise
+from pixnet.evaluation.splits import Fold
 from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
@@ -33,7 +36,7 @@ def make_sample(name, donor=None, seed=0, genes=GENES, depth=300, regions=20):
 
 
 def with_counts(sample, change):
-    """Give the sample with other counts: `change` is given the table and may write into it."""
+    """Return the sample with other counts; `change` writes into the table it is given."""
     values = sample.counts.matrix.toarray()
     change(values)
     counts = Counts(values, sample.genes, sample.counts.gene_ids, sample.counts.names)
@@ -49,7 +52,7 @@ def held_out(names="AB", genes=("G0", "G5", "G2"), min_counts=50, **options):
 
 
 def fold_of(held: HeldOut, predictions: Mapping[str, object], name: str = "fold", variable=()) -> FoldPredictions:
-    """Give a fold; a prediction is a table, or several by seed."""
+    """Return the predictions of a fold; each is a table, or several tables by seed."""
     by_method = {
         method: {
             seed: Prediction(np.asarray(values, np.float32), 1.0, 2.0)
@@ -60,3 +63,9 @@ def fold_of(held: HeldOut, predictions: Mapping[str, object], name: str = "fold"
     test = tuple(sample.id for sample in held.samples)
     fold = Fold(name=name, train=("T",), test=test, genes=held.panel.names, variable=tuple(variable))
     return FoldPredictions(fold, held, by_method)
+
+
+def outcome_of(sources: Sequence[FoldPredictions], record: Mapping[str, object] | None = None) -> Outcome:
+    """Return the outcome of an evaluation of these folds."""
+    folds = [score_fold(source, 0) for source in sources]
+    return Outcome(folds, summarise(folds, 0), dict(record or {}))

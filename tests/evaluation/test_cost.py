@@ -3,6 +3,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import torch
+
+from pixnet.evaluation.cost import next_session, record_features, total_cost
+
 COST = """
 import time
 import numpy as np
@@ -25,3 +29,30 @@ def test_the_cost_sees_memory_that_is_gone_at_the_end():
     little, much, seconds = map(float, printed.split())
     assert much > little + 150
     assert seconds > 0
+
+
+def test_a_run_costs_the_sum_over_its_sessions_and_the_peak_of_them(tmp_path):
+    for _ in range(2):
+        with next_session(tmp_path):
+            pass
+    cost = total_cost(tmp_path)
+    first, second = cost["sessions"]
+    assert cost["seconds"] == first["seconds"] + second["seconds"]
+    assert cost["peak_rss_mb"] == max(first["peak_rss_mb"], second["peak_rss_mb"])
+    assert cost["resumed"] is True
+    assert cost["threads"] == torch.get_num_threads()
+
+
+def test_a_method_that_records_no_features_ran_on_the_cpu_without_any(tmp_path):
+    with next_session(tmp_path):
+        pass
+    cost = total_cost(tmp_path)
+    assert cost["resumed"] is False
+    assert (cost["device"], cost["features"]) == ("cpu", {"made": 0.0, "found": 0.0})
+
+
+def test_features_that_a_method_records_are_part_of_the_cost(tmp_path):
+    with next_session(tmp_path):
+        record_features(tmp_path, "cpu", {"made": 2.0, "found": None})
+    cost = total_cost(tmp_path)
+    assert (cost["device"], cost["features"]) == ("cpu", {"made": 2.0, "found": None})

@@ -46,7 +46,7 @@ def test_rows_and_columns_are_found_by_name(held, tmp_path, column):
 
 
 @pytest.mark.filterwarnings("ignore:Observation names are not unique")
-def test_more_than_is_needed_does_no_harm(held, tmp_path):
+def test_more_regions_and_genes_than_needed_do_no_harm(held, tmp_path):
     wide = held_out("ABC", ("G1", *held.panel.names))
     table = table_of(wide)
     np.testing.assert_array_equal(written(table, tmp_path).values_for(held), table.X[:40, 1:])
@@ -63,8 +63,8 @@ def test_genes_are_found_by_their_ids(tmp_path):
 
 
 @pytest.mark.parametrize("nothing", ["", np.nan, None])
-def test_a_gene_without_an_id_stands_for_no_other(tmp_path, nothing):
-    held = held_out("A")  # the sample knows no ids
+def test_a_gene_without_an_id_matches_no_other_gene(tmp_path, nothing):
+    held = held_out("A")  # its genes have no ids
     table = table_of(held)
     table.var_names = [*table.var_names[:-1], "BAR"]
     table.var["gene_ids"] = [*(f"ENSG{number}" for number in range(table.n_vars - 1)), nothing]
@@ -90,24 +90,24 @@ def test_regions_of_few_counts_may_be_missing(tmp_path):
         (lambda table: anndata.concat([table, table[:2]]), "names 2 regions twice"),
     ],
 )
-def test_other_regions_or_genes_are_refused(held, tmp_path, change, words):
+def test_tables_that_lack_regions_or_genes_are_refused(held, tmp_path, change, words):
     with pytest.raises(DataError, match=words) as error:
         written(change(table_of(held)), tmp_path).values_for(held)
-    assert "`imports` 'theirs'" in str(error.value)
+    assert "theirs.h5ad (imported as theirs): " in str(error.value)
 
 
 @pytest.mark.filterwarnings("ignore:Observation names are not unique")
-def test_values_that_are_no_numbers_are_refused(held, tmp_path):
+def test_values_that_are_not_finite_are_refused(held, tmp_path):
     table = table_of(held)
     table.X[[3, 25]] = np.nan
     with pytest.raises(DataError, match="2 regions have values that are not finite, such as 'r3' of sample 'A'"):
         written(table, tmp_path).values_for(held)
 
 
-def test_files_that_cannot_be_used(held, tmp_path):
+def test_files_that_cannot_be_used_are_refused(held, tmp_path):
     (tmp_path / "text.h5ad").write_text("no table")
     for path in (tmp_path / "none.h5ad", tmp_path / "text.h5ad"):
-        with pytest.raises(DataError, match=f"`imports` 'x': {path} cannot be read"):
+        with pytest.raises(DataError, match=rf"{path} \(imported as x\): cannot be read as \.h5ad"):
             Imported("x", path)
     bare = table_of(held, column=False)
     bare.obs_names = [f"r{number}" for number in range(40)]
@@ -118,7 +118,7 @@ def test_files_that_cannot_be_used(held, tmp_path):
         written(empty, tmp_path)
 
 
-def test_a_name_and_a_file_are_needed(tmp_path):
+def test_an_import_needs_a_name_and_a_file(tmp_path):
     for text in ("theirs", "=file.h5ad", "theirs="):
         with pytest.raises(DataError, match=r"give NAME=FILE\.h5ad"):
             Imported.parse(text)

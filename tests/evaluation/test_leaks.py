@@ -11,13 +11,12 @@ from functools import cache
 
 import numpy as np
 import pytest
-from pixnet.evaluation.folds import hold_out, make_folds
 
 from pixnet.config import Config
-from pixnet.evaluation.methods import METHODS, run_method
+from pixnet.evaluation.methods import METHODS, Options, run_method
 from pixnet.evaluation.protocol import Protocol, side_hashes
+from pixnet.evaluation.splits import hold_out, make_folds
 from pixnet.sample.counts import Counts
-from pixnet.sample.panel import GenePanel
 from pixnet.virtual import VirtualTissue, spots
 
 WIDTH_UM, HEIGHT_UM = 260.0, 200.0
@@ -66,12 +65,13 @@ def changed(fold, side):
 
 
 def learned(method, fold, given, folder):
-    """Give all that comes out of a method: the frozen fold and settings, what it chose, what it predicts, its key."""
+    """Return all that results from a method: frozen fold and settings, its choices, its predictions, its key."""
     frozen = Protocol.freeze(given, [fold], [method], CONFIG)
     (fold,) = frozen.folds
     split = fold.split(given)
-    values, chosen = run_method(method, split, GenePanel(fold.genes, "list"), frozen.config_of(0), folder, device="cpu")
-    key = frozen.cell(method, fold, 0, side_hashes(given, [split])[0]).key
+    options = Options(device="cpu")
+    values, chosen = run_method(method, split, fold.panel, frozen.config_of(0), folder, options)
+    key = frozen.run(method, fold, 0, side_hashes(given, [split])[0]).key
     return {"fold": fold, "methods": frozen.methods, "chosen": chosen, "values": values, "key": key}
 
 
@@ -79,7 +79,7 @@ def learned(method, fold, given, folder):
 def outcome(tmp_path_factory):
     """Run a method on the samples as they are, or with the counts of one side changed.
 
-    Splits that come to the same fold are run once.
+    Splits that give the same fold are run once.
     """
     known = []
 
@@ -111,7 +111,7 @@ def test_the_counts_of_the_test_change_nothing(outcome, method, split):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("split", ["loso", "blocks:2:20"])
-def test_the_counts_of_the_training_do(outcome, method, split):
+def test_the_counts_of_the_training_change_genes_keys_and_predictions(outcome, method, split):
     plain, other = outcome(method, split), outcome(method, split, "train")
     assert other["key"] != plain["key"]
     assert other["fold"].genes != plain["fold"].genes
@@ -124,9 +124,8 @@ def test_the_change_is_of_all_counts_of_its_side_and_no_others(split):
     before = fold.split(samples())
     for side, still in (("test", "train"), ("train", "test")):
         after = fold.split(changed(fold, side))
-        for one, two in zip(getattr(before, still), getattr(after, still), strict=True):
-            assert (one.counts.matrix != two.counts.matrix).nnz == 0
-        for one, two in list(zip(getattr(before, side), getattr(after, side), strict=True))[
-            : 1 if side == "train" else None
-        ]:
-            assert (one.counts.matrix != two.counts.matrix).sum(axis=1).all()
+        for old, new in zip(getattr(before, still), getattr(after, still), strict=True):
+            assert (old.counts.matrix != new.counts.matrix).nnz == 0
+        pairs = list(zip(getattr(before, side), getattr(after, side), strict=True))
+        for old, new in pairs[:1] if side == "train" else pairs:
+            assert (old.counts.matrix != new.counts.matrix).sum(axis=1).all()

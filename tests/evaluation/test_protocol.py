@@ -5,12 +5,13 @@ import json
 
 import numpy as np
 import pytest
-from pixnet.evaluation.folds import hold_out, make_folds
 from tests.evaluation.made import GENES, config, make_sample, with_counts
 
 from pixnet.errors import DataError, PixNetWarning
-from pixnet.evaluation import splits as module
+from pixnet.evaluation import protocol as protocol_module
+from pixnet.evaluation import splits as splits_module
 from pixnet.evaluation.protocol import Protocol, side_hashes
+from pixnet.evaluation.splits import hold_out, make_folds
 from pixnet.expression import normalise
 from pixnet.regions import Disks
 from pixnet.sample.panel import GenePanel, panel_counts
@@ -45,7 +46,7 @@ def test_genes_are_chosen_in_each_fold_from_its_training_side(samples):
 
 
 def test_the_variable_genes_are_those_that_vary_most_in_training(samples, monkeypatch):
-    monkeypatch.setattr(module, "VARIABLE", 2)
+    monkeypatch.setattr(splits_module, "VARIABLE", 2)
     fold = freeze(samples, number=6).folds[0]
     panel = GenePanel(fold.genes, "list")
     tables = [normalise(panel_counts(sample, panel), sample.depth) for sample in samples[1:]]
@@ -53,7 +54,7 @@ def test_the_variable_genes_are_those_that_vary_most_in_training(samples, monkey
     assert fold.variable == tuple(np.array(fold.genes)[np.argsort(-variance)[:2]])
 
 
-def test_what_is_written_is_read_again(samples, tmp_path):
+def test_a_protocol_that_was_written_is_read_again(samples, tmp_path):
     (tmp_path / "data").mkdir()
     manifest = tmp_path / "data" / "samples.toml"
     frozen = freeze(samples, "blocks:2:20", seeds=[3, 1, 3], manifests=[manifest])
@@ -68,11 +69,11 @@ def test_what_is_written_is_read_again(samples, tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.98])
-def test_a_protocol_cut_off_is_refused(samples, tmp_path, share):
+def test_a_protocol_that_is_cut_off_is_refused(samples, tmp_path, share):
     path = freeze(samples).write(tmp_path / "p.json")
     text = path.read_text()
     path.write_text(text[: int(share * len(text))])
-    with pytest.raises(DataError, match=r"p\.json: is no protocol of pixnet"):
+    with pytest.raises(DataError, match=r"p\.json: is not a protocol of pixnet"):
         Protocol.read(path)
 
 
@@ -88,7 +89,7 @@ def test_a_protocol_cut_off_is_refused(samples, tmp_path, share):
 def test_another_kind_of_file_is_refused(samples, tmp_path, change, words):
     path = freeze(samples).write(tmp_path / "p.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(DataError, match=f"is no protocol of pixnet .*{words}"):
+    with pytest.raises(DataError, match=f"is not a protocol of pixnet .*{words}"):
         Protocol.read(path)
 
 
@@ -96,11 +97,11 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"none\.json: cannot be read"):
         Protocol.read(tmp_path / "none.json")
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="is no protocol"):
+    with pytest.raises(DataError, match="is not a protocol"):
         Protocol.read(tmp_path / "binary.json")
 
 
-def test_changed_inputs_are_told_by_hash_and_sample(samples):
+def test_changed_inputs_are_reported_by_hash_and_sample(samples):
     frozen = freeze(samples)
     regions = Disks(samples[0].regions.centers_um, 44.0)
     slide = Slide.from_array(np.zeros((200, 240, 3), np.uint8), 1.0)
@@ -116,16 +117,16 @@ def test_changed_inputs_are_told_by_hash_and_sample(samples):
             frozen.check(changed)
     facts = frozen.samples["A"]
 
-    def of_then(mpp: float) -> Protocol:
+    def frozen_at(mpp: float) -> Protocol:
         return frozen.model_copy(update={"samples": {**frozen.samples, "A": facts.model_copy(update={"mpp": mpp})}})
 
-    of_then(facts.mpp * (1 + 1e-14)).check(samples)
+    frozen_at(facts.mpp * (1 + 1e-14)).check(samples)
     with pytest.raises(DataError, match=r"pixel size of 'A' \(1\.001 is now 1\.0\)\. Give"):
-        of_then(1.001).check(samples)
-    every = [with_counts(sample, one_more) for sample in samples]
+        frozen_at(1.001).check(samples)
+    all_changed = [with_counts(sample, one_more) for sample in samples]
     with pytest.raises(DataError, match=r"'A'.*'B'.*'C'"):
-        frozen.check(every)
-    with pytest.raises(DataError, match="needs the sample 'B'; there are A, C"):
+        frozen.check(all_changed)
+    with pytest.raises(DataError, match="needs the sample 'B'; the samples are A, C"):
         frozen.check([samples[0], samples[2]])
 
 
@@ -134,26 +135,42 @@ def test_settings_that_were_edited_in_one_place_are_refused(samples, tmp_path):
     content = json.loads(path.read_text())
     content["min_counts"] += 1
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="twice, and not alike"):
+    with pytest.raises(DataError, match="states the settings of ridge twice, and the two differ: it was edited"):
         Protocol.read(path).check(samples)
 
 
-def test_changed_code_is_warned_of(samples):
+def test_another_version_of_a_method_is_warned_of(samples):
     frozen = freeze(samples)
     frozen.check(samples)
-    old = frozen.methods["ridge"].model_copy(update={"code_sha256": "0" * 64})
-    with pytest.warns(PixNetWarning, match=r"the code of ridge is not that of the protocol .* computed anew"):
-        frozen.model_copy(update={"methods": frozen.methods | {"ridge": old}}).check(samples)
+    newer = frozen.methods["ridge"].model_copy(update={"version": 99})
+    with pytest.warns(PixNetWarning, match=r"ridge: the method's version is not that .* computed again"):
+        frozen.model_copy(update={"methods": frozen.methods | {"ridge": newer}}).check(samples)
 
 
-def test_a_cell_depends_on_all_but_the_counts_of_the_test(samples):
+def test_an_early_file_with_hashes_of_the_code_is_still_read(samples, tmp_path):
+    frozen = freeze(samples)
+    path = frozen.write(tmp_path / "protocol.json")
+    content = json.loads(path.read_text())
+    for facts in content["methods"].values():
+        del facts["version"]
+        facts["code_sha256"] = "0" * 64
+    path.write_text(json.dumps(content))
+    early = Protocol.read(path)
+    assert {facts.version for facts in early.methods.values()} == {1}
+    assert {name: facts.settings for name, facts in early.methods.items()} == {
+        name: facts.settings for name, facts in frozen.methods.items()
+    }
+    assert early.folds == frozen.folds
+
+
+def test_a_run_depends_on_all_but_the_counts_of_the_test(samples):
     def keys(given, **options):
         frozen = freeze(given, "blocks:2:10" if options.pop("blocks", False) else "loso", **options)
         splits = [fold.split(given) for fold in frozen.folds]
         hashes = side_hashes(given, splits)
         return {
-            (method, fold.name): frozen.cell(method, fold, 0, found).key
-            for fold, found in zip(frozen.folds, hashes, strict=True)
+            (method, fold.name): frozen.run(method, fold, 0, of_fold).key
+            for fold, of_fold in zip(frozen.folds, hashes, strict=True)
             for method in frozen.methods
         }
 
@@ -173,14 +190,36 @@ def test_a_cell_depends_on_all_but_the_counts_of_the_test(samples):
     assert sum(changed[name] == key for name, key in blocks.items()) == 2
 
 
-def test_a_cell_depends_on_what_its_training_donors_settle(samples):
+def test_a_run_depends_on_the_version_of_its_method_and_not_on_that_of_others(samples, monkeypatch):
+    frozen = freeze(samples)
+    fold = frozen.folds[0]
+    before = {name: frozen.run(name, fold, 0).key for name in frozen.methods}
+    now = protocol_module.method_version
+    monkeypatch.setattr(protocol_module, "method_version", lambda name: now(name) + (name == "ridge"))
+    after = {name: frozen.run(name, fold, 0).key for name in frozen.methods}
+    assert after["mean"] == before["mean"]
+    assert after["ridge"] != before["ridge"]
+    assert frozen.run("ridge", fold, 0).depends_on["version"] == now("ridge") + 1
+
+
+def test_the_hashes_of_the_protocol_are_enough_where_whole_samples_are_held_out(samples):
+    frozen = freeze(samples)
+    hashes = side_hashes(samples, [fold.split(samples) for fold in frozen.folds])
+    for fold, of_fold in zip(frozen.folds, hashes, strict=True):
+        assert frozen.run("ridge", fold, 0).key == frozen.run("ridge", fold, 0, of_fold).key
+    blocks = freeze(samples, "blocks:2:10")
+    with pytest.raises(ValueError, match="a fold of blocks needs the hashes of the parts of its samples"):
+        blocks.run("ridge", blocks.folds[0], 0)
+
+
+def test_a_run_depends_on_the_surroundings_that_its_training_donors_settle(samples):
     def key(method, donor, around_um):
         given = [samples[0], dataclasses.replace(samples[1], donor=donor), samples[2]]
-        whole = config(4)
-        network = whole.network.model_copy(update={"surroundings_um": around_um})
-        settings = whole.model_copy(update={"network": network})
+        plain = config(4)
+        network = plain.network.model_copy(update={"surroundings_um": around_um})
+        settings = plain.model_copy(update={"network": network})
         frozen = Protocol.freeze(given, hold_out(given, ["C"]), (method,), settings, split="hold-out")
-        return frozen.cell(method, frozen.folds[0], 0, {}).key
+        return frozen.run(method, frozen.folds[0], 0, {}).key
 
     wide = (300.0, 600.0, 1200.0)
     assert key("pixnet", "p", None) == key("pixnet", "p", wide) == key("pixnet", "q", wide)
@@ -188,7 +227,7 @@ def test_a_cell_depends_on_what_its_training_donors_settle(samples):
     assert key("ridge", "p", None) == key("ridge", "q", None)
 
 
-def test_what_cannot_be_frozen(samples):
+def test_samples_that_cannot_be_evaluated_are_not_frozen(samples):
     with pytest.raises(DataError, match="0 held-out regions have 1000000 counts or more; at least 2"):
         Protocol.freeze(samples, hold_out(samples, ["C"]), ["mean"], config(min_counts=1_000_000))
     single = [*samples[:2], samples[2].take([3])]
@@ -198,3 +237,29 @@ def test_what_cannot_be_frozen(samples):
         freeze(samples, methods=["magic"])
     with pytest.raises(DataError, match=f"from 1 to {len(GENES)}"):
         freeze(samples, number=99)
+
+
+# The record in the results
+
+
+def record(samples, folds):
+    return Protocol.freeze(samples, folds, ["ridge", "mean"], config()).record(samples)
+
+
+def test_results_record_what_was_done(samples):
+    by_section = record(samples, make_folds(samples, "loso"))
+    assert "no donor is on both sides of a fold" in by_section["donor_note"]
+    assert len(by_section["folds"]) == 3
+    assert "train" not in by_section
+    single = record(samples, hold_out(samples, ["C"]))
+    assert (single["train"], single["test"]) == (["A", "B"], ["C"])
+    blocks = record(samples, make_folds(samples, "blocks:2:10"))
+    assert blocks["donors_on_both_sides"] == ["p", "q", "r"]
+    json.dumps(blocks)
+
+
+def test_results_record_the_version_that_was_run(samples):
+    frozen = Protocol.freeze(samples, make_folds(samples, "loso"), ["mean"], config())
+    newer = frozen.methods["mean"].model_copy(update={"version": 99})
+    done = frozen.model_copy(update={"methods": {"mean": newer}}).record(samples)
+    assert done["methods"]["mean"]["version"] == frozen.methods["mean"].version

@@ -11,7 +11,7 @@ from pixnet.regions import Disks
 from pixnet.slide import Slide
 
 
-def test_each_hash_is_of_its_part_alone():
+def test_each_hash_depends_on_its_own_part_only():
     sample = make_sample("A")
     whole = sample_hashes(sample)
     assert sample_hashes(make_sample("A")) == whole
@@ -31,7 +31,7 @@ def test_each_hash_is_of_its_part_alone():
     assert changed(sample.take(np.arange(19))) == {"counts_sha256", "positions_sha256"}
 
 
-def test_the_last_digit_of_a_fitted_position_does_not_count():
+def test_the_last_digit_of_a_fitted_position_does_not_change_the_hash():
     sample = make_sample("A")
     apart = sample.slide.mpp * (1 + 1e-15), sample.regions.centers_um * (1 + 1e-15)
     assert apart[0] != sample.slide.mpp

@@ -41,6 +41,7 @@ def write_results(old: bool) -> None:
             "versions": versions(),
             "evaluate": recipe.summarised(recipe.evaluated(manifest, work)),
             "predict": recipe.summarised(recipe.predicted(manifest, work)),
+            "demo": recipe.summarised(recipe.demonstrated(work)),
         }
         same = without_a_new_version(golden, results) if golden else []
         if same:

@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 
 import pixnet
 from pixnet.cli import app
+from pixnet.demo import DemoSize, run_demo
 from pixnet.evaluation.methods import METHODS
 from pixnet.virtual import VirtualTissue, spots, write_dataset
 
@@ -140,6 +141,18 @@ def predicted(manifest: Path, work: Path, model: Path | None = None, field: Path
         pixnet_command("export", field, "--genes", chosen, "--to", to, "--out", work / name, *options)
         facts |= {f"export {to}: {part}": value for part, value in content(work / name).items()}
     return facts
+
+
+def demonstrated(work: Path) -> dict[str, Any]:
+    """Run the demo at a small size: what it compares with the noise-free truth."""
+    size = DemoSize(side_um=320.0, training_slides=1, genes=8, steps=3, tiles=2, views=1, bins=40, min_counts=50)
+    run_demo(work / "demo", lambda *_: None, size)
+    truth = json.loads((work / "demo" / "truth.json").read_text())
+    return {
+        f"{sizes['regions']} {kind}": np.array([sizes[kind][method] for method in ("pixnet", "ridge", "ceiling")])
+        for sizes in truth["sizes"]
+        for kind in ("counts", "log")
+    }
 
 
 def dense(values: Any) -> Any:

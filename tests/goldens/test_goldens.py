@@ -75,6 +75,12 @@ def test_a_field_is_predicted_queried_and_exported_as_before(
     assert not moved, "\n".join(moved)
 
 
+def test_the_demo_finds_the_truth_as_before(tmp_path: Path, same_processor: bool) -> None:
+    found = recipe.summarised(recipe.demonstrated(tmp_path))
+    moved = differences(kept()["demo"], found, same_processor)
+    assert not moved, "\n".join(moved)
+
+
 @pytest.mark.parametrize("given", ["model", "field"])
 def test_what_version_0_1_0_wrote_is_read(manifest: Path, tmp_path: Path, same_processor: bool, given: str) -> None:
     found = recipe.summarised(recipe.predicted(manifest, tmp_path, **{given: OLD / given}))

@@ -104,19 +104,19 @@ class Fault:
     code: str
     level: str
     plant: Callable[[Path], None] = lambda _: None
-    says: str = ""
-    mend: str = ""
+    text: str = ""
+    advice: str = ""
     platform: str = "hest"
     options: dict[str, Any] = field(default_factory=dict)
 
 
 FAULTS = [
-    Fault("pixel-size", "error", says="of 0.8 um (argument) contradicts", mend="`mpp=1`", options={"mpp": 0.8}),
+    Fault("pixel-size", "error", text="of 0.8 um (argument) contradicts", advice="`mpp=1`", options={"mpp": 0.8}),
     Fault(
         "not-full-resolution",
         "error",
-        says="smaller copy",
-        mend="as `image`",
+        text="smaller copy",
+        advice="as `image`",
         platform="visium",
         options={"image": "outs/spatial/tissue_lowres_image.png"},
     ),
@@ -149,8 +149,8 @@ def test_a_fault_is_found(spoil: Callable[[str], Path], fault: Fault) -> None:
     inspection = inspect(folder, **options)[0].inspection
     assert [finding.level for finding in inspection.of(fault.code)] == [fault.level], inspection.summary
     finding = inspection.of(fault.code)[0]
-    assert fault.says in finding.text
-    assert fault.mend in finding.advice
+    assert fault.text in finding.text
+    assert fault.advice in finding.advice
     assert inspection.status == (2 if fault.level == "error" else 1), inspection.summary
 
 

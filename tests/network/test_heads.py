@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pixnet.network.heads import Head
-from pixnet.network.integral import integrate
+from pixnet.network.heads import Head, integrate
 
 KINDS = ("rate", "mean", "sum")
 

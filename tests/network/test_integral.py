@@ -5,7 +5,7 @@ import torch
 from scipy import sparse
 
 from pixnet.grid import Grid
-from pixnet.network.integral import integrate, to_torch
+from pixnet.network.heads import integrate, to_torch
 from pixnet.regions import Disks
 
 

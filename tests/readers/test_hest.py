@@ -160,7 +160,7 @@ def test_sizes_follow_from_the_metadata(written: tuple[Path, Sample], tmp_path: 
         read_hest(copied(folder, tmp_path / "unknown", spot_diameter=None, st_technology=None))
     with pytest.raises(DataError, match="do not tile squares"):
         read_hest(copied(folder, tmp_path / "cells", st_technology="Xenium"))
-    with pytest.raises(DataError, match=r"`diameter_um` .* must be a positive number"):
+    with pytest.raises(DataError, match=r"`diameter_um` must be a positive number"):
         read_hest(folder, diameter_um=-1)
 
 

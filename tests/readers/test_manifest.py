@@ -29,11 +29,7 @@ def test_paths_start_at_the_manifest_and_top_level_keys_hold_unless_a_sample_say
     )
     a, b = manifest_entries(write(tmp_path, text))
     assert (a.id, a.donor, a.platform) == ("a", None, "legacy-st")
-    assert (a.image, a.counts, a.spots) == (
-        tmp_path / "images/a.jpg",
-        tmp_path / "a.tsv",
-        Path("/far/a_spots.tsv"),
-    )
+    assert (a.image, a.counts, a.spots) == (tmp_path / "images/a.jpg", tmp_path / "a.tsv", Path("/far/a_spots.tsv"))
     assert (a.mpp, a.spot_diameter_um, a.spot_pitch_um) == (0.5, 50, 200)
     assert (b.mpp, b.spot_diameter_um, b.donor) == (0.7, 50, "d")
 
@@ -42,15 +38,9 @@ def test_paths_start_at_the_manifest_and_top_level_keys_hold_unless_a_sample_say
     ("text", "message"),
     [
         ("spot_diameter = 50\n" + ENTRY, "unknown key 'spot_diameter'; did you mean 'spot_diameter_um'"),
-        (
-            ENTRY.replace("counts", "count"),
-            "sample 'a': unknown key 'count'; did you mean 'counts'",
-        ),
+        (ENTRY.replace("counts", "count"), "sample 'a': unknown key 'count'; did you mean 'counts'"),
         (ENTRY + 'colour = "red"\n', "sample 'a': unknown key 'colour'"),
-        (
-            ENTRY.replace("[[sample]]", "[[samples]]"),
-            "unknown key 'samples'; did you mean 'sample'",
-        ),
+        (ENTRY.replace("[[sample]]", "[[samples]]"), "unknown key 'samples'; did you mean 'sample'"),
         (ENTRY.replace('id = "{id}"\n', ""), "sample 1: the key 'id' is missing"),
         (
             ENTRY.replace("legacy-st", "legacy_st"),
@@ -82,7 +72,7 @@ def test_bad_files(tmp_path: Path) -> None:
 
 def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
     path = write(tmp_path, ENTRY.format(id="a") + ENTRY.format(id="b"))
-    with pytest.raises(DataError, match=r"has no sample 'c'\. its samples are a, b\."):
+    with pytest.raises(DataError, match=r"has no sample 'c'; its samples are a, b\."):
         read_manifest(path, ["a", "c"])
     with pytest.raises(DataError, match=r"b_spots\.tsv"):
         read_manifest(path, ["b"])

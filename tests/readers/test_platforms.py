@@ -221,7 +221,7 @@ def patch(monkeypatch: pytest.MonkeyPatch) -> None:
     def sign(path: Path) -> str:
         return "it has patch.png" if (path / "patch.png").is_file() else ""
 
-    platform = Platform("patch", PatchEntry, module.__name__, sign, {"patch.txt": "no patch.png"})
+    platform = Platform("patch", PatchEntry, sign, {"patch.txt": "no patch.png"})
     monkeypatch.setitem(PLATFORMS, "patch", platform)
 
 

@@ -195,7 +195,7 @@ def test_matrix_folders_and_raw_matrices(section: Path, virtual: Sample) -> None
     (outs / "raw_feature_bc_matrix.h5").unlink()
     assert len(read_visium(section).counts) == len(under.counts)
     rewritten(section, c1=0)
-    with pytest.raises(DataError, match=r"no spot with counts is under tissue.*filtered=false"):
+    with pytest.raises(DataError, match=r"no spot with counts is under tissue.*`filtered=False`"):
         read_visium(section)
 
 

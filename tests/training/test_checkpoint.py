@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pixnet.errors import ModelError
-from pixnet.training.checkpoint import load_checkpoint, save_checkpoint
+from pixnet.training.loop import load_checkpoint, save_checkpoint
 
 
 class Trap:

@@ -10,9 +10,8 @@ from scipy import sparse
 from pixnet.expression import correlation, normalise
 from pixnet.regions import Disks
 from pixnet.sample import Sample
-from pixnet.training import denoise as module
-from pixnet.training.components import Components
-from pixnet.training.denoise import _principal, denoised, learn_components
+from pixnet.training import components as module
+from pixnet.training.components import Components, _principal, denoised, learn_components
 from pixnet.training.targets import Targets
 
 PROGRAMS, GENES, REGIONS = 3, 60, 400

@@ -9,8 +9,7 @@ from scipy import sparse, stats
 
 from pixnet.errors import ModelError
 from pixnet.expression import log_expectation
-from pixnet.network.heads import Head
-from pixnet.network.integral import to_torch
+from pixnet.network.heads import Head, to_torch
 from pixnet.network.losses import pearson_loss
 from pixnet.training.batches import Batch
 from pixnet.training.objective import Objective, log_normalised

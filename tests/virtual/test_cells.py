@@ -37,11 +37,11 @@ def test_cells_live_in_their_zones(tissue):
     preset = tissue.preset
     x, y = np.floor(tissue.cells.xy_um).astype(int).T
     allowed = {(p.cell, p.zone) for p in preset.populations}
-    found = {
+    placed = {
         (preset.cell_names[k], preset.zone_names[z])
         for k, z in zip(tissue.cells.kind, tissue.layout.zone[y, x], strict=True)
     }
-    assert found <= allowed
+    assert placed <= allowed
 
 
 def test_footprints_stay_within_their_cells(tissue):
@@ -65,8 +65,8 @@ def test_diffusion_is_a_gaussian_blur_of_the_maps(tissue):
     # Regions that cover the tissue keep every molecule in it.
     tiles = Squares.tiling(0, 0, 400, 300, 30.0)
     spread = diffused_areas(tiles, tissue.grid, tissue.labels, len(rates), 5.0)
-    own = np.bincount(tissue.labels.ravel(), minlength=len(rates))
-    np.testing.assert_allclose(np.asarray(spread.sum(axis=0)).ravel(), own, rtol=1e-9)
+    owned_um2 = np.bincount(tissue.labels.ravel(), minlength=len(rates))
+    np.testing.assert_allclose(np.asarray(spread.sum(axis=0)).ravel(), owned_um2, rtol=1e-9)
     none = diffused_areas(tiles, tissue.grid, tissue.labels, len(rates), 0.0)
     np.testing.assert_allclose(none.sum(axis=1), tiles.coverage(tissue.grid).sum(axis=1), rtol=1e-12)
 

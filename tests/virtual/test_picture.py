@@ -140,7 +140,7 @@ def test_smooth_fields_have_unit_variance():
     angle = np.full((400, 500), 0.4, np.float32)
     texture = fibres(rng, angle, 8.0, 1.2)
     assert texture.std() == pytest.approx(1.0, abs=0.15)
-    # Neighbours along the fibre are more alike than across it.
+    # Neighbours are more similar along the fibre than across it.
     dx, dy = round(8 * np.cos(0.4)), round(8 * np.sin(0.4))
     along = np.corrcoef(texture[:-dy, :-dx].ravel(), texture[dy:, dx:].ravel())[0, 1]
     across = np.corrcoef(texture[:-dx, dy:].ravel(), texture[dx:, :-dy].ravel())[0, 1]

@@ -65,7 +65,7 @@ def test_truth_map_is_the_density_of_truth(tissue):
     gene = tissue.genes.index("VG042")
     truth = tissue.truth(Squares.tiling(0, 0, 400, 300, 8.0))[:, gene].reshape(38, 50)
     np.testing.assert_allclose(density[:-1], truth[:-1] / 64, rtol=1e-9)
-    # The last row of squares lies half outside.
+    # Half of each square in the last row is outside.
     np.testing.assert_allclose(density[-1], truth[-1] / 32, rtol=1e-9)
 
 
@@ -74,7 +74,7 @@ def test_outside_of_the_tissue_there_is_nothing(tissue):
 
 
 def test_visible_is_the_expectation_over_what_is_hidden(tissue):
-    """The mean over redrawn hidden parts must lie within its own standard error of the closed form."""
+    """The mean over redrawn hidden parts must be within its own standard error of the closed form."""
     regions = spots(400, 300, 100, 130)
     draws = np.stack([tissue.redrawn(1000 + seed).truth(regions) for seed in range(150)])
     error = draws.std(axis=0, ddof=1) / np.sqrt(len(draws))

@@ -19,29 +19,7 @@ SkipChecksOption = Annotated[bool, typer.Option("--skip-checks", help="Use the s
 
 
 def read_checked(entries: Sequence[Entry], mpp: float, skip: bool = False) -> list[Sample]:
-    """Read samples, and inspect each as it is read.
-
-    Parameters
-    ----------
-    entries
-        Entries of manifests.
-    mpp
-        Working resolution of the network, in um per pixel.
-    skip
-        Whether to read the samples without inspecting them.
-
-    Raises
-    ------
-    DataError
-        If a sample cannot be used; the message lists every error found.
-    PixNetError
-        From a reader, if `skip` is true.
-
-    Warns
-    -----
-    PixNetWarning
-        For each finding that is a warning.
-    """
+    """Read samples, and unless `skip` is true, inspect each as it is read, for a network that works at `mpp` um/px."""
     if skip:
         return [entry.read() for entry in entries]
     from pixnet.inspection import inspect_entry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,6 @@ from pixnet.cli.options import (
     DeviceOption,
     GenesOption,
     OverwriteOption,
-    Preset,
     PresetOption,
     SamplesOption,
     names,
@@ -101,130 +100,84 @@ def evaluate(
 
     The samples are inspected first, as by `pixnet inspect`; samples that cannot be used are refused.
     """
-    options = EvaluateOptions(
-        manifests=manifests or [],
-        hold_out=hold_out,
-        split=split,
-        protocol=protocol,
-        out=out,
-        methods=methods,
-        imports=imports or [],
-        samples=samples,
-        config=config,
-        genes=genes,
-        preset=preset,
-        min_counts=min_counts,
-        seeds=seeds,
-        write_protocol=write_protocol,
-        runs=runs,
-        device=device.value,
-        features=features,
-        overwrite=overwrite,
-        skip_checks=skip_checks,
-    )
-    options.check()
-    frozen, used = _freeze(options) if protocol is None else _read_frozen(protocol, skip_checks)
+    choices = {
+        "MANIFEST": manifests,
+        "--hold-out": hold_out,
+        "--split": split,
+        "--methods": methods,
+        "--samples": samples,
+        "--config": config,
+        "--genes": genes,
+        "--preset": preset,
+        "--min-counts": min_counts,
+        "--seeds": seeds,
+    }
+    _check_choices([name for name, value in choices.items() if value not in (None, [])], protocol, write_protocol)
+    _check_outputs(out, {"--out": out, "--runs": runs, "--import": imports}, write_protocol, overwrite)
+    if protocol is not None:
+        frozen, used = _read_frozen(protocol, skip_checks)
+    else:
+        frozen, used = _freeze(
+            manifests or [],
+            read_config(config, preset, genes, min_counts=min_counts),
+            methods=names(methods, "--methods"),
+            held_out=names(hold_out, "--hold-out") or [],
+            seeds=_seeds(seeds),
+            split=split,
+            chosen=names(samples, "--samples"),
+            skip_checks=skip_checks,
+        )
     if write_protocol is not None:
         typer.echo(f"Protocol: {frozen.write(write_protocol)}")
     elif out is not None:
-        _run(options, out, frozen, used)
+        several = len(frozen.folds) * len(frozen.seeds) > 1
+        runs = runs or (out / "runs" if several else None)
+        _run(frozen, used, out, runs, imports or [], device.value, features, overwrite)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
-    """Options of `pixnet evaluate`, as given; None or empty if an option is not given.
-
-    The help of the command says what each is.
-    """
-
-    manifests: list[Path]
-    hold_out: str | None
-    split: str | None
-    protocol: Path | None
-    out: Path | None
-    methods: str | None
-    imports: list[str]
-    samples: str | None
-    config: Path | None
-    genes: int | None
-    preset: Preset | None
-    min_counts: int | None
-    seeds: str | None
-    write_protocol: Path | None
-    runs: Path | None
-    device: str
-    features: Path | None
-    overwrite: bool
-    skip_checks: bool
-
-    def check(self) -> None:
-        """Check that the options do not contradict each other, and that no output exists already.
-
-        Raises
-        ------
-        DataError
-            If they do, or if output exists and `overwrite` is false.
-        """
-        self._check_choices()
-        self._check_outputs()
-
-    def _check_choices(self) -> None:
-        """Check that the options say once what to evaluate."""
-        # What a protocol freezes.
-        frozen = {
-            "MANIFEST": self.manifests,
-            "--hold-out": self.hold_out,
-            "--split": self.split,
-            "--methods": self.methods,
-            "--samples": self.samples,
-            "--config": self.config,
-            "--genes": self.genes,
-            "--preset": self.preset,
-            "--min-counts": self.min_counts,
-            "--seeds": self.seeds,
-        }
-        given = [name for name, value in frozen.items() if value is not None and value != []]
-        if self.protocol is not None:
-            given += ["--write-protocol"] if self.write_protocol is not None else []
-            if given:
-                raise DataError(
-                    f"{', '.join(given)} with --protocol {self.protocol}: a frozen protocol cannot be changed; leave "
-                    f"{'it' if len(given) == 1 else 'them'} out."
-                )
-        elif "MANIFEST" not in given:
-            raise DataError("no manifest is given; give one or several, or a --protocol.")
-        elif ("--hold-out" in given) == ("--split" in given):
-            raise DataError("give either --hold-out ID,ID or --split loso|lodo|kfold:K|blocks:K:GAP.")
-
-    def _check_outputs(self) -> None:
-        """Check that there is one place for the output, with nothing in it that must not be replaced."""
-        if self.write_protocol is not None:
-            running = {"--out": self.out, "--runs": self.runs, "--import": self.imports}
-            for name, value in running.items():
-                if value:
-                    raise DataError(f"{name} with --write-protocol: nothing is run; leave one of the two out.")
-            if self.write_protocol.exists() and not self.overwrite:
-                raise DataError(f"{self.write_protocol}: exists already; give another name, or --overwrite.")
-        elif self.out is None:
-            raise DataError("no --out is given; give a folder for the results.")
-        elif (self.out / "results.json").exists() and not self.overwrite:
-            raise DataError(f"{self.out}: holds results.json already; give another folder, or --overwrite.")
+def _check_choices(given: list[str], protocol: Path | None, write_protocol: Path | None) -> None:
+    """Check that the options say once what to evaluate; `given` names those of which a protocol freezes the values."""
+    if protocol is not None:
+        given = given + (["--write-protocol"] if write_protocol is not None else [])
+        if given:
+            raise DataError(
+                f"{', '.join(given)} with --protocol {protocol}: a frozen protocol cannot be changed; leave "
+                f"{'it' if len(given) == 1 else 'them'} out."
+            )
+    elif "MANIFEST" not in given:
+        raise DataError("no manifest is given; give one or several, or a --protocol.")
+    elif ("--hold-out" in given) == ("--split" in given):
+        raise DataError("give either --hold-out ID,ID or --split loso|lodo|kfold:K|blocks:K:GAP.")
 
 
-def _read_settings(options: EvaluateOptions) -> Config:
-    settings = read_config(options.config, options.preset, options.genes)
-    if options.min_counts is None:
-        return settings
-    training = settings.training.model_copy(update={"min_counts": options.min_counts})
-    return settings.model_copy(update={"training": training})
+def _check_outputs(
+    out: Path | None, running: Mapping[str, object], write_protocol: Path | None, overwrite: bool
+) -> None:
+    """Check that there is one place for the output, with nothing in it that must not be replaced."""
+    if write_protocol is not None:
+        for name, value in running.items():
+            if value:
+                raise DataError(f"{name} with --write-protocol: nothing is run; leave one of the two out.")
+        if write_protocol.exists() and not overwrite:
+            raise DataError(f"{write_protocol}: exists already; give another name, or --overwrite.")
+    elif out is None:
+        raise DataError("no --out is given; give a folder for the results.")
+    elif (out / "results.json").exists() and not overwrite:
+        raise DataError(f"{out}: holds results.json already; give another folder, or --overwrite.")
 
 
-def _freeze(options: EvaluateOptions) -> tuple[Protocol, list[Sample]]:
+def _freeze(
+    manifests: list[Path],
+    config: Config,
+    *,
+    methods: list[str] | None,
+    held_out: list[str],
+    seeds: list[int] | None,
+    split: str | None,
+    chosen: list[str] | None,
+    skip_checks: bool,
+) -> tuple[Protocol, list[Sample]]:
     """Read the samples and freeze a protocol for them."""
-    config = _read_settings(options)
-    methods = names(options.methods, "--methods")
-    held_out = names(options.hold_out, "--hold-out") or []
-    seeds = _seeds(options.seeds)
     from pixnet.evaluation.methods import check_methods
     from pixnet.evaluation.protocol import Protocol
     from pixnet.evaluation.runner import USUAL
@@ -232,21 +185,13 @@ def _freeze(options: EvaluateOptions) -> tuple[Protocol, list[Sample]]:
     from pixnet.sample.genes import join_genes
 
     known_methods = check_methods(methods or USUAL)
-    split = options.split
     if split is not None:
         check_split(split)
-    entries = listed_entries(options.manifests, names(options.samples, "--samples"), held_out)
-    samples = join_genes(read_checked(entries, config.network.mpp, options.skip_checks))
-    made_folds = make_folds(samples, split) if split else hold_out(samples, held_out)
-    protocol = Protocol.freeze(
-        samples,
-        made_folds,
-        known_methods,
-        config,
-        split=split or "hold-out",
-        seeds=seeds,
-        manifests=options.manifests,
-    )
+    entries = listed_entries(manifests, chosen, held_out)
+    samples = join_genes(read_checked(entries, config.network.mpp, skip_checks))
+    folds = make_folds(samples, split) if split else hold_out(samples, held_out)
+    split = split or "hold-out"
+    protocol = Protocol.freeze(samples, folds, known_methods, config, split=split, seeds=seeds, manifests=manifests)
     return protocol, samples
 
 
@@ -275,8 +220,6 @@ def _seeds(text: str | None) -> list[int] | None:
 
 
 def _imported(texts: list[str]) -> dict[str, Imported]:
-    if not texts:
-        return {}
     from pixnet.evaluation.imported import Imported
 
     tables: dict[str, Imported] = {}
@@ -288,25 +231,26 @@ def _imported(texts: list[str]) -> dict[str, Imported]:
     return tables
 
 
-def _run(options: EvaluateOptions, out: Path, protocol: Protocol, samples: list[Sample]) -> None:
+def _run(
+    protocol: Protocol,
+    samples: list[Sample],
+    out: Path,
+    runs: Path | None,
+    imports: list[str],
+    device: str,
+    features: Path | None,
+    overwrite: bool,
+) -> None:
     """Run a protocol, print the scores and write the report."""
-    several = len(protocol.folds) * len(protocol.seeds) > 1
-    imports = _imported(options.imports)
+    tables = _imported(imports)
     from pixnet.evaluation.methods import Options
     from pixnet.evaluation.report import write_report
     from pixnet.evaluation.runner import run
 
     keep_freed_memory()
     with Progress() as progress:
-        outcome = run(
-            protocol,
-            samples,
-            out,
-            runs=options.runs or (out / "runs" if several else None),
-            imports=imports,
-            options=Options(options.device, options.features, progress),
-            overwrite=options.overwrite,
-        )
+        options = Options(device, features, progress)
+        outcome = run(protocol, samples, out, runs=runs, imports=tables, options=options, overwrite=overwrite)
     typer.echo("\n".join(score_lines(outcome.results)))
     report = write_report(out, samples, command=shlex.join(["pixnet", *sys.argv[1:]]))
     typer.echo(f"Results: {out / 'results.json'}\nReport: {report}")

@@ -71,13 +71,7 @@ def inspect(
 
 
 def _manifest_keys(settings: Sequence[str]) -> dict[str, Any]:
-    """Read `KEY=VALUE` as in a manifest; a value that is not valid TOML is taken as text.
-
-    Raises
-    ------
-    DataError
-        If there is no key, or if the key has an option of its own.
-    """
+    """Read `KEY=VALUE` as in a manifest; a value that is not valid TOML is taken as text."""
     keys: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = (part.strip() for part in setting.partition("="))

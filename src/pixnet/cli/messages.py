@@ -13,11 +13,8 @@ import typer
 
 from pixnet.errors import PixNetError, PixNetWarning
 
-BAD_INPUT = 2
-"""Exit status after a `PixNetError`, the same as for a misspelt option."""
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as in shells."""
+BAD_INPUT = 2  # exit status after a `PixNetError`, the same as for a misspelt option
+INTERRUPTED = 130  # exit status after Ctrl-C, as in shells
 
 # `name` or `name=value`. What follows the second backtick shows that the words already say how to set it: as a key of
 # a manifest (`swap_xy` = true), or with the option's name (`mpp` (--mpp)).
@@ -26,17 +23,9 @@ _ARGUMENT = re.compile(r"`(?P<argument>(?P<name>\w+)(?:=(?P<value>[^`]+))?)`(?! 
 
 @contextmanager
 def plain_messages(options: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Print errors and warnings for users as one line each, to stderr.
+    """Print errors and warnings for users as one line each, to stderr, with `options` in place of arguments.
 
-    Parameters
-    ----------
-    options
-        Options that replace the names of arguments in the messages, as `option_names` returns them; none by default.
-
-    Raises
-    ------
-    typer.Exit
-        With status 2 after a `PixNetError` or a file that cannot be read or written, with 130 after Ctrl-C.
+    The exit status is 2 after a `PixNetError` or a file that cannot be read or written, and 130 after Ctrl-C.
     """
     options = options or {}
     with warnings.catch_warnings():
@@ -71,15 +60,10 @@ def plain_messages(options: Mapping[str, str] | None = None) -> Iterator[None]:
 
 
 def option_names(parameters: Sequence[Any]) -> dict[str, str]:
-    """Return a command's options by the arguments that they set.
+    """Return the options of a typer command by the arguments of the library that they set.
 
     An argument is named as in Python: `min_counts` is "--min-counts". A flag is also listed with the value that it
     sets: `resume=True` is "--resume", and `tissue_mask=False` is "--no-tissue-mask".
-
-    Parameters
-    ----------
-    parameters
-        Parameters of a typer command. Each is named as the argument of the library that it sets.
     """
     options = {}
     for parameter in parameters:
@@ -94,25 +78,14 @@ def option_names(parameters: Sequence[Any]) -> dict[str, str]:
 
 
 def name_options(message: str, options: Mapping[str, str]) -> str:
-    """Replace arguments in backticks by the options of the running command that set them.
-
-    Arguments that no option sets stay as they are.
-
-    Parameters
-    ----------
-    message
-        Message of the library.
-    options
-        Options by argument, as `option_names` returns them.
-    """
+    """Replace arguments in backticks by the options of the running command that set them, if there are any."""
 
     def option_of(match: re.Match[str]) -> str:
         argument, name, value = match.groups()
         if argument in options:
             return options[argument]
         if name in options and value not in (None, "True", "False", "None"):
-            unquoted = value.strip("\"'")
-            return f"{options[name]} {unquoted}"
+            return f"{options[name]} " + value.strip("\"'")
         return match[0]
 
     return _ARGUMENT.sub(option_of, message)

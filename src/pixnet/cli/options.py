@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,25 +42,7 @@ SamplesOption = Annotated[str | None, typer.Option(metavar="A,B", help="Ids of t
 
 
 def names(text: str | None, option: str) -> list[str] | None:
-    """Split a list of names at its commas.
-
-    Parameters
-    ----------
-    text
-        Names with commas between them, or None.
-    option
-        Option that the list was given to, for the message.
-
-    Returns
-    -------
-    list or None
-        Each name once, in order; None if `text` is None.
-
-    Raises
-    ------
-    DataError
-        If the list contains no name.
-    """
+    """Split a list of names, given to an option, at its commas; return each name once, or None for None."""
     if text is None:
         return None
     stripped = [name.strip() for name in text.split(",")]
@@ -69,27 +52,8 @@ def names(text: str | None, option: str) -> list[str] | None:
     return unique
 
 
-def read_config(
-    path: Path | None, preset: Preset | None = None, genes: int | None = None, seed: int | None = None
-) -> Config:
-    """Read the settings; options of the command line take precedence over the file.
-
-    Parameters
-    ----------
-    path
-        TOML file, or None for the default settings.
-    preset
-        Size of the network; cannot be combined with a file.
-    genes
-        Number of genes to predict.
-    seed
-        Seed of all random numbers.
-
-    Raises
-    ------
-    ModelError
-        If the file cannot be used, or if both a file and a preset are given.
-    """
+def read_config(path: Path | None, preset: Preset | None, genes: int | None, **training: int | None) -> Config:
+    """Read the settings; options of the command line that are given take precedence over the file."""
     from pixnet.config import Config
 
     if path is not None and preset is not None:
@@ -98,6 +62,11 @@ def read_config(
     if genes is not None:
         panel = config.genes.model_copy(update={"number": genes, "names": ()})
         config = config.model_copy(update={"genes": panel})
-    if seed is not None:
-        config = config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
-    return config
+    given = {key: value for key, value in training.items() if value is not None}
+    return config.model_copy(update={"training": config.training.model_copy(update=given)})
+
+
+def table_lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows of a table, of which the first is the header, as lines of text with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(entry.ljust(width) for entry, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -18,15 +18,8 @@ _EVERY_SECONDS = 30.0
 class Progress:
     """Progress report; call it with the name of a stage, the work done, the total work and a few words.
 
-    Parameters
-    ----------
-    stream
-        Where to write; stderr by default, so that a command's output can be piped.
-    terminal
-        Whether to draw bars; by default only if the stream is a terminal. Otherwise a line is written every 30 seconds
-        and at the end of each stage.
-    clock
-        Function that returns the time in seconds.
+    It goes to stderr by default, so that a command's output can be piped. Bars are drawn on a `terminal`; by default
+    that is what the stream is. Otherwise a line is written every 30 seconds and at the end of each stage.
     """
 
     def __init__(
@@ -66,17 +59,7 @@ class Progress:
             self._bars.stop()
 
     def __call__(self, stage: str, done: int, total: int, words: str = "") -> None:
-        """Report how far a stage is.
-
-        Parameters
-        ----------
-        stage
-            Name of the stage.
-        done, total
-            Work done, and total work of the stage.
-        words
-            Anything else, such as a speed.
-        """
+        """Report how far a stage is, with anything else in `words`, such as a speed."""
         if self._bars is not None:
             if stage not in self._tasks:
                 self._tasks[stage] = self._bars.add_task(stage, total=total, words="")

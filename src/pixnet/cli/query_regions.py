@@ -26,35 +26,7 @@ NamedRegions = tuple["Regions", list[str] | None]
 
 @dataclass(frozen=True, kw_only=True)
 class RegionOptions:
-    """Options of `pixnet query` that describe the regions; None if an option is not given.
-
-    Attributes
-    ----------
-    disks
-        CSV table of disks.
-    diameter_um
-        Diameter of the disks, in um.
-    grid_um
-        Width of squares that cover the slide, in um.
-    angle_deg
-        Rotation of the squares, in degrees from x towards y.
-    polygons
-        GeoJSON, or Xenium's boundaries.
-    alignment
-        Xenium's alignment matrix for the boundaries.
-    by_class
-        Whether to merge the polygons of each class.
-    labels
-        Label mask.
-    labels_mpp
-        um per pixel of the label mask.
-    like
-        Folder or manifest of a sample whose regions to take.
-    sample
-        Id of the sample in the manifest.
-    image
-        Full-resolution image of the sample's folder.
-    """
+    """Options of `pixnet query` that describe the regions, as its help does; None if an option is not given."""
 
     disks: Path | None = None
     diameter_um: float | None = None
@@ -70,14 +42,7 @@ class RegionOptions:
     image: Path | None = None
 
     def check(self) -> None:
-        """Check that the options describe one kind of regions, with numbers that make sense.
-
-        Raises
-        ------
-        DataError
-            If there is not exactly one kind of regions, if an option belongs to another kind, or if a number cannot be
-            used.
-        """
+        """Check that the options describe exactly one kind of regions, with numbers that make sense."""
         kinds = {
             "--disks": self.disks,
             "--grid-um": self.grid_um,
@@ -110,51 +75,28 @@ class RegionOptions:
                 f"--alignment is for Xenium's boundaries ({', '.join(_VERTICES)}), not for {self.polygons}; leave it "
                 "out."
             )
-        if self.like is not None:
-            self._check_like(self.like)
-
-    def _check_like(self, like: Path) -> None:
-        if like.suffix == ".toml":
-            if self.image is not None:
-                raise DataError(f"--image {self.image}: {like} states the image of each sample; leave the option out.")
-        elif self.sample is not None:
-            raise DataError(f"{like}: is not a manifest, so --sample cannot choose a sample from it; leave it out.")
+        if self.like is not None and self.like.suffix == ".toml" and self.image is not None:
+            raise DataError(f"--image {self.image}: {self.like} states the image of each sample; leave the option out.")
+        if self.like is not None and self.like.suffix != ".toml" and self.sample is not None:
+            raise DataError(
+                f"{self.like}: is not a manifest, so --sample cannot choose a sample from it; leave it out."
+            )
 
 
 def regions_of(field: ExpressionField, options: RegionOptions) -> NamedRegions:
-    """Read or make the regions.
-
-    Parameters
-    ----------
-    field
-        Field to query.
-    options
-        Options that have been checked.
-
-    Returns
-    -------
-    pair
-        The regions, and their names if the file has names that the regions do not hold.
-
-    Raises
-    ------
-    DataError
-        If a file cannot be used, or if the regions do not fit the field's slide.
-
-    Warns
-    -----
-    PixNetWarning
-        If the sample's slide differs a little from the field's.
-    """
+    """Read or make the regions that checked options describe."""
+    slide = field.attributes.slide
     if options.grid_um is not None:
         return _squares(field, options.grid_um, options.angle_deg or 0.0), None
     if options.disks is not None:
         return _disks(options.disks, options.diameter_um)
     if options.labels is not None:
-        return _labels(field, options.labels, options.labels_mpp), None
+        from pixnet.readers.formats.label_image import read_label_mask
+
+        shape = slide.height_px, slide.width_px
+        return read_label_mask(options.labels, shape, slide.mpp, options.labels_mpp, f"the slide {slide.name!r}"), None
     if options.polygons is not None:
-        polygons = _polygons(field, options.polygons, options.alignment)
-        return _by_class(options.polygons, polygons) if options.by_class else polygons, None
+        return _polygons(options.polygons, slide.mpp, options.alignment, options.by_class), None
     if options.like is not None:
         return _sample_regions(field, options.like, options)
     raise DataError(_ONE_KIND)
@@ -171,34 +113,23 @@ def _squares(field: ExpressionField, side_um: float, angle_deg: float) -> Region
     return Squares.tiling(0.0, 0.0, slide.width_um, slide.height_um, side_um, angle_deg)
 
 
-def _polygons(field: ExpressionField, path: Path, alignment: Path | None) -> Polygons:
+def _polygons(path: Path, mpp: float, alignment: Path | None, by_class: bool) -> Polygons:
     """Read polygons; the file's ending says whether they are Xenium's vertices in um, or GeoJSON in pixels."""
     from pixnet.readers.xenium.outlines import read_boundaries
     from pixnet.regions import Polygons
 
-    mpp = field.attributes.slide.mpp
-    if _holds_vertices(path):
-        return read_boundaries(path, mpp, alignment)
-    return Polygons.from_geojson(path, mpp)
-
-
-def _holds_vertices(path: Path) -> bool:
-    return path.name.lower().endswith(_VERTICES)
-
-
-def _by_class(path: Path, polygons: Polygons) -> Polygons:
+    vertices = _holds_vertices(path)
+    polygons = read_boundaries(path, mpp, alignment) if vertices else Polygons.from_geojson(path, mpp)
+    if not by_class:
+        return polygons
     try:
         return polygons.by_class()
     except DataError as error:
         raise DataError(f"{path}: {error}.") from error
 
 
-def _labels(field: ExpressionField, path: Path, mpp: float | None) -> Regions:
-    from pixnet.readers.formats.label_image import read_label_mask
-
-    slide = field.attributes.slide
-    shape = slide.height_px, slide.width_px
-    return read_label_mask(path, shape, slide.mpp, mpp, f"the slide {slide.name!r}")
+def _holds_vertices(path: Path) -> bool:
+    return path.name.lower().endswith(_VERTICES)
 
 
 def _sample_regions(field: ExpressionField, path: Path, options: RegionOptions) -> NamedRegions:

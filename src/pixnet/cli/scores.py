@@ -6,31 +6,21 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pixnet.cli.options import table_lines
+
 _MOST_NAMED = 6  # folds; of more, only the number is printed
 
 
 def score_lines(results: Mapping[str, Any]) -> list[str]:
-    """Return the scores of an evaluation as a table, with lines below that say what was scored.
-
-    Parameters
-    ----------
-    results
-        Content of `results.json`.
-
-    Returns
-    -------
-    list
-        Lines of text.
-    """
+    """Return the scores in `results.json` as lines of a table, with lines below that say what was scored."""
     columns = _columns(results)
     rows = [["method", *columns]]
     for name, scores in results["methods"].items():
         rows.append([name, *(entry_of(scores) for entry_of in columns.values())])
     noise = results["noise_estimate"]
-    rows.append(["(noise estimate)", *(_number(noise[key]) for key in ("pcc_f", "pcc_s", "pcc_m"))])
-    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(rows[0]))]
-    lines = ["  ".join(entry.ljust(width) for entry, width in zip(row, widths, strict=False)).rstrip() for row in rows]
-    return [*lines, *_comparisons(results.get("paired")), *_notes(results)]
+    noise_entries = [_number(noise[key]) for key in ("pcc_f", "pcc_s", "pcc_m")]
+    rows.append(["(noise estimate)", *noise_entries, *[""] * (len(columns) - len(noise_entries))])
+    return [*table_lines(rows), *_comparisons(results.get("paired")), *_notes(results)]
 
 
 def _columns(results: Mapping[str, Any]) -> dict[str, Callable[[Mapping[str, Any]], str]]:

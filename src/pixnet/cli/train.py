@@ -25,6 +25,7 @@ from pixnet.cli.options import (
 from pixnet.cli.process import keep_freed_memory
 from pixnet.cli.progress import Progress
 from pixnet.errors import ModelError, PixNetError, PixNetWarning
+from pixnet.files import check_place
 from pixnet.training.feature_costs import COSTS
 
 
@@ -48,8 +49,10 @@ def train(
     stored in MODEL.work until the model is saved. After an interruption, run the same command with --resume to
     continue.
     """
-    _check_out(out, overwrite)
-    settings = read_config(config, preset, genes, seed)
+    from pixnet.model.card import is_model
+
+    check_place(out, ModelError, what="a model folder", replaceable=is_model, overwrite=overwrite)
+    settings = read_config(config, preset, genes, seed=seed)
     absolute = out.resolve()
     work = absolute.with_name(f"{absolute.name}.work")
     is_new = _check_work(work, resume)
@@ -84,16 +87,6 @@ def train(
                 "Surroundings: not used, because the samples are of several donors "
                 "(each sample without a donor counts as one)."
             )
-
-
-def _check_out(out: Path, overwrite: bool) -> None:
-    """Check before the training whether the model can be written; only a model is overwritten, not any folder."""
-    if not out.exists():
-        return
-    if not overwrite:
-        raise ModelError(f"{out}: exists already; give another folder, or --overwrite.")
-    if not (out / "card.json").is_file():
-        raise ModelError(f"{out}: is not a model folder (it has no card.json), so it is not overwritten.")
 
 
 def _check_work(work: Path, resume: bool) -> bool:

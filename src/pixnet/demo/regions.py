@@ -2,7 +2,7 @@
 
 A method is trained at one region size and, as it is, asked for regions of six sizes: on the slides that it was trained
 on, and on those of other donors. So the change of scale is seen by itself, with no change of platform, and beside it
-the change of donor. See `docs/scales.md`.
+the change of donor. See `docs/explanation/scales.md`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from pixnet.errors import DataError
 from pixnet.regions import Disks, LabelMask, Regions, Squares
 from pixnet.sample import Sample
-from pixnet.virtual.arrays import spots
-from pixnet.virtual.frozen import TEST_SEEDS, VIRTUAL_VERSION, frozen_digest
-from pixnet.virtual.tissue import VirtualTissue
+from pixnet.virtual.presets import TEST_SEEDS, VIRTUAL_VERSION, frozen_digest
+from pixnet.virtual.tissue import VirtualTissue, spots
 
 Floats = NDArray[np.float64]
 

@@ -101,7 +101,7 @@ def truth_section(truth: dict[str, Any], tissue: VirtualTissue, field: Expressio
         "is expressed is known at every point, without counting noise. Trained on regions of 100 µm alone, the field "
         f"is read here in regions down to 2 µm, at the same {truth['places']} random places on tissue for all sizes, "
         "and in as many whole cells, and compared with the truth: mean over "
-        f"{truth['genes']} genes of the Pearson correlation over places.",
+        f"{truth['genes']} genes of the Pearson correlation over places."
     ]
     rate = field.head.kind == "rate"
     shares = "" if rate else " This PixNet predicts shares only, which stand for counts when multiplied by the area."

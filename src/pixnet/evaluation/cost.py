@@ -24,14 +24,8 @@ class Cost:
     """Time and peak memory of a block of code: the memory of the whole process, read twenty times a second.
 
     Where the system's own record of the highest memory rose meanwhile, that is exact and is taken instead. On other
-    systems than Linux it is the peak since the process began.
-
-    Parameters
-    ----------
-    path
-        JSON file that holds the cost so far, rewritten every second, so that a kill loses a second at most.
-    facts
-        What is written beside it.
+    systems than Linux it is the peak since the process began. A JSON file at `path` holds the cost so far beside
+    `facts`; it is rewritten every second, so that a kill loses a second at most.
     """
 
     seconds = 0.0
@@ -94,16 +88,9 @@ def total_cost(work: Path) -> dict[str, Any]:
 
 
 def record_features(work: Path, device: str, features: Mapping[str, float | None] | None = None) -> None:
-    """Record where a method ran and what its image features cost; one that records nothing ran on the CPU without any.
+    """Record where a method ran and the seconds that its image features took (see `total_costs`), none by default.
 
-    Parameters
-    ----------
-    work
-        Folder of the run.
-    device
-        `"auto"`, `"cpu"` or `"cuda"`.
-    features
-        Seconds, see `pixnet.training.feature_costs.total_costs`; none by default.
+    A method that records nothing ran on the CPU and shares no features.
     """
     used = choose_device(device)
     if used == "cuda":

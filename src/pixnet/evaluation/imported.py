@@ -22,18 +22,11 @@ _NO_ID = ("", "nan", "None")  # what stands where a gene has no Ensembl id
 
 
 class Imported:
-    """A table of predictions.
+    """A table of predictions, an `.h5ad` file.
 
     Rows are regions: `obs["sample"]` is the sample's id, the row's name that of the region in the sample (or
     `SAMPLE:REGION`, which needs no column). Columns are genes by name, or by Ensembl id in `var["gene_ids"]`. `X` holds
     log-normalised expression, log(1 + counts per 10,000 over all genes). More regions and genes than needed do no harm.
-
-    Parameters
-    ----------
-    name
-        What the tool is called.
-    path
-        An `.h5ad` file.
 
     Raises
     ------
@@ -45,40 +38,29 @@ class Imported:
         import anndata
 
         self.name, self.path = name, Path(path)
+        self._title = f"{path} (imported as {name})"
         try:
             self.table: anndata.AnnData = anndata.read_h5ad(self.path)
             content = self.path.read_bytes()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{path} (imported as {name}): cannot be read as .h5ad ({first_line(error)}); give a table of "
-                "predictions."
+                f"{self._title}: cannot be read as .h5ad ({first_line(error)}); give a table of predictions."
             ) from error
         if self.table.X is None:
-            raise DataError(f"{path} (imported as {name}): has no X; put the predicted log-normalised values there.")
+            raise DataError(f"{self._title}: has no X; put the predicted log-normalised values there.")
         self.facts: dict[str, Any] = {"file": self.path.name, "sha256": hashlib.sha256(content).hexdigest()}
         self._rows = self._named_rows()
 
     @classmethod
     def parse(cls, text: str) -> Imported:
-        """Read the table that a text of the form NAME=FILE names.
-
-        Raises
-        ------
-        DataError
-            If the text has another form, or as above.
-        """
+        """Read the table that a text of the form NAME=FILE names."""
         name, sign, path = text.partition("=")
         if not (name.strip() and sign and path.strip()):
             raise DataError(f"`imports` {text!r}: give NAME=FILE.h5ad.")
         return cls(name.strip(), path.strip())
 
     def values_for(self, held: HeldOut) -> NDArray[np.float32]:
-        """Give the predictions for held-out regions, (n, g).
-
-        Returns
-        -------
-        array
-            NaN in regions of too few counts to be scored that the table does not have.
+        """Return the predictions for held-out regions, (n, g); NaN where a region of too few counts is missing.
 
         Raises
         ------
@@ -86,9 +68,7 @@ class Imported:
             If a gene, a sample or a region that is scored is missing, or its value is not finite.
         """
         columns = self._columns(held)
-        names = [
-            (sample.id, str(region)) for sample in held.samples for region in sample.counts.region_names()
-        ]  # fmt: skip
+        names = [(sample.id, str(region)) for sample in held.samples for region in sample.counts.region_names()]
         rows = np.array([self._rows.get(name, -1) for name in names])
         self._check_regions(held, names, rows)
         values = np.full((len(names), len(columns)), np.nan, np.float32)
@@ -98,29 +78,26 @@ class Imported:
         if broken.any():
             sample, region = names[int(np.argmax(broken))]
             raise DataError(
-                f"{self.path} (imported as {self.name}): {broken.sum()} regions have values that are not finite, such "
-                f"as {region!r} of sample {sample!r}; give a number for every gene."
+                f"{self._title}: {broken.sum()} regions have values that are not finite, such as {region!r} of sample "
+                f"{sample!r}; give a number for every gene."
             )
         return values
 
     def _named_rows(self) -> dict[tuple[str, str], int]:
         labels: Sequence[Any]
         if "sample" in self.table.obs:
-            samples = self.table.obs["sample"].astype(str)
-            labels = [
-                (sample, str(name).removeprefix(f"{sample}:"))
-                for sample, name in zip(samples, self.table.obs_names, strict=True)
-            ]
+            pairs = zip(self.table.obs["sample"].astype(str), self.table.obs_names, strict=True)
+            labels = [(sample, str(name).removeprefix(f"{sample}:")) for sample, name in pairs]
         else:
             labels = [tuple(str(name).split(":", 1)) for name in self.table.obs_names]
             if any(len(label) != 2 for label in labels):
                 raise DataError(
-                    f"{self.path} (imported as {self.name}): does not say of which sample each region is; add a column "
-                    "'sample' to obs, or call the rows SAMPLE:REGION."
+                    f"{self._title}: does not say of which sample each region is; add a column 'sample' to obs, or "
+                    "name the rows SAMPLE:REGION."
                 )
         rows = {label: row for row, label in enumerate(labels)}
         if len(rows) < len(labels):
-            raise DataError(f"{self.path} (imported as {self.name}): names {len(labels) - len(rows)} regions twice.")
+            raise DataError(f"{self._title}: names {len(labels) - len(rows)} regions twice.")
         return rows
 
     def _columns(self, held: HeldOut) -> list[int]:
@@ -135,8 +112,8 @@ class Imported:
         if missing:
             more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise DataError(
-                f"{self.path} (imported as {self.name}): lacks {len(missing)} of {len(columns)} genes: "
-                f"{', '.join(missing[:3])}{more}. Predict the genes that the protocol lists for the fold."
+                f"{self._title}: lacks {len(missing)} of {len(columns)} genes: {', '.join(missing[:3])}{more}. Predict "
+                "the genes that the protocol lists for the fold."
             )
         return columns
 
@@ -145,13 +122,12 @@ class Imported:
         absent = [sample.id for sample in held.samples if sample.id not in present]
         if absent:
             raise DataError(
-                f"{self.path} (imported as {self.name}): has no region of sample {absent[0]!r}; "
-                f"it has {', '.join(sorted(present))}."
+                f"{self._title}: has no region of sample {absent[0]!r}; it has {', '.join(sorted(present))}."
             )
         missing = np.flatnonzero((rows < 0) & held.enough)
         if len(missing):
-            told = ", ".join(f"{names[row][1]!r} of {names[row][0]!r}" for row in missing[:3])
+            regions = ", ".join(f"{names[row][1]!r} of {names[row][0]!r}" for row in missing[:3])
             raise DataError(
-                f"{self.path} (imported as {self.name}): lacks {len(missing)} regions that are scored, such as {told}. "
-                "Call them as the samples do."
+                f"{self._title}: lacks {len(missing)} regions that are scored, such as {regions}. Name them as the "
+                "samples do."
             )

@@ -34,16 +34,9 @@ Progress = Callable[[str, int, int, str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """Where and how PixNet runs; none of it changes a result.
+    """Where and how PixNet runs: device, folder of cached features (which runs may share) and progress.
 
-    Attributes
-    ----------
-    device
-        `"auto"`, `"cpu"` or `"cuda"`.
-    features
-        Folder of cached features of a frozen encoder, which several runs may share.
-    progress
-        Called with how far the work is.
+    None of it changes a result.
     """
 
     device: str = "auto"
@@ -81,22 +74,9 @@ def method_version(method: str) -> int:
 def run_method(
     method: str, split: Split, panel: GenePanel, config: Config, folder: Path, options: Options
 ) -> tuple[list[NDArray[np.float32]], dict[str, Any]]:
-    """Fit a method to the training side and predict the regions of the test side.
+    """Fit a method to the training side and predict the regions of the test side, whose counts are never used.
 
-    Parameters
-    ----------
-    method
-        One of `METHODS`.
-    split
-        The two sides. Of the test side, slides and regions are used, never counts.
-    panel
-        Genes.
-    config
-        Settings; `config.training` has the seed and `min_counts` for every method.
-    folder
-        Folder of the run. PixNet leaves `model` and `fields/ID` there.
-    options
-        Device, features and progress of PixNet.
+    `config.training` has the seed and `min_counts` for every method. PixNet leaves `model` and `fields/ID` in `folder`.
 
     Returns
     -------
@@ -159,12 +139,7 @@ def predict_pixnet(model: PixNet, test: Sequence[Sample], fields: Path, options:
 def log_values(field: ExpressionField, regions: Regions) -> NDArray[np.float32]:
     """Return the log-normalised expression that a measurement of n regions is expected to show, all genes of the panel.
 
-    For a `rate` head see `measured_logs`; the others predict these values themselves.
-
-    Returns
-    -------
-    array
-        (n, g), NaN where the field has no data.
+    For a `rate` head see `measured_logs`; the others predict these values themselves. (n, g), NaN without data.
     """
     if field.head.kind != "rate":
         return np.asarray(field.query(regions).X, np.float32)
@@ -175,17 +150,8 @@ def measured_logs(counts: ArrayLike) -> NDArray[np.float32]:
     """Return the log-normalised expression that a measurement is expected to show, given expected counts.
 
     The logarithm of an expected count is above the expected logarithm. So the expectation is taken over Poisson counts
-    at the region's *predicted* total.
-
-    Parameters
-    ----------
-    counts
-        (n, g + 1) expected counts, the last column those of all genes outside the panel together.
-
-    Returns
-    -------
-    array
-        (n, g), NaN where no counts are expected at all.
+    at the region's *predicted* total. `counts` are (n, g + 1), the last column those of all genes outside the panel
+    together; the result is (n, g), NaN where no counts are expected at all.
     """
     expected = np.asarray(counts, np.float64)
     total = expected.sum(axis=1)

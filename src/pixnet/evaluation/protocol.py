@@ -122,18 +122,14 @@ class Protocol(_Frozen):
 
         Parameters
         ----------
-        samples
-            All samples, their genes joined.
-        folds
-            From `hold_out` or `make_folds`.
-        methods
-            Names of methods.
-        config
-            Genes, network and training.
-        split, manifests
-            For the record.
+        samples, folds
+            All samples, their genes joined, and the folds from `hold_out` or `make_folds`.
+        methods, config
+            Names of methods; genes, network and training.
         seeds
             By default the one of `config`.
+        split, manifests
+            For the record.
 
         Raises
         ------
@@ -192,15 +188,8 @@ class Protocol(_Frozen):
     def check(self, samples: Sequence[Sample]) -> None:
         """Compare samples and methods with those that the protocol was frozen for.
 
-        Raises
-        ------
-        DataError
-            If a sample is missing, or its slide, counts or positions are not the same; all differences are named.
-
-        Warns
-        -----
-        PixNetWarning
-            If a method has another version now. Its runs are then computed again.
+        DataError if a sample is missing, or its slide, counts or positions are not the same; all differences are named.
+        PixNetWarning if a method has another version now: its runs are then computed again.
         """
         names = check_methods(list(self.methods))
         for name in names:
@@ -237,12 +226,7 @@ class Protocol(_Frozen):
     def run(self, method: str, fold: Fold, seed: int, hashes: Hashes | None = None) -> Run:
         """Name a run by all that its predictions depend on, which is never what was counted in the test.
 
-        Parameters
-        ----------
-        method, fold, seed
-            Which run.
-        hashes
-            From `side_hashes`; by default those of the protocol, which are enough where whole samples are held out.
+        `hashes` are from `side_hashes`; by default those of the protocol, enough where whole samples are held out.
         """
         if hashes is None:
             if fold.blocks is not None:

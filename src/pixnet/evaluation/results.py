@@ -27,17 +27,7 @@ ERRORS = ("mse", "mae")
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished evaluation.
-
-    Attributes
-    ----------
-    folds
-        Scores of each fold.
-    scores
-        The long table.
-    record
-        What was done: the content of `protocol` in `results.json`.
-    """
+    """A finished evaluation: the scores of each fold, the long table of all, and the record of what was done."""
 
     folds: list[FoldScores]
     scores: Scores

@@ -55,28 +55,16 @@ def evaluate(
 
     Parameters
     ----------
-    samples
-        All samples.
-    held_out
-        Ids of those to score on.
+    samples, held_out
+        All samples, and ids of those to score on.
     methods
         Some of `pixnet.evaluation.methods.METHODS`.
     config
         Genes, network and training.
     out, options, overwrite
-        See `run`.
+        See `run`, also for errors and warnings.
     manifests
         Where the samples are from, for the record.
-
-    Raises
-    ------
-    DataError
-        If a method or an id is unknown, if there are results at `out` already, or if the samples cannot be used.
-
-    Warns
-    -----
-    PixNetWarning
-        If a donor is on both sides.
     """
     samples = join_genes(samples)
     folds = hold_out(samples, held_out)

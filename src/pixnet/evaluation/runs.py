@@ -31,15 +31,10 @@ Compute = Callable[[Path], tuple[Arrays, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Run:
-    """A method, a fold and a seed.
+    """A method, a fold and a seed, with all that its predictions depend on, as JSON can hold it.
 
-    Attributes
-    ----------
-    method, fold, seed
-        Which run it is.
-    depends_on
-        All that its predictions depend on, as JSON can hold it: hashes of the inputs, settings, and the method's
-        `METHOD_VERSION`. The code itself is no part of it: a maintainer raises the version when numbers change.
+    That is hashes of the inputs, settings, and the method's `METHOD_VERSION`. The code itself is no part of it: a
+    maintainer raises the version when numbers change.
     """
 
     method: str
@@ -50,9 +45,8 @@ class Run:
     @property
     def key(self) -> str:
         """Hash of all that it depends on."""
-        return digest(
-            {**self.depends_on, "method": self.method, "fold": self.fold, "seed": self.seed, "format": FORMAT}
-        )
+        own = {"method": self.method, "fold": self.fold, "seed": self.seed, "format": FORMAT}
+        return digest({**self.depends_on, **own})
 
     @property
     def title(self) -> str:
@@ -62,18 +56,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Stored:
-    """What is stored of a run.
+    """What is stored of a run: its predictions by name, facts, and the folder with what else the method left behind.
 
-    Attributes
-    ----------
-    arrays
-        Predictions by name.
-    facts
-        What was chosen in training, what it cost and where it ran, and the versions it was computed with. `seconds` is
-        the sum over all `sessions`, work that a kill made necessary twice included. `features`: seconds that its image
-        features took, those it `made` (part of `seconds`) and those it `found` in the cache (not part of it).
-    folder
-        Its folder, with what else the method left behind.
+    Facts are what was chosen in training, what it cost and where it ran, and the versions it was computed with.
+    `seconds` is the sum over all `sessions`, work that a kill made necessary twice included. `features`: seconds that
+    its image features took, those it `made` (part of `seconds`) and those it `found` in the cache (not part of it).
     """
 
     arrays: Arrays
@@ -89,12 +76,7 @@ class Stored:
 class RunStore:
     """A folder of runs, `METHOD/FOLD-seedN-KEY`, each of which appears complete or not at all.
 
-    Parameters
-    ----------
-    folder
-        The folder; it is made with the first run.
-    keep
-        Names of files and folders, left behind by a method, that stay with its run.
+    `keep` names the files and folders, left behind by a method, that stay with its run.
     """
 
     def __init__(self, folder: Path, keep: tuple[str, ...] = ("model",)) -> None:
@@ -126,13 +108,8 @@ class RunStore:
     def get(self, run: Run, compute: Compute) -> Stored:
         """Read a run; compute and store it first if it is missing.
 
-        Parameters
-        ----------
-        run
-            Which run.
-        compute
-            Given a folder, returns arrays and what was chosen. The folder survives a kill and is given again, so that
-            `compute` can go on with what it left there.
+        `compute` is given a folder and returns arrays and what was chosen. The folder survives a kill and is given
+        again, so that `compute` can go on with what it left there.
         """
         if not self.has(run):
             self._store(run, compute)

@@ -39,23 +39,15 @@ class Split:
 
 
 class Fold(BaseModel):
-    """One division into training and test.
+    """One division into training and test, by the ids of the samples on either side.
 
     Attributes
     ----------
-    name
-        Name of the fold.
-    train, test
-        Ids of the samples on either side.
-    blocks
+    blocks, gap_um
         Where a part of each slide is held out: the rectangle (left, top, right, bottom, in um) of each sample. Regions
-        whose centre is in it are the test.
-    gap_um
-        Regions whose centre is nearer to the rectangle than this are on neither side.
-    genes
-        The panel, chosen on the training side alone.
-    variable
-        Those of its genes that vary most there.
+        whose centre is in it are the test; those nearer to it than the gap are on neither side.
+    genes, variable
+        The panel, chosen on the training side alone, and those of its genes that vary most there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -114,21 +106,9 @@ def samples_by_id(samples: Sequence[Sample]) -> dict[str, Sample]:
 def listed_entries(
     manifests: Sequence[str | Path], samples: Sequence[str] | None = None, hold_out: Sequence[str] = ()
 ) -> list[Entry]:
-    """List samples of one or several manifests without reading them.
+    """List samples of one or several manifests without reading them: those with the ids `samples`, or all.
 
-    Parameters
-    ----------
-    manifests
-        TOML files. No id may occur in two of them.
-    samples
-        Ids of the samples to list, in this order; all by default.
-    hold_out
-        Ids that will be held out.
-
-    Raises
-    ------
-    DataError
-        If an id is unknown or occurs twice, if either side would be empty, or if a manifest cannot be used.
+    DataError if an id is unknown or occurs twice, if either side would be empty, or if a manifest cannot be used.
     """
     found: dict[str, tuple[Path, Entry]] = {}
     for manifest in map(Path, manifests):

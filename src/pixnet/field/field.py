@@ -30,12 +30,8 @@ class ExpressionField:
 
     Attributes
     ----------
-    path
-        Folder of the field.
-    grid
-        Grid of the map's pixels, in um from the slide's top-left corner.
-    head
-        The linear head.
+    path, grid, head
+        Folder of the field, the grid of its pixels in um from the slide's top-left corner, and the linear head.
     attributes
         Slide, model card, versions and other facts about the field.
     """
@@ -54,7 +50,7 @@ class ExpressionField:
         Raises
         ------
         FieldError
-            If the folder is missing, unfinished, altered, or of a version that this pixnet does not read.
+            If the folder is missing, unfinished or altered, or if this pixnet does not read its version.
         """
         return cls(open_store(Path(path)))
 
@@ -176,21 +172,13 @@ class ExpressionField:
     def query_parts(self, regions: Regions, genes: Sequence[str] | None = None) -> Iterator[Part]:
         """Compute the expression of regions some at a time, for tables that do not fit in memory.
 
-        Parameters
-        ----------
-        regions, genes
-            As for `query`.
+        The arguments and errors are those of `query`.
 
         Yields
         ------
         Part
             Successive regions: `rows` (a slice), `values` and `log1p` (r, g) float32, and `obs` with r rows. Together
             they are the table that `query` returns.
-
-        Raises
-        ------
-        FieldError
-            As `query`.
         """
         return query_parts(self._store, regions, genes)
 
@@ -204,14 +192,14 @@ class ExpressionField:
         overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Write the expression of regions as a table, some rows at a time, so that the table need not fit in memory.
+        """Write the table that `query` returns, some rows at a time, so that it need not fit in memory.
 
         Parameters
         ----------
         out
             File `.h5ad` or folder `.zarr` in AnnData's layout, chunked and compressed. It appears when it is complete.
         regions, genes
-            As for `query`; the table is the one that `query` returns.
+            As for `query`.
         names
             Names of the regions, each once; by default those of the regions, or their numbers.
         overwrite
@@ -256,30 +244,15 @@ class ExpressionField:
         return self.genes([name], level, log)[0].drop_vars("gene").rename(name)
 
     def genes(self, names: Sequence[str], level: int = 0, log: bool = False) -> xarray.DataArray:
-        """Return the maps of several genes, read when they are computed.
+        """Return the maps (gene, y, x) of several genes, each named once.
 
-        Parameters
-        ----------
-        names
-            Names of the genes, each once.
-        level, log
-            As in `gene`.
-
-        Returns
-        -------
-        DataArray
-            Maps (gene, y, x), float32, on dask, like that of `gene`. A dask task reads a block of the field for up to
-            32 genes.
-
-        Raises
-        ------
-        FieldError
-            As `gene`, or if no gene is named.
+        The arguments, the maps and the errors are otherwise those of `gene`; at least one name is needed. A dask task
+        reads a block of the field for up to 32 genes.
         """
         return lazy_map(self._store, genes_readout(self._store, names, log), level, "expression")
 
     def score(self, weights: Mapping[str, float], level: int = 0, log: bool = False) -> xarray.DataArray:
-        """Return the map of a weighted sum of genes, such as a signature, read when it is computed.
+        """Return the map (y, x) of a weighted sum of genes, such as a signature; its name is `"score"`.
 
         The head is linear, so the weights are applied to its loadings, `W @ weights`, and the map costs as much as that
         of one gene. With `log` and a `rate` head it is the weighted sum of the genes' logarithms, which needs the value
@@ -288,19 +261,9 @@ class ExpressionField:
         Parameters
         ----------
         weights
-            Weight of each gene, of any sign.
+            Finite weight of each gene, of any sign.
         level, log
-            As in `gene`.
-
-        Returns
-        -------
-        DataArray
-            Map (y, x), float32, on dask, like that of `gene`; its name is `"score"`.
-
-        Raises
-        ------
-        FieldError
-            As `genes`, or if a weight is not finite.
+            As in `gene`, whose errors and map this shares.
         """
         return lazy_map(self._store, score_readout(self._store, weights, log), level, "score")[0].drop_vars("gene")
 
@@ -317,7 +280,7 @@ class ExpressionField:
         overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Write maps or regions of some genes for other programs, block by block; see docs/reading-a-field.md.
+        """Write maps or regions of some genes for other programs, block by block; see docs/how-to/export.md.
 
         Parameters
         ----------

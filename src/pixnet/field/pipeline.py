@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,32 +29,20 @@ def read_ahead(items: Iterable[Item], read: Callable[[Item], Result], workers: i
         pool.shutdown(cancel_futures=True)
 
 
-class WriteBehind:
-    """Runs calls in one thread, in order. An error is raised at the next call, or at the end."""
+@contextmanager
+def write_behind() -> Iterator[Callable[..., None]]:
+    """Yield a function that runs calls in one thread, in order. An error is raised at the next call, or at the end."""
+    running: deque[Future[Any]] = deque()
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write-behind")
-        self._last: Future[Any] | None = None
+    def finish_last() -> None:
+        while running:
+            running.popleft().result()
 
-    def __call__(self, work: Callable[..., object], *arguments: Any) -> None:
-        """Wait for the call before, then begin this one."""
-        self._wait()
-        self._last = self._pool.submit(work, *arguments)
+    def write(work: Callable[..., object], *arguments: Any) -> None:
+        finish_last()
+        running.append(pool.submit(work, *arguments))
 
-    def _wait(self) -> None:
-        last, self._last = self._last, None
-        if last is not None:
-            last.result()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            # An error of the main thread came first, so it is the one to raise.
-            if error is None:
-                self._wait()
-        finally:
-            self._pool.shutdown()
+    with ThreadPoolExecutor(1, thread_name_prefix="write-behind") as pool:
+        yield write
+        # Not after an error of the main thread: that came first, so it is the one to raise.
+        finish_last()

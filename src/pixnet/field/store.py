@@ -1,4 +1,4 @@
-"""Reading a field from disk: a Zarr 3 group of arrays and attributes, described in docs/field-format.md.
+"""Reading a field from disk: a Zarr 3 group of arrays and attributes, described in docs/reference/field-format.md.
 
 Only this module and `pixnet.field.build.writing` know the layout. The group's own attributes are written last, so a
 folder without them is unfinished.
@@ -33,21 +33,7 @@ class _Strict(pydantic.BaseModel):
 
 
 class SlideFacts(_Strict):
-    """The slide that the field was made from.
-
-    Attributes
-    ----------
-    name, file
-        Names of the slide and of its file.
-    fingerprint
-        SHA-256 of the slide.
-    mpp, mpp_source
-        Size of a slide pixel in um, and where it was found.
-    height_px, width_px
-        Size of the slide in pixels.
-    no_data_reads
-        Number of reads that failed; their pixels have no data.
-    """
+    """The slide that the field was made from; the pixels of `no_data_reads`, the reads that failed, have no data."""
 
     name: str
     file: str | None
@@ -76,7 +62,7 @@ class LatticeFacts(_Strict):
 
 
 class Attributes(_Strict):
-    """Everything about a field that is not an array; see docs/field-format.md."""
+    """Everything about a field that is not an array; see docs/reference/field-format.md."""
 
     format_version: Literal[2] = FORMAT_VERSION
     pixnet_version: str
@@ -96,38 +82,16 @@ class Attributes(_Strict):
 
 
 class Level(NamedTuple):
-    """The arrays of one level of the pyramid, on disk.
+    """The arrays of one level of the pyramid, on disk: latent values (C, H, W), and shares (H, W) from 0 to 1."""
 
-    Attributes
-    ----------
-    latent
-        Stored latent values, shape (C, H, W); D is `latent * scale[:, None, None]`.
-    valid
-        Share of each pixel that holds data and is not background, shape (H, W), from 0 to 1. Integrals cover this part.
-    background
-        Share of each pixel that holds data but was left out as background, shape (H, W), from 0 to 1.
-    """
-
-    latent: zarr.Array[Any]
-    valid: zarr.Array[Any]
-    background: zarr.Array[Any]
+    latent: zarr.Array[Any]  # D is `latent * scale[:, None, None]`
+    valid: zarr.Array[Any]  # share that holds data and is not background; integrals cover this part
+    background: zarr.Array[Any]  # share that holds data but was left out as background
 
 
 @dataclass(frozen=True, eq=False)
 class FieldStore:
-    """An open field on disk.
-
-    Parameters
-    ----------
-    path
-        The folder.
-    attributes
-        Its attributes.
-    head
-        The linear head.
-    levels
-        The pyramid, finest level first.
-    """
+    """An open field on disk; the `levels` of its pyramid begin with the finest."""
 
     path: Path
     attributes: Attributes
@@ -145,13 +109,7 @@ class FieldStore:
         return np.array(self.attributes.scale)
 
     def level_grid(self, level: int) -> Grid:
-        """Return the grid of a level's pixels, in um.
-
-        Raises
-        ------
-        FieldError
-            If the field has no such level.
-        """
+        """Return the grid of a level's pixels, in um; the field must have the level."""
         levels = len(self.levels)
         if not 0 <= level < levels:
             first, last = self.grid.pitch_um, level_grid(self.grid, levels - 1).pitch_um
@@ -162,42 +120,25 @@ class FieldStore:
         return level_grid(self.grid, level)
 
     def read(self, box: Box, level: int = 0) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        """Read a box of pixels of a level.
-
-        Returns
-        -------
-        latent
-            Stored latent values, not scaled, shape (C, h, w).
-        valid
-            Valid share of each pixel, shape (h, w), from 0 to 1.
+        """Read a box of pixels of a level: stored latent values (C, h, w), not scaled, and valid shares (h, w).
 
         Raises
         ------
         FieldError
             If the bytes on disk are damaged.
         """
-        arrays, window = self.levels[level], _window(box)
-        latent = _values(self.path, arrays.latent, (slice(None), *window))
-        return latent, _values(self.path, arrays.valid, window).astype(np.float32)
+        arrays = self.levels[level]
+        latent = _values(self.path, arrays.latent, (slice(None), *box.window))
+        return latent, _values(self.path, arrays.valid, box.window).astype(np.float32)
 
-    def read_background(self, box: Box, level: int = 0) -> NDArray[np.float32]:
-        """Read the background's share of each pixel of a box, shape (h, w), from 0 to 1.
-
-        Raises
-        ------
-        FieldError
-            If the bytes on disk are damaged.
-        """
-        return _values(self.path, self.levels[level].background, _window(box)).astype(np.float32)
+    def read_background(self, box: Box) -> NDArray[np.float32]:
+        """Read the background's share of each pixel of a box of level 0, (h, w), with the errors of `read`."""
+        return _values(self.path, self.levels[0].background, box.window).astype(np.float32)
 
     def blocks(self) -> Iterator[Box]:
-        """Yield boxes that cover level 0; each consists of complete chunks and fits in memory as float64."""
-        height, width = self.grid.shape
+        """Return boxes that cover level 0; each consists of complete chunks and fits in memory as float64."""
         chunk = self.levels[0].latent.chunks[1]
-        side = max(math.isqrt(_BLOCK_VALUES // (self.head.channels + 1)) // chunk, 1) * chunk
-        for row in range(0, height, side):
-            for col in range(0, width, side):
-                yield Box(row, col, min(side, height - row), min(side, width - col))
+        return self.grid.boxes(max(math.isqrt(_BLOCK_VALUES // (self.head.channels + 1)) // chunk, 1) * chunk)
 
 
 def level_grid(finest: Grid, level: int) -> Grid:
@@ -206,18 +147,8 @@ def level_grid(finest: Grid, level: int) -> Grid:
     return Grid(finest.x_um, finest.y_um, finest.pitch_um * 2**level, height, width)
 
 
-def _window(box: Box) -> tuple[slice, slice]:
-    return slice(box.row, box.row + box.height), slice(box.col, box.col + box.width)
-
-
 def open_store(path: Path) -> FieldStore:
-    """Open a field on disk and check that it is complete.
-
-    Raises
-    ------
-    FieldError
-        If the folder is missing, not a field, unfinished, of another version, or altered.
-    """
+    """Open a field on disk, and check that it is complete and of this version; see `ExpressionField.open`."""
     if not path.is_dir():
         raise FieldError(f"{path}: no such folder. Give the folder of a predicted field.")
     if not (path / "zarr.json").is_file():

@@ -35,18 +35,10 @@ _OTHER_FEATURES = re.compile(r"features that are (?:no|not) genes|control probes
 
 
 def check_raw_counts(matrix: sparse.csr_matrix, genes: Sequence[str], has_layers: bool, merges: bool) -> list[Finding]:
-    """Check a table of counts that no reader has checked yet.
+    """Check a table of counts (n, g) that no reader has checked yet.
 
-    Parameters
-    ----------
-    matrix
-        Values of the table, shape (n, g).
-    genes
-        Names of its g genes.
-    has_layers
-        Whether the platform's reader has an argument `layer`.
-    merges
-        Whether that reader sums genes with the same name instead of refusing them.
+    `has_layers` is whether the platform's reader has an argument `layer`, and `merges` whether it sums genes with the
+    same name instead of refusing them.
     """
     values = np.asarray(matrix.data, np.float64)
     finite = np.isfinite(values)
@@ -161,15 +153,7 @@ def _sentence(text: str) -> str:
 
 
 def weigh_duplicates(findings: Sequence[Finding], genes: int) -> list[Finding]:
-    """Raise merged genes to a warning if they are more than the few that are usual in a reference.
-
-    Parameters
-    ----------
-    findings
-        Findings of one sample.
-    genes
-        Number of genes of that sample.
-    """
+    """Raise merged genes to a warning if they are more than the few of all genes that are usual in a reference."""
     return [
         Finding("warning", finding.code, finding.text, finding.advice, finding.value)
         if finding.code == "duplicated-genes" and finding.value.get("genes", 0) > _MANY_DUPLICATES * genes

@@ -46,16 +46,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Inspection:
-    """All findings for one sample.
+    """All findings for one sample, the most severe first.
 
-    Attributes
-    ----------
-    id, platform
-        Name of the sample, and the platform that it was treated as.
-    recognised_by
-        Why it was treated as that platform.
-    findings
-        Findings, the most severe first.
+    `platform` is the one that it was treated as, and `recognised_by` the reason.
     """
 
     id: str

@@ -39,40 +39,20 @@ _SWAPPED = "x and y swapped"
 
 @dataclass(frozen=True)
 class Layout:
-    """Regions over a slide.
+    """n regions over a slide."""
 
-    Attributes
-    ----------
-    slide
-        The image. Its pixel size is made up if none is known.
-    xy_um
-        Centres of the regions in um, shape (n, 2); they may be outside the slide.
-    width_um
-        Width of a region, in um.
-    options
-        Keys that the platform's entry in a manifest can have.
-    step
-        If only every k-th of many regions is here, this k.
-    """
-
-    slide: Slide
-    xy_um: Places
-    width_um: float
-    options: Collection[str] = ()
-    step: int = 1
+    slide: Slide  # its pixel size is made up if none is known
+    xy_um: Places  # centres, shape (n, 2); they may be outside the slide
+    width_um: float  # of a region
+    options: Collection[str] = ()  # keys that the platform's entry in a manifest can have
+    step: int = 1  # k, if only every k-th of many regions is here
 
 
 def check_pixel_size(mpp: float, source: str, pitch_px: float | None, pitch_um: float | None) -> list[Finding]:
     """Compare the pixel size with the distance between neighbouring regions.
 
-    Parameters
-    ----------
-    mpp, source
-        Pixel size in um, and where it comes from.
-    pitch_px
-        Distance between neighbours in pixels of the image; None if not known.
-    pitch_um
-        That distance in um, as the platform defines it; None if not known.
+    `source` says where the pixel size comes from. The distance is `pitch_px` in pixels of the image, and `pitch_um` as
+    the platform defines it; either is None if not known.
     """
     value = {"mpp": mpp, "source": source, "pitch_px": pitch_px, "pitch_um": pitch_um}
     if pitch_px is None or pitch_um is None:
@@ -101,14 +81,8 @@ def check_full_resolution(
 ) -> list[Finding]:
     """Check whether the image is only a smaller copy of the one that the positions refer to.
 
-    Parameters
-    ----------
-    slide
-        The image.
-    pictures
-        Height and width of the full-resolution image in pixels, by the file that they are known from.
-    xy_px
-        Positions in pixels of the full-resolution image, shape (n, 2); None if not known.
+    `pictures` has the height and width of the full-resolution image in pixels, by the file that they are known from;
+    `xy_px` are positions in its pixels, shape (n, 2), None if not known.
     """
     advice = "Give the full-resolution image that the platform's software was run on as `image`."
     height, width = slide.shape
@@ -138,15 +112,8 @@ def check_full_resolution(
 def check_places(layout: Layout, tissue: TissueMask, written: Places | None = None) -> list[Finding]:
     """Check whether regions are inside the image and on tissue, and which orientation would put them there.
 
-    Parameters
-    ----------
-    layout
-        Regions over the slide.
-    tissue
-        Where the slide has tissue.
-    written
-        Centres in um, shape (n, 2), that include the regions that the reader left out for being outside the image; None
-        if it left out none.
+    `written` are centres in um, shape (n, 2), that include the regions that the reader left out for being outside the
+    image; None if it left out none.
     """
     slide, xy = layout.slide, layout.xy_um
     outside = int((~_inside(layout, xy)).sum())
@@ -179,23 +146,9 @@ def check_places(layout: Layout, tissue: TissueMask, written: Places | None = No
 
 
 def _better_orientation(layout: Layout, tissue: TissueMask, share: float, outside: int) -> Finding | None:
-    """Try the other seven orientations.
+    """Return the orientation that puts clearly more regions on tissue, or all of them into the image, if one does.
 
-    Parameters
-    ----------
-    layout
-        All regions over the slide.
-    tissue
-        Where the slide has tissue.
-    share
-        Share of these regions that is on tissue.
-    outside
-        Number of regions outside the image.
-
-    Returns
-    -------
-    Finding or None
-        The orientation that puts clearly more regions on tissue, or all of them into the image; None if none does.
+    `share` of the regions is on tissue as they are written, and `outside` of them are outside the image.
     """
     shares = {
         name: float(tissue.holds(_turned(layout, *how), layout.width_um).mean()) for name, how in _ORIENTATIONS.items()

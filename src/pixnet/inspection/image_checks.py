@@ -57,19 +57,8 @@ def check_damage(slide: Slide) -> list[Finding]:
 def sharpness(slide: Slide, tissue: TissueMask) -> NDArray[np.float64]:
     """Return the variance of the Laplacian over the variance of the grey values, at 1 um per pixel.
 
-    The quotient does not depend on how strongly a section is stained.
-
-    Parameters
-    ----------
-    slide
-        The image.
-    tissue
-        Where it has tissue.
-
-    Returns
-    -------
-    array
-        One value for each of up to 24 windows of 256 um that are mostly tissue, shape (windows,).
+    The quotient does not depend on how strongly a section is stained. There is one value for each of up to 24 windows
+    of 256 um that are mostly tissue, shape (windows,).
     """
     side = min(_WINDOW_UM, slide.width_um, slide.height_um)
     step = max(1, round(side / tissue.um_per_px))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +23,14 @@ from pixnet.inspection.counts_checks import (
 from pixnet.inspection.findings import Finding, Inspection
 from pixnet.inspection.geometry import Layout, check_full_resolution, check_pixel_size, check_places
 from pixnet.inspection.image_checks import check_blur, check_damage, check_resolution
-from pixnet.inspection.raw_files import raw_counts, raw_files
 from pixnet.inspection.shift import check_shift
 from pixnet.inspection.trained_on import TrainedOn, check_resolution_of, check_stain
 from pixnet.readers.entry import Entry
+from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
 from pixnet.readers.formats.pitch import pitch
 from pixnet.readers.manifest import chosen_entries, entry_of, manifest_entries
 from pixnet.readers.platforms import PLATFORMS
-from pixnet.readers.raw import RawFiles
+from pixnet.readers.raw import MOST_PLACES, RawFiles
 from pixnet.readers.recognition import entry_at, recognise
 from pixnet.regions import Disks, Squares
 from pixnet.sample import Sample
@@ -36,6 +38,8 @@ from pixnet.slide import Slide
 from pixnet.slide.pixel_size import PixelSize
 from pixnet.slide.slide import open_slide
 from pixnet.slide.tissue import TissueMask
+
+_T = TypeVar("_T")
 
 _MOST_PLACES = 100_000
 _PITCH_PLACES = 20_000  # places that a pitch is measured from; neighbours mostly follow each other
@@ -48,8 +52,6 @@ class Inspected:
 
     Attributes
     ----------
-    inspection
-        The findings.
     layout
         Regions over the slide; None if one of the two is not known.
     sample
@@ -130,18 +132,10 @@ def inspect(
 def inspect_entry(
     entry: Entry, recognised_by: str, *, given: bool = False, trained: TrainedOn | None = None
 ) -> Inspected:
-    """Read and inspect one sample.
+    """Read and inspect one sample by its entry in a manifest.
 
-    Parameters
-    ----------
-    entry
-        The sample's entry in a manifest.
-    recognised_by
-        Why it is from that platform.
-    given
-        Whether the pixel size is an argument instead of a key of the manifest.
-    trained
-        A model's working resolution and training slides, to compare the slide with.
+    `recognised_by` is the reason for its platform, and `given` whether the pixel size is an argument instead of a key
+    of the manifest.
     """
     source = "argument" if given else "manifest"
     findings: list[Finding] = []
@@ -155,9 +149,8 @@ def inspect_entry(
             findings.append(Finding("error", "refused", str(error)))
     messages = [str(warning.message) for warning in caught if issubclass(warning.category, PixNetWarning)]
     findings += findings_of_warnings(messages)
-    raw = raw_files(entry, was_read=sample is not None)
+    raw = _raw_files(entry, was_read=sample is not None)
     options = type(entry).model_fields.keys()
-    layout: Layout | None
     if sample is None:
         layout, checks = _check_refused(entry, raw, source, options)
     else:
@@ -173,15 +166,7 @@ def inspect_entry(
 
 
 def inspect_sample(sample: Sample, *, card: Mapping[str, Any] | None = None) -> Inspected:
-    """Inspect a sample that is in memory, without the checks that need its files.
-
-    Parameters
-    ----------
-    sample
-        The sample.
-    card
-        Card of a model, as for `inspect`.
-    """
+    """Inspect a sample that is in memory, without the checks that need its files; `card` is as for `inspect`."""
     trained = None if card is None else TrainedOn.from_card(card)
     layout, findings = _check_sample(sample, RawFiles(), (), trained)
     return Inspected(Inspection(sample.id, sample.platform, "the sample says so", tuple(findings)), layout, sample)
@@ -194,7 +179,7 @@ def _check_sample(
     slide = sample.slide
     step = max(1, len(sample.regions) // _MOST_PLACES)
     chosen = sample.regions.take(np.arange(0, len(sample.regions), step))
-    layout = Layout(slide, chosen.centers_um, _width(chosen.areas_um2), options, step)
+    layout = Layout(slide, chosen.centers_um, float(np.sqrt(np.median(chosen.areas_um2))), options, step)
     tissue = TissueMask(slide)
     findings = check_pixel_size(slide.mpp, slide.mpp_source, _pitch_px(sample, raw), raw.pitch_um)
     findings += check_full_resolution(slide, raw.pictures, None)
@@ -241,7 +226,7 @@ def _check_refused(
         # On another image, no orientation means anything.
         if not smaller:
             findings += check_places(layout, TissueMask(layout.slide))
-    counted = raw_counts(entry)
+    counted = _attempt(partial(PLATFORMS[entry.platform].raw.raw_counts, entry))
     if counted is not None:
         merges = PLATFORMS[entry.platform].merges_genes
         findings += check_raw_counts(*counted, has_layers="layer" in options, merges=merges)
@@ -257,7 +242,7 @@ def _raw_layout(entry: Entry, raw: RawFiles, options: Collection[str]) -> Layout
     if slide is None:
         return None
     scale = slide.mpp if raw.unit == "px" else 1.0
-    # Regions of an array are about half as wide as their distance. Cells lie at any distance: they count as points.
+    # Regions of an array are about half as wide as their distance. Cells have no fixed distance: they count as points.
     width = 0.0 if measured is None or raw.pitch_px is None else raw.pitch_px * slide.mpp / 2
     return Layout(slide, raw.xy_px * scale, width, options)
 
@@ -274,5 +259,35 @@ def _open(image: Path | None, mpp: float | None) -> Slide | None:
     return None
 
 
-def _width(areas_um2: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.median(areas_um2)))
+def _raw_files(entry: Entry, was_read: bool = False) -> RawFiles:
+    """Read positions as they are written, and find the image; what cannot be read stays None.
+
+    If the reader could use the files (`was_read`), the shapes of a SpatialData store are not read a second time.
+    """
+    raw = RawFiles(image=entry.image)
+    platform = PLATFORMS[entry.platform]
+    if not (was_read and platform.slow_places):
+        _attempt(partial(platform.raw.raw_places, entry, raw))
+    if entry.image_transform is not None:
+        _attempt(partial(_onto_image, entry.image_transform, raw))
+    if raw.xy_px is not None and len(raw.xy_px) > MOST_PLACES:
+        raw.xy_px = raw.xy_px[:: len(raw.xy_px) // MOST_PLACES]
+    return raw
+
+
+def _attempt(read: Callable[[], _T]) -> _T | None:
+    """Return what a function reads, or None if a file is damaged or missing."""
+    try:
+        return read()
+    except (PixNetError, OSError, ValueError, LookupError, TypeError, EOFError, zlib.error):
+        # The reader has already reported what is wrong with the file.
+        return None
+
+
+def _onto_image(given: GivenTransform, raw: RawFiles) -> None:
+    """Bring positions that were written for another image onto the given one."""
+    transform = ImageTransform.read(given)
+    raw.pictures.clear()  # they are of the other image
+    if raw.unit == "px" and raw.xy_px is not None:
+        raw.xy_px = transform.points(raw.xy_px)
+        raw.pitch_px = None if raw.pitch_px is None else raw.pitch_px * transform.scale

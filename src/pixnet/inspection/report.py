@@ -46,19 +46,9 @@ _WIDE = 500  # ratio of a logarithmic axis from which only powers of ten are lab
 
 
 def write_report(inspected: Inspected, out: str | Path) -> list[Path]:
-    """Write an inspection and its figures, replacing those of an earlier one.
+    """Write the result of an inspection and its figures into a folder, replacing those of an earlier one.
 
-    Parameters
-    ----------
-    inspected
-        A result of `inspect`.
-    out
-        Folder to write to; created if missing.
-
-    Returns
-    -------
-    list of Path
-        The files that were written. There is no overlay without a layout, and there are no histograms without a sample.
+    Return the files: there is no overlay without a layout, and there are no histograms without a sample.
 
     Raises
     ------
@@ -134,14 +124,8 @@ def _overlay(name: str, layout: Layout, sample: Sample | None) -> Figure:
 def _pooled(xy: Floats, depth: Floats | None) -> tuple[Floats, Floats | None, float]:
     """Pool many regions into squares with their mean counts, as drawing only some of them would make stripes.
 
-    Returns
-    -------
-    centres
-        Centres of the squares in um, shape (m, 2).
-    depth
-        Mean counts of the regions in each square, shape (m,); None if `depth` is None.
-    width
-        Width to draw the squares with, in um. It leaves gaps that show the tissue.
+    Return the centres of the m squares in um (m, 2), their mean counts (m,), and the width to draw them with in um,
+    which leaves gaps that show the tissue.
     """
     side = float(np.sqrt(np.prod(np.ptp(xy, axis=0)) / _MOST_DRAWN * 4))
     place = np.floor((xy - xy.min(axis=0)) / side).astype(np.int64)

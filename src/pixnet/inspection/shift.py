@@ -34,16 +34,9 @@ _LEAST_EXPLAINED = 0.05
 
 @dataclass(frozen=True)
 class Shift:
-    """Shift between the counts and the tissue that explains them best.
+    """What to add to the positions to make them fit, in um, with the larger standard deviation of the two.
 
-    Attributes
-    ----------
-    x_um, y_um
-        What to add to the positions to make them fit, in um.
-    sd_um
-        Standard deviation of the two, in um: the larger one.
-    explained
-        Share of the variance of the depth that the image explains there.
+    `explained` is the share of the variance of the depth that the image explains there.
     """
 
     x_um: float
@@ -53,13 +46,7 @@ class Shift:
 
 
 def check_shift(slide: Slide, xy_um: Floats, width_um: float, depth: Floats) -> list[Finding]:
-    """Warn of a shift that is significant; return no finding if none can be estimated.
-
-    Parameters
-    ----------
-    slide, xy_um, width_um, depth
-        As for `estimate_shift`.
-    """
+    """Warn of a significant shift; return no finding if none can be estimated (see `estimate_shift`)."""
     shift = estimate_shift(slide, xy_um, width_um, depth)
     if shift is None:
         return []
@@ -78,26 +65,10 @@ def check_shift(slide: Slide, xy_um: Floats, width_um: float, depth: Floats) -> 
 
 
 def estimate_shift(slide: Slide, xy_um: Floats, width_um: float, depth: Floats, seed: int = 0) -> Shift | None:
-    """Estimate how far the positions are off.
+    """Estimate how far regions of a width are off, from their centres (n, 2) in um and their depth (n,).
 
-    Parameters
-    ----------
-    slide
-        The image.
-    xy_um
-        Centres of the regions in um, shape (n, 2).
-    width_um
-        Width of the regions, in um.
-    depth
-        Counts of each region, shape (n,).
-    seed
-        Seed of the draws that give the uncertainty.
-
-    Returns
-    -------
-    Shift or None
-        None if no estimate can be made: there are too few regions, the image does not explain the depth, the best place
-        is at the edge of the 150 um that are searched, or the draws disagree.
+    Return None if no estimate can be made: there are too few regions, the image does not explain the depth, the best
+    place is at the edge of the 150 um that are searched, or the draws disagree. `seed` is that of the draws.
     """
     places, depth, width_um = _pooled(xy_um, depth, width_um)
     if len(places) < _LEAST_REGIONS or np.ptp(depth) == 0:
@@ -154,25 +125,11 @@ def _sampled(image: Floats, places: Floats, x: Floats, y: Floats, um_per_px: flo
 
 
 def _peaks(sampled: NDArray[np.float32], target: Floats, weights: Floats, side: int) -> tuple[Floats, Floats]:
-    """Find the shift at which a linear regression on both maps explains the target best.
+    """Find the shift at which a linear regression on both maps explains the target (n,) best.
 
-    Parameters
-    ----------
-    sampled
-        Values of the two maps for each shift and region, shape (2, shifts, n).
-    target
-        Value to explain in each region, shape (n,).
-    weights
-        Weight of each region in each draw, shape (draws, n).
-    side
-        Number of shifts along each axis.
-
-    Returns
-    -------
-    shifts
-        Best shift along x and y in um, shape (draws, 2).
-    explained
-        Share of the variance that it explains, shape (draws,).
+    From the values of the maps, shape (2, shifts, n), the weights of the regions, shape (draws, n), and the number of
+    shifts along each axis, return the best shifts along x and y in um, shape (draws, 2), and the shares of the variance
+    that they explain, shape (draws,).
     """
     total = weights.sum(axis=1, keepdims=True)
 
@@ -192,14 +149,9 @@ def _peaks(sampled: NDArray[np.float32], target: Floats, weights: Floats, side: 
     explained = (c1**2 * v2 - 2 * c1 * c2 * both + c2**2 * v1) / (determinant + ridge) / np.maximum(variance, 1e-18)
     shifts = np.empty((len(weights), 2))
     for draw, surface in enumerate(explained.reshape(-1, side, side)):
-        shifts[draw] = _refined(surface)
+        row, col = np.unravel_index(int(np.argmax(surface)), surface.shape)
+        shifts[draw] = _peak_um(int(col), surface[row, :]), _peak_um(int(row), surface[:, col])
     return shifts, explained.max(axis=1)
-
-
-def _refined(surface: Floats) -> tuple[float, float]:
-    """Return the x and y, in um, of the top of a surface over all shifts, interpolated between its points."""
-    row, col = np.unravel_index(int(np.argmax(surface)), surface.shape)
-    return _peak_um(int(col), surface[row, :]), _peak_um(int(row), surface[:, col])
 
 
 def _peak_um(index: int, line: Floats) -> float:

@@ -17,14 +17,9 @@ _FAR = 4.0  # standard deviations
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What a slide is compared with: a model's working resolution and training slides.
+    """A model's working resolution in um per pixel, and the stain profiles of its training slides.
 
-    Attributes
-    ----------
-    mpp
-        Working resolution of the model, in um per pixel.
-    stains
-        Stain profiles of the training slides, by the sample's id; without those of slides without tissue.
+    `stains` is by the sample's id, without slides that have no tissue.
     """
 
     mpp: float
@@ -50,17 +45,7 @@ def check_resolution_of(slide: Slide, trained: TrainedOn) -> list[Finding]:
 
 
 def check_stain(slide: Slide, trained: TrainedOn, tissue: TissueMask | None = None) -> list[Finding]:
-    """Check whether a slide is stained differently from a model's training slides.
-
-    Parameters
-    ----------
-    slide
-        The slide.
-    trained
-        What the model was trained on. If it has no stain profiles, there is no finding.
-    tissue
-        Where the slide has tissue, if that is known already.
-    """
+    """Check whether a slide is stained differently from a model's training slides, if their profiles are known."""
     profile = StainProfile.from_slide(slide, tissue) if trained.stains else None
     if profile is None:
         return []

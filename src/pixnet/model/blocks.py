@@ -42,26 +42,10 @@ def _bytes_per_pixel(channels: Sequence[int], strides: Sequence[int]) -> float:
 def seam_error(
     network: Network, lattice: Lattice, slide: Slide, latent: Callable[[TileImages], NDArray[np.float32]]
 ) -> float:
-    """Return how much the latent values depend on where the slide is cut into blocks.
+    """Return how much the latent values depend on where the slide is cut into blocks, as a share of the largest value.
 
     Two overlapping blocks in the middle of the slide are computed. The values of a convolutional encoder are the same
     in both; those of a transformer depend on its windows.
-
-    Parameters
-    ----------
-    network
-        The network.
-    lattice
-        The slide's lattice of pixels.
-    slide
-        The slide.
-    latent
-        The network without its head, as in `pixnet.field.LatentSource`.
-
-    Returns
-    -------
-    float
-        Largest difference between the blocks, as a share of the largest value.
     """
     step, finest = network.stride, network.strides[0]
     row, col = (side // 2 // step * step for side in (lattice.height, lattice.width))

@@ -29,21 +29,10 @@ UNITS = {
 
 
 def make_card(config: Config, samples: Sequence[Sample], panel: GenePanel, fitted: Fitted) -> dict[str, Any]:
-    """Return the card of a trained model.
-
-    Parameters
-    ----------
-    config
-        The configuration that the model was trained with.
-    samples
-        The training samples.
-    panel
-        The genes that it predicts.
-    fitted
-        The result of the training. The configuration of its network has all choices that were left to the samples.
-    """
+    """Return the card of a model that was trained with a configuration on samples, to predict the genes of a panel."""
     from pixnet.network.weights import weights_hash
 
+    # The configuration of the network has all choices that were left to the samples.
     config = config.model_copy(update={"network": fitted.network.config})
     network = config.network
     return {
@@ -94,13 +83,7 @@ def _describe(sample: Sample) -> dict[str, Any]:
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
-    """Read the card in a model folder, without the weights.
-
-    Raises
-    ------
-    ModelError
-        If the card is missing, was altered or has another format version.
-    """
+    """Read the card in a model folder, without the weights; it must be unaltered and of this format version."""
     path = Path(path) / "card.json"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -115,11 +98,11 @@ def read_card(path: str | Path) -> dict[str, Any]:
         older = isinstance(version, int) and version < FORMAT_VERSION
         advice = "train the model again" if older else "update pixnet"
         raise ModelError(f"{path}: has format version {version}, but this pixnet reads {FORMAT_VERSION}; {advice}.")
-    if card.pop("card_sha256", None) != card_hash(card):
+    if card.pop("card_sha256", None) != digest(card):
         raise ModelError(f"{path}: was changed after it was written; copy the folder again.")
     return dict(card)
 
 
-def card_hash(card: dict[str, Any]) -> str:
-    """Return the SHA-256 of a card's content, by which an edited gene name or unit is noticed."""
-    return digest(card)
+def is_model(path: Path) -> bool:
+    """Return whether a path is a model folder."""
+    return (path / "card.json").is_file()

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pixnet.config import Config
+from pixnet.digest import digest
 from pixnet.errors import DataError, ModelError, SlideError, first_line
 from pixnet.field import BuildOptions, ExpressionField, LatentSource, LinearHead, build_field
 from pixnet.field.build.tile import TileImages
 from pixnet.files import check_place, writing_beside
 from pixnet.model.blocks import fitting_core, seam_error
-from pixnet.model.card import UNITS, card_hash, encoder_inside, make_card, read_card
+from pixnet.model.card import UNITS, encoder_inside, is_model, make_card, read_card
 from pixnet.network.device import choose_device
 from pixnet.sample.genes import join_genes
 from pixnet.sample.panel import choose_panel
@@ -42,8 +43,6 @@ class PixNet:
 
     Attributes
     ----------
-    genes : tuple of str
-        Names of the genes that the model predicts; empty before it is trained.
     card : dict
         Description of the model: the content of `card.json`.
     metrics : list of dict
@@ -64,7 +63,7 @@ class PixNet:
 
     @property
     def genes(self) -> tuple[str, ...]:
-        """Names of the genes that the model predicts."""
+        """Names of the genes that the model predicts; empty before it is trained."""
         return tuple(self.card.get("genes", ()))
 
     @property
@@ -170,13 +169,11 @@ class PixNet:
         device
             `"auto"`, `"cpu"` or `"cuda"`.
         resume
-            Whether to continue an unfinished field of the same slide, model and options; a new one is begun if there
-            is none.
+            Whether to continue an unfinished field of the same slide, model and options, if there is one.
         overwrite
-            Whether to replace a field that exists at `out`.
+            Whether to replace a field that exists at `out`, and to discard an unfinished one.
         progress
-            Called at the start and after each block with the number of blocks computed and the number of all blocks
-            with tissue.
+            Called at the start and after each block with the numbers of blocks computed and of all blocks with tissue.
 
         Raises
         ------
@@ -211,32 +208,20 @@ class PixNet:
         return build_field(slide, source, out, options)
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
-        """Write the model to a folder: `model.safetensors` and `card.json`.
+        """Write the model to a folder, `model.safetensors` and `card.json`, and return its path.
 
         The folder appears when it is complete. The weights of a frozen encoder from a hub are not written, since
         their licence may forbid it; the card holds their hash.
 
-        Parameters
-        ----------
-        path
-            The folder.
-        overwrite
-            Whether a model that exists at `path` is replaced.
-
-        Returns
-        -------
-        Path
-            The folder.
-
         Raises
         ------
         ModelError
-            If the folder exists and `overwrite` is not set, or if it is not a model folder.
+            If the folder exists and `overwrite` is not set, or if it is not a model folder. Only that is overwritten.
         """
         from safetensors.torch import save_file
 
         path = Path(path)
-        check_place(path, ModelError, what="a model folder", replaceable=_is_model, overwrite=overwrite)
+        check_place(path, ModelError, what="a model folder", replaceable=is_model, overwrite=overwrite)
         state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
         if not encoder_inside(self.config.network.encoder):
             state = {key: value for key, value in state.items() if not key.startswith("encoder.")}
@@ -246,7 +231,7 @@ class PixNet:
             weights = partial / "model.safetensors"
             save_file(state, weights)
             card = {**self.card, "weights_sha256": _file_hash(weights), "metrics": self.metrics}
-            card["card_sha256"] = card_hash(card)
+            card["card_sha256"] = digest(card)  # an edited gene name or unit is noticed by it
             (partial / "card.json").write_text(json.dumps(card, indent=1) + "\n")
         return path
 
@@ -311,10 +296,6 @@ class PixNet:
                 f"{slide.mpp_source}), too coarse for a model working at {mpp:g} um/px (at most {COARSEST * mpp:g}). "
                 "Use a finer scan, or give the right `mpp` if this one is wrong."
             )
-
-
-def _is_model(path: Path) -> bool:
-    return (path / "card.json").is_file()
 
 
 def _file_hash(path: Path) -> str:

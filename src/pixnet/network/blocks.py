@@ -1,10 +1,17 @@
-"""Building blocks of the decoder: convolutions, upsampling, and the standardisation of the encoder's channels."""
+"""Building blocks of the decoder: convolutions, upsampling, projections, and the standardisation of channels."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pixnet.network.crop import Crop
 
 
 def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
@@ -20,15 +27,10 @@ def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class Standardise(nn.Module):
-    """Scale channels, which differ widely in size, to mean 0 and variance 1.
+    """Scale C channels, which differ widely in size, to mean 0 and variance 1.
 
     The variance that matters is that of a channel's mean from tile to tile: at this size it distinguishes regions. The
     statistics are taken once, from training tiles, and saved with the weights.
-
-    Parameters
-    ----------
-    channels
-        Number of channels C.
     """
 
     mean: Tensor
@@ -56,15 +58,10 @@ class Standardise(nn.Module):
 
 
 class DSUB(nn.Sequential):
-    """The depth-to-space upsampling block of the deep levels.
+    """The depth-to-space upsampling block of the deep levels, C channels out.
 
     Conv, ReLU, depth-to-space x2, conv, ReLU, conv block. The first convolution makes K = C * 2^2 channels, C for each
     of the four output pixels under one input pixel, so nothing is interpolated.
-
-    Parameters
-    ----------
-    in_channels, out_channels
-        Channels before and after; C is `out_channels`.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -79,13 +76,7 @@ class DSUB(nn.Sequential):
 
 
 class BilinearUp(nn.Sequential):
-    """The upsampling block of the shallow levels: conv block, bilinear x2, conv block.
-
-    Parameters
-    ----------
-    in_channels, out_channels
-        Channels before and after.
-    """
+    """The upsampling block of the shallow levels: conv block, bilinear x2, conv block."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
@@ -93,3 +84,24 @@ class BilinearUp(nn.Sequential):
             nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
             conv_block(out_channels, out_channels),
         )
+
+
+class Projections(nn.Module):
+    """Two 1x1 convolutions with a ReLU between them on each level; coarser levels are upsampled bilinearly."""
+
+    def __init__(self, encoder_channels: Sequence[int], channels: int, hidden: int) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(count, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1))
+            for count in encoder_channels
+        )
+        self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+
+    def forward(self, crops: Sequence[Crop]) -> Crop:
+        """Return the sum on the crop of the finest level; crops of levels without a projection are ignored."""
+        *finer, total = (
+            crop._replace(feature=project(crop.feature)) for project, crop in zip(self.levels, crops, strict=False)
+        )
+        for crop in reversed(finer):
+            total = crop._replace(feature=crop.feature + total.doubled(self.up).cut(crop.boxes).feature)
+        return total

@@ -92,8 +92,6 @@ class NetworkConfig(BaseModel):
         Name of the preset that the other values came from, for information only.
     mpp
         Working resolution, in um per pixel.
-    encoder, decoder
-        Their configurations.
     surroundings_um
         Widths, in um, of the squares around each pixel over which the encoder's features are averaged and concatenated
         with those of its deepest level; empty: none. None: decided by the training samples, see `settled`.
@@ -119,15 +117,11 @@ class NetworkConfig(BaseModel):
         return self.mpp * self.encoder.finest
 
     def settled(self, donors: Sequence[str | None]) -> NetworkConfig:
-        """Return the configuration with the choices that depend on the training samples made.
+        """Return the configuration with the choice that depends on the donors of the training samples made.
 
         Wide surroundings show where on a slide a place is. That helps much between sections of one donor. With several
-        donors the network memorises them, and predicts other donors worse than without surroundings (docs/tried.md).
-
-        Parameters
-        ----------
-        donors
-            Donor of each training sample; a sample whose donor is None counts as a donor of its own.
+        donors the network memorises them, and predicts other donors worse than without (benchmarks/notes/tried.md). A
+        sample whose donor is None counts as a donor of its own.
         """
         if self.surroundings_um is not None:
             return self

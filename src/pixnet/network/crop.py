@@ -14,15 +14,7 @@ if TYPE_CHECKING:
 
 
 class Crop(NamedTuple):
-    """One level of a pyramid for a batch of T tiles.
-
-    Attributes
-    ----------
-    feature
-        The maps, shape (T, C, h, w).
-    rows, cols
-        First row and column of each tile's map, in pixels of the level.
-    """
+    """One level of a pyramid for T tiles: maps (T, C, h, w), and the first row and column of each, in its pixels."""
 
     feature: Tensor
     rows: Sequence[int]

@@ -8,10 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from pixnet.errors import ModelError
-from pixnet.network.blocks import DSUB, BilinearUp, Standardise, conv_block
-from pixnet.network.density import Density
+from pixnet.network.blocks import DSUB, BilinearUp, Projections, Standardise, conv_block
 from pixnet.network.fusion import make_fusion
-from pixnet.network.projections import Projections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,23 +18,14 @@ if TYPE_CHECKING:
     from pixnet.network.config import DecoderConfig
     from pixnet.network.crop import Crop
 
+_DENSITY_LEVELS = 3  # finest levels that the density reads; never the deepest, which holds the surroundings too
+_DENSITY_HIDDEN = 16  # channels between the density's two convolutions on each level
+
 
 class Decoder(nn.Module):
     """Goes up the pyramid: at each level, upsamples the map of the level below and fuses it with the encoder's feature.
 
-    Parameters
-    ----------
-    encoder_channels
-        Channels of F_1 .. F_L, finest first.
-    config
-        Widths, number of DSUB steps, fusion and kind of attention.
-    with_density
-        Whether to make a density map beside D_1.
-
-    Raises
-    ------
-    ModelError
-        If the number of widths differs from the number of levels.
+    `encoder_channels` are those of F_1 .. F_L, finest first. With `with_density` it makes a density map beside D_1.
     """
 
     def __init__(self, encoder_channels: Sequence[int], config: DecoderConfig, with_density: bool = False) -> None:
@@ -63,15 +52,7 @@ class Decoder(nn.Module):
 
     @torch.no_grad()
     def learn_scale(self, batches: Sequence[Sequence[Crop]], wants: Sequence[Sequence[Box]]) -> None:
-        """Take the scale of the channels of every level, and of the output, from batches of training tiles.
-
-        Parameters
-        ----------
-        batches
-            For each batch the crops of F_1 .. F_L.
-        wants
-            For each batch one box of latent pixels for each tile.
-        """
+        """Take the scale of the channels of every level, and of the output, from batches of training tiles."""
         # Batch normalisation uses its batch, as in training, but no channel is dropped.
         self.train()
         self.scale.eval()
@@ -94,13 +75,6 @@ class Decoder(nn.Module):
         """Return D_1 (T, C, h, w), and the density (T, 1, h, w) if there is one, on the wanted latent pixels.
 
         The upsampled map is cut to the crop of the next finer level tile by tile, since tiles may start on odd pixels.
-
-        Parameters
-        ----------
-        crops
-            The crops of F_1 .. F_L.
-        want
-            One box of latent pixels for each tile.
         """
         levels = [
             crop._replace(feature=scale(crop.feature, self.dropout))
@@ -124,3 +98,36 @@ class Decoder(nn.Module):
             fine = zip(self.scale, crops, self.density.fine.levels, strict=False)
             levels = [crop._replace(feature=scale(crop.feature.detach())) for scale, crop, _ in fine]
         return decoded.feature, self.density(levels, decoded)
+
+
+class Density(nn.Module):
+    """The amount of expression at a place, over all genes: one map from the finest levels and the decoder's map.
+
+    A measured region holds two kinds of information: which genes it expresses, and how much in total. The programs
+    learn the first, this map the second, and the head keeps them apart (`pixnet.network.heads.Head`): a region's total
+    is the integral of the density and of nothing else. The finest levels see little beyond a single cell of the tissue,
+    so they explain the total of a region by the cells inside it. D_1 adds the wider surroundings. Totals teach this map
+    but not the features that it reads: features that learn from totals do worse at the rest on another section
+    (benchmarks/notes/tried.md).
+    """
+
+    def __init__(self, encoder_channels: Sequence[int], channels: int) -> None:
+        super().__init__()
+        levels = max(1, min(_DENSITY_LEVELS, len(encoder_channels) - 1))
+        self.fine = Projections(encoder_channels[:levels], 1, _DENSITY_HIDDEN)
+        self.context = Projections((channels,), 1, channels)
+        # Details finer than this at the finest stride are texture, which differs from training to training.
+        self.smooth = nn.AvgPool2d(3, stride=1, padding=1)
+        self.out = Standardise(1)
+
+    def forward(self, levels: Sequence[Crop], decoded: Crop) -> Tensor:
+        """Return the map (T, 1, h, w), before any activation, on the pixels of the decoder's map (T, C, h, w).
+
+        The levels are standardised, finest first, and the finest must reach one pixel further than the decoder's map.
+        Levels coarser than those that are read are ignored.
+        """
+        fine = self.fine(levels)
+        smooth = fine._replace(feature=self.smooth(fine.feature)).cut(decoded.boxes).feature
+        context = self.context([decoded._replace(feature=decoded.feature.detach())]).feature
+        scaled: Tensor = self.out(smooth + context)
+        return scaled

@@ -6,13 +6,7 @@ from pixnet.errors import ModelError
 
 
 def choose_device(device: str) -> str:
-    """Return `"cpu"` or `"cuda"`; `"auto"` is a GPU where torch finds one.
-
-    Raises
-    ------
-    ModelError
-        If `"cuda"` is requested and torch finds no GPU, or the name is unknown.
-    """
+    """Return `"cpu"` or `"cuda"`; `"auto"` is a GPU where torch finds one."""
     import torch
 
     if device not in ("auto", "cpu", "cuda"):

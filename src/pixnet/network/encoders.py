@@ -22,25 +22,12 @@ if TYPE_CHECKING:
 
 
 class Encoder(nn.Module):
-    """Base class of both kinds of encoder.
+    """Base class of both kinds of encoder."""
 
-    Attributes
-    ----------
-    strides : tuple of int
-        Strides of the levels, in pixels, finest first.
-    channels : tuple of int
-        Channels of the levels.
-    phase : int
-        Tiles must start on multiples of this many pixels.
-    window : int
-        Side of the window that a feature depends on, in pixels, where the encoder works window by window; 0 where the
-        layers determine the receptive field.
-    """
-
-    strides: tuple[int, ...]
-    channels: tuple[int, ...]
-    phase: int
-    window: int = 0
+    strides: tuple[int, ...]  # of the levels, in pixels, finest first
+    channels: tuple[int, ...]  # of the levels
+    phase: int  # pixels; tiles must start on multiples of it
+    window: int = 0  # side in pixels of the window that a feature depends on; 0 where that is up to the layers
     mean: Tensor
     std: Tensor
 
@@ -60,18 +47,7 @@ class Encoder(nn.Module):
 
 
 class ConvEncoder(Encoder):
-    """A convolutional timm model whose stages are the levels.
-
-    Parameters
-    ----------
-    config
-        Name, weights, finest and deepest stride.
-
-    Raises
-    ------
-    ModelError
-        If the model has no stage at one of the strides.
-    """
+    """A convolutional timm model whose stages are the levels."""
 
     def __init__(self, config: EncoderConfig) -> None:
         # The strides are known only once the model is made, so it is first made without weights.
@@ -108,16 +84,6 @@ class ViTEncoder(Encoder):
     A transformer's tokens depend on their complete window. The windows are therefore on a fixed lattice, half a window
     apart. The tokens of each are resampled to the strides of the pyramid, and overlapping windows are blended with
     weights that add up to one. So a feature depends on the slide alone, not on how it was cut into tiles.
-
-    Parameters
-    ----------
-    config
-        Name, weights, strides and blocks.
-
-    Raises
-    ------
-    ModelError
-        If the blocks do not fit the model, or the deepest stride does not divide half a window.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -179,13 +145,7 @@ def as_image(rgb: NDArray[np.uint8]) -> Tensor:
 
 
 def make_encoder(config: EncoderConfig) -> Encoder:
-    """Return the encoder of a configuration, in evaluation mode.
-
-    Raises
-    ------
-    ModelError
-        If timm has no such model, its weights cannot be loaded, or it does not have the configured strides.
-    """
+    """Return the encoder of a configuration, in evaluation mode."""
     import timm
 
     name = config.name

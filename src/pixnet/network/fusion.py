@@ -22,17 +22,7 @@ _HEAD_CHANNELS = 16  # channels of one head of the transformer
 
 
 def make_fusion(encoder_channels: int, channels: int, config: DecoderConfig) -> nn.Module:
-    """Return the fusion block of one level, which maps F (N, C_F, H, W) and U (N, C, H, W) to D (N, C, H, W).
-
-    Parameters
-    ----------
-    encoder_channels
-        Channels of the encoder's feature F, C_F.
-    channels
-        Channels of the upsampled map U and of the output D, C.
-    config
-        Kind of fusion and of its attention.
-    """
+    """Return the fusion block of one level, which maps F (N, C_F, H, W) and U (N, C, H, W) to D (N, C, H, W)."""
     if config.fusion == "safb":
         return SAFB(encoder_channels, channels, config.attention)
     blocks: dict[str, type[nn.Module]] = {"plain": PlainFusion, "residual": ResidualFusion, "vit": TransformerFusion}
@@ -40,15 +30,7 @@ def make_fusion(encoder_channels: int, channels: int, config: DecoderConfig) -> 
 
 
 class Reach(NamedTuple):
-    """Number of pixels around a pixel of its output that a fusion block depends on.
-
-    Attributes
-    ----------
-    feature
-        In the encoder's feature.
-    upsampled
-        In the upsampled map from below.
-    """
+    """Pixels around an output pixel that a fusion block depends on, in the encoder's feature and the upsampled map."""
 
     feature: int
     upsampled: int
@@ -72,14 +54,7 @@ class SAFB(nn.Module):
         Z  = Conv1x1(concat(F', U)) -> Q, K, V
         D  = U + softmax(Q K / beta) V,  beta = sqrt(width)
 
-    Parameters
-    ----------
-    encoder_channels
-        Channels of F.
-    channels
-        Channels of U, of the latent Z and of the output D.
-    attention
-        Axis over which the product Q K is taken; see `DecoderConfig`.
+    `attention` is the axis over which the product Q K is taken; see `DecoderConfig`.
     """
 
     def __init__(self, encoder_channels: int, channels: int, attention: Attention) -> None:
@@ -126,15 +101,7 @@ class SAFB(nn.Module):
 
 
 class PlainFusion(nn.Module):
-    """Concatenation of both maps, then a 3x3 convolution, BN and ReLU, as in a U-Net.
-
-    Parameters
-    ----------
-    encoder_channels
-        Channels of F.
-    channels
-        Channels of U and of the output.
-    """
+    """Concatenation of both maps, then a 3x3 convolution, BN and ReLU, as in a U-Net."""
 
     def __init__(self, encoder_channels: int, channels: int) -> None:
         super().__init__()
@@ -147,13 +114,7 @@ class PlainFusion(nn.Module):
 
 
 class ResidualFusion(nn.Module):
-    """Concatenation and projection of both maps, then the basic block of a ResNet (He et al., CVPR 2016).
-
-    Parameters
-    ----------
-    encoder_channels, channels
-        As for `PlainFusion`.
-    """
+    """Concatenation and projection of both maps, then the basic block of a ResNet (He et al., CVPR 2016)."""
 
     def __init__(self, encoder_channels: int, channels: int) -> None:
         super().__init__()
@@ -178,11 +139,6 @@ class TransformerFusion(nn.Module):
     Each pixel attends to the 5 x 5 pixels around it (neighbourhood attention, Hassani et al., CVPR 2023), while a ViT
     attends to its complete window. The block therefore needs no absolute position: a learned bias for each of the 25
     neighbours encodes where the neighbour is.
-
-    Parameters
-    ----------
-    encoder_channels, channels
-        As for `PlainFusion`.
     """
 
     def __init__(self, encoder_channels: int, channels: int) -> None:

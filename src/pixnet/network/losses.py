@@ -1,4 +1,7 @@
-"""Losses of training, over measured regions only, and the expected logarithm that the head `rate` is scored by."""
+"""Losses of training over measured regions, and the expected logarithm that the head `rate` is scored by.
+
+`measured` is 1 where an entry (N, M) was measured, otherwise 0; by default all were measured.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +15,11 @@ _SMALL_MEAN = 30.0  # up to this mean Poisson probabilities are summed; above it
 
 
 def pearson_loss(predicted: Tensor, observed: Tensor, measured: Tensor | None = None, eps: float = 1e-6) -> Tensor:
-    """Return one minus the Pearson correlation of each gene over the regions of a batch, averaged over genes.
+    """Return one minus the Pearson correlation of each gene over the regions (N, M), averaged over genes.
 
     This is the second term of the paper's loss (arXiv 2503.01347v4, section on the loss). Genes that do not vary in the
-    batch carry no information and are left out. The small `eps` is inside the square root, where the plain formula has
-    an infinite gradient at zero variance.
-
-    Parameters
-    ----------
-    predicted, observed
-        Values, shape (N, M).
-    measured
-        1 where an entry was measured, otherwise 0, shape (N, M); by default all were measured.
-    eps
-        Sum of squared deviations up to which a gene does not vary; also added under the square root.
-
-    Returns
-    -------
-    Tensor
-        A scalar in 0..2; zero, without gradient, if no gene varies.
+    batch carry no information and are left out; without any gene the loss is zero. The small `eps` is inside the square
+    root, where the plain formula has an infinite gradient at zero variance.
     """
     p, o = _centred(predicted, measured), _centred(observed, measured)
     varies = o.square().sum(0) > eps
@@ -55,16 +44,9 @@ def _mean(values: Tensor, measured: Tensor | None) -> Tensor:
 
 
 def poisson_loss(expected: Tensor, counts: Tensor, measured: Tensor | None = None) -> Tensor:
-    """Return the Poisson deviance of counts given their expectations, averaged over the measured entries.
+    """Return the Poisson deviance of counts (N, M) given their expectations, averaged over the measured entries.
 
     The deviance is twice the negative log likelihood, minus its value for a perfect fit.
-
-    Parameters
-    ----------
-    expected, counts
-        Expected and observed counts, shape (N, M).
-    measured
-        1 where an entry was measured, otherwise 0, shape (N, M); by default all were measured.
     """
     expected = expected.clamp(min=1e-8)
     # counts * log(counts / expected) is zero, in the limit, where the count is zero.
@@ -74,16 +56,9 @@ def poisson_loss(expected: Tensor, counts: Tensor, measured: Tensor | None = Non
 def negative_binomial_loss(
     expected: Tensor, counts: Tensor, dispersion: Tensor, measured: Tensor | None = None
 ) -> Tensor:
-    """Return the negative log likelihood of counts under a negative binomial, averaged over the measured entries.
+    """Return the negative log likelihood of counts (N, M) under a negative binomial, averaged over measured entries.
 
-    Parameters
-    ----------
-    expected, counts
-        Expected and observed counts, shape (N, M).
-    dispersion
-        theta of each output, shape (M,): the variance is mean + mean^2 / theta.
-    measured
-        1 where an entry was measured, otherwise 0, shape (N, M); by default all were measured.
+    `dispersion` is theta of each output, shape (M,): the variance is mean + mean^2 / theta.
     """
     expected = expected.clamp(min=1e-8)
     total = dispersion + expected
@@ -104,26 +79,16 @@ def squared_loss(predicted: Tensor, observed: Tensor, measured: Tensor | None = 
 
 
 def expected_log(mean: Tensor, scale: Tensor) -> Tensor:
-    """Return the expectation of log(1 + scale * n) for counts n ~ Poisson(mean).
+    """Return the expectation of log(1 + scale * n) for counts n ~ Poisson(mean), shape (N, G), within 1e-4.
 
     The logarithm is concave: for a gene with few counts in a region, the mean of the logarithm is far below the
     logarithm of the mean. Given a region's total, the counts of a gene are binomial. Poisson counts are close to that
     unless the total is a few tens and the gene makes up most of it. `pixnet.expression.log_expectation` is the same for
     NumPy arrays, without the derivative.
 
-    Parameters
-    ----------
-    mean
-        Expected counts, zero or more, shape (N, G).
-    scale
-        10,000 divided by a region's total counts for log-normalised values, shape (N, 1).
-
-    Returns
-    -------
-    Tensor
-        The expectation, shape (N, G), within 1e-4 of the exact value. Its gradient with respect to `mean`, the
-        expectation of log(1 + scale * (n + 1)) - log(1 + scale * n), has a relative error below 1e-4; `scale` gets no
-        gradient.
+    `mean` holds expected counts, shape (N, G), and `scale`, shape (N, 1), is 10,000 divided by a region's total for
+    log-normalised values. The gradient with respect to `mean`, the expectation of log(1 + scale * (n + 1)) - log(1 +
+    scale * n), has a relative error below 1e-4; `scale` gets no gradient.
     """
     result: Tensor = _ExpectedLog.apply(mean, scale)
     return result

@@ -34,33 +34,27 @@ _ROWS = 8  # rows of such a map copied at once
 
 
 class Network(nn.Module):
-    """PixNet's network.
+    """PixNet's network, from padded images of bytes to the latent map, and with `outputs` outputs of its head.
 
-    Parameters
-    ----------
-    config
-        Encoder, decoder, head and working resolution; settled (see `NetworkConfig.settled`).
-    outputs
-        Number of outputs of the head: the genes, and one more for all other genes if the head is `rate`.
+    The configuration must be settled (see `NetworkConfig.settled`). Outputs are the genes, and one more for all other
+    genes if the head is `rate`.
 
     Attributes
     ----------
-    strides, channels : tuple of int
+    strides, channels
         Strides, in image pixels, and channels of all levels, finest first. The deepest holds the surroundings too.
-    stride : int
+    stride
         Tiles start and end on multiples of it, in image pixels: the deepest stride, or a multiple of it that the far
         image or a transformer's windows need.
-    halo : int
+    halo
         Image pixels around a tile's core that can influence it: the decoder's margin and the encoder's reach.
-    zoom : int
+    zoom
         Image pixels along a pixel of the far image, the coarser one in which the surroundings are seen.
-    far_halo : int
+    far_halo
         Pixels of the far image around a tile's core that can influence it: the decoder's margin, the encoder's reach
         and the radius of the surroundings; 0 without surroundings.
-    decoder_margin : int
-        Image pixels around a latent pixel whose features can influence it.
-    encoder_halo : int
-        Image pixels around a feature that can influence it.
+    decoder_margin, encoder_halo
+        Image pixels around a latent pixel whose features, and around a feature that, can influence it.
     """
 
     def __init__(self, config: NetworkConfig, outputs: int) -> None:
@@ -81,7 +75,8 @@ class Network(nn.Module):
         phase = math.lcm(self.strides[-1], self.encoder.phase)
         self.stride = phase * self.zoom
         self._reach = fusion_reach(config.decoder)
-        self.decoder_margin = self._decoder_margin()
+        one_pixel = self.level_boxes(Box(0, 0, 1, 1))
+        self.decoder_margin = max(-box.row * stride for box, stride in zip(one_pixel, self.strides, strict=True))
         # A window across a tile's edge overlaps the tile by half a window at most.
         self.encoder_halo = self.encoder.window or receptive_radius(self.encoder)
         self.halo = round_up(self.decoder_margin + self.encoder_halo, self.stride)
@@ -90,11 +85,6 @@ class Network(nn.Module):
         self.encoder.requires_grad_(config.encoder.trainable)
         # Depthwise convolutions on a CPU run about twice as fast on channels-last memory.
         self.to(memory_format=torch.channels_last)
-
-    def _decoder_margin(self) -> int:
-        """Return the image pixels that the levels of one latent pixel reach beyond it."""
-        boxes = self.level_boxes(Box(0, 0, 1, 1))
-        return max(-box.row * stride for box, stride in zip(boxes, self.strides, strict=True))
 
     def level_boxes(self, want: Box) -> list[Box]:
         """Return, for each level, the box of pixels that the latent pixels `want` depend on, finest level first.
@@ -146,18 +136,10 @@ class Network(nn.Module):
         return self.surroundings(self._encoded(far))
 
     def _with_surroundings(self, deepest: Tensor, means: Tensor | None, box: Box, shape: Sequence[int]) -> Tensor:
-        """Return a part of the deepest level with its surroundings concatenated.
+        """Return the part `box` of the deepest level, (T, C, h, w), with its surroundings concatenated.
 
-        Parameters
-        ----------
-        deepest
-            Part of the deepest level, shape (T, C, h, w).
-        means
-            Surroundings of the complete map at the far image's deepest stride; None: there are none.
-        box
-            Box of the part within the complete map.
-        shape
-            Height and width of the complete map.
+        `means` are the surroundings of the complete map, of this shape (height, width), at the far image's deepest
+        stride.
         """
         if means is None:
             return deepest
@@ -170,7 +152,7 @@ class Network(nn.Module):
         return torch.cat([deepest, around], dim=1)
 
     def decode(self, crops: Sequence[Crop], want: Sequence[Box]) -> Tensor:
-        """Return the latent map D on the wanted latent pixels.
+        """Return the latent map D of each tile on the wanted latent pixels, shape (T, C, h, w).
 
         Parameters
         ----------
@@ -178,28 +160,13 @@ class Network(nn.Module):
             The pyramid, finest level first, each level at least on its box of `level_boxes`.
         want
             One box of latent pixels for each tile, all of the same size.
-
-        Returns
-        -------
-        Tensor
-            The latent map of each tile, shape (T, C, h, w).
         """
         return self.head.activate(*self.decoder(crops, want))
 
     def forward(self, near: Tensor, far: Tensor | None, core: Box) -> Tensor:
-        """Return the latent map of a tile's core, computed from its padded images.
+        """Return the latent map of a tile's core, shape (1, C, h, w), computed from its padded images.
 
-        Parameters
-        ----------
-        near, far
-            Images of one tile, as for `pyramid`.
-        core
-            The core, in pixels of the near image.
-
-        Returns
-        -------
-        Tensor
-            The latent map, shape (1, C, h, w), where h and w are the core's sides divided by the finest stride.
+        `near` and `far` are those of one tile, as for `pyramid`; `core` is in pixels of the near image.
         """
         finest = self.strides[0]
         want = Box(core.row // finest, core.col // finest, core.height // finest, core.width // finest)

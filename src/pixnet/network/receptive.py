@@ -17,18 +17,15 @@ if TYPE_CHECKING:
 # Layers that mix all positions: the edges of a tile would change all of its features.
 _GLOBAL = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.InstanceNorm2d, nn.GroupNorm)
 _GLOBAL_NAMES = ("SqueezeExcite", "SEModule", "EcaModule", "CbamModule", "GatherExcite", "GlobalContext")
+_EXAMPLES = "tf_efficientnet_lite0, resnet18 or convnext_tiny"
 
 
 def receptive_radius(encoder: Encoder) -> int:
     """Return the distance, in pixels, beyond which the image cannot influence an encoder's features.
 
     Every layer with a kernel adds half its width times its stride. Parallel layers count as if they followed each
-    other, so this is an upper bound, tight for plain chains.
-
-    Raises
-    ------
-    ModelError
-        If a layer sees the complete tile at once (squeeze-and-excitation, instance or group normalisation).
+    other, so this is an upper bound, tight for plain chains. A layer that sees the complete tile at once
+    (squeeze-and-excitation, instance or group normalisation) raises ModelError.
     """
     radius = 0.0
     side = 4 * max(encoder.strides) * 2
@@ -50,8 +47,7 @@ def receptive_radius(encoder: Encoder) -> int:
         if isinstance(module, _GLOBAL) or any(name in kind for name in (*_GLOBAL_NAMES, "GlobalResponseNorm")):
             raise ModelError(
                 f"encoder layer {name!r} ({kind}) averages over the whole tile, so the map would depend on how the "
-                "slide is cut; choose an encoder without such layers, for example tf_efficientnet_lite0, resnet18 or "
-                "convnext_tiny."
+                f"slide is cut; choose an encoder without such layers, for example {_EXAMPLES}."
             )
         hooks.append(module.register_forward_hook(note))
     try:
@@ -79,6 +75,5 @@ def _check_by_change(encoder: Encoder, reach: int) -> None:
     if not torch.equal(plain, rimmed):
         raise ModelError(
             "this encoder sees further than its layers show (attention or pooling over the whole tile), so the map "
-            "would depend on how the slide is cut; choose another, for example tf_efficientnet_lite0, resnet18 or "
-            "convnext_tiny."
+            f"would depend on how the slide is cut; choose another, for example {_EXAMPLES}."
         )

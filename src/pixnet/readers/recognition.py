@@ -70,22 +70,7 @@ def read(path: str | Path, platform: str | None = None, **options: Any) -> Sampl
 
 
 def entry_at(path: Path, platform: str, options: Mapping[str, Any]) -> Entry:
-    """Return the entry that a manifest would have for the sample at a path.
-
-    Parameters
-    ----------
-    path
-        A folder or file of the sample.
-    platform
-        Name of the platform.
-    options
-        Further keys of the entry. Paths among them are relative to the working directory.
-
-    Raises
-    ------
-    DataError
-        If the platform is not known, or does not take an option.
-    """
+    """Return the entry that a manifest would have for a path; paths in `options` start at the working directory."""
     table = {"id": _sample_id(path), "path": path, **options, "platform": platform}
     return entry_of(Path.cwd(), str(path), table, {})
 

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError
-from pixnet.readers.common import SampleOptions, errors_of, given_options, outs_of, telling_name, warn_once
-from pixnet.readers.formats.find_file import find_file
+from pixnet.readers.common import (
+    SampleOptions,
+    agreed_pixel_size,
+    errors_of,
+    given_options,
+    outs_of,
+    telling_name,
+    warn_once,
+)
+from pixnet.readers.formats.files import find_file
 from pixnet.readers.formats.pitch import HALF_SPOTS, hexagonal_pitch, pitch_in_pixels, square_pitch
-from pixnet.readers.formats.tenx_matrix import TenXMatrix, read_tenx_matrix
+from pixnet.readers.formats.tenx_matrix import MATRICES, TenXMatrix, find_matrix, read_tenx_matrix
 from pixnet.readers.formats.tenx_spatial import (
     POSITION_FILES,
     SCALEFACTOR_FILES,
@@ -26,7 +34,9 @@ from pixnet.readers.formats.tenx_spatial import (
     full_resolution_sizes,
     read_positions,
     read_scalefactors,
+    required_image,
 )
+from pixnet.readers.platforms import VisiumEntry
 from pixnet.readers.raw import RawCounts, RawFiles
 from pixnet.regions import Disks
 from pixnet.sample import Sample
@@ -34,9 +44,6 @@ from pixnet.sample.counts import Counts
 from pixnet.sample.genes import merge_genes
 from pixnet.slide.pixel_size import AGREES, PixelSize
 from pixnet.slide.slide import open_slide
-
-if TYPE_CHECKING:
-    from pixnet.readers.platforms import VisiumEntry
 
 SPOT_UM, PITCH_UM = 55.0, 100.0
 # Space Ranger documents spot_diameter_fullres as the diameter of a "theoretical 65-um spot", and real files agree with
@@ -59,11 +66,7 @@ class _Folder:
 
 
 def read_visium(
-    path: str | Path,
-    *,
-    image: str | Path | None = None,
-    filtered: bool | None = None,
-    **options: Unpack[SampleOptions],
+    path: str | Path, *, image: str | Path | None = None, filtered: bool | None = None, **options: Unpack[SampleOptions]
 ) -> Sample:
     """Read a capture area of Visium.
 
@@ -107,7 +110,9 @@ def read_visium(
     positions = read_positions(files.positions)
     positions[_PIXELS] = given.transform.points(positions[_PIXELS].to_numpy())
     size, notes = _pixel_size(files.positions, positions, factors, given.pixel)
-    slide = open_slide(_image(files, image), size)
+    if image is None:
+        image = required_image(files.outs, [files.outs, files.spatial, *_beside(files.outs)], files.spatial)
+    slide = open_slide(image, size)
     check_image_scale(slide, files.spatial, factors)
     counts = read_tenx_matrix(files.matrix)
     # A matrix that may be raw also has the spots beside the tissue.
@@ -141,38 +146,20 @@ def _find(path: Path, filtered: bool | None) -> _Folder:
 
 def _matrix(outs: Path, filtered: bool | None) -> tuple[Path, bool | None]:
     """Find the matrix, and return whether it is the filtered one."""
-    names = [f"{'filtered' if kind else 'raw'}_feature_bc_matrix" for kind in _kinds(filtered)]
-    for kind, name in zip(_kinds(filtered), names, strict=True):
-        path = find_file(outs, [f"{name}.h5", name])
-        if path:
-            return path, kind
+    found = find_matrix(outs, filtered)
+    if found is not None:
+        return found
     # Archives often keep the three files of a matrix folder under a sample's prefix, beside the rest.
     if find_file(outs, ["matrix.mtx.gz", "matrix.mtx"]):
         return outs, None
-    wanted = " or ".join(f"{name}.h5" for name in names)
+    wanted = " or ".join(MATRICES[kind][0] for kind in ((True, False) if filtered is None else (filtered,)))
     raise DataError(f"{outs}: {wanted}, or a folder of that name, not found. Copy it from Space Ranger's output.")
-
-
-def _kinds(filtered: bool | None) -> tuple[bool, ...]:
-    return (True, False) if filtered is None else (filtered,)
 
 
 def _is_hd(path: Path) -> DataError:
     return DataError(
         f'{path}: is Visium HD, not Visium. Give `platform="visium-hd"`, or in Python call `read_visium_hd`.'
     )
-
-
-def _image(files: _Folder, image: str | Path | None) -> Path:
-    if image is not None:
-        return Path(image)
-    found = find_image([files.outs, files.spatial, *_beside(files.outs)], files.spatial)
-    if found is None:
-        raise DataError(
-            f"{files.outs}: full-resolution image not found, and Space Ranger's own pictures (tissue_hires_image.png) "
-            "are too coarse. Give the image that Space Ranger was run on as `image`."
-        )
-    return found
 
 
 def _beside(outs: Path) -> list[Path]:
@@ -190,7 +177,12 @@ def _pixel_size(
     drawn = factors.get("spot_diameter_fullres")
     if isinstance(pitch, str):
         if given is not None:
-            _check_spot(path, drawn, given)
+            if drawn and not _may_be_spot(drawn * given.mpp):
+                raise DataError(
+                    f"{path}: spots {drawn:.4g} pixels wide (spot_diameter_fullres) mean {SPOT_UM / drawn:.4g} to "
+                    f"{_DRAWN_SPOT_UM / drawn:.4g} um per pixel, but {given.mpp:.4g} was given ({given.source}). "
+                    "Give the pixel size of the full-resolution image as `mpp`."
+                )
             return given, []
         if np.linalg.matrix_rank(array - array.mean(axis=0)) == 2:
             raise DataError(f"{path}: {pitch}, so it gives no pixel size. Copy the file again, or give `mpp`.")
@@ -206,24 +198,13 @@ def _pixel_size(
             f"the spots are {pitch_px:.1f} pixels apart but {drawn:.1f} pixels wide (spot_diameter_fullres), so "
             "positions and scale factors may belong to different images"
         ]
-    if given is None:
-        return PixelSize(measured, "spot pitch"), notes
-    if abs(given.mpp - measured) > AGREES * measured:
-        raise DataError(
-            f"{path}: a pitch of {PITCH_UM:g} um means {measured:.4g} um per pixel, but {given.mpp:.4g} was given "
-            f"({given.source}). Give the pixel size of the full-resolution image as `mpp`, or leave it out to use the "
-            "pitch."
-        )
-    return given, notes
-
-
-def _check_spot(path: Path, drawn: float | None, given: PixelSize) -> None:
-    if drawn and not _may_be_spot(drawn * given.mpp):
-        raise DataError(
-            f"{path}: spots {drawn:.4g} pixels wide (spot_diameter_fullres) mean {SPOT_UM / drawn:.4g} to "
-            f"{_DRAWN_SPOT_UM / drawn:.4g} um per pixel, but {given.mpp:.4g} was given ({given.source}). "
-            "Give the pixel size of the full-resolution image as `mpp`."
-        )
+    size = agreed_pixel_size(
+        given,
+        PixelSize(measured, "spot pitch"),
+        f"{path}: a pitch of {PITCH_UM:g} um means {measured:.4g} um per pixel",
+        "Give the pixel size of the full-resolution image as `mpp`, or leave it out to use the pitch.",
+    )
+    return size, notes
 
 
 def _may_be_spot(um: float) -> bool:
@@ -293,6 +274,6 @@ def raw_places(entry: VisiumEntry, raw: RawFiles) -> None:
 def raw_counts(entry: VisiumEntry) -> RawCounts:
     """Return the counts as written; see `RawReader`."""
     outs = outs_of(entry.path)
-    names = ("filtered_feature_bc_matrix", "raw_feature_bc_matrix")
-    counts = read_tenx_matrix(find_file(outs, [*(f"{name}.h5" for name in names), *names]) or outs)
+    matrix, _ = find_matrix(outs, None) or (outs, None)
+    counts = read_tenx_matrix(matrix)
     return counts.matrix, counts.names

@@ -10,24 +10,10 @@ Rectangle = tuple[float, float, float, float]
 
 
 def cut_blocks(centers_um: ArrayLike, number: int, extent: Rectangle) -> list[Rectangle]:
-    """Cut a rectangle into smaller ones that hold about equally many points.
+    """Cut a rectangle that holds all points (n, 2) into rectangles that hold about equally many of them and fill it.
 
-    Each is cut across the longer side of what it holds, midway between two points, until there are enough. Points
-    that share a coordinate are never parted by it, so fewer blocks than asked for may come out.
-
-    Parameters
-    ----------
-    centers_um
-        (n, 2).
-    number
-        How many blocks.
-    extent
-        What is cut; it holds all points.
-
-    Returns
-    -------
-    list
-        Rectangles, which share edges and fill the extent.
+    Each is cut across the longer side of what it holds, midway between two points, until there are enough. Points that
+    share a coordinate are never separated, so there may be fewer blocks than `number`.
     """
     points = np.asarray(centers_um, np.float64)
     if number <= 1 or len(points) < 2:
@@ -47,21 +33,21 @@ def cut_blocks(centers_um: ArrayLike, number: int, extent: Rectangle) -> list[Re
 
 
 def inside(centers_um: ArrayLike, rectangle: Rectangle) -> NDArray[np.bool_]:
-    """Tell which points (n, 2) lie in a rectangle."""
+    """Return which points (n, 2) are in a rectangle."""
     x, y = np.asarray(centers_um, np.float64).T
     left, top, right, bottom = rectangle
     return np.asarray((x >= left) & (x < right) & (y >= top) & (y < bottom))
 
 
 def distance(centers_um: ArrayLike, rectangle: Rectangle) -> NDArray[np.float64]:
-    """Give how far points (n, 2) are from a rectangle, in um; 0 inside."""
+    """Return the distances of points (n, 2) from a rectangle, in um; 0 inside."""
     points = np.asarray(centers_um, np.float64)
     low, high = np.array(rectangle[:2]), np.array(rectangle[2:])
     return np.asarray(np.hypot(*np.maximum(np.maximum(low - points, points - high), 0.0).T))
 
 
 def block_of(centers_um: ArrayLike, number: int) -> NDArray[np.int64]:
-    """Give each of the points (n, 2) the number of its block, counted from 0."""
+    """Return the number of the block of each of the points (n, 2), counted from 0."""
     points = np.asarray(centers_um, np.float64)
     low, high = points.min(axis=0) - 1.0, points.max(axis=0) + 1.0
     block = np.zeros(len(points), np.int64)
@@ -71,7 +57,7 @@ def block_of(centers_um: ArrayLike, number: int) -> NDArray[np.int64]:
 
 
 def _cut(values: NDArray[np.float64], share: float) -> float | None:
-    """Find the place between two different values that leaves nearest to a share of them below it."""
+    """Return the place between two different values that leaves nearest to a share of them below it."""
     ordered = np.sort(values)
     steps = np.flatnonzero(ordered[1:] > ordered[:-1]) + 1
     if not len(steps):

@@ -40,14 +40,9 @@ def counted(counts: Ints) -> Ints:
 
 
 class CoverageBuilder:
-    """Collect the entries of a coverage matrix, in ascending order of regions and, within a region, of pixels.
+    """Collects the entries of a coverage matrix, in ascending order of regions and, within a region, of pixels.
 
-    Parameters
-    ----------
-    n_regions
-        Number of rows of the matrix.
-    grid
-        Grid whose pixels are the columns, row by row.
+    The matrix has a row for each region and a column for each pixel of the grid, row by row.
     """
 
     def __init__(self, n_regions: int, grid: Grid) -> None:
@@ -57,15 +52,7 @@ class CoverageBuilder:
         self._areas: list[Floats] = []
 
     def add(self, region: Ints, pixel: Ints, share: Floats) -> None:
-        """Add entries; leave out those of zero.
-
-        Parameters
-        ----------
-        region, pixel
-            Row and column of each entry, each (m,).
-        share
-            Covered part of the pixel, 0 to 1, shape (m,).
-        """
+        """Add m entries, each with the covered part of the pixel, 0 to 1; leave out those of zero."""
         covered = share > 0
         if not covered.all():
             region, pixel, share = region[covered], pixel[covered], share[covered]
@@ -78,19 +65,7 @@ class CoverageBuilder:
         self._areas.append(share * self.grid.pixel_area_um2)
 
     def add_runs(self, region: Ints, pixel: Ints, count: Ints, share: Floats) -> None:
-        """Add runs of neighbouring pixels of a grid row that have the same share.
-
-        Parameters
-        ----------
-        region
-            Region of each run, (m,).
-        pixel
-            First pixel of each run, (m,).
-        count
-            Number of pixels of each run, (m,).
-        share
-            Covered part of each pixel of a run, 0 to 1, shape (m,).
-        """
+        """Add m runs of `count` neighbouring pixels of a grid row, from `pixel` on, each covered by `share`, 0 to 1."""
         for part in batches(count):
             n = count[part]
             pixels = np.repeat(pixel[part], n) + counted(n)
@@ -113,21 +88,12 @@ class CoverageBuilder:
 
 
 class RunIntegrator:
-    """Integrate maps over regions whose coverage comes as runs along the rows of a grid.
+    """Integrates maps over regions whose coverage comes as runs along the rows of a grid.
 
     With the cumulative sums P of each row, a run from pixel a to b with the share s adds s * (P[b] - P[a]). A run
     begins where another ends. So the number of terms for a row of a region is the number of changes of its share, not
-    the number of its pixels.
-
-    Parameters
-    ----------
-    n_regions
-        Number of regions.
-    grid
-        Grid of the maps.
-    values
-        The k maps, shape (grid.width, grid.height, k). The position along a row comes first, so that all rows
-        are summed together.
+    the number of its pixels. The k maps have the shape (grid.width, grid.height, k): the position along a row comes
+    first, so that all rows are summed together.
     """
 
     def __init__(self, n_regions: int, grid: Grid, values: Floats) -> None:
@@ -179,20 +145,10 @@ def lattice_edges(start_um: float, side_um: float, index: Ints, grid_start_um: f
 
 
 def overlaps(low: Floats, high: Floats, n_pixels: int) -> tuple[Ints, Ints, Ints, Floats]:
-    """Return the overlaps of intervals with the grid pixels along an axis, each of length 1.
+    """Return the overlaps of n intervals, given in grid pixels, with the `n_pixels` grid pixels along an axis.
 
-    Parameters
-    ----------
-    low, high
-        Ends of the intervals, in grid pixels, each (n,).
-    n_pixels
-        Number of grid pixels along the axis.
-
-    Returns
-    -------
-    tuple of arrays
-        Number of grid pixels that each interval overlaps, (n,). Then, for each pair of an interval and a pixel that
-        overlap: index of the interval, index of the pixel, length of the overlap.
+    The first result is the number of grid pixels that each interval overlaps, (n,). The others are, for each pair of an
+    interval and a pixel that overlap: index of the interval, index of the pixel, length of the overlap.
     """
     first = np.clip(np.floor(low), 0, n_pixels).astype(np.int64)
     count = np.maximum(np.clip(np.ceil(high), 0, n_pixels).astype(np.int64) - first, 0)
@@ -205,25 +161,9 @@ def overlaps(low: Floats, high: Floats, n_pixels: int) -> tuple[Ints, Ints, Ints
 def square_coverage(
     x_um: float, y_um: float, side_um: float, rows: Ints, cols: Ints, grid: Grid
 ) -> sparse.csr_array[np.float64]:
-    """Return the areas of upright squares of a lattice within the pixels of a grid.
+    """Return the areas of n upright squares of a lattice within the pixels of a grid, (n, grid.size) in um^2.
 
     Each area is the product of two overlaps in one dimension.
-
-    Parameters
-    ----------
-    x_um, y_um
-        Corner of the lattice, in um.
-    side_um
-        Side of a square, in um.
-    rows, cols
-        Row and column of each square in the lattice, each (n,).
-    grid
-        Grid to cover.
-
-    Returns
-    -------
-    csr_array
-        Areas in um^2, shape (n, grid.size).
     """
     row_values, row_of = np.unique(rows, return_inverse=True)
     col_values, col_of = np.unique(cols, return_inverse=True)
@@ -250,25 +190,9 @@ def square_coverage(
 def label_coverage(
     labels: NDArray[np.integer], ids: NDArray[np.integer], x_um: float, y_um: float, pitch_um: float, grid: Grid
 ) -> sparse.csr_array[np.float64]:
-    """Return the areas of the labels of a mask within the pixels of a grid; the mask's pixels are upright squares.
+    """Return the areas of the labels of a mask within the pixels of a grid, (n, grid.size) in um^2.
 
-    Parameters
-    ----------
-    labels
-        Label of each pixel of the mask, shape (h, w).
-    ids
-        Labels to measure, ascending and without repeats, shape (n,).
-    x_um, y_um
-        Top-left corner of the mask, in um.
-    pitch_um
-        Side of a pixel of the mask, in um.
-    grid
-        Grid to cover.
-
-    Returns
-    -------
-    csr_array
-        Areas in um^2, shape (n, grid.size).
+    The labels to measure, `ids`, are ascending and without repeats. The mask's pixels are upright squares.
     """
     builder = CoverageBuilder(len(ids), grid)
     if not len(ids):

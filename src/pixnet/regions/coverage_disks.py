@@ -15,42 +15,14 @@ from pixnet.regions.coverage import BATCH, CoverageBuilder, Floats, Ints, RunInt
 
 
 def disk_coverage(centers_um: Floats, radii_um: Floats, grid: Grid) -> sparse.csr_array[np.float64]:
-    """Return the areas of disks within the pixels of a grid, exact up to rounding.
-
-    Parameters
-    ----------
-    centers_um
-        Centres of the disks: x and y in um, shape (n, 2).
-    radii_um
-        Radii in um, shape (n,).
-    grid
-        Grid to cover.
-
-    Returns
-    -------
-    csr_array
-        Areas in um^2, shape (n, grid.size).
-    """
+    """Return the areas of disks within the pixels of a grid, (n, grid.size) in um^2, exact up to rounding."""
     builder = CoverageBuilder(len(radii_um), grid)
     _add_disks(builder, centers_um, radii_um)
     return builder.build()
 
 
 def disk_integrals(centers_um: Floats, radii_um: Floats, grid: Grid, values: Floats) -> Floats:
-    """Integrate maps over disks.
-
-    Parameters
-    ----------
-    centers_um, radii_um, grid
-        As for `disk_coverage`.
-    values
-        The k maps, shape (grid.height, grid.width, k).
-
-    Returns
-    -------
-    ndarray
-        Integrals in units of the map times um^2, shape (n, k).
-    """
+    """Integrate the k maps (grid.height, grid.width, k) over disks, (n, k) in units of the map times um^2."""
     # A disk mirrored along the diagonal is a disk, and the maps then have the axes that the integrator needs.
     mirrored = Grid(grid.y_um, grid.x_um, grid.pitch_um, grid.width, grid.height)
     integrator = RunIntegrator(len(radii_um), mirrored, values)

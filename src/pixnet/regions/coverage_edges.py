@@ -63,23 +63,10 @@ def tilted_square_coverage(
     cols: Ints,
     grid: Grid,
 ) -> sparse.csr_array[np.float64]:
-    """Return the areas of the squares of a lattice that is rotated by any angle, and may have a slight perspective.
+    """Return the areas of n squares of a lattice within the pixels of a grid, (n, grid.size) in um^2.
 
-    Parameters
-    ----------
-    points
-        Function that returns the x and y in um, (n, 2), of positions (row, col) of the lattice.
-    side_um
-        Side of a square, in um. Actual sides may be a tenth longer.
-    rows, cols
-        Row and column of each square in the lattice, each (n,).
-    grid
-        Grid to cover.
-
-    Returns
-    -------
-    csr_array
-        Areas in um^2, shape (n, grid.size).
+    The lattice is rotated by any angle and may have a slight perspective: `points` returns the x and y in um, (n, 2),
+    of positions (row, col) of it, and actual sides may be a tenth longer than `side_um`.
     """
     builder = CoverageBuilder(len(rows), grid)
     left, top, right, bottom = grid.bounds_um
@@ -101,18 +88,9 @@ def tilted_square_coverage(
 def lattice_points(
     x_um: float, y_um: float, side_um: float, angle_deg: float, row: NDArray[np.number], col: NDArray[np.number]
 ) -> Floats:
-    """Return the x and y in um, (n, 2), of positions of a lattice.
+    """Return the x and y in um, (n, 2), of positions of a lattice, which need not be whole numbers.
 
-    Parameters
-    ----------
-    x_um, y_um
-        Corner of the lattice, in um.
-    side_um
-        Pitch of the lattice, in um.
-    angle_deg
-        Rotation of the lattice from x towards y, in degrees.
-    row, col
-        Positions in the lattice, each (n,); need not be whole numbers.
+    The lattice has its corner at (x_um, y_um), is rotated from x towards y, and its pitch is `side_um`.
     """
     angle = math.radians(angle_deg)
     across, down = col.astype(np.float64) * side_um, row.astype(np.float64) * side_um

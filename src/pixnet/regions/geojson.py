@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, first_line
@@ -32,15 +33,7 @@ _SPACE = " \t\r\n"
 def read_features(path: Path) -> Iterator[Any]:
     """Yield the features of a collection or list one by one, or the only feature or geometry of the file.
 
-    Parameters
-    ----------
-    path
-        File with a FeatureCollection, a list of features or geometries, a feature, or a geometry.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, or is not JSON; possibly after some features were yielded.
+    DataError is raised if the file cannot be read, or is not JSON; possibly after some features were yielded.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -65,13 +58,7 @@ class Outlines:
         return len(self._polygons)
 
     def add(self, geometry: dict[str, Any]) -> None:
-        """Add the coordinates of a geometry, a Polygon or MultiPolygon.
-
-        Raises
-        ------
-        ValueError, LookupError, TypeError
-            If the coordinates are not a polygon.
-        """
+        """Add a Polygon or MultiPolygon; raise ValueError, LookupError or TypeError if it is not one."""
         multi = geometry["type"] == "MultiPolygon"
         coordinates = geometry["coordinates"]
         # The complete shape is checked before any part of it is stored.
@@ -86,21 +73,10 @@ class Outlines:
         self._multi.append(multi)
 
     def shapes(self, transform: Callable[[Floats], Floats]) -> NDArray[np.object_]:
-        """Return the polygons.
+        """Return the shapely polygons and multipolygons, shape (n,), in the order they were added.
 
-        Parameters
-        ----------
-        transform
-            Function applied to the corners, x and y of shape (n, 2).
-
-        Returns
-        -------
-        array
-            Shapely polygons and multipolygons, shape (n,), in the order they were added. A shape without rings is an
-            empty polygon.
+        `transform` is applied to the corners (n, 2). A shape without rings is an empty polygon.
         """
-        import shapely
-
         shapes = np.full(len(self), shapely.Polygon(), dtype=object)
         corners = np.frombuffer(self._corners, np.int64)
         rings = np.frombuffer(self._rings, np.int64)
@@ -123,8 +99,6 @@ class Outlines:
 
 def _gather(shapes: NDArray[np.object_], polygons: NDArray[np.object_], count: NDArray[np.int64], multi: Bools) -> None:
     """Put polygons into the shapes that they are parts of; `count` is the number of polygons of each shape."""
-    import shapely
-
     first = np.cumsum(count) - count
     single = ~multi & (count == 1)
     shapes[single] = polygons[first[single]]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from scipy import sparse
+from shapely import MultiPolygon, Polygon
 
 from pixnet.errors import DataError, PixNetWarning
 from pixnet.grid import Grid
@@ -17,9 +19,6 @@ from pixnet.regions.base import Regions, positive_number
 from pixnet.regions.coverage import BATCH, CoverageBuilder, Floats, batches
 from pixnet.regions.coverage_edges import add_edges
 from pixnet.regions.geojson import Outlines, read_features
-
-if TYPE_CHECKING:
-    from shapely import MultiPolygon, Polygon
 
 
 class Polygons(Regions):
@@ -130,8 +129,6 @@ class Polygons(Regions):
         PixNetWarning
             If some polygons have no class. They are left out.
         """
-        import shapely
-
         present = sorted({name for name in self._classes if name})
         if not present:
             raise DataError(f"none of the {len(self)} polygons has a class; assign classes, or use each polygon alone")
@@ -144,28 +141,20 @@ class Polygons(Regions):
     @property
     def centers_um(self) -> Floats:
         """Centroids: x and y in um, shape (n, 2). The centroid of a ring is in its hole."""
-        import shapely
-
         return np.asarray(shapely.get_coordinates(shapely.centroid(self.shapes)), dtype=np.float64).reshape(-1, 2)
 
     @property
     def areas_um2(self) -> Floats:
         """Areas without the holes in um^2, shape (n,)."""
-        import shapely
-
         return np.asarray(shapely.area(self.shapes), dtype=np.float64)
 
     @property
     def bounds_um(self) -> Floats:
         """Left, top, right and bottom edges in um, shape (n, 4)."""
-        import shapely
-
         return np.asarray(shapely.bounds(self.shapes), dtype=np.float64).reshape(-1, 4)
 
     def coverage(self, grid: Grid) -> sparse.csr_array[np.float64]:
         """Return the areas of the polygons within the pixels of a grid in um^2; see `Regions.coverage`."""
-        import shapely
-
         builder = CoverageBuilder(len(self), grid)
         left, top, right, bottom = grid.bounds_um
         low_x, low_y, high_x, high_y = self.bounds_um.T
@@ -185,12 +174,10 @@ class Polygons(Regions):
 
 def _checked(shapes: Sequence[Polygon | MultiPolygon] | NDArray[np.object_]) -> NDArray[np.object_]:
     """Return valid polygons whose outer rings have positive area; raise DataError for a shape that cannot be used."""
-    import shapely
-
     result = np.empty(len(shapes), dtype=object)
     result[:] = list(shapes)
     for index, shape in enumerate(result):
-        if not isinstance(shape, shapely.Polygon | shapely.MultiPolygon):
+        if not isinstance(shape, Polygon | MultiPolygon):
             kind = getattr(shape, "geom_type", type(shape).__name__)
             raise DataError(f"polygon {index} is of type {kind}; only Polygon and MultiPolygon can be regions")
         if shape.is_empty:
@@ -219,15 +206,13 @@ def _checked(shapes: Sequence[Polygon | MultiPolygon] | NDArray[np.object_]) -> 
 
 def _repaired(shape: Polygon | MultiPolygon, index: int) -> Polygon | MultiPolygon:
     """Return the area of an invalid polygon as a valid one; drop lines and points that result."""
-    import shapely
-
     # The structure method unites parts that overlap. The default method would make holes of them.
     valid = shapely.make_valid(shape, method="structure", keep_collapsed=False)
     parts = shapely.get_parts(shapely.get_parts(valid))
-    areas = [part for part in parts if isinstance(part, shapely.Polygon) and part.area > 0]
+    areas = [part for part in parts if isinstance(part, Polygon) and part.area > 0]
     if not areas:
         raise DataError(f"polygon {index} has no area; leave it out or draw it again")
-    return areas[0] if len(areas) == 1 else shapely.MultiPolygon(areas)
+    return areas[0] if len(areas) == 1 else MultiPolygon(areas)
 
 
 def _features(path: Path) -> Iterator[tuple[Any, Any]]:

@@ -45,8 +45,8 @@ class Squares(Regions):
     Raises
     ------
     DataError
-        If a number is not finite, the side is not positive, `rows` and `cols` do not hold one pair of integers for
-        each square, or the perspective is not slight.
+        If a number is not finite, the side is not positive, `rows` and `cols` do not hold one pair of integers for each
+        square, or the perspective is not slight.
     """
 
     _per_region = ("rows", "cols")
@@ -191,10 +191,7 @@ class Squares(Regions):
         return tilted_square_coverage(self._points, self.side_um, self.rows, self.cols, grid)
 
     def _least_turn(self) -> tuple[float, float, float, Ints, Ints]:
-        """Return corner, angle below 90 degrees, rows and columns of the same squares.
-
-        A rotation by 90 degrees only renumbers the squares.
-        """
+        """Return corner, angle, rows and columns of the same squares; a rotation by 90 degrees only renumbers them."""
         quarters, angle_deg = divmod(self.angle_deg, 90.0)
         rows, cols = self.rows, self.cols
         for _ in range(int(quarters) % 4):

@@ -9,9 +9,4 @@ import lazy_loader
 if TYPE_CHECKING:
     from pixnet.sample.sample import Sample as Sample
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "sample": ["Sample"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"sample": ["Sample"]})

@@ -28,16 +28,12 @@ class Counts:
     ----------
     matrix
         Counts, whole numbers of 0 or more, shape (n, g), dense or sparse; stored as float32 CSR.
-    genes
-        Names of the g genes, each once.
-    gene_ids
-        Ensembl ids of the genes, if known; an empty text for a gene without one.
+    genes, gene_ids
+        Names of the g genes, each once, and their Ensembl ids, if known; an empty text for a gene without one.
     names
         Names of the n regions, each once. If None, regions are named by their number.
-    obs
-        Other facts about the regions, one row for each.
-    notes
-        Other facts about the table.
+    obs, notes
+        Other facts about the regions, one row for each, and about the table.
 
     Raises
     ------
@@ -74,17 +70,9 @@ class Counts:
 
     @classmethod
     def from_anndata(cls, table: anndata.AnnData) -> Counts:
-        """Copy the raw counts of an AnnData.
+        """Copy the raw counts of an AnnData: `X`, and Ensembl ids from the column `gene_ids` of `var`, if there is one.
 
-        Parameters
-        ----------
-        table
-            Table with raw counts in `X`, and perhaps with Ensembl ids in the column `gene_ids` of `var`.
-
-        Raises
-        ------
-        DataError
-            If there is no `X`, or if it does not hold raw counts.
+        DataError is raised if there is no `X`, or if it does not hold raw counts.
         """
         if table.X is None:
             raise DataError("the table of counts has no X. Put the raw counts there.")

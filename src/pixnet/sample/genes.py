@@ -32,25 +32,13 @@ def merge_genes(
 ) -> tuple[sparse.csr_matrix, pd.Index, pd.Index | None, int]:
     """Sum the columns of genes that have the same name.
 
-    Parameters
-    ----------
-    matrix
-        Counts, shape (n, g). May be changed.
-    names
-        Symbol of each gene. An empty symbol is replaced by the gene's id.
-    ids
-        Ensembl id of each gene. Versions are removed.
+    An empty symbol is replaced by the gene's Ensembl id, whose version is removed. `matrix` (n, g) may be changed.
 
     Returns
     -------
     matrix, names, ids, merged
         Counts, names and ids of the remaining genes, in the order of their first columns; each gene has the id of its
         first column. `merged` is the number of columns that were added to others.
-
-    Raises
-    ------
-    DataError
-        If a gene has neither name nor id.
     """
     stems = [without_version(str(gene_id)) for gene_id in ids] if ids is not None else None
     labels = [str(name) or (stems[column] if stems else "") for column, name in enumerate(names)]
@@ -69,20 +57,10 @@ def merge_genes(
 
 
 def join_genes(samples: Sequence[Sample]) -> list[Sample]:
-    """Use the same name for each gene in all samples.
+    """Use the same name for each gene in all samples; warn if columns turn out to be the same gene and are summed.
 
     Genes are matched by Ensembl id where there is one, else by symbol. The name of a gene is its symbol in the first
-    sample that has it. Columns of a sample that turn out to be the same gene are summed.
-
-    Returns
-    -------
-    list of Sample
-        The samples with the new names. A sample whose names do not change is returned itself.
-
-    Warns
-    -----
-    PixNetWarning
-        If columns were summed.
+    sample that has it. A sample whose names do not change is returned itself.
     """
     name_of: dict[str, str] = {}  # Ensembl id -> name
     for sample in samples:

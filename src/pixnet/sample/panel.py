@@ -27,19 +27,9 @@ _DETECTED = 0.1  # least share of the regions in which a highly variable gene is
 
 @dataclass(frozen=True)
 class GenePanel:
-    """The genes that a model predicts, in their order.
+    """The genes that a model predicts, in their order: symbols or ids as in the samples, each once.
 
-    Parameters
-    ----------
-    names
-        Gene symbols or ids, as in the samples.
-    rule
-        Rule that they were chosen by: "top-mean", "highly-variable" or "list".
-
-    Raises
-    ------
-    DataError
-        If the panel is empty, or if a gene occurs twice.
+    `rule` is the one that they were chosen by: "top-mean", "highly-variable" or "list".
     """
 
     names: tuple[str, ...]
@@ -68,24 +58,22 @@ def choose_panel(
     min_counts: int = 500,
     measured_in: str = "all",
 ) -> GenePanel:
-    """Choose the genes to predict.
+    """Choose the genes to predict from training samples; test samples must not be among them.
 
     Parameters
     ----------
-    samples
-        Training samples. Test samples must not be among them.
     genes
         Number of genes; or their names, which makes the rule "list".
     rule
         "top-mean": the genes of the highest mean raw count over all regions of all samples. This is the rule of ST-Net
         (He et al. 2020), which the paper follows. "highly-variable": the genes of the highest dispersion relative to
         genes of similar mean, as in Macosko et al. 2015 and early versions of Seurat. The dispersion is the logarithm
-        of variance over mean of the counts per 10,000. Genes are split into 20 groups of equal size by their mean,
-        and the dispersions are standardised within each group. The scores are averaged over samples. Genes that are
-        seen in less than a tenth of the regions of a sample are not used.
+        of variance over mean of the counts per 10,000. Genes are split into 20 groups of equal size by their mean, and
+        the dispersions are standardised within each group. The scores are averaged over samples. Genes that are seen in
+        less than a tenth of the regions of a sample are not used.
     min_counts
-        Least number of counts over all genes of a region that is used for "highly-variable". For "top-mean" all
-        regions are used, because the rule of ST-Net has no such limit.
+        Least number of counts over all genes of a region that is used for "highly-variable". For "top-mean" all regions
+        are used, because the rule of ST-Net has no such limit.
     measured_in
         "all": choose among the genes that every sample was measured for. "any": choose among the genes that at least
         one sample was measured for; where a sample was not measured for a gene, the gene is masked in training. Genes
@@ -132,25 +120,15 @@ def choose_panel(
 
 
 def panel_counts(sample: Sample, panel: GenePanel) -> NDArray[np.float32]:
-    """Return a sample's raw counts of the panel's genes, (n, g), in the order of the panel.
-
-    Raises
-    ------
-    DataError
-        If the sample was not measured for a gene of the panel.
-    """
+    """Return a sample's raw counts of the panel's genes, (n, g), all of which it must have been measured for."""
     _check_measured([sample], panel)
     return np.asarray(measured_counts(sample, panel)[0].toarray(), np.float32)
 
 
 def measured_counts(sample: Sample, panel: GenePanel) -> tuple[sparse.csr_matrix, NDArray[np.bool_]]:
-    """Return a sample's raw counts of the panel's genes, and which of the genes it was measured for.
+    """Return a sample's raw counts of the panel's genes, (n, g) CSR, and which genes it was measured for, (g,).
 
-    Returns
-    -------
-    counts, measured
-        Counts in the order of the panel, (n, g) CSR, and (g,) booleans. The counts of a gene that the sample was not
-        measured for are zero and without meaning.
+    The counts of a gene that the sample was not measured for are zero and without meaning.
     """
     columns = sample.genes.get_indexer(pd.Index(panel.names, dtype=object))
     measured = np.asarray(columns >= 0, np.bool_)
@@ -161,7 +139,6 @@ def measured_counts(sample: Sample, panel: GenePanel) -> tuple[sparse.csr_matrix
 
 
 def _check_measured(samples: Sequence[Sample], panel: GenePanel) -> None:
-    """Raise DataError if none of the samples was measured for a gene of the panel."""
     missing = [name for name in panel.names if not any(name in sample.genes for sample in samples)]
     if missing:
         known = {str(name).upper(): str(name) for sample in samples for name in sample.genes}

@@ -132,20 +132,10 @@ class Sample:
 
 
 def donor_groups(donors: Sequence[str | None]) -> NDArray[np.int64]:
-    """Group training samples that are held out together in the folds among the training samples.
+    """Return the group of each training sample, numbered from 0 by first appearance; a group is held out together.
 
-    A held-out sample must be as new to the model as a test slide. With two or more donors, the samples of one donor
-    are a group; a sample of unknown donor counts as a donor of its own. With one donor, each sample is a group.
-
-    Parameters
-    ----------
-    donors
-        Donor of each sample; None if unknown.
-
-    Returns
-    -------
-    array
-        Group of each sample, shape (samples,): numbers from 0, in the order of first appearance.
+    A held-out sample must be as new to the model as a test slide. With two or more donors, the samples of one donor are
+    a group; a sample of unknown donor counts as a donor of its own. With one donor, each sample is a group.
     """
     names = [(number,) if donor is None else donor for number, donor in enumerate(donors)]
     groups = list(dict.fromkeys(names))

@@ -9,9 +9,4 @@ import lazy_loader
 if TYPE_CHECKING:
     from pixnet.slide.slide import Slide as Slide
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "slide": ["Slide"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"slide": ["Slide"]})

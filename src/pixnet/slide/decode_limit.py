@@ -27,13 +27,7 @@ _pillow = threading.RLock()
 
 
 def decode_limit() -> int:
-    """Return the number of bytes that a decoded image without tiles may take.
-
-    Raises
-    ------
-    SlideError
-        If the environment variable is not a positive number.
-    """
+    """Return the number of bytes that a decoded image without tiles may take."""
     value = os.environ.get(VARIABLE, "").strip()
     try:
         limit_gb = float(value) if value else _DEFAULT_GB
@@ -45,13 +39,7 @@ def decode_limit() -> int:
 
 
 def check_decoded_size(path: Path, height: int, width: int) -> None:
-    """Check that an image of this size in pixels can be decoded at once.
-
-    Raises
-    ------
-    SlideError
-        If it would take more memory than `decode_limit` allows, or if its file is too small to hold so many pixels.
-    """
+    """Check that an image of this size in pixels can be decoded at once, and that its file can hold so many pixels."""
     needed, limit, stored = height * width * _CHANNELS, decode_limit(), path.stat().st_size
     if needed > max(_SMALL, _LARGEST_COMPRESSION * stored):
         raise SlideError(

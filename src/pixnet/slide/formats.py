@@ -19,10 +19,7 @@ _PALETTE = 3  # of TIFF's PhotometricInterpretation
 def open_source(path: Path) -> Source:
     """Open an image with the first of OpenSlide, tifffile and PIL that knows its format.
 
-    Raises
-    ------
-    SlideError
-        If the file is missing, damaged, or not an 8-bit RGB or grey image.
+    SlideError is raised if the file is missing, damaged, or not an 8-bit RGB or grey image.
     """
     import openslide
 

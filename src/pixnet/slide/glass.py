@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixnet.grid import Box
-from pixnet.slide.slide import Patch, Slide
+from pixnet.slide.slide import Slide, read_overview
 
 _UM_PER_PX = 16.0
 _COLOURLESS = 0.1  # saturation: at most 0.07 was seen for glass, pale stroma has more
@@ -26,13 +25,7 @@ _LEAST_SHARE = 0.01  # least share of the slide: a slide full of tissue does not
 
 @dataclass(frozen=True)
 class Glass:
-    """The colour of a slide's bare glass.
-
-    Attributes
-    ----------
-    rgb
-        Red, green and blue, 0 to 255; white if the slide does not show its glass.
-    """
+    """The colour of a slide's bare glass: red, green and blue, 0 to 255; white if the slide does not show its glass."""
 
     rgb: tuple[float, float, float] = (255.0, 255.0, 255.0)
 
@@ -63,12 +56,6 @@ class Glass:
         """New value of each of the 256 values of red, then of green and of blue."""
         values = np.arange(256.0) * (255.0 / np.array(self.rgb))[:, None]
         return [int(value) for value in np.rint(np.minimum(values, 255.0)).ravel()]
-
-
-def read_overview(slide: Slide, um_per_px: float) -> Patch:
-    """Read a complete slide at a coarse resolution: RGB pixels (H, W, 3) and mask of valid pixels (H, W)."""
-    height, width = (max(1, round(side / um_per_px)) for side in (slide.height_um, slide.width_um))
-    return slide.read_box(Box(0, 0, height, width), um_per_px)
 
 
 def _brightest(values: NDArray[np.uint8]) -> float:

@@ -67,13 +67,7 @@ def from_ome(xml: str | None) -> Found | None:
 
 
 def from_tiff(tags: Mapping[str, Any]) -> Found | None:
-    """Return the pixel size of a TIFF's resolution tags; None if their unit or size is not that of a microscope.
-
-    Parameters
-    ----------
-    tags
-        Values of XResolution and YResolution (numbers or fractions) and of ResolutionUnit, which must be centimetres.
-    """
+    """Return the pixel size of a TIFF's resolution tags; None if their unit or size is not that of a microscope."""
     if int(tags.get("ResolutionUnit", 0)) != _CENTIMETRE:
         return None
     sizes = []
@@ -92,15 +86,7 @@ def from_tiff(tags: Mapping[str, Any]) -> Found | None:
 
 @dataclass(frozen=True)
 class PixelSize:
-    """A pixel size, and where it is from.
-
-    Attributes
-    ----------
-    mpp
-        um per pixel.
-    source
-        "argument", "manifest", "spot pitch", "aperio.MPP", ...
-    """
+    """A pixel size in um per pixel, and where it is from: "argument", "manifest", "spot pitch", "aperio.MPP", ..."""
 
     mpp: float
     source: str = "argument"
@@ -114,19 +100,8 @@ class PixelSize:
 def resolve(name: str | Path, given: PixelSize | None, found: Found | None) -> PixelSize:
     """Return a slide's pixel size: the given one, or else the one that the file states.
 
-    Parameters
-    ----------
-    name
-        Path of the slide, for messages.
-    given
-        Pixel size that the caller gives.
-    found
-        Pixel size that trusted metadata of the file state.
-
-    Raises
-    ------
-    SlideError
-        If the given size is not a positive number, if the pixels are not square within 1 %, or if nothing is known.
+    SlideError is raised if the given size is not a positive number, if the pixels are not square within 1 %, or if
+    nothing is known; it names the slide.
     """
     if given is not None:
         mpp = given.mpp

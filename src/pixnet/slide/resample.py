@@ -23,18 +23,10 @@ WHITE = 255
 
 @dataclass(frozen=True)
 class Taps:
-    """Source pixels of each output pixel along one axis, and their weights.
+    """Source pixels of n output pixels along one axis, and their weights."""
 
-    Parameters
-    ----------
-    first
-        Index of the first source pixel of each output pixel, shape (n,).
-    weights
-        Weights of the source pixels `first`, `first + 1`, ..., shape (taps, n), float32. They sum to one.
-    """
-
-    first: NDArray[np.int64]
-    weights: NDArray[np.float32]
+    first: NDArray[np.int64]  # index of the first source pixel of each output pixel, shape (n,)
+    weights: NDArray[np.float32]  # of the source pixels `first`, `first + 1`, ..., shape (taps, n); they sum to one
 
     @property
     def window(self) -> tuple[int, int]:
@@ -53,17 +45,10 @@ def axis_taps(start: int, length: int, ratio: float, phase: float = 0.0) -> Taps
 
     Parameters
     ----------
-    start, length
-        Absolute index of the first output pixel and number of output pixels.
     ratio
-        Side of an output pixel, in source pixels.
+        Side of an output pixel, in source pixels; it alone decides the number of taps.
     phase
         Position of output pixel 0, in output pixels.
-
-    Returns
-    -------
-    Taps
-        Taps whose number depends on the ratio alone.
     """
     width = max(ratio, 1.0)
     centre = (np.arange(start, start + length, dtype=np.float64) + (phase + 0.5)) * ratio
@@ -84,22 +69,11 @@ def axis_taps(start: int, length: int, ratio: float, phase: float = 0.0) -> Taps
 def resample(
     rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None, rows: Taps, cols: Taps
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Average the pixels of a source window to output pixels.
+    """Average the pixels (h, w, 3) of the source window `rows.window` x `cols.window` to output pixels (H, W, 3).
 
-    Parameters
-    ----------
-    rgb
-        Pixels of the window `rows.window` x `cols.window`, shape (h, w, 3).
-    mask
-        Whether a source pixel holds data, shape (h, w); None if all pixels do.
-    rows, cols
-        Taps of the output rows and columns.
-
-    Returns
-    -------
-    rgb, mask
-        Pixels, shape (H, W, 3), uint8, and mask of valid pixels, shape (H, W). A pixel is valid if at least half of its
-        area holds data, and is then the average of that data; otherwise it is white.
+    The mask (h, w) is that of source pixels with data; None if all have data. The returned mask (H, W) is that of valid
+    pixels. A pixel is valid if at least half of its area holds data, and is then the average of that data; otherwise it
+    is white.
     """
     height, width = rows.weights.shape[1], cols.weights.shape[1]
     out = np.empty((height, width, 3), np.uint8)

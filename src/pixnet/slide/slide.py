@@ -109,8 +109,6 @@ class Slide:
             RGB pixels, shape (h, w, 3), uint8. Not copied.
         mpp
             um per pixel.
-        name
-            Name of the slide.
 
         Raises
         ------
@@ -194,8 +192,7 @@ class Slide:
             RGB pixels, shape (H, W, 3), uint8, and their resolution.
         """
         um_per_px = max(self.mpp, max(self.height_um, self.width_um) / max_px)
-        height, width = (max(1, round(side / um_per_px)) for side in (self.height_um, self.width_um))
-        return self.read_box(Box(0, 0, height, width), um_per_px)[0], um_per_px
+        return read_overview(self, um_per_px)[0], um_per_px
 
     def fingerprint(self) -> str:
         """Return the SHA-256, in hex, of the file's bytes, or of shape and pixels of a slide that is not a file."""
@@ -255,11 +252,6 @@ class Slide:
         if not (math.isfinite(um_per_px) and um_per_px > 0):
             raise SlideError(f"{self.name}: cannot be read at {um_per_px!r} um per pixel; give a positive number.")
 
-    def _level(self, um_per_px: float) -> int:
-        """Return the coarsest level that is at least as fine as the requested resolution, or the finest level."""
-        fits = [i for i, (downsample, _) in enumerate(self.levels) if downsample * self.mpp <= um_per_px * _TOLERANCE]
-        return fits[-1] if fits else 0
-
     def _read(self, box: Box, um_per_px: float, phase: tuple[float, float]) -> Patch:
         """Read pixels of the lattice that is moved by `phase` (y, x), in its pixels, from the slide's origin."""
         if box.height * box.width * 4 > _OUTPUT_LIMIT:
@@ -267,7 +259,9 @@ class Slide:
                 f"{self.name}: {box.width} x {box.height} pixels are too many for one read. Read the slide in parts, "
                 "or at a coarser resolution."
             )
-        level = self._level(um_per_px)
+        # The coarsest level that is at least as fine as the requested resolution, or the finest level.
+        fits = [i for i, (downsample, _) in enumerate(self.levels) if downsample * self.mpp <= um_per_px * _TOLERANCE]
+        level = fits[-1] if fits else 0
         ratio = snapped(um_per_px / (self.mpp * self.levels[level][0]))
         rgb = np.empty((box.height, box.width, 3), np.uint8)
         mask = np.empty((box.height, box.width), bool)
@@ -316,12 +310,7 @@ class Slide:
         return rgb, mask
 
     def _fill(
-        self,
-        rgb: NDArray[np.uint8],
-        mask: NDArray[np.bool_],
-        level: int,
-        bounds: tuple[int, int, int, int],
-        side: int,
+        self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_], level: int, bounds: tuple[int, int, int, int], side: int
     ) -> None:
         """Read a window (top, left, bottom, right) of a level into arrays of its size, in blocks of `side`."""
         top, left, bottom, right = bounds
@@ -353,6 +342,12 @@ class Slide:
         if self.path is not None and not self.path.is_file():
             raise SlideError(f"{self.path}: the file is no longer there. Put it back, or open the slide again.")
         return None
+
+
+def read_overview(slide: Slide, um_per_px: float) -> Patch:
+    """Read a complete slide at a coarse resolution: RGB pixels (H, W, 3) and mask of valid pixels (H, W)."""
+    height, width = (max(1, round(side / um_per_px)) for side in (slide.height_um, slide.width_um))
+    return slide.read_box(Box(0, 0, height, width), um_per_px)
 
 
 def open_slide(path: str | Path, size: PixelSize | None) -> Slide:

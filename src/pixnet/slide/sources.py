@@ -7,6 +7,7 @@ TIFF files that are not of a scanner's own format are read by `pixnet.slide.tiff
 from __future__ import annotations
 
 import os
+import re
 import struct
 import threading
 from pathlib import Path
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 
 from pixnet.errors import SlideError, first_line
 from pixnet.slide.decode_limit import VARIABLE, check_decoded_size, pillow_limit
-from pixnet.slide.file_kind import describe_content
 from pixnet.slide.pixel_size import Found, from_openslide
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
@@ -30,6 +30,24 @@ _FIXED_BLOCK = 512
 _STRIP = 1 << 24  # pixels
 _PIL_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
 _PIL_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, OverflowError)
+# How the messages about files that are not images describe them, by their first bytes.
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\xd8\xff", "begins like a JPEG, but cannot be opened as one"),
+    (b"\x89PNG", "begins like a PNG, but cannot be opened as one"),
+    (b"II", "begins like a TIFF, but cannot be opened as one"),
+    (b"MM", "begins like a TIFF, but cannot be opened as one"),
+    (b"%PDF", "is a PDF document"),
+    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, such as an h5ad or a matrix of counts"),
+    (b"PAR1", "is a Parquet table"),
+    (b"PK\x03\x04", "is a ZIP archive or a document made of one, such as xlsx"),
+    (b"\x1f\x8b", "is a gzip archive"),
+    (b"ZISRAWFILE", "is a Zeiss CZI, which cannot be read: export it as OME-TIFF"),
+    (b"\xd0\xcf\x11\xe0", "is an OLE container, such as a Zeiss ZVI or an old Office document"),
+    (b"\x93NUMPY", "is a NumPy array"),
+)
+_HEAD = 512  # bytes
+_SHOWN = 40  # letters
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 
 
 class Source(Protocol):
@@ -54,15 +72,7 @@ class Source(Protocol):
 
 
 class ArraySource:
-    """Pixels that are already in memory.
-
-    Parameters
-    ----------
-    rgb
-        RGB pixels, shape (h, w, 3), uint8.
-    mask
-        Whether a pixel holds data, shape (h, w); None if all pixels do.
-    """
+    """RGB pixels (h, w, 3) that are already in memory, and the mask of those with data; None if all have data."""
 
     found: Found | None = None
 
@@ -149,20 +159,8 @@ class OpenSlideSource:
 class PilSource:
     """A JPEG, PNG or another image that PIL reads.
 
-    The image is decoded at the first read and then stays in memory. Its orientation tag is not applied.
-
-    Parameters
-    ----------
-    path
-        Path of the file.
-    found
-        Pixel size that another reader found in the file; PIL's dpi is never used.
-
-    Raises
-    ------
-    SlideError
-        If PIL does not know the format, if the pixels are not 8-bit RGB or grey, or if they would take more memory than
-        `decode_limit` allows.
+    The image is decoded at the first read and then stays in memory. Its orientation tag is not applied. PIL's dpi is
+    never used: `found` is the pixel size that another reader found in the file.
     """
 
     def __init__(self, path: Path, found: Found | None = None) -> None:
@@ -243,15 +241,7 @@ class PilSource:
 
 
 def whole_downsample(value: float, base: tuple[int, int], size: tuple[int, int]) -> float:
-    """Return the downsampling of a level before its size was rounded: 4 for 2967 to 741 pixels, not 4.004.
-
-    Parameters
-    ----------
-    value
-        Downsampling computed from the sizes.
-    base, size
-        Height and width of the finest level and of this level.
-    """
+    """Return the downsampling of a level before its size was rounded: 4 for 2967 to 741 pixels, not 4.004."""
     whole = max(1, round(value))
     fits = all(abs(full / whole - part) <= 1 for full, part in zip(base, size, strict=True))
     return float(whole) if fits and abs(value - whole) < 0.05 * whole else value
@@ -272,3 +262,30 @@ def _png_depth(path: Path) -> int:
     with path.open("rb") as file:
         head = file.read(25)
     return head[24] if head.startswith(b"\x89PNG") and len(head) == 25 else 8
+
+
+def describe_content(path: Path) -> str:
+    """Return what a file is, as the rest of a sentence: "is text that begins ...", "is a PDF document"."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    # Text comes first, because words can begin with a signature, such as "II" and "MM".
+    text = _as_text(head)
+    if text is not None and not head.startswith(b"%PDF"):
+        line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+        return f"is text that begins {line[:_SHOWN]!r}"
+    for signature, description in _SIGNATURES:
+        if head.startswith(signature):
+            return description
+    return f"begins with the bytes {head[:8].hex(' ')}, which are not those of a known image format"
+
+
+def _as_text(head: bytes) -> str | None:
+    """Return bytes as text, or None if they are not text."""
+    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    for cut in range(4):  # the last letter may be incomplete
+        try:
+            text = head[: len(head) - cut].decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return None if _CONTROL.search(text) else text
+    return None

@@ -13,8 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pixnet.slide.glass import Glass, read_overview
-from pixnet.slide.slide import Slide
+from pixnet.slide.glass import Glass
+from pixnet.slide.slide import Slide, read_overview
 from pixnet.slide.tissue import TissueMask
 
 HAEMATOXYLIN = np.array([0.65, 0.70, 0.29])
@@ -35,28 +35,14 @@ _LEAST_SPREAD = 0.03
 
 @dataclass(frozen=True)
 class StainProfile:
-    """Decadic optical density of a slide's tissue, at 8 um per pixel.
-
-    Attributes
-    ----------
-    mean, sd
-        Mean and standard deviation of the density of each of `STAINS` over the pixels of tissue.
-    """
+    """Decadic optical density of a slide's tissue, at 8 um per pixel: mean and SD over pixels of each of `STAINS`."""
 
     mean: tuple[float, ...]
     sd: tuple[float, ...]
 
     @classmethod
     def from_slide(cls, slide: Slide, tissue: TissueMask | None = None) -> Self | None:
-        """Measure a slide; return None if it has nearly no tissue.
-
-        Parameters
-        ----------
-        slide
-            Slide to measure.
-        tissue
-            Tissue mask of the slide; computed if not given.
-        """
+        """Measure a slide; return None if it has nearly no tissue."""
         tissue = tissue or TissueMask(slide)
         um_per_px = max(_UM_PER_PX, slide.mpp)
         rgb, valid = read_overview(slide, um_per_px)
@@ -87,37 +73,19 @@ class StainProfile:
 
 @dataclass(frozen=True)
 class Distance:
-    """Distance of a slide's stain from the stains of other slides.
+    """Distance of a slide's stain from the stains of other slides, in standard deviations between them."""
 
-    Attributes
-    ----------
-    sd
-        Largest difference of a stain from the median of the other slides, in standard deviations between them.
-    stain
-        Name of the stain with the largest difference.
-    nearest, nearest_sd
-        Name of the most similar slide, and the distance to it.
-    middle
-        Median of the other slides, shape (3,).
-    """
-
-    sd: float
-    stain: str
-    nearest: str
-    nearest_sd: float
-    middle: NDArray[np.float64]
+    sd: float  # largest difference of a stain from the median of the other slides
+    stain: str  # name of the stain with that difference
+    nearest: str  # name of the most similar slide
+    nearest_sd: float  # distance to it
+    middle: NDArray[np.float64]  # median of the other slides, shape (3,)
 
 
 def stain_distance(profile: StainProfile, others: Mapping[str, StainProfile]) -> Distance:
-    """Compare a slide with others by their median and median absolute deviation, which are robust.
+    """Compare a slide with one or more others by their median and median absolute deviation, which are robust.
 
-    Parameters
-    ----------
-    profile
-        Profile of the slide.
-    others
-        Profiles of one or more other slides, by name. The spread is at least 0.03, also where the slides are few or
-        similar.
+    The spread is at least 0.03, also where the slides are few or similar.
     """
     means = np.array([other.mean for other in others.values()])
     mean, middle = np.array(profile.mean), np.median(means, axis=0)

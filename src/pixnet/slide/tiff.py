@@ -30,15 +30,7 @@ _AXES = ("YX", "YXS", "SYX", "CYX")
 
 @dataclass(frozen=True)
 class _Level:
-    """A level of the pyramid.
-
-    Attributes
-    ----------
-    frame
-        Page that describes all pages of the level.
-    pages
-        Pages of the level; several if each holds one channel.
-    """
+    """A level of the pyramid: the page that describes all its pages, and the pages, one for each channel if several."""
 
     frame: Any
     pages: list[Any]
@@ -60,13 +52,7 @@ class _Level:
 
 
 class TiffSource:
-    """A TIFF or OME-TIFF read by tifffile.
-
-    Raises
-    ------
-    SlideError
-        If the file ends before its last tile, or is not an 8-bit RGB or grey image.
-    """
+    """A TIFF or OME-TIFF read by tifffile."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

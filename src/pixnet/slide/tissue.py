@@ -19,34 +19,18 @@ _WINDOW_PX = 3  # least side of the window around a region
 
 
 class TissueMask:
-    """A coarse picture of a slide, and a mask of the pixels that are tissue.
-
-    Attributes
-    ----------
-    rgb
-        Picture of the slide, shape (h, w, 3), uint8.
-    um_per_px
-        Resolution of the picture, in um per pixel.
-    threshold
-        Saturation above which a pixel is tissue.
-    mask
-        Whether a pixel is tissue, shape (h, w).
-    """
+    """A coarse picture of a slide, shape (h, w, 3), and a mask of its pixels that are tissue, shape (h, w)."""
 
     def __init__(self, slide: Slide) -> None:
         self.rgb, self.um_per_px = slide.thumbnail(_SIDE_PX)
-        self.mask, self.threshold = tissue_pixels(self.rgb)
+        self.mask, self.threshold = tissue_pixels(self.rgb)  # the threshold is a saturation
         self._share: tuple[int, Floats] | None = None
 
     def holds(self, xy_um: NDArray[np.float64], width_um: float) -> NDArray[np.bool_]:
-        """Return whether regions are on tissue, shape (n,).
+        """Return whether regions are on tissue, shape (n,), from their centres (n, 2) and their width in um.
 
-        Parameters
-        ----------
-        xy_um
-            Centres of the regions: x and y in um, shape (n, 2). A region outside the slide is not on tissue.
-        width_um
-            Width of a region. It is on tissue if at least a tenth of the square around it is tissue.
+        A region is on tissue if at least a tenth of the square around it is. A region outside the slide is not on
+        tissue.
         """
         side = max(_WINDOW_PX, round(width_um / self.um_per_px))
         if self._share is None or self._share[0] != side:
@@ -60,28 +44,13 @@ class TissueMask:
 
 
 def tissue_pixels(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], float]:
-    """Find the pixels of a picture that are tissue.
-
-    Parameters
-    ----------
-    rgb
-        Picture at about 5 to 50 um per pixel, shape (h, w, 3).
-
-    Returns
-    -------
-    mask, threshold
-        Whether a pixel is tissue, shape (h, w), and the saturation above which a pixel is tissue.
-    """
-    saturation = _saturation(rgb)
+    """Return the mask of tissue, (h, w), of a picture at about 5 to 50 um per pixel, and its saturation threshold."""
+    high = rgb.max(axis=2).astype(np.float32)
+    # The colour of the darkest pixels is not reliable: these are pen marks and the edge of the picture.
+    saturation: Floats = np.asarray((high - rgb.min(axis=2)) / np.maximum(high, 40.0))
     threshold = float(np.clip(_otsu(saturation), _LEAST, _MOST))
     mask: NDArray[np.bool_] = ndimage.median_filter(saturation, 3) > threshold
     return mask, threshold
-
-
-def _saturation(rgb: NDArray[np.uint8]) -> Floats:
-    high = rgb.max(axis=2).astype(np.float32)
-    # The colour of the darkest pixels is not reliable: these are pen marks and the edge of the picture.
-    return np.asarray((high - rgb.min(axis=2)) / np.maximum(high, 40.0))
 
 
 def _otsu(values: Floats) -> float:

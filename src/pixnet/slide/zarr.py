@@ -24,18 +24,6 @@ class ZarrSource:
 
     Complete chunks are decoded, and the last ones cached. The other levels of a pyramid are not used. SpatialData makes
     them by interpolation instead of averaging, so the same slide would look different from a store and from a file.
-
-    Parameters
-    ----------
-    path
-        Folder of the array.
-
-    Raises
-    ------
-    OSError
-        If the array cannot be opened.
-    SlideError
-        If the array is not an 8-bit RGB image, or if a chunk would take more memory than `decode_limit` allows.
     """
 
     found: Found | None = None

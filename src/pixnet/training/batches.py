@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pixnet.errors import DataError
 from pixnet.grid import Box
-from pixnet.network.integral import to_torch
+from pixnet.network.heads import to_torch
 from pixnet.training.targets import Targets
 from pixnet.training.views import View
 
@@ -24,33 +24,17 @@ _ATTEMPTS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """T tiles, and the N regions inside them.
+    """T tiles, and the N regions inside them."""
 
-    Attributes
-    ----------
-    views, wants
-        For each tile, the view and the box of latent pixels in its frame.
-    coverage
-        Area of each latent pixel inside each region, sparse, in um^2, shape (N, T * pixels of a tile).
-    area
-        Valid area of each region, in um^2, shape (N,).
-    counts, total, values
-        The targets: counts (N, M), total counts (N,) and log-normalised values (N, genes).
-    measured
-        1 where a region's sample was measured for an output, otherwise 0, shape (N, M).
-    sample
-        Number of each region's sample, shape (N,).
-    """
-
-    views: Sequence[View]
-    wants: Sequence[Box]
-    coverage: Tensor
-    area: Tensor
-    counts: Tensor
-    total: Tensor
-    values: Tensor
-    measured: Tensor
-    sample: Tensor
+    views: Sequence[View]  # of each tile
+    wants: Sequence[Box]  # latent pixels of each tile, in the frame of its view
+    coverage: Tensor  # area of each latent pixel inside each region, sparse, in um^2, (N, T * pixels of a tile)
+    area: Tensor  # valid area of each region, in um^2, (N,)
+    counts: Tensor  # target counts, (N, M)
+    total: Tensor  # target total counts, (N,)
+    values: Tensor  # target log-normalised values, (N, genes)
+    measured: Tensor  # 1 where a region's sample was measured for an output, otherwise 0, (N, M)
+    sample: Tensor  # number of each region's sample, (N,)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on a device."""
@@ -64,19 +48,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Tile:
-    """A tile of one sample, and the regions to take from it.
-
-    Attributes
-    ----------
-    sample
-        Number of the sample.
-    box
-        Its latent pixels, in the frame of the slide.
-    view
-        The view that it is seen through.
-    regions
-        Numbers of its regions within the sample.
-    """
+    """A tile of one sample: its latent pixels in the frame of the slide, and the regions to take from it."""
 
     sample: int
     box: Box
@@ -89,10 +61,8 @@ class Batcher:
 
     Parameters
     ----------
-    targets
-        One for each sample.
-    views
-        For each sample, the views to draw from.
+    targets, views
+        For each sample, its targets and the views to draw from.
     pitch_um
         Side of a latent pixel, in um.
     finest
@@ -130,10 +100,7 @@ class Batcher:
     def draw(self, tiles: int, rng: np.random.Generator) -> Batch:
         """Draw tiles around random regions; every region of every sample is equally likely.
 
-        Raises
-        ------
-        DataError
-            If no drawn region has a valid pixel in 20 attempts.
+        DataError is raised if no drawn region has a valid pixel in 20 attempts.
         """
         for _ in range(_ATTEMPTS):
             batch = self._batch(self._draw_tiles(tiles, rng))
@@ -151,22 +118,15 @@ class Batcher:
             row = int(rng.integers(bottom - self.side, top, endpoint=True))
             col = int(rng.integers(right - self.side, left, endpoint=True))
             box = Box(row, col, self.side, self.side)
-            drawn.append(_Tile(sample, box, self._draw_view(sample, rng), self._regions_inside(sample, box)))
+            views = self.views[sample]
+            view = views[int(rng.integers(len(views)))] if self.jitter is None else views[0].redrawn(rng, self.jitter)
+            drawn.append(_Tile(sample, box, view, self._regions_inside(sample, box)))
         return drawn
-
-    def _draw_view(self, sample: int, rng: np.random.Generator) -> View:
-        views = self.views[sample]
-        if self.jitter is None:
-            return views[int(rng.integers(len(views)))]
-        return views[0].redrawn(rng, self.jitter)
 
     def sweep(self, tiles: int) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
         """Go through every region once, each at the centre of a tile, through the first view of its sample.
 
-        Yields
-        ------
-        batch, index
-            The batch, and the number of the region of each tile, counted through all samples.
+        Yields each batch with the numbers of its tiles' regions, counted through all samples.
         """
         regions = int(self._first[-1])
         for start in range(0, regions, tiles):
@@ -174,7 +134,6 @@ class Batcher:
             yield self._batch([self._tile_around(flat) for flat in index]), index
 
     def _tile_around(self, flat: np.int64) -> _Tile:
-        """Return the tile with one region at its centre."""
         sample, region = self._locate(flat)
         top, left, bottom, right = self._extents[sample][region]
         box = Box(int(top + bottom - self.side) // 2, int(left + right - self.side) // 2, self.side, self.side)

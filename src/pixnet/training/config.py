@@ -16,31 +16,28 @@ then computed again, and a training that began before cannot be resumed."""
 
 
 class TrainingConfig(BaseModel):
-    """The settings of one training.
+    """The settings of one training; docs/configuration.md lists all of them.
 
     Attributes
     ----------
     steps
         Steps of the optimiser; with a validation part, the most that the search for the best number tries.
-    tiles
-        Tiles in a step. Each is placed around a measured region drawn at random.
-    tile_um
-        Side of a tile's core, in um; widened where a region would not fit.
+    tiles, tile_um
+        Tiles in a step, each around a measured region drawn at random, and the side of a tile's core in um; widened
+        where a region would not fit.
     loss
         First term: `"squared"` error of log-normalised expression (as in the paper; for the head `rate`, of its
         expectation), or `"poisson"` or `"negative-binomial"` for counts (head `rate` only).
     counts
         Expected counts of the count likelihoods: `"share"` of the region's measured total, or `"capture"`, the integral
         times a factor learned for each sample.
-    loss_weight
-        Weight of the first term. 0 trains on the correlation (and the total) alone, which leaves the level of each gene
-        to chance.
-    pcc_weight
-        Weight of the correlation term (the paper's lambda).
+    loss_weight, pcc_weight
+        Weights of the first term and of the correlation term (the paper's lambda). Training on the correlation (and the
+        total) alone leaves the level of each gene to chance.
     depth_weight
         Weight of the squared error of the log total of a region's counts (head `rate`), which teaches where there is
-        much expression and where little. Not used where a likelihood predicts the counts themselves
-        (`counts = "capture"`); otherwise 0 leaves the level of all counts to chance.
+        much expression and where little. Not used where a likelihood predicts the counts themselves (`counts =
+        "capture"`); otherwise 0 leaves the level of all counts to chance.
     within_samples
         Learn how log-normalised values differ within a sample: the mean of each sample is subtracted from predicted and
         measured values, as far as its regions in a batch determine it. Differences between whole samples are then
@@ -48,37 +45,28 @@ class TrainingConfig(BaseModel):
     denoise
         Learn log-normalised values from the components of expression that rise above the counting noise, rather than
         gene by gene; counts stay as they are. See `pixnet.training.components`.
-    lr, weight_decay
-        Learning rate and weight decay of AdamW.
     head_lr
         Learning rate of the head, as a multiple of `lr`. At the decoder's own rate the predictions' contrast grows
         slower than their correlation, and at the end of training all of them would be too near the mean.
     warmup
         Steps over which the learning rate rises; after them it falls along a cosine.
     ema
-        Decay of the running mean of the weights, which is what validation scores and the model keeps; 0 keeps the last
-        weights.
+        Decay of the running mean of the weights, which validation scores and the model keeps; 0 keeps the last weights.
     views
         Views of each slide: the slide as it is, then turns and flips with a jitter of the stain. While the encoder is
         frozen their features are computed once and cached on disk. 0: a new view for each tile, computed when needed.
     stain_jitter
         Standard deviation of the stain's strength, relative to one.
-    white_balance
-        Correct each slide to white glass, in training and in prediction.
     min_counts
         Regions with fewer counts over all genes are left out.
     validation
         `"none"`: train on everything for all `steps`. The others search for the number of steps on a part that is held
-        out. `"sample"`: the training samples of a donor, or one sample where all are of one donor; `"block"`: a
-        quarter of each sample as one spatial block; `"auto"`: `"sample"` where there are three samples or more.
-    evaluate_every
-        Steps from one validation to the next, and from one row of the training's metrics to the next.
-    patience
-        Validations without a gain after which a search stops.
+        out, see `pixnet.training.targets.split`.
+    evaluate_every, patience
+        Steps from one validation, or row of metrics, to the next, and validations without a gain after which a search
+        stops.
     refit
         After a search, train again on all regions for the chosen number of steps.
-    seed
-        Seed of all randomness.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -13,16 +13,9 @@ COSTS = "feature-costs.json"
 
 
 class PreparedView(NamedTuple):
-    """The cached features of one view.
+    """The name of a view's folder of features, the seconds that computing them took, and whether that was now.
 
-    Attributes
-    ----------
-    key
-        Name of their folder.
-    seconds
-        Time that computing them took, in whichever training; None if not known.
-    made
-        Whether they were computed now; otherwise they were found in the cache.
+    The seconds are None if not known; they may come from another training.
     """
 
     key: str
@@ -42,13 +35,9 @@ def record_cost(path: Path, view: PreparedView) -> None:
 
 
 def total_costs(paths: Iterable[Path]) -> dict[str, float | None]:
-    """Add up the records of one run's folders.
+    """Add up one run's records: seconds for the features that it `made`, and for those that it `found` in the cache.
 
-    Returns
-    -------
-    dict
-        Seconds that computing the features took: `made`, those that the run computed, and `found`, those that it found
-        in the cache. None where the time of some view is not known.
+    A sum is None where the time of some view is not known.
     """
     views: dict[str, dict[str, Any]] = {}
     for path in paths:

@@ -27,6 +27,7 @@ from pixnet.training.views import View
 
 if TYPE_CHECKING:
     from pixnet.network.network import Network
+    from pixnet.sample import Sample
 
 _CORE = 1536  # side of a tile, in image pixels, while features are computed
 _STRIP = 64  # rows of pixels of the deepest level whose surroundings are interpolated at a time
@@ -68,16 +69,7 @@ class CachedFeatures:
 
     Each view has a folder, named by a hash of everything that its features depend on: the slide's bytes, the encoder's
     weights, the lattice, the view, and `FEATURES_VERSION`. Each level is a plain `.npy` array (rows, columns,
-    channels), sparse where no region is near.
-
-    Parameters
-    ----------
-    network
-        Network with a frozen encoder.
-    folder
-        Folder of the cache, which several trainings may share.
-    tile
-        Side of a tile's core, in image pixels.
+    channels), sparse where no region is near. Several trainings may share the cache; `tile` is in image pixels.
     """
 
     def __init__(self, network: Network, folder: Path, tile: int) -> None:
@@ -92,13 +84,7 @@ class CachedFeatures:
         self._maps: dict[View, list[NDArray[np.float16]]] = {}
 
     def prepare(self, view: View) -> PreparedView:
-        """Open the features of a view, and compute them first if they are not in the cache.
-
-        Returns
-        -------
-        PreparedView
-            The folder's name, the seconds that computing took, and whether the features were computed now.
-        """
+        """Open the features of a view, and compute them first if they are not in the cache."""
         key = self._key(view)
         folder = self.folder / key
         made = not (folder / "complete.json").exists()
@@ -138,12 +124,11 @@ class CachedFeatures:
             "reach": self.reach,
             "view": [astuple(view.symmetry), view.stain, view.glass.rgb],
             "version": FEATURES_VERSION,
-            "regions": hashlib.sha256(view.sample.regions.bounds_um.tobytes()).hexdigest(),
+            "regions": bounds_hash(view.sample),
         }
         return digest(facts)[:32]
 
     def _compute(self, view: View, folder: Path) -> None:
-        """Compute the features of a view and write them to its folder."""
         start = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         shape = tuple(side + 2 * self.margin for side in view.shape)
@@ -225,6 +210,11 @@ class CachedFeatures:
             boxes.append((turned.row, turned.col, turned.row + turned.height, turned.col + turned.width))
         near: NDArray[np.float64] = np.asarray(boxes, np.float64) + np.array([-1, -1, 1, 1]) * self.reach
         return near
+
+
+def bounds_hash(sample: Sample) -> str:
+    """Return the SHA-256, in hex, of the bounds of a sample's regions."""
+    return hashlib.sha256(sample.regions.bounds_um.tobytes()).hexdigest()
 
 
 PyramidSource = LiveEncoder | CachedFeatures

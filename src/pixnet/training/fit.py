@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from pixnet.digest import digest
 from pixnet.errors import DataError, ModelError
 from pixnet.files import write_whole
 from pixnet.network.network import Network
 from pixnet.training.batches import Batcher
+from pixnet.training.components import denoised
 from pixnet.training.config import METHOD_VERSION
-from pixnet.training.denoise import denoised
 from pixnet.training.feature_costs import COSTS, record_cost
-from pixnet.training.features import CachedFeatures, LiveEncoder, PyramidSource
+from pixnet.training.features import CachedFeatures, LiveEncoder, PyramidSource, bounds_hash
 from pixnet.training.loop import History, Stage, Trainer
 from pixnet.training.targets import Targets, split
 from pixnet.training.views import View
@@ -68,24 +67,13 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Result of a training.
+    """Result of a training."""
 
-    Attributes
-    ----------
-    network
-        The trained network, in evaluation mode.
-    metrics
-        One row per validation step.
-    steps
-        Number of steps that the weights were trained for.
-    components
-        Number of components of expression that the values of each sample were projected onto, by sample id; 0 where
-        they were learned as measured. Samples used for validation only are left out.
-    """
-
-    network: Network
-    metrics: list[dict[str, float | str]]
-    steps: int
+    network: Network  # trained, in evaluation mode
+    metrics: list[dict[str, float | str]]  # one row per validation step
+    steps: int  # that the weights were trained for
+    # Number of components that the values of each sample were projected onto, by sample id; 0 where they were learned
+    # as measured. Samples used for validation only are left out.
     components: dict[str, int]
 
 
@@ -96,23 +84,16 @@ def fit_network(
     config: TrainingConfig,
     options: FitOptions,
 ) -> Fitted:
-    """Train a network on samples.
+    """Train a network on samples to predict the genes of a panel.
 
     Parameters
     ----------
-    samples
-        The training samples.
-    panel
-        The genes to predict.
+    samples, panel
+        The training samples, and the genes to predict.
     network_config, config
         Settings of the network and of its training.
     options
         Folders, device, whether to resume, and a function that progress is reported to.
-
-    Returns
-    -------
-    Fitted
-        The trained network with its metrics.
 
     Raises
     ------
@@ -143,50 +124,24 @@ def fit_network(
     return Fitted(network, metrics, steps, components)
 
 
+@dataclass
 class _Stages:
-    """Runs the stages of one training; each begins with the same untrained network.
+    """Runs the stages of one training, each on the same untrained network; views are given by sample id."""
 
-    Parameters
-    ----------
-    network
-        The untrained network.
-    source
-        Source of the feature pyramids.
-    targets
-        Targets of all training samples.
-    views
-        Views of each sample, by its id.
-    config, options
-        Settings.
-    """
+    network: Network
+    source: PyramidSource
+    targets: Sequence[Targets]
+    views: Mapping[str, Sequence[View]]
+    config: TrainingConfig
+    options: FitOptions
 
-    def __init__(
-        self,
-        network: Network,
-        source: PyramidSource,
-        targets: Sequence[Targets],
-        views: Mapping[str, Sequence[View]],
-        config: TrainingConfig,
-        options: FitOptions,
-    ) -> None:
-        self.network = network
-        self.source = source
-        self.targets = targets
-        self.views = views
-        self.config = config
-        self.options = options
-        self._untrained = copy.deepcopy(network.state_dict())
+    def __post_init__(self) -> None:
+        self._untrained = copy.deepcopy(self.network.state_dict())
 
     def run(
         self, name: str, training: Sequence[Targets], validation: Sequence[Targets], steps: int
     ) -> tuple[History, dict[str, int]]:
-        """Train the network from its start.
-
-        Returns
-        -------
-        history, components
-            The metrics, and the number of components that each sample's values were projected onto, by its id.
-        """
+        """Train the network from its start; return the metrics, and the number of components of each sample by id."""
         # The validation part takes no part in finding the components, and its values stay as measured.
         learned = denoised(training, self.config.seed) if self.config.denoise else training
         self._reset()
@@ -223,7 +178,6 @@ class _Stages:
 
 
 def _check_ids(samples: Sequence[Sample]) -> None:
-    """Check that no sample id occurs twice."""
     ids = [sample.id for sample in samples]
     if repeated := {name for name in ids if ids.count(name) > 1}:
         raise DataError(f"sample id {sorted(repeated)[0]!r} occurs twice; give each sample an id of its own.")
@@ -241,22 +195,15 @@ def training_key(
         network_config.model_dump(mode="json"),
         config.model_dump(mode="json"),
         list(panel.names),
-        [[s.id, s.slide.fingerprint(), s.slide.mpp, float(s.depth.sum()), _bounds_hash(s)] for s in samples],
+        [[s.id, s.slide.fingerprint(), s.slide.mpp, float(s.depth.sum()), bounds_hash(s)] for s in samples],
         torch.get_num_threads(),
         METHOD_VERSION,
     ]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _bounds_hash(sample: Sample) -> str:
-    return hashlib.sha256(sample.regions.bounds_um.tobytes()).hexdigest()
+    return digest(facts)
 
 
 def _open_work_folder(work: Path, key: str, resume: bool) -> None:
-    """Make the folder ready: check that it belongs to this training, or clear it of an earlier one.
-
-    The file `run` in it holds the key of the training.
-    """
+    """Check that the folder belongs to this training, or clear it of an earlier one; its file `run` holds the key."""
     note = work / "run"
     if resume and note.exists():
         if note.read_text() != key:

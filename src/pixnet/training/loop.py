@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixnet.errors import DataError
+from pixnet.errors import DataError, ModelError
 from pixnet.expression import correlation
-from pixnet.network.integral import integrate
+from pixnet.files import replacing
+from pixnet.network.heads import integrate
 from pixnet.training.batches import Batcher
-from pixnet.training.checkpoint import load_checkpoint, save_checkpoint
 from pixnet.training.objective import Objective, log_normalised
 
 if TYPE_CHECKING:
@@ -34,19 +35,11 @@ _LOWEST_RATE = 0.05  # of the full learning rate, where the cosine ends
 
 @dataclass
 class History:
-    """Metrics of one stage of training.
+    """Metrics of one stage of training."""
 
-    Attributes
-    ----------
-    rows
-        One row of metrics per validation step.
-    best_step, best_score
-        Step with the best mean correlation on the validation part, and that correlation; step 0 without validation.
-    """
-
-    rows: list[dict[str, float | str]] = field(default_factory=list)
-    best_step: int = 0
-    best_score: float = -math.inf
+    rows: list[dict[str, float | str]] = field(default_factory=list)  # one per validation step
+    best_step: int = 0  # step with the best score; 0 without validation
+    best_score: float = -math.inf  # mean correlation on the validation part
 
 
 Report = Callable[[str, int, int, History], None]
@@ -55,42 +48,20 @@ Report = Callable[[str, int, int, History], None]
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a training, such as the search for the number of steps or the refit after it.
+    """One stage of a training, such as the search for the number of steps or the refit after it."""
 
-    Attributes
-    ----------
-    name
-        Name of the stage in the history; also part of its random seeds.
-    steps
-        Number of steps of the optimiser.
-    checkpoint
-        File that is written about once a minute, and from which the stage resumes if it exists; None: no checkpoints.
-    report
-        Called after each step.
-    """
-
-    name: str
+    name: str  # also part of the random seeds
     steps: int
-    checkpoint: Path | None = None
+    checkpoint: Path | None = None  # written about once a minute; the stage resumes from it if it exists
     report: Report = lambda *_: None
 
 
 class Trainer:
     """Trains a network in place, through one stage.
 
-    Parameters
-    ----------
-    network
-        The network to train.
-    source
-        Source of the feature pyramids.
-    training, validation
-        Make the batches to learn from and, unless None, those to validate on.
-    config
-        Settings. The schedule of the learning rate spans `config.steps`, whatever `stage.steps` is, so a refit follows
-        the same schedule as the search and only stops earlier.
-    stage
-        Name, number of steps, checkpoint and report.
+    `training` and `validation` make the batches to learn from and, unless None, those to validate on. The schedule of
+    the learning rate spans `config.steps`, whatever `stage.steps` is, so a refit follows the same schedule as the
+    search and only stops earlier.
     """
 
     def __init__(
@@ -112,6 +83,7 @@ class Trainer:
         self.objective = Objective(config, len(training.targets), network.head.scale.shape[0]).to(self.device)
         self.parameters = [p for p in (*network.parameters(), *self.objective.parameters()) if p.requires_grad]
         self.optimiser = torch.optim.AdamW(self._parameter_groups(), weight_decay=config.weight_decay)
+        self._parts: dict[str, Any] = {"network": network, "objective": self.objective, "optimiser": self.optimiser}
         self.average = copy.deepcopy(network.state_dict())
         self.best = copy.deepcopy(self.average)
         self.history = History()
@@ -120,22 +92,10 @@ class Trainer:
         self._loss_count = 0
 
     def run(self) -> History:
-        """Train to the end of the stage, from its checkpoint if there is one.
+        """Train to the end of the stage, from its checkpoint if there is one, and return the metrics of all its steps.
 
         The network is left in evaluation mode with the running mean of its weights: that of the best validation step,
         or that of the last step where there is no validation.
-
-        Returns
-        -------
-        History
-            Metrics of all steps, those before the checkpoint included.
-
-        Raises
-        ------
-        ModelError
-            If the checkpoint cannot be read.
-        DataError
-            If no drawn region, or no region to validate on, has a valid pixel.
         """
         if self.stage.checkpoint and self.stage.checkpoint.exists():
             self._load(self.stage.checkpoint)
@@ -192,11 +152,8 @@ class Trainer:
         done = self.steps_done
         if done % self.config.evaluate_every and done != self.stage.steps:
             return
-        row: dict[str, float | str] = {
-            "stage": self.stage.name,
-            "step": done,
-            "loss": self._loss_sum / self._loss_count,
-        }
+        row: dict[str, float | str] = {"stage": self.stage.name, "step": done}
+        row["loss"] = self._loss_sum / self._loss_count
         self._loss_sum = 0.0
         self._loss_count = 0
         if self.validation:
@@ -223,8 +180,7 @@ class Trainer:
         return self.validation is not None and waited >= self.config.patience * self.config.evaluate_every
 
     def _load(self, checkpoint: Path) -> None:
-        parts = {"network": self.network, "objective": self.objective, "optimiser": self.optimiser}
-        state = load_checkpoint(checkpoint, parts)
+        state = load_checkpoint(checkpoint, self._parts)
         self.average = {name: value.to(self.device) for name, value in state["average"].items()}
         self.best = {name: value.to(self.device) for name, value in state["best"].items()}
         self.steps_done = state["step"]
@@ -232,48 +188,41 @@ class Trainer:
         self._loss_sum, self._loss_count = state["loss"]
 
     def _save(self, checkpoint: Path, step: int) -> None:
-        save_checkpoint(
-            checkpoint,
-            {
-                "network": self.network.state_dict(),
-                "objective": self.objective.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "average": self.average,
-                "best": self.best,
-                "step": step,
-                "history": vars(self.history),
-                "loss": [self._loss_sum, self._loss_count],
-            },
-        )
+        state = {name: part.state_dict() for name, part in self._parts.items()}
+        state |= {"average": self.average, "best": self.best, "step": step}
+        state |= {"history": vars(self.history), "loss": [self._loss_sum, self._loss_count]}
+        save_checkpoint(checkpoint, state)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint so that a kill leaves the old one or the new one."""
+    with replacing(path, sync=True) as partial, partial.open("wb") as file:
+        torch.save(state, file)
+
+
+def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any]:
+    """Read a checkpoint, its tensors on the CPU, and load the state of each module or optimiser by its name."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise ModelError(
+            f"{path}: cannot be resumed from: it is damaged or belongs to another network ({type(error).__name__}); "
+            "train again without resume."
+        ) from error
+    return state
 
 
 @torch.no_grad()
 def predict_regions(
     network: Network, source: PyramidSource, batcher: Batcher, tiles: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Predict every region of a batcher with the network's present weights.
+    """Predict every region of a batcher with the network's present weights, `tiles` at once, in evaluation mode.
 
-    Parameters
-    ----------
-    network
-        The network; put into evaluation mode.
-    source
-        Source of the feature pyramids.
-    batcher
-        Regions to predict.
-    tiles
-        Number of tiles computed at once.
-
-    Returns
-    -------
-    predicted, observed
-        Log-normalised values, shape (N, genes) each, in the order of the batcher's regions. Observed values are NaN
-        where a region's sample was not measured for a gene.
-
-    Raises
-    ------
-    DataError
-        If no region has a valid pixel.
+    Returns predicted and observed log-normalised values, shape (N, genes) each, in the order of the batcher's regions.
+    Observed values are NaN where a region's sample was not measured for a gene. DataError is raised if no region has a
+    valid pixel.
     """
     network.eval()
     device = network.head.scale.device
@@ -295,12 +244,8 @@ def predict_regions(
 def mean_correlation(observed: NDArray[np.float32], predicted: NDArray[np.float32]) -> float:
     """Return the mean over genes of the Pearson correlation over the regions measured for each gene.
 
-    Genes that do not vary count as zero. Genes that were measured in no region do not count.
-
-    Parameters
-    ----------
-    observed, predicted
-        Shape (N, genes) each; observed values are NaN where a gene was not measured.
+    Both tables have the shape (N, genes); observed values are NaN where a gene was not measured. Genes that do not vary
+    count as zero. Genes that were measured in no region do not count.
     """
     measured = np.isfinite(observed)
     complete = measured.all(axis=0)

@@ -28,16 +28,7 @@ class Objective(nn.Module):
     the logarithm over Poisson counts of the predicted shares, at the region's measured total. So shares are learned
     without bias, however few counts a region has. Shares hold no information on a region's total, so a third term
     compares the predicted total with the measured one, up to the sample's capture efficiency. This term teaches the
-    field's density where cells are.
-
-    Parameters
-    ----------
-    config
-        Losses and their weights.
-    samples
-        Number of samples, each with a capture factor k of its own.
-    outputs
-        Number of outputs of the head.
+    field's density where cells are. Each sample has a capture factor k of its own.
     """
 
     def __init__(self, config: TrainingConfig, samples: int, outputs: int) -> None:
@@ -47,21 +38,9 @@ class Objective(nn.Module):
         self.log_dispersion = nn.Parameter(torch.full((outputs,), 2.0))
 
     def forward(self, predicted: Tensor, batch: Batch, head: Head) -> Tensor:
-        """Return the loss, a scalar.
+        """Return the loss, a scalar, for the head's output for the batch's regions, shape (N, M).
 
-        Parameters
-        ----------
-        predicted
-            Output of the head for the batch's regions, shape (N, M).
-        batch
-            The targets.
-        head
-            The head, whose kind decides what `predicted` means.
-
-        Raises
-        ------
-        ModelError
-            If the loss needs counts and the head does not predict them.
+        ModelError is raised if the loss needs counts and the head does not predict them.
         """
         config = self.config
         genes = batch.measured[:, : batch.values.shape[1]]
@@ -101,18 +80,10 @@ class Objective(nn.Module):
 
 
 def log_normalised(predicted: Tensor, head: Head, measured: Tensor, total: Tensor | None = None) -> Tensor:
-    """Return the expected log1p of counts per 10,000, shape (N, genes).
+    """Return the expected log1p of counts per 10,000, shape (N, genes), for a head's output (N, M).
 
-    Parameters
-    ----------
-    predicted
-        Output of the head for the regions, shape (N, M); returned as it is unless the head is `rate`.
-    head
-        The head, whose kind decides what `predicted` means.
-    measured
-        1 for the outputs whose counts make the region's total, shape (N, M).
-    total
-        Counts of each region, shape (N,); by default the predicted ones.
+    The output of a head other than `rate` is returned as it is. `measured` is 1 for the outputs whose counts make the
+    region's total, shape (N, M). `total` are the counts of each region, shape (N,); by default the predicted ones.
     """
     if head.kind != "rate":
         return predicted
@@ -127,16 +98,7 @@ def _within_samples(values: Tensor, of_sample: Tensor, measured: Tensor) -> Tens
     Whole samples differ (a donor's levels, how much of each gene a preparation captures) in ways that their images
     seldom show, and the network should not learn these from other differences between the images. As with the random
     effect of a mixed model, a mean over few regions counts less: the mean of a single region moves half the way, so it
-    still teaches.
-
-    Parameters
-    ----------
-    values
-        Log-normalised values, shape (N, genes).
-    of_sample
-        1 where a region belongs to a sample, shape (N, samples).
-    measured
-        1 where a value was measured, shape (N, genes).
+    still teaches. `of_sample` is 1 where a region belongs to a sample, shape (N, samples).
     """
     offsets = of_sample.T @ ((values - gene_means(values, measured)) * measured) / (of_sample.T @ measured + 1.0)
     # A product rather than indexing, whose gradient several threads would add up in any order.

@@ -33,10 +33,8 @@ class Targets:
 
     Attributes
     ----------
-    sample
-        The sample, with all of its regions.
-    regions
-        The regions with enough counts.
+    sample, regions
+        The sample, with all of its regions, and those with enough counts.
     panel
         Counts of the panel's genes, CSR, shape (n, genes). Columns that were not measured hold no information.
     total
@@ -62,16 +60,12 @@ class Targets:
     def from_sample(
         cls, sample: Sample, panel: GenePanel, min_counts: int, with_other: bool, most_genes: int | None = None
     ) -> Targets:
-        """Take the targets from a sample.
+        """Take the targets from the regions of a sample with at least `min_counts` counts.
 
         Parameters
         ----------
-        sample
-            The sample.
-        panel
-            Genes to predict.
-        min_counts
-            Regions with fewer counts are left out.
+        sample, panel
+            The sample, and the genes to predict.
         with_other
             Whether the head has one output for all genes outside the panel together.
         most_genes
@@ -104,14 +98,10 @@ class Targets:
         return cls(sample, sample.regions.take(enough), counts, total.astype(np.float32), measured)
 
     def dense(self, index: NDArray[np.int64] | slice = slice(None)) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return counts and log-normalised values of some regions.
+        """Return counts (k, M) and log-normalised values (k, genes) of some regions.
 
-        Returns
-        -------
-        counts
-            Counts of the panel's genes, then of all others together if the head has an output for them, shape (k, M).
-        values
-            log1p of counts per 10,000 of the total, denoised if these targets are, shape (k, genes).
+        The counts are those of the panel's genes, then of all others together if the head has an output for them. The
+        values are log1p of counts per 10,000 of the total, denoised if these targets are.
         """
         counts = np.asarray(self.panel[index].toarray(), np.float32)
         total = self.total[index]
@@ -150,26 +140,12 @@ class Targets:
 
 
 def split(targets: list[Targets], how: str, seed: int) -> tuple[list[Targets], list[Targets]]:
-    """Split targets into a training and a validation part.
+    """Split targets into a training and a validation part; the seed draws what is held out.
 
-    Parameters
-    ----------
-    targets
-        One for each training sample.
-    how
-        - `"sample"`: hold out all samples of one donor, or one sample where all are of the same donor; the seed draws
-          which. See `donor_groups`.
-        - `"block"`: hold out a quarter of each sample's regions, those furthest towards a direction that the seed
-          draws.
-        - `"auto"`: `"sample"` for three samples or more, otherwise `"block"`.
-        - `"none"`: hold out nothing.
-    seed
-        Seed of the draw.
-
-    Returns
-    -------
-    training, validation
-        The two parts.
+    - `"sample"`: all samples of one donor, or one sample where all are of the same donor. See `donor_groups`.
+    - `"block"`: a quarter of each sample's regions, those furthest towards a direction.
+    - `"auto"`: as `"sample"` for three samples or more, otherwise as `"block"`.
+    - `"none"`: nothing.
     """
     rng = np.random.default_rng([seed, 1])
     if how == "auto":
@@ -177,20 +153,10 @@ def split(targets: list[Targets], how: str, seed: int) -> tuple[list[Targets], l
     if how == "none":
         return targets, []
     if how == "sample" and len(targets) > 1:
-        return _hold_out_donor(targets, rng)
-    return _hold_out_blocks(targets, rng)
-
-
-def _hold_out_donor(targets: list[Targets], rng: np.random.Generator) -> tuple[list[Targets], list[Targets]]:
-    groups = donor_groups([target.sample.donor for target in targets])
-    held_out = groups == rng.integers(groups.max() + 1)
-    training, validation = (
-        [target for target, out in zip(targets, held_out, strict=True) if out == wanted] for wanted in (False, True)
-    )
-    return training, validation
-
-
-def _hold_out_blocks(targets: list[Targets], rng: np.random.Generator) -> tuple[list[Targets], list[Targets]]:
+        groups = donor_groups([target.sample.donor for target in targets])
+        held_out = groups == rng.integers(groups.max() + 1)
+        pairs = list(zip(targets, held_out, strict=True))
+        return [target for target, out in pairs if not out], [target for target, out in pairs if out]
     training, validation = [], []
     for target in targets:
         if len(target) < _FEWEST_TO_SPLIT:

@@ -68,36 +68,17 @@ class Symmetry:
 class View:
     """A sample's slide with the colour of its glass removed, turned by a symmetry and with its stain changed.
 
-    Parameters
-    ----------
-    sample
-        The sample.
-    lattice
-        Lattice of the sample; all boxes count its pixels, in the frame of the view.
-    symmetry
-        How the slide is turned.
-    stain
-        Factors on the amounts of haematoxylin, eosin and the residual; empty: the stain is left as it is.
-    glass
-        Colour of the glass, which the image is divided by before the stain is changed.
+    All boxes count the pixels of the lattice, in the frame of the view.
     """
 
     sample: Sample
     lattice: Lattice
-    symmetry: Symmetry = Symmetry()
-    stain: tuple[float, ...] = ()
-    glass: Glass = WHITE_GLASS
+    symmetry: Symmetry = Symmetry()  # how the slide is turned
+    stain: tuple[float, ...] = ()  # factors on haematoxylin, eosin and the residual; empty: left as they are
+    glass: Glass = WHITE_GLASS  # colour that the image is divided by before the stain is changed
 
     def redrawn(self, rng: np.random.Generator, jitter: float) -> View:
-        """Draw a random view of the same slide.
-
-        Parameters
-        ----------
-        rng
-            Source of randomness.
-        jitter
-            Standard deviation of the logarithm of the stain's factors.
-        """
+        """Draw a random view of the same slide; `jitter` is the SD of the logarithm of the stain's factors."""
         symmetry = Symmetry.from_index(int(rng.integers(8)))
         return replace(self, symmetry=symmetry, stain=tuple(float(f) for f in np.exp(rng.normal(0.0, jitter, 3))))
 
@@ -124,21 +105,9 @@ class View:
         return self.symmetry.box(box, self.lattice.height, self.lattice.width)
 
     def coverage(self, regions: Regions, want: Box, finest: int) -> sparse.csr_array:
-        """Return the valid area of regions in each wanted latent pixel.
+        """Return the valid area, (regions, latent pixels) in um^2, of regions in each pixel of a box of latent pixels.
 
-        Parameters
-        ----------
-        regions
-            The regions, in um on the slide.
-        want
-            Box of latent pixels, in the frame of the view.
-        finest
-            Image pixels along a latent pixel.
-
-        Returns
-        -------
-        csr_array
-            Areas in um^2, shape (regions, latent pixels).
+        `want` is in the frame of the view, and a latent pixel is `finest` image pixels wide.
         """
         grid = self.lattice.grid(finest)
         original = self.symmetry.original(want, grid.height, grid.width)
@@ -155,20 +124,7 @@ class View:
 
 
 def jitter_stain(rgb: NDArray[np.uint8], factors: tuple[float, ...]) -> NDArray[np.uint8]:
-    """Multiply the amounts of haematoxylin, eosin and residual in an image, by the Beer-Lambert law.
-
-    Parameters
-    ----------
-    rgb
-        Image, uint8, shape (h, w, 3).
-    factors
-        Factors on the three amounts.
-
-    Returns
-    -------
-    ndarray
-        Image, uint8, shape (h, w, 3).
-    """
+    """Multiply the amounts of haematoxylin, eosin and residual in an image (h, w, 3), by the Beer-Lambert law."""
     density = -np.log((np.arange(256, dtype=np.float32) + 1.0) / 256.0)[rgb]
     change = (np.linalg.inv(_STAINS) @ np.diag(factors) @ _STAINS).astype(np.float32)
     values = np.rint(np.exp(-(density @ change)) * 256.0 - 1.0)

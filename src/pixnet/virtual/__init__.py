@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pixnet.virtual.arrays import spots
-from pixnet.virtual.frozen import TEST_SEEDS, VIRTUAL_VERSION, frozen_digest
 from pixnet.virtual.parameters import TissuePreset
-from pixnet.virtual.presets import PRESETS
-from pixnet.virtual.tissue import VirtualTissue
+from pixnet.virtual.presets import PRESETS, TEST_SEEDS, VIRTUAL_VERSION, frozen_digest
+from pixnet.virtual.tissue import VirtualTissue, spots
 from pixnet.virtual.write.dataset import write_dataset, write_legacy_st
 from pixnet.virtual.write.hest import write_hest
 from pixnet.virtual.write.visium import write_visium

@@ -16,36 +16,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Cells:
-    """The n cells of one tissue.
+    """The n cells of one tissue."""
 
-    Parameters
-    ----------
-    kind
-        Indices of the cells' types in the preset, shape (n,).
-    xy_um
-        Centres in um, shape (n, 2).
-    angle
-        Directions of the long axes in radians, shape (n,).
-    axes_um
-        Half-axes of the cells in um, shape (n, 2).
-    nucleus_xy_um
-        Centres of the nuclei in um, shape (n, 2).
-    nucleus_um
-        Half-axes of the nuclei in um, shape (n, 2).
-    nucleus_angle
-        Directions of the nuclei in radians, shape (n,).
-    niche
-        Smooth niche coordinates at the centres, shape (n, 2).
-    """
-
-    kind: NDArray[np.intp]
-    xy_um: Array
-    angle: Array
-    axes_um: Array
-    nucleus_xy_um: Array
-    nucleus_um: Array
-    nucleus_angle: Array
-    niche: Array
+    kind: NDArray[np.intp]  # indices of the types in the preset, shape (n,)
+    xy_um: Array  # centres, shape (n, 2)
+    angle: Array  # directions of the long axes in radians, shape (n,)
+    axes_um: Array  # half-axes, shape (n, 2)
+    nucleus_xy_um: Array  # centres of the nuclei, shape (n, 2)
+    nucleus_um: Array  # half-axes of the nuclei, shape (n, 2)
+    nucleus_angle: Array  # directions of the nuclei in radians, shape (n,)
+    niche: Array  # smooth niche coordinates at the centres, shape (n, 2)
 
     def __len__(self) -> int:
         return int(self.kind.size)
@@ -56,15 +36,6 @@ def place_cells(preset: TissuePreset, layout: Layout, rng: np.random.Generator) 
 
     Candidates come in random order, uniformly distributed over the places where their population may live. A candidate
     is accepted if no accepted one is within its hard core, until the population's density is reached.
-
-    Parameters
-    ----------
-    preset
-        Kind of tissue.
-    layout
-        Its zones.
-    rng
-        Random generator.
     """
     kinds, points = [], []
     blocked = np.zeros(layout.zone.shape, bool)
@@ -167,26 +138,11 @@ def _on_walls(xy: Array, radius: Array, angle: Array) -> tuple[Array, Array]:
 
 
 def footprints(preset: TissuePreset, layout: Layout, cells: Cells) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Divide the tissue among its cells.
+    """Return the cells that own each um^2, as 1 + index, with and without fat droplets, (rows, columns) each.
 
     A pixel of 1 um belongs to the cell in whose ellipse it is deepest. So cells are bounded, and neighbours meet at a
-    border like that of a Voronoi diagram. Lumens belong to no cell.
-
-    Parameters
-    ----------
-    preset
-        Kind of tissue.
-    layout
-        Its zones.
-    cells
-        Its cells.
-
-    Returns
-    -------
-    outlines : (rows, columns) int32
-        For each um^2, 1 + index of the cell; 0 for none. Fat droplets are part of their cells.
-    footprints : (rows, columns) int32
-        The same without the fat droplets, which contain no RNA.
+    border like that of a Voronoi diagram. Lumens belong to no cell. Fat droplets are parts of their cells, but contain
+    no RNA. A pixel without a cell is 0.
     """
     shape = layout.zone.shape
     nearest = np.ones(shape, np.float32)
@@ -213,24 +169,7 @@ def footprints(preset: TissuePreset, layout: Layout, cells: Cells) -> tuple[NDAr
 def along_and_across(
     window: tuple[slice, slice], centre_um: Array, angle: float, um_per_px: float
 ) -> tuple[Array, Array]:
-    """Return the places of pixels in the coordinates of one cell or nucleus.
-
-    Parameters
-    ----------
-    window
-        Rows and columns of the pixels.
-    centre_um
-        Origin of the coordinates in um, shape (2,).
-    angle
-        Direction of the first axis, in radians.
-    um_per_px
-        Size of a pixel.
-
-    Returns
-    -------
-    along, across
-        Distances from the centre along and across that direction in um, shape (rows, columns) each.
-    """
+    """Return how far pixels (rows, columns) are from a centre (2,), along and across a direction in radians, in um."""
     rows, columns = window
     x = (np.arange(columns.start, columns.stop) + 0.5) * um_per_px - centre_um[0]
     y = ((np.arange(rows.start, rows.stop) + 0.5) * um_per_px - centre_um[1])[:, None]

@@ -16,28 +16,12 @@ _AT_ONCE = 3_000_000
 def diffused_areas(
     regions: Regions, grid: Grid, labels: NDArray[np.int32], owners: int, spread_um: float
 ) -> sparse.csr_array:
-    """Return how much of each owner's area ends up in each region.
+    """Return how much of each owner's area ends up in each of n regions, shape (n, owners) in um^2.
 
-    The regions are blurred instead of the map of every gene. That gives the same counts, because the Gaussian is
-    symmetric, and it is done once for all genes. The edge of the tissue reflects, so nothing is lost there.
-
-    Parameters
-    ----------
-    regions
-        The n regions.
-    grid
-        Grid of `labels`, with pixels of 1 um.
-    labels
-        Owner of each pixel, shape (rows, columns).
-    owners
-        Number of owners.
-    spread_um
-        Standard deviation of the diffusion, in um; 0 for none.
-
-    Returns
-    -------
-    sparse array
-        Areas in um^2, shape (n, owners).
+    `labels` are the owners of the pixels of a grid of 1 um, shape (rows, columns), and `spread_um` is the standard
+    deviation of the diffusion, 0 for none. The regions are blurred instead of the map of every gene. That gives the
+    same counts, because the Gaussian is symmetric, and it is done once for all genes. The edge of the tissue reflects,
+    so nothing is lost there.
     """
     height, width = labels.shape
     down, across = _blur(height, spread_um), _blur(width, spread_um)

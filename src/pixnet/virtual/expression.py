@@ -25,34 +25,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Profiles:
-    """The genes of a preset, which are the same for all of its slides.
-
-    Parameters
-    ----------
-    names
-        Gene names: VG001, VG002 and so on.
-    groups
-        What each gene depends on: "marker:<type>", "niche", "hidden" or "shared".
-    log_rate
-        Logarithm of the expected counts per um^2 of a cell at niche 0, shape (types, genes).
-    slope
-        Change of that logarithm along each niche coordinate, shape (2, genes).
-    hidden_variance
-        Variance of the hidden part, s_g^2, shape (genes,).
-    states, fields
-        Loadings of the shared hidden parts, shapes (states, genes) and (fields, genes).
-    ambient
-        Expected counts per um^2 outside of cells, shape (genes,).
-    """
+    """The genes of a preset, which are the same for all of its slides."""
 
     names: tuple[str, ...]
-    groups: tuple[str, ...]
-    log_rate: Array
-    slope: Array
-    hidden_variance: Array
-    states: Array
-    fields: Array
-    ambient: Array
+    groups: tuple[str, ...]  # what each gene depends on: "marker:<type>", "niche", "hidden" or "shared"
+    log_rate: Array  # logarithm of the expected counts per um^2 of a cell at niche 0, shape (types, genes)
+    slope: Array  # change of that logarithm along each niche coordinate, shape (2, genes)
+    hidden_variance: Array  # variance of the hidden part, s_g^2, shape (genes,)
+    states: Array  # loadings of the hidden states, shape (states, genes)
+    fields: Array  # loadings of the smooth hidden fields, shape (fields, genes)
+    ambient: Array  # expected counts per um^2 outside of cells, shape (genes,)
 
 
 def draw_profiles(preset: TissuePreset) -> Profiles:
@@ -79,7 +61,8 @@ def draw_profiles(preset: TissuePreset) -> Profiles:
     slope *= np.where(group == "niche", 1.0, 0.15)
 
     share = np.where(group == "hidden", settings.hidden_gene_share, settings.hidden_share)
-    visible = _visible_variance(preset, log_rate, slope)
+    # Each gene's log variance over types that are equally frequent and niches of about unit spread.
+    visible = log_rate.var(axis=0) + 0.4 * (slope**2).sum(axis=0)
     hidden = np.maximum(share / (1 - share) * visible, settings.least_hidden_variance)
     states = _loadings(rng, settings.states, settings.state_part * hidden)
     fields = _loadings(rng, settings.fields, settings.field_part * hidden)
@@ -88,13 +71,6 @@ def draw_profiles(preset: TissuePreset) -> Profiles:
     ambient *= settings.ambient_per_um2 / ambient.sum()
     names = tuple(f"VG{i + 1:03d}" for i in range(count))
     return Profiles(names, tuple(groups), log_rate, slope, hidden, states, fields, ambient)
-
-
-def _visible_variance(preset: TissuePreset, log_rate: Array, slope: Array) -> Array:
-    """Return each gene's log variance over types that are equally frequent and niches of about unit spread."""
-    niche = 0.4 * (slope**2).sum(axis=0)
-    result: Array = log_rate.var(axis=0) + niche
-    return result
 
 
 def _loadings(rng: np.random.Generator, count: int, variance: Array) -> Array:

@@ -21,41 +21,17 @@ Shape = tuple[int, int]
 
 @dataclass(frozen=True)
 class Layout:
-    """The zones of a tissue, as arrays with one value per um^2.
+    """The zones of a tissue, as arrays (rows, columns) with one value per um^2."""
 
-    Parameters
-    ----------
-    zone
-        Index of the zone in the preset, shape (rows, columns).
-    depth
-        Distance to the outer border of glands and vessels in um, shape (rows, columns).
-    inward
-        Direction away from that border in radians, shape (rows, columns).
-    fibre
-        Direction of fibres in radians, shape (rows, columns).
-    niche
-        Smooth coordinates of order one that expression depends on, shape (2, rows, columns).
-    """
-
-    zone: NDArray[np.uint8]
-    depth: Field
-    inward: Field
-    fibre: Field
-    niche: Field
+    zone: NDArray[np.uint8]  # index of the zone in the preset
+    depth: Field  # distance to the outer border of glands and vessels, in um
+    inward: Field  # direction away from that border, in radians
+    fibre: Field  # direction of fibres, in radians
+    niche: Field  # smooth coordinates of order one that expression depends on, shape (2, rows, columns)
 
 
 def draw_layout(preset: TissuePreset, rng: np.random.Generator, shape: Shape) -> Layout:
-    """Draw the zones of one tissue.
-
-    Parameters
-    ----------
-    preset
-        Kind of tissue.
-    rng
-        Random generator.
-    shape
-        Height and width, in um.
-    """
+    """Draw the zones of one tissue; `shape` is its height and width in um."""
     code = {name: np.uint8(i) for i, name in enumerate(preset.zone_names)}
     return _LAYOUTS[preset.layout](code, rng, shape)
 
@@ -225,7 +201,7 @@ def _cortex(code: dict[str, np.uint8], rng: np.random.Generator, shape: Shape) -
     wall = _towards(depth_in_wall.astype(np.float32))
     wave = (0.3 * smooth(rng, shape, 70.0)).astype(np.float32)
     fibre = wall + np.where(part > 1, np.pi / 2, 0.0).astype(np.float32) + wave
-    # Pyramidal neurons point to the surface; the cells of a vessel's wall lie around the vessel.
+    # Pyramidal neurons point to the surface; the cells of a vessel's wall surround the vessel.
     inward = np.where(vessels, _towards(depth), wall + np.pi)
     return Layout(zone, depth, inward.astype(np.float32), fibre.astype(np.float32), niche)
 

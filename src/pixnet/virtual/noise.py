@@ -14,14 +14,8 @@ Array = NDArray[np.float64]
 class Seeds(NamedTuple):
     """Seeds of a virtual tissue.
 
-    Attributes
-    ----------
-    slide
-        Seed of layout, cells and texture.
-    donor
-        Seed of the donor's stain and levels of expression.
-    hidden
-        Seed of the part of the expression that the image does not show.
+    The slide's is for layout, cells and texture, the donor's for stain and levels of expression, and the hidden one for
+    the part of the expression that the image does not show.
     """
 
     slide: int
@@ -34,29 +28,14 @@ _STREAMS = ("layout", "cells", "render", "stain", "donor", "hidden", "counts", "
 
 
 def stream(name: str, *seeds: int) -> np.random.Generator:
-    """Return the random generator of one step.
-
-    Parameters
-    ----------
-    name
-        Name of the step: layout, cells, render, stain, donor, hidden, counts or profiles.
-    *seeds
-        Seeds that the step depends on.
-    """
+    """Return the random generator of one step, one of `_STREAMS`, which depends on these seeds."""
     return np.random.default_rng([_STREAMS.index(name), *seeds])
 
 
 def smooth(rng: np.random.Generator, shape: tuple[int, int], length: float) -> Array:
-    """Draw a smooth field with a mean of about 0 and a variance of about 1.
+    """Draw a smooth field, with a mean of about 0 and a variance of about 1, shape (rows, columns).
 
-    Parameters
-    ----------
-    rng
-        Random generator.
-    shape
-        Rows and columns of the field.
-    length
-        Standard deviation of the smoothing, in pixels.
+    `length` is the standard deviation of the smoothing, in pixels.
     """
     # White noise is smoothed on a coarser lattice, with four points in each `length`, and then interpolated.
     step = max(1.0, length / 4)
@@ -79,24 +58,10 @@ def smooth(rng: np.random.Generator, shape: tuple[int, int], length: float) -> A
 
 
 def fibres(rng: np.random.Generator, angle: NDArray[np.float32], length: float, width: float) -> Array:
-    """Draw a texture of fibres, with a variance of about 1, that follows a field of directions.
+    """Draw a texture of fibres, of variance about 1, that follows directions in radians, shape (rows, columns).
 
-    White noise is filtered by long, thin Gaussians in eight directions. Each pixel mixes the two directions nearest to
-    its own.
-
-    Parameters
-    ----------
-    rng
-        Random generator.
-    angle
-        Direction of the fibres in radians, shape (rows, columns).
-    length, width
-        Standard deviations along and across a fibre, in pixels.
-
-    Returns
-    -------
-    array
-        The texture, shape (rows, columns).
+    White noise is filtered by long, thin Gaussians in eight directions; `length` and `width` are their standard
+    deviations in pixels. Each pixel mixes the two directions nearest to its own.
     """
     rows, cols = angle.shape
     spectrum = np.fft.rfft2(rng.standard_normal(angle.shape))

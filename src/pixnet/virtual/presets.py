@@ -1,10 +1,14 @@
 """The three tissues: all numbers behind images and counts, except for the defaults in `parameters.py`.
 
-The numbers are frozen: `frozen.py` hashes them.
+The numbers are frozen, and so are the seeds that tests and benchmarks use for scoring. Tune nothing on the test seeds.
+If you change a number, raise the version: scores of different versions cannot be compared.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -214,3 +218,24 @@ CORTEX = TissuePreset(
 )
 
 PRESETS: Mapping[str, TissuePreset] = MappingProxyType({preset.name: preset for preset in (BREAST, COLON, CORTEX)})
+
+VIRTUAL_VERSION = "1"
+
+# For each preset: (slide seed, donor seed). Do not use these slides or donors for training or tuning.
+TEST_SEEDS: Mapping[str, tuple[tuple[int, int], ...]] = MappingProxyType(
+    {
+        "breast": ((9001, 901), (9002, 902), (9003, 903)),
+        "colon": ((9101, 911), (9102, 912), (9103, 913)),
+        "cortex": ((9201, 921), (9202, 922), (9203, 923)),
+    }
+)
+
+
+def frozen_digest() -> str:
+    """Return the SHA-256, in hexadecimal, of the version, all parameters of the presets and the test seeds."""
+    content = {
+        "version": VIRTUAL_VERSION,
+        "presets": {name: dataclasses.asdict(preset) for name, preset in PRESETS.items()},
+        "test_seeds": dict(TEST_SEEDS),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

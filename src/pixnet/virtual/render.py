@@ -24,31 +24,15 @@ def render(
     shape: tuple[int, int],
     mpp: float,
 ) -> NDArray[np.uint8]:
-    """Draw a tissue as a stained section.
+    """Draw a tissue as a stained section, shape (rows, columns, 3).
 
-    The image depends on zones and cells alone, and on no gene.
-
-    Parameters
-    ----------
-    preset, layout, cells
-        The tissue.
-    outlines, footprints
-        Cell of each um^2, with and without fat droplets, as `footprints` returns them.
-    seeds
-        Seeds of the slide (texture, noise) and of the donor (stain).
-    shape
-        Rows and columns of the image.
-    mpp
-        um per pixel.
-
-    Returns
-    -------
-    (rows, columns, 3) uint8
+    The image depends on zones and cells alone, and on no gene. `outlines` and `footprints` are the cells of each um^2
+    with and without fat droplets, as `footprints` returns them.
     """
     rng = stream("render", seeds.slide)
     haematoxylin, eosin = _ground(preset, layout, cells, outlines, footprints, rng, shape, mpp)
     _nuclei(preset, cells, haematoxylin, eosin, rng, mpp)
-    return _light(preset.stain, haematoxylin, eosin, rng, stream("donor", seeds.donor), mpp)
+    return _light(preset.stain, haematoxylin, eosin, rng, seeds.donor, mpp)
 
 
 def _ground(
@@ -167,26 +151,8 @@ def _window(shape: tuple[int, int], centre_um: Array, reach_um: float, mpp: floa
 
 
 def donor_stain(stain: Stain, donor_seed: int) -> tuple[Array, Array]:
-    """Return the directions of the dyes' optical density for a donor, and their amounts.
-
-    Parameters
-    ----------
-    stain
-        Optics and dyes of the preset.
-    donor_seed
-        Seed of the donor.
-
-    Returns
-    -------
-    directions : (2, 3)
-        Unit vectors of haematoxylin and eosin in red, green and blue.
-    amounts : (2,)
-        Relative amounts of the two.
-    """
-    return _donor_stain(stain, stream("donor", donor_seed))
-
-
-def _donor_stain(stain: Stain, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return the directions of the dyes' optical density for a donor, unit vectors (2, 3), and their amounts (2,)."""
+    rng = stream("donor", donor_seed)
     directions = np.array([stain.haematoxylin, stain.eosin])
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     aside = rng.standard_normal((2, 3))
@@ -198,10 +164,10 @@ def _donor_stain(stain: Stain, rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _light(
-    stain: Stain, haematoxylin: Array, eosin: Array, rng: np.random.Generator, donor: np.random.Generator, mpp: float
+    stain: Stain, haematoxylin: Array, eosin: Array, rng: np.random.Generator, donor_seed: int, mpp: float
 ) -> NDArray[np.uint8]:
     """Return the image of a section: light that passes through it (Beer-Lambert), blurred, with noise."""
-    directions, amounts = _donor_stain(stain, donor)
+    directions, amounts = donor_stain(stain, donor_seed)
     thickness = 1 + stain.thickness_sd * smooth(rng, haematoxylin.shape, stain.thickness_um / mpp)
     image = np.empty((*haematoxylin.shape, 3), np.uint8)
     for channel in range(3):

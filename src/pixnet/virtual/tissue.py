@@ -11,7 +11,7 @@ from scipy import sparse
 
 from pixnet.errors import DataError
 from pixnet.grid import Grid
-from pixnet.regions import Regions, Squares
+from pixnet.regions import Disks, Regions, Squares
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
 from pixnet.slide import Slide
@@ -35,24 +35,18 @@ class VirtualTissue:
 
     Attributes
     ----------
-    preset : TissuePreset
-        Parameters of the kind of tissue.
+    preset, layout, cells : TissuePreset, Layout, Cells
+        Parameters of the kind of tissue, its zones and its cells.
     seed, donor_seed, hidden_seed : int
         Seeds of the slide, of the donor's stain and levels, and of what the image does not show.
     slide : Slide
         The image.
-    genes : tuple of str
-        Gene names.
-    gene_groups : tuple of str
-        What each gene depends on: "marker:<type>", "niche", "hidden" or "shared".
+    genes, gene_groups : tuple of str
+        Gene names, and what each gene depends on: "marker:<type>", "niche", "hidden" or "shared".
     grid : Grid
         Grid of the footprints, with pixels of 1 um.
     labels : (rows, columns) int32
         1 + index of the cell that owns a pixel; 0 for none.
-    cells : Cells
-        The cells.
-    layout : Layout
-        The zones.
     rates : (1 + cells, genes) float64
         Expected counts per um^2 of each owner at capture 1: first what is outside of cells, then the cells.
     visible_rates : (1 + cells, genes) float64
@@ -60,13 +54,7 @@ class VirtualTissue:
     """
 
     def __init__(
-        self,
-        preset: TissuePreset,
-        seeds: Seeds,
-        slide: Slide,
-        layout: Layout,
-        cells: Cells,
-        labels: NDArray[np.int32],
+        self, preset: TissuePreset, seeds: Seeds, slide: Slide, layout: Layout, cells: Cells, labels: NDArray[np.int32]
     ) -> None:
         self.preset = preset
         self.seed = seeds.slide
@@ -111,10 +99,9 @@ class VirtualTissue:
         ----------
         preset
             Name of a preset, or a preset.
-        seed
-            Seed of the slide: layout, cells, hidden states, texture.
-        donor_seed
-            Seed of the donor: stain and mild differences of expression.
+        seed, donor_seed
+            Seed of the slide (layout, cells, hidden states, texture), and of the donor (stain, mild differences of
+            expression).
         width_um, height_um
             Size in um, from 100 to 20,000.
         mpp
@@ -147,60 +134,29 @@ class VirtualTissue:
         return cls(preset, seeds, slide, layout, cells, labels)
 
     def redrawn(self, hidden_seed: int) -> VirtualTissue:
-        """Return the same image with the hidden part of the expression drawn again.
-
-        Parameters
-        ----------
-        hidden_seed
-            Seed of the hidden part.
-        """
+        """Return the same image with the hidden part of the expression drawn again from this seed."""
         seeds = Seeds(self.seed, self.donor_seed, hidden_seed)
         return VirtualTissue(self.preset, seeds, self.slide, self.layout, self.cells, self.labels)
 
     def truth(self, regions: Regions) -> Array:
-        """Return the expected counts in each region at capture 1, without diffusion and noise.
+        """Return the expected counts in n regions at capture 1, without diffusion and noise, (n, genes).
 
-        Parameters
-        ----------
-        regions
-            Any regions; parts outside of the tissue have no counts.
-
-        Returns
-        -------
-        (n, genes) float64
+        Parts of a region outside of the tissue have no counts.
         """
         return np.asarray(self.areas(regions) @ self.rates)
 
     def visible(self, regions: Regions) -> Array:
-        """Return the expectation of `truth` given every cell's type, outline, niche and donor.
+        """Return the expectation of `truth` given every cell's type, outline, niche and donor, (n, genes).
 
         No method that sees only the image can do better on average. It is exact, because the hidden part is lognormal
         with mean 1.
-
-        Parameters
-        ----------
-        regions
-            Any regions.
-
-        Returns
-        -------
-        (n, genes) float64
         """
         return np.asarray(self.areas(regions) @ self.visible_rates)
 
     def truth_map(self, gene: str, pitch_um: float) -> Array:
-        """Return a gene's expected counts per um^2, at capture 1, on a grid of squares.
+        """Return a gene's expected counts per um^2, at capture 1, on a grid of squares of `pitch_um`, (rows, columns).
 
-        Parameters
-        ----------
-        gene
-            Name of the gene.
-        pitch_um
-            Side of a square, in um. Of squares at the right and bottom edge, only the part inside the tissue counts.
-
-        Returns
-        -------
-        (rows, columns) float64
+        Of squares at the right and bottom edge, only the part inside the tissue counts.
 
         Raises
         ------
@@ -274,25 +230,62 @@ class VirtualTissue:
         return Sample(self.sample_id(seed), self.slide, regions, table, donor=self.donor, platform="virtual")
 
     def areas(self, regions: Regions, diffusion_um: float = 0.0) -> sparse.csr_array:
-        """Return the area that each region covers of each owner.
+        """Return the area in um^2 that each region covers of each owner, shape (n, 1 + cells).
 
-        Parameters
-        ----------
-        regions
-            Any regions.
-        diffusion_um
-            Standard deviation of a lateral diffusion, in um. The areas are then those that end up in the region.
-
-        Returns
-        -------
-        sparse array
-            Areas in um^2, shape (n, 1 + cells). The owners are in the order of `rates`, so `areas @ rates` are the
-            expected counts.
+        The owners are in the order of `rates`, so `areas @ rates` are the expected counts. With a lateral diffusion, of
+        standard deviation `diffusion_um`, the areas are those that end up in the region.
         """
         if diffusion_um:
             return diffused_areas(regions, self.grid, self.labels, len(self.rates), diffusion_um)
         size = self.labels.size
-        owner = sparse.csr_array(
-            (np.ones(size), self.labels.ravel(), np.arange(size + 1)), shape=(size, len(self.rates))
-        )
+        entries = (np.ones(size), self.labels.ravel(), np.arange(size + 1))
+        owner = sparse.csr_array(entries, shape=(size, len(self.rates)))
         return sparse.csr_array(regions.coverage(self.grid) @ owner)
+
+
+def spots(
+    width_um: float,
+    height_um: float,
+    diameter_um: float = 100.0,
+    pitch_um: float = 200.0,
+    margin_um: float | None = None,
+    hexagonal: bool = False,
+) -> Disks:
+    """Return an array of spots, centred on the tissue, row by row.
+
+    The defaults are those of the first arrays: spots of 100 um on a square lattice of 200 um (Stahl et al., 2016).
+    Visium has spots of 55 um on a hexagonal lattice of 100 um.
+
+    Parameters
+    ----------
+    width_um, height_um, diameter_um, pitch_um
+        Size of the tissue, diameter of a spot, and distance between neighbouring centres, in um.
+    margin_um
+        Least distance from a spot's centre to the edge, in um; None for the radius of a spot.
+    hexagonal
+        Whether every other row is shifted by half a pitch.
+
+    Raises
+    ------
+    DataError
+        If a size is not positive, or if no spot fits.
+    """
+    if not (diameter_um > 0 and pitch_um > 0):
+        raise DataError(f"spots of {diameter_um} um at a pitch of {pitch_um} um are not possible; give sizes above 0")
+    margin = diameter_um / 2 if margin_um is None else margin_um
+    rise = pitch_um * math.sqrt(0.75) if hexagonal else pitch_um
+    room_x = width_um - 2 * margin - (pitch_um / 2 if hexagonal else 0.0)
+    room_y = height_um - 2 * margin
+    if min(room_x, room_y) < 0:
+        raise DataError(
+            f"no spot of {diameter_um} um with a margin of {margin} um fits into {width_um} x {height_um} um; use a "
+            "larger tissue or smaller spots"
+        )
+    columns = int(room_x / pitch_um + 1e-9) + 1
+    rows = int(room_y / rise + 1e-9) + 1
+    row, column = (index.ravel() for index in np.indices((rows, columns)))
+    x = margin + (room_x - (columns - 1) * pitch_um) / 2 + column * pitch_um
+    y = margin + (room_y - (rows - 1) * rise) / 2 + row * rise
+    if hexagonal:
+        x = x + pitch_um / 2 * (row % 2)
+    return Disks(np.stack([x, y], axis=1), diameter_um)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -36,46 +37,23 @@ Ints = NDArray[np.int64]
 class VirtualTranscripts:
     """The n transcripts that a run decodes in a tissue, and the outlines that assign them to cells.
 
-    Attributes
-    ----------
-    xy_um
-        Positions on the slide in um, shape (n, 2). None is within 0.01 um of a whole um, so that rounding in the files
-        moves none over the border of a cell or of a square with whole um.
-    feature
-        Index of the gene, or number of genes + index of the control, shape (n,).
-    quality
-        Phred quality, shape (n,); below 20 for a tenth of the transcripts.
-    cell
-        Index of the cell, -1 for none, shape (n,).
-    in_nucleus
-        Whether the transcript is in the nucleus of that cell, shape (n,).
-    features, kinds
-        Names and kinds of the features.
-    cells, nuclei
-        Outlines in um on the slide, by index of the cell; shapely polygons.
+    No position is within 0.01 um of a whole um, so that rounding in the files moves none over the border of a cell or
+    of a square with whole um.
     """
 
-    xy_um: Floats
-    feature: Ints
-    quality: Floats
-    cell: Ints
-    in_nucleus: NDArray[np.bool_]
+    xy_um: Floats  # positions on the slide, shape (n, 2)
+    feature: Ints  # index of the gene, or number of genes + index of the control, shape (n,)
+    quality: Floats  # Phred quality, shape (n,); below 20 for a tenth of the transcripts
+    cell: Ints  # index of the cell, -1 for none, shape (n,)
+    in_nucleus: NDArray[np.bool_]  # whether the transcript is in the nucleus of that cell, shape (n,)
     features: tuple[str, ...]
-    kinds: tuple[str, ...]
-    cells: dict[int, object]
+    kinds: tuple[str, ...]  # of the features
+    cells: dict[int, object]  # outlines in um on the slide, by index of the cell; shapely polygons
     nuclei: dict[int, object]
 
 
 def draw_transcripts(tissue: VirtualTissue, seed: int = 0) -> VirtualTranscripts:
-    """Draw the transcripts of a tissue one by one, without diffusion: in situ, RNA does not move.
-
-    Parameters
-    ----------
-    tissue
-        The tissue.
-    seed
-        Seed of the run.
-    """
+    """Draw the transcripts of a run one by one, without diffusion: in situ, RNA does not move."""
     everywhere = LabelMask(tissue.labels + 1, 0.0, 0.0, 1.0)
     counts = tissue.measure(everywhere, seed, diffusion_um=0.0).counts.matrix.tocoo()
     times = counts.data.astype(np.int64)
@@ -114,46 +92,36 @@ def draw_transcripts(tissue: VirtualTissue, seed: int = 0) -> VirtualTranscripts
 
 
 def main_parts(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return the largest connected part of each label, so that the outline of a cell is one ring.
-
-    Parameters
-    ----------
-    labels
-        Label of each pixel, 0 for none, shape (rows, columns).
-    """
+    """Return the largest connected part of each label, 0 for none, so that the outline of a cell is one ring."""
     main = np.zeros_like(labels)
-    windows: list[Any] = ndimage.find_objects(labels)
-    for index, window in enumerate(windows, start=1):
-        if window is None:
-            continue
-        parts, count = ndimage.label(labels[window] == index)
+    for label, window in windows_of(labels).items():
+        parts, count = ndimage.label(labels[window] == label)
         largest = 1 + int(np.argmax(np.bincount(parts.ravel(), minlength=count + 1)[1:]))
-        main[window][parts == largest] = index
+        main[window][parts == largest] = label
     return main
+
+
+def windows_of(labels: NDArray[np.int32]) -> dict[int, tuple[slice, slice]]:
+    """Return the rows and columns that each label occurs in, by label."""
+    windows: list[Any] = ndimage.find_objects(labels)
+    return {label: window for label, window in enumerate(windows, start=1) if window is not None}
 
 
 def _outlines(labels: NDArray[np.int32]) -> dict[int, object]:
     """Return the outline of each label along the borders of its pixels; holes are filled."""
-    import shapely
-
     shapes: dict[int, object] = {}
-    windows: list[Any] = ndimage.find_objects(labels)
-    for index, window in enumerate(windows):
-        if window is None:
-            continue
-        mask = np.pad(labels[window] == index + 1, ((0, 0), (1, 1))).astype(np.int8)
+    for label, window in windows_of(labels).items():
+        mask = np.pad(labels[window] == label, ((0, 0), (1, 1))).astype(np.int8)
         steps = np.diff(mask, axis=1)
         (row, start), (_, end) = np.nonzero(steps == 1), np.nonzero(steps == -1)
         top, left = window[0].start, window[1].start
         runs = shapely.box(start + left, row + top, end + left, row + top + 1)
-        shapes[index] = shapely.Polygon(shapely.union_all(runs).exterior)
+        shapes[label - 1] = shapely.Polygon(shapely.union_all(runs).exterior)
     return shapes
 
 
 def _nuclei(tissue: VirtualTissue, cells: dict[int, object]) -> dict[int, object]:
     """Return the nuclei as polygons of 24 corners, without the parts outside of their cells."""
-    import shapely
-
     angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     shapes: dict[int, object] = {}
     for index, cell in cells.items():
@@ -170,8 +138,6 @@ def _nuclei(tissue: VirtualTissue, cells: dict[int, object]) -> dict[int, object
 
 def _within(xy: Floats, cell: Ints, nuclei: dict[int, object]) -> NDArray[np.bool_]:
     """Return whether each position is in the nucleus of its cell."""
-    import shapely
-
     shapes = np.full(max([*nuclei, *cell.tolist(), 0]) + 1, None, dtype=object)
     shapes[list(nuclei)] = list(nuclei.values())
     inside = np.asarray(shapely.contains_xy(shapes[np.maximum(cell, 0)], xy[:, 0], xy[:, 1]), np.bool_)

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from pixnet.evaluation.blocks import block_of
 
 from pixnet.evaluation.scoring.bootstrap import (
     SUMMARIES,
@@ -17,6 +16,7 @@ from pixnet.evaluation.scoring.bootstrap import (
     redrawn_scores,
 )
 from pixnet.evaluation.scoring.metrics import score
+from pixnet.regions.blocks import block_of
 
 
 def made(seed=0, regions=60, genes=5, donors=("p",), quality=1.0, shift=0.0):
@@ -27,31 +27,32 @@ def made(seed=0, regions=60, genes=5, donors=("p",), quality=1.0, shift=0.0):
     return Scored(truth, {"a": [predicted]}, rng.uniform(0, 100, (regions, 2)), owner, list(donors))
 
 
-def test_it_is_the_bootstrap_of_redrawn_blocks():
+def test_scores_are_those_of_redrawn_blocks():
     """Against the plain way: put the drawn blocks' rows together and score them."""
     fold = made(regions=40, shift=1e4)
     redrawn = redrawn_scores([fold], resamples=600, seed=1)["a"]
     block = block_of(fold.centers_um, number_of_blocks(40))
-    members = [np.flatnonzero(block == one) for one in np.unique(block)]
+    members = [np.flatnonzero(block == number) for number in np.unique(block)]
     rng, plain = np.random.default_rng(2), []
     for _ in range(600):
-        rows = np.concatenate([members[one] for one in rng.integers(0, len(members), len(members))])
+        rows = np.concatenate([members[number] for number in rng.integers(0, len(members), len(members))])
         plain.append(score(fold.truth[rows], fold.predicted["a"][0][rows]))
     for key, values in redrawn.items():
-        found, expected = (np.quantile(one, [0.1, 0.5, 0.9]) for one in (values, [one[key] for one in plain]))
+        found = np.quantile(values, [0.1, 0.5, 0.9])
+        expected = np.quantile([result[key] for result in plain], [0.1, 0.5, 0.9])
         np.testing.assert_allclose(found, expected, atol=0.02)
         np.testing.assert_array_equal(values, redrawn_scores([fold], resamples=600, seed=1)["a"][key])
 
 
-def test_neighbours_that_are_alike_are_less_evidence():
-    """Ten copies of each region, all at its place, tell no more than one."""
+def test_neighbours_that_are_similar_are_less_evidence():
+    """Ten copies of each region, all at its place, are no more evidence than one."""
     few = made(regions=30)
     many = Scored(
         np.repeat(few.truth, 10, axis=0), {"a": [np.repeat(few.predicted["a"][0], 10, axis=0)]},
         np.repeat(few.centers_um, 10, axis=0), np.zeros(300, int), ["p"],
     )  # fmt: skip
-    one, ten = (np.ptp(interval(redrawn_scores([fold], seed=3)["a"]["pcc_m"], 0.7)) for fold in (few, many))
-    assert ten == pytest.approx(one, rel=0.35)
+    single, copies = (np.ptp(interval(redrawn_scores([fold], seed=3)["a"]["pcc_m"], 0.7)) for fold in (few, many))
+    assert copies == pytest.approx(single, rel=0.35)
 
 
 def test_folds_and_seeds_are_averaged():
@@ -64,7 +65,7 @@ def test_folds_and_seeds_are_averaged():
                                redrawn_scores([good], resamples=50)["a"]["pcc_m"] / 2)  # fmt: skip
 
 
-def test_all_methods_see_the_same_draws():
+def test_all_methods_are_scored_on_the_same_draws():
     fold = made()
     same = dataclasses.replace(fold, predicted={"a": fold.predicted["a"], "b": fold.predicted["a"]})
     redrawn = redrawn_scores([same], resamples=100)
@@ -103,11 +104,11 @@ def test_constant_genes_are_left_out_and_constant_predictions_are_zero():
 def test_a_draw_of_every_block_once_is_the_score():
     """So the draws can be moved to it: both are the same function of the data."""
     fold = made(regions=90, genes=7, donors=("p", "q"))
-    truth, one = fold.truth.copy(), fold.predicted["a"][0].copy()
-    truth[:, 0], one[:, 1] = 3.0, 3.0  # a gene that does not vary, a prediction that does not
-    guesses = [one, one + np.random.default_rng(9).normal(size=one.shape)]
-    sums = _FoldSums.of(dataclasses.replace(fold, truth=truth, predicted={"a": guesses}))
-    found = sums.scores(np.ones((1, len(sums.count))))["a"][:, 0]
+    truth, first = fold.truth.copy(), fold.predicted["a"][0].copy()
+    truth[:, 0], first[:, 1] = 3.0, 3.0  # a gene that does not vary, a prediction that does not
+    guesses = [first, first + np.random.default_rng(9).normal(size=first.shape)]
+    sums = _FoldSums(dataclasses.replace(fold, truth=truth, predicted={"a": guesses}))
+    found = sums.scores(np.ones((1, len(sums.sample))))["a"][:, 0]
     expected = [np.mean([score(truth, guess)[key] for guess in guesses]) for key in SUMMARIES]
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
@@ -133,11 +134,11 @@ def test_the_interval_lies_around_the_score():
         assert interval(redrawn[key] + 1.0, found[key]) == pytest.approx((low, high))
 
 
-def test_a_score_that_is_no_number_has_no_interval():
+def test_a_score_that_is_not_finite_has_no_interval():
     assert np.isnan(interval(np.linspace(0.0, 1.0, 100), np.nan)).all()
 
 
-def test_nothing_that_varies_has_no_interval():
+def test_values_that_do_not_vary_have_no_interval():
     fold = made()
     flat = dataclasses.replace(fold, truth=np.ones_like(fold.truth))
     assert np.isnan(interval(redrawn_scores([flat, fold], resamples=20)["a"]["pcc_m"], 0.5)).all()
@@ -148,7 +149,7 @@ def test_one_region_has_no_interval():
     assert np.isnan(interval(redrawn_scores([fold], resamples=20)["a"]["pcc_m"], 0.5)).all()
 
 
-def test_the_paired_test_tells_a_difference_from_none():
+def test_the_paired_test_finds_a_difference_where_there_is_one():
     rng = np.random.default_rng(0)
     better = paired_test(0.3, rng.normal(0.3, 0.05, 1000), np.full(8, 0.3) + rng.normal(0, 0.01, 8))
     assert better["p_bootstrap"] < 0.01
@@ -156,7 +157,7 @@ def test_the_paired_test_tells_a_difference_from_none():
     assert better["p_wilcoxon"] == pytest.approx(2 / 2**8)
     assert (better["folds_better"], better["folds"]) == (8, 8)
     assert better["interval"][0] > 0.1
-    # Draws that redrawing has moved past zero say no more than those that it left in their place.
+    # Where the draws lie does not matter, even past zero: they are moved to the difference.
     moved = paired_test(0.3, rng.normal(-0.1, 0.05, 1000), np.full(8, 0.3))
     assert moved["p_bootstrap"] < 0.01
     assert moved["interval"] == pytest.approx([0.2, 0.4], abs=0.03)

@@ -7,34 +7,51 @@ from tests.evaluation.made import fold_of, held_out, make_sample, with_counts
 
 from pixnet.errors import DataError
 from pixnet.evaluation.scoring.metrics import correlation_given_depth
-from pixnet.evaluation.scoring.scores import FoldScores
+from pixnet.evaluation.scoring.scores import NOISE, PER_GENE, score_fold
+from pixnet.evaluation.scoring.table import Scores
 
 
 def noisy(held, seed=0):
     return held.observed + np.random.default_rng(seed).normal(0, 0.5, held.observed.shape)
 
 
+def scores_of(source):
+    return Scores(score_fold(source, 0).table)
+
+
 def test_a_method_is_scored_with_each_seed():
     held = held_out()
-    one, two = noisy(held, 1), noisy(held, 2)
-    scores = FoldScores.of(fold_of(held, {"m": {0: one, 7: two}}, variable=("G5", "G2")), 0)
-    for seed, values in ((0, one), (7, two)):
-        found = scores.methods["m"][seed]
+    tables = {0: noisy(held, 1), 7: noisy(held, 2)}
+    scores = scores_of(fold_of(held, {"m": tables}, variable=("G5", "G2")))
+    assert scores.values("seed", method="m") == ["0", "7"]
+    for seed, values in tables.items():
+        where = {"fold": "fold", "seed": seed}
         r = [stats.pearsonr(held.observed[:, gene], values[:, gene]).statistic for gene in range(3)]
-        assert found.summary["pcc_m"] == pytest.approx(np.mean(r), rel=1e-5)
-        assert found.summary["pcc_m_variable"] == pytest.approx(np.mean(r[1:]), rel=1e-5)
+        assert scores.value("m", "pcc_m", **where) == pytest.approx(np.mean(r), rel=1e-5)
+        assert scores.value("m", "pcc_m_variable", **where) == pytest.approx(np.mean(r[1:]), rel=1e-5)
         given = correlation_given_depth(held.observed, values, held.total)
-        assert found.summary["pcc_m_given_depth"] == pytest.approx(np.mean(given), rel=1e-5)
+        assert scores.value("m", "pcc_m_given_depth", **where) == pytest.approx(np.mean(given), rel=1e-5)
         rho = [stats.spearmanr(held.observed[:, gene], values[:, gene]).statistic for gene in range(3)]
-        assert found.summary["spearman_m"] == pytest.approx(np.mean(rho), rel=1e-5)
-        np.testing.assert_allclose(found.mse.mean(), found.summary["mse"])
-        assert abs(found.summary["moran_residual"]) < 0.3
-        assert found.per_sample.keys() == {"A", "B"}
-    assert scores.mean("m", "mse") == pytest.approx(np.mean([s.summary["mse"] for s in scores.methods["m"].values()]))
-    columns = scores.per_gene()
-    assert list(columns) == ["mean_counts", "noise_estimate", "pcc_m", "spearman_m", "mse_m", "moran_m"]
-    every = [one.score["per_gene"] for one in scores.methods["m"].values()]
-    np.testing.assert_allclose(columns["pcc_m"], np.mean(every, axis=0))
+        assert scores.value("m", "spearman_m", **where) == pytest.approx(np.mean(rho), rel=1e-5)
+        mse = scores.genes("mse", "m", seed=seed)
+        np.testing.assert_allclose(mse.mean(), scores.value("m", "mse", **where))
+        assert abs(scores.value("m", "moran_residual", **where)) < 0.3
+        assert scores.values("sample", method="m", seed=seed) == ["A", "B"]
+        assert scores.value("m", "n_regions", **where, sample="A") == 20
+        assert (scores.value("m", "seconds", **where), scores.value("m", "peak_rss_mb", **where)) == (1.0, 2.0)
+
+
+def test_each_gene_has_its_scores_and_the_noise_estimate():
+    held = held_out()
+    tables = {0: noisy(held, 1), 7: noisy(held, 2)}
+    fold = score_fold(fold_of(held, {"m": tables}), 0)
+    scores = Scores(fold.table)
+    of_seeds = [scores.genes("pcc", "m", seed=seed) for seed in tables]
+    assert list(of_seeds[0].index) == ["G0", "G5", "G2"]
+    np.testing.assert_allclose(scores.genes("pcc", "m"), np.mean(of_seeds, axis=0))
+    assert all(len(scores.genes(metric, "m")) == 3 for metric in PER_GENE)
+    np.testing.assert_array_equal(scores.genes("pcc", NOISE), fold.noise.per_gene)
+    np.testing.assert_allclose(scores.genes("mean_counts", NOISE), held.counts.mean(axis=0))
 
 
 def test_a_constant_gene_is_marked_and_is_in_no_average():
@@ -43,42 +60,51 @@ def test_a_constant_gene_is_marked_and_is_in_no_average():
 
     held = held_out()
     held = type(held)([with_counts(sample, constant) for sample in held.samples], held.panel, 50)
-    scores = FoldScores.of(fold_of(held, {"m": noisy(held)}, variable=("G5",)), 0)
-    found = scores.methods["m"][0]
-    assert np.isnan(found.score["per_gene"]).tolist() == [False, True, False]
-    assert np.isnan(found.spearman).tolist() == [False, True, False]
-    assert found.score["n_constant_observed"] == 1
-    assert found.summary["pcc_m"] == pytest.approx(np.nanmean(found.score["per_gene"]))
-    assert np.isnan(found.summary["pcc_m_variable"])
-    assert np.isnan(scores.per_gene()["pcc_m"][1])
-    assert scores.attainable["pcc_m"] == pytest.approx(scores.noise.per_gene[[0, 2]].mean())
+    fold = score_fold(fold_of(held, {"m": noisy(held)}, variable=("G5",)), 0)
+    scores, where = Scores(fold.table), {"fold": "fold", "seed": 0}
+    for metric in ("pcc", "spearman"):
+        assert np.isnan(scores.genes(metric, "m")).tolist() == [False, True, False]
+    assert scores.value("m", "n_constant_observed", **where) == 1
+    assert scores.value("m", "pcc_m", **where) == pytest.approx(np.nanmean(scores.genes("pcc", "m")))
+    assert np.isnan(scores.value("m", "pcc_m_variable", **where))
+    assert scores.value(NOISE, "pcc_m", fold="fold") == pytest.approx(fold.noise.per_gene[[0, 2]].mean())
 
 
 def test_regions_that_a_method_lacks_are_left_out_for_all():
     held = held_out()
     partial = noisy(held)
     partial[:3] = np.nan
-    scores = FoldScores.of(fold_of(held, {"a": partial, "b": noisy(held)}), 0)
-    assert scores.without == 3
-    assert scores.kept.sum() == 37
-    assert {one[0].score["n_regions"] for one in scores.methods.values()} == {37}
+    fold = score_fold(fold_of(held, {"a": partial, "b": noisy(held)}), 0)
+    assert fold.covered.sum() == fold.kept.sum() == 37
+    scores = Scores(fold.table)
+    assert {scores.value(name, "n_regions", fold="fold", seed=0) for name in ("a", "b")} == {37}
 
 
 def test_a_sample_with_one_region_has_no_score_of_its_own():
     held = held_out()
     held = type(held)([held.samples[0], make_sample("B").take([4])], held.panel, 50)
-    assert FoldScores.of(fold_of(held, {"m": noisy(held)}), 0).methods["m"][0].per_sample.keys() == {"A"}
+    assert scores_of(fold_of(held, {"m": noisy(held)})).values("sample", method="m") == ["A"]
 
 
 def test_one_region_alone_cannot_be_scored():
     held = held_out("A", regions=1)
     with pytest.raises(DataError, match="two regions"):
-        FoldScores.of(fold_of(held, {"m": held.observed}), 0)
+        score_fold(fold_of(held, {"m": held.observed}), 0)
+
+
+def test_regions_of_few_counts_count_only_where_all_regions_are_scored():
+    held = held_out(min_counts=int(np.median(held_out().total)))
+    scores = scores_of(fold_of(held, {"m": noisy(held)}))
+    assert scores.value("m", "n_regions", fold="fold", seed=0) == held.enough.sum() < 40
+    assert scores.value("m", "n_regions", fold="fold", seed=0, regions="all") == 40
 
 
 def test_the_noise_estimate_leaves_out_the_same_regions():
     low = held_out(min_counts=int(np.median(held_out().total)))
-    scores = FoldScores.of(fold_of(low, {"m": noisy(low)}), 0)
-    again = FoldScores.of(fold_of(low, {"m": np.where(scores.kept[:, None], noisy(low), 0)}), 0)
-    assert scores.kept.sum() < 40
-    assert again.attainable == scores.attainable
+    first = score_fold(fold_of(low, {"m": noisy(low)}), 0)
+    second = score_fold(fold_of(low, {"m": np.where(first.kept[:, None], noisy(low), 0)}), 0)
+    assert first.kept.sum() < 40
+    for metric in ("pcc_f", "pcc_s", "pcc_m"):
+        estimates = [Scores(fold.table).value(NOISE, metric, fold="fold") for fold in (first, second)]
+        assert estimates[0] == estimates[1]
+        assert np.isfinite(estimates[0])

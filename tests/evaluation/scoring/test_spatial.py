@@ -7,7 +7,7 @@ from pixnet.errors import DataError
 from pixnet.evaluation.scoring.spatial import morans_i, neighbour_weights
 
 
-def test_morans_i_by_hand():
+def test_morans_i_agrees_with_one_by_hand():
     weights = neighbour_weights([[0.0, 0.0], [1.0, 0.0], [10.0, 0.0], [11.0, 0.0]], [0, 0, 0, 0], neighbours=1)
     values = np.array([[1.0, 1.0, 5.0], [1.0, -1.0, 5.0], [-1.0, 1.0, 5.0], [-1.0, -1.0, 5.0]])
     found = morans_i(values, weights)
@@ -15,7 +15,7 @@ def test_morans_i_by_hand():
     assert np.isnan(found[2])
 
 
-def test_noise_has_none_and_a_gradient_has_much():
+def test_noise_has_a_morans_i_of_about_zero_and_a_gradient_of_about_one():
     rng = np.random.default_rng(0)
     x, y = np.meshgrid(np.arange(30.0), np.arange(30.0))
     centers = np.stack([x.ravel(), y.ravel()], axis=1)
@@ -43,6 +43,6 @@ def test_a_single_region_has_no_spatial_error():
     assert np.isnan(morans_i([[1.0, 2.0]], neighbour_weights([[3.0, 4.0]], [0]))).all()
 
 
-def test_shapes_must_fit():
+def test_values_and_weights_must_fit_together():
     with pytest.raises(DataError, match="do not fit weights"):
         morans_i(np.ones((3, 2)), neighbour_weights(np.ones((2, 2)), [0, 0]))

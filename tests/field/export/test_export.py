@@ -10,7 +10,7 @@ import zarr
 
 from pixnet.errors import FieldError
 from pixnet.field import ExpressionField
-from pixnet.field.export import image
+from pixnet.field.export import images
 from pixnet.regions import Disks
 
 Fields = dict[str, ExpressionField]
@@ -117,7 +117,7 @@ def test_many_genes_are_made_some_at_a_time(
     patchy_fields: Fields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     field = patchy_fields["rate"]
-    monkeypatch.setattr(image, "_GENES", 2)
+    monkeypatch.setattr(images, "_GENES", 2)
     field.export(tmp_path / "a.zarr", "ome-zarr", field.gene_names)
     found = zarr.open_group(tmp_path / "a.zarr", mode="r")["0"]
     wanted = field.genes(field.gene_names)

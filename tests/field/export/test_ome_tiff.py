@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from pixnet.field import ExpressionField
-from pixnet.field.export import ome_tiff
+from pixnet.field.export import images
 
 Fields = dict[str, ExpressionField]
 CHOSEN = ["GNAS", "ERBB2", "ACTB"]
@@ -50,7 +50,7 @@ def test_the_description_gives_names_and_sizes(patchy_fields: Fields, tmp_path: 
 def test_a_large_one_is_a_bigtiff_with_the_same_values(
     patchy_fields: Fields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ome_tiff, "_BIG", 1000)
+    monkeypatch.setattr(images, "_BIG", 1000)
     field = patchy_fields["mean"]
     field.export(tmp_path / "maps.ome.tif", "ome-tiff", "GNAS")
     with tifffile.TiffFile(tmp_path / "maps.ome.tif") as file:

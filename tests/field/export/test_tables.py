@@ -11,7 +11,7 @@ import shapely
 
 from pixnet.errors import FieldError, PixNetWarning
 from pixnet.field import ExpressionField
-from pixnet.field.export import table
+from pixnet.field.export import tables
 from pixnet.regions import Disks, LabelMask, Polygons, Squares
 
 Fields = dict[str, ExpressionField]
@@ -131,6 +131,6 @@ def test_regions_written_some_at_a_time_are_the_same(
     field = patchy_fields["rate"]
     field.export(tmp_path / name, to, CHOSEN)
     whole = (tmp_path / name).read_text()
-    monkeypatch.setattr(table, "_ROWS", 7)
+    monkeypatch.setattr(tables, "_ROWS", 7)
     field.export(tmp_path / name, to, CHOSEN, overwrite=True)
     assert (tmp_path / name).read_text() == whole

@@ -10,7 +10,8 @@ import pytest
 import zarr
 
 from pixnet.errors import DataError
-from pixnet.readers.formats.declared import check_rows, check_sizes
+from pixnet.readers.formats.hdf5 import check_sizes
+from pixnet.readers.formats.parquet import check_rows
 from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
 
 

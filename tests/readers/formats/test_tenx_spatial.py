@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from pixnet.errors import DataError, PixNetError
-from pixnet.readers.formats.find_file import find_file
+from pixnet.readers.formats.files import find_file
 from pixnet.readers.formats.tenx_spatial import (
     POSITION_COLUMNS,
     POSITION_FILES,

@@ -237,7 +237,7 @@ def test_what_there_are_several_of_is_chosen_by_name(store: Store, sample: Sampl
         read_spatialdata(path, table="first", mpp=MPP)
     with pytest.raises(DataError, match=r"several regions: 'left', 'right'\. Choose one as `region`"):
         read_spatialdata(path, table="first", image="a", mpp=MPP)
-    with pytest.raises(DataError, match=r"no image 'c'; there is 'a', 'b', 's_hires_image'"):
+    with pytest.raises(DataError, match=r"no image 'c'; its images are: 'a', 'b', 's_hires_image'"):
         read_spatialdata(path, table="first", image="c", mpp=MPP)
     again = read_spatialdata(path, table="first", image="s_hires_image", region="right", mpp=MPP)
     np.testing.assert_allclose(again.regions.centers_um, sample.regions.centers_um[n // 2 :])

@@ -15,8 +15,8 @@ import shapely
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, PixNetError, PixNetWarning
+from pixnet.readers.formats import parquet
 from pixnet.readers.xenium import read_xenium
-from pixnet.readers.xenium import tables as xenium_tables
 from pixnet.regions import Disks, LabelMask, Polygons, Regions, Squares
 from pixnet.sample import Sample
 from pixnet.slide.pixel_size import PixelSize
@@ -173,7 +173,7 @@ def test_transcripts_are_counted_in_any_regions(
     written: Path, drawn: VirtualTranscripts, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     regions = in_regions()[number]
-    monkeypatch.setattr(xenium_tables, "_ROWS", 3000)
+    monkeypatch.setattr(parquet, "_ROWS", 3000)
     sample = read_xenium(written, regions=regions)
     kept = usable(drawn)
     xy, gene = drawn.xy_um[kept], drawn.feature[kept]
@@ -326,7 +326,7 @@ def test_what_is_unusual_is_told_once(run: Path) -> None:
     text = str(told[0].message)
     assert "1 outlines in cell_boundaries.parquet cross themselves" in text
     assert "2 outlines in cell_boundaries.parquet have no area" in text
-    assert "3 cells with counts have no outline and 1 outlines no counts" in text
+    assert "3 cells with counts have no outline and 1 outlines have no counts" in text
     assert told[0].filename == __file__
     assert "aaaaaaab-1" not in sample.counts.names
 

@@ -22,7 +22,7 @@ def test_a_written_sample_reads_back(tissue, tmp_path):
         spot_diameter_um=entry["spot_diameter_um"],
         spot_pitch_um=entry["spot_pitch_um"],
     )
-    # Without being told, the reader finds the pixel size from the pitch.
+    # The reader finds the pixel size from the pitch.
     assert again.slide.mpp == pytest.approx(1.0, rel=1e-6)
     assert again.id == sample.id
     assert again.donor == sample.donor

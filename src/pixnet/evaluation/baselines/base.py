@@ -32,7 +32,9 @@ class Baseline(ABC):
     """A method that learns from measured samples and predicts at points of any slide.
 
     A subclass states the class attributes below and implements `_fit` and `_predict`. Whatever it learns or chooses
-    must come from the training samples alone; `inner_scores` scores choices by folds inside them.
+    must come from the training samples alone; `inner_scores` scores choices by folds inside them. Settings, such as the
+    resolution of the crops `um_per_px`, and what `fit` chose are public attributes (see `choices`); what has not been
+    chosen yet is None or NaN.
 
     Attributes
     ----------
@@ -44,6 +46,8 @@ class Baseline(ABC):
         Whether the seed changes the predictions.
     least_regions : int
         Number of training regions that the method needs.
+    validation_scores : dict
+        After `fit`, PCC@M inside training by choice, if the method has something to choose.
     """
 
     name: ClassVar[str]
@@ -143,16 +147,12 @@ class TrainingRows:
 
     Attributes
     ----------
-    slides
-        Slide of each sample.
-    regions
-        Regions of each sample that have enough counts.
+    slides, regions, donors
+        Slide, regions with enough counts, and donor of each sample.
     values
         Log-normalised values, shape (n, g); (n, g + 1) with the density.
     owner
         Index of the sample of each region, shape (n,).
-    donors
-        Donor of each sample.
     """
 
     slides: list[Slide]
@@ -167,17 +167,9 @@ class TrainingRows:
         return np.concatenate([regions.centers_um for regions in self.regions])
 
     def described(self, describe: Callable[[Slide, NDArray[np.float64]], NDArray[_Scalar]]) -> NDArray[_Scalar]:
-        """Describe every region by what the slide shows around its centre.
+        """Describe every region by what the slide shows around its centre, shape (n, ...).
 
-        Parameters
-        ----------
-        describe
-            Function that returns an array (k, ...) for a slide and points (k, 2).
-
-        Returns
-        -------
-        array
-            Shape (n, ...).
+        `describe` returns an array (k, ...) for a slide and points (k, 2).
         """
         tables = []
         for slide, regions in zip(self.slides, self.regions, strict=True):
@@ -187,13 +179,7 @@ class TrainingRows:
 
 
 def training_rows(samples: Sequence[Sample], panel: GenePanel, min_counts: int, density: bool = False) -> TrainingRows:
-    """Gather the training regions with at least `min_counts` counts; parameters are those of `Baseline.fit`.
-
-    Raises
-    ------
-    DataError
-        If a sample lacks a gene of the panel.
-    """
+    """Gather the regions with at least `min_counts` counts; parameters and errors are those of `Baseline.fit`."""
     values, regions = [np.empty((0, len(panel) + density))], []
     for sample in samples:
         enough = enough_counts(sample, min_counts)
@@ -209,13 +195,7 @@ def training_rows(samples: Sequence[Sample], panel: GenePanel, min_counts: int, 
 
 
 def as_points(centers_um: ArrayLike) -> NDArray[np.float64]:
-    """Return points as an array (n, 2).
-
-    Raises
-    ------
-    DataError
-        If they are not finite numbers of shape (n, 2).
-    """
+    """Return points as an array (n, 2); raise `DataError` if they are not finite numbers of that shape."""
     points = np.asarray(centers_um, np.float64)
     shaped = points.ndim == 2 and points.shape[1] == 2
     if not shaped or not np.isfinite(points).all():
@@ -239,22 +219,10 @@ def inner_folds(rows: TrainingRows) -> NDArray[np.int64]:
 def inner_scores(
     rows: TrainingRows, choices: Iterable[_Choice], predictions: Callable[[Mask], Iterable[NDArray[np.floating]]]
 ) -> dict[_Choice, float]:
-    """Score choices on training regions that were left out, one fold after the other.
+    """Return the mean correlation over genes (PCC@M) of each choice on regions that were left out, averaged over folds.
 
-    Parameters
-    ----------
-    rows
-        Training regions.
-    choices
-        What to choose from.
-    predictions
-        Function that is given which regions are left out, shape (n,), fits to the others, and yields for each of the
-        choices in turn the values that it predicts for the regions left out, shape (k, g).
-
-    Returns
-    -------
-    dict
-        Mean correlation over genes (PCC@M) of each choice, averaged over folds.
+    `predictions` is called with the regions that are left out, shape (n,). It fits to the others, and yields for each
+    of the choices in turn the values that it predicts for the regions left out, shape (k, g).
     """
     fold = inner_folds(rows)
     parts = np.unique(fold)
@@ -282,15 +250,10 @@ def quarters(centers: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 class Standardiser:
-    """Subtracts the training mean of each feature and divides by its deviation; a constant feature becomes zero.
+    """Subtracts the training mean of each feature (n, f) and divides by its deviation; a constant feature becomes zero.
 
-    Parameters
-    ----------
-    features
-        Features of the training regions, shape (n, f).
-    groups
-        Sizes of groups of features, in order. Each group is given the same weight: its squares sum to one on average.
-        By default every feature has variance one.
+    `groups` are sizes of groups of features, in order. Each group is given the same weight: its squares sum to one on
+    average. By default every feature has variance one.
     """
 
     def __init__(self, features: NDArray[np.floating], groups: Sequence[int] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -37,68 +38,38 @@ _FEWEST_PIXELS = 32  # a side: one pixel of the encoder's deepest stage
 def crop_features(
     slide: Slide, centers_um: ArrayLike, batch: int = 8, um_per_px: float = UM_PER_PX
 ) -> NDArray[np.float32]:
-    """Describe the 112-um crops around some points. A row depends on the slide and its own point only.
+    """Describe the 112-um crops around n points (x and y in um), shape (n, 1084). A row depends on its own point only.
+
+    For each of the encoder's five stages, the features are the mean and the standard deviation of every channel over
+    the crop; then mean and standard deviation of R, G, B, their optical densities and the three stains, and seven
+    quantiles of R, G, B and the stains. The groups have the sizes `BLOCKS`. Everything outside the slide is white.
 
     Parameters
     ----------
-    slide
-        Any slide; everything outside it is white.
-    centers_um
-        x and y of the points in um, shape (n, 2).
     batch
         Number of crops that go through the encoder together; a few fit the processor's cache and are faster than many.
     um_per_px
         Resolution of the crops in um per pixel.
-
-    Returns
-    -------
-    array
-        Shape (n, 1084), float32. For each of the encoder's five stages the mean and the standard deviation of every
-        channel over the crop; then mean and standard deviation of R, G, B, their optical densities and the three
-        stains, and seven quantiles of R, G, B and the stains. The groups have the sizes `BLOCKS`.
 
     Raises
     ------
     DataError
         If the points are not finite numbers of shape (n, 2), or the resolution leaves fewer than 32 pixels a side.
     """
-    centers = _checked(centers_um, um_per_px, batch)
-    step = max(1, round(_COLOUR_UM_PER_PX / um_per_px))
-    features = np.empty((len(centers), sum(BLOCKS)), np.float32)
-    n_encoder = sum(BLOCKS[:-1])
-    for start in range(0, len(centers), batch):
-        crops = _read(slide, centers[start : start + batch], um_per_px)
-        part = slice(start, start + len(crops))
-        features[part, :n_encoder] = _encoded(crops)
-        features[part, n_encoder:] = [_colour(crop[::step, ::step]) for crop in crops]
-    return features
+
+    def describe(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        step = max(1, round(_COLOUR_UM_PER_PX / um_per_px))
+        return np.hstack([_encoded(crops), [_colour(crop[::step, ::step]) for crop in crops]])
+
+    return _described(slide, centers_um, batch, um_per_px, sum(BLOCKS), describe)
 
 
 def colour_features(slide: Slide, centers_um: ArrayLike) -> NDArray[np.float32]:
-    """Describe the colour of the 112-um crops around some points, read at 1 um per pixel.
+    """Describe the colour of the 112-um crops around n points, read at 1 um per pixel, shape (n, 60).
 
-    Parameters
-    ----------
-    slide
-        Any slide; everything outside it is white.
-    centers_um
-        x and y of the points in um, shape (n, 2).
-
-    Returns
-    -------
-    array
-        Shape (n, 60), float32: the last group of `crop_features`.
-
-    Raises
-    ------
-    DataError
-        If the points are not finite numbers of shape (n, 2).
+    These are the last group of `crop_features`, whose errors they share.
     """
-    centers = as_points(centers_um)
-    features = np.empty((len(centers), BLOCKS[-1]), np.float32)
-    for row, center in enumerate(centers):
-        features[row] = _colour(_read(slide, center[None], _COLOUR_UM_PER_PX)[0])
-    return features
+    return _described(slide, centers_um, 1, _COLOUR_UM_PER_PX, BLOCKS[-1], lambda crops: _colour(crops[0]))
 
 
 def pooled_features(
@@ -112,14 +83,13 @@ def pooled_features(
 
     from pixnet.evaluation.baselines.networks import as_tensor
 
-    centers = _checked(centers_um, um_per_px, batch)
     encoder = _pooled_encoder()
-    features = np.empty((len(centers), encoder.channels), np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(centers), batch):
-            crops = _read(slide, centers[start : start + batch], um_per_px)
-            features[start : start + len(crops)] = encoder(as_tensor(crops)).numpy()
-    return features
+
+    def describe(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(encoder(as_tensor(crops)).numpy(), np.float32)
+
+    return _described(slide, centers_um, batch, um_per_px, encoder.channels, describe)
 
 
 def read_crops(slide: Slide, centers_um: ArrayLike, um_per_px: float = UM_PER_PX) -> NDArray[np.uint8]:
@@ -141,6 +111,23 @@ def _pooled_encoder() -> PooledEncoder:
     from pixnet.evaluation.baselines.networks import PooledEncoder
 
     return PooledEncoder().eval()
+
+
+def _described(
+    slide: Slide,
+    centers_um: ArrayLike,
+    batch: int,
+    um_per_px: float,
+    width: int,
+    describe: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """Describe the crops around n points, batch after batch, by a function of k crops, shape (n, width)."""
+    centers = _checked(centers_um, um_per_px, batch)
+    features = np.empty((len(centers), width), np.float32)
+    for start in range(0, len(centers), batch):
+        crops = _read(slide, centers[start : start + batch], um_per_px)
+        features[start : start + len(crops)] = describe(crops)
+    return features
 
 
 def _checked(centers_um: ArrayLike, um_per_px: float, batch: int = 1) -> NDArray[np.float64]:

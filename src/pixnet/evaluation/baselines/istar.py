@@ -48,16 +48,16 @@ Piece = tuple[NDArray[np.int64], "sparse.csr_array[np.float64]", NDArray[np.floa
 class IstarBaseline(Baseline):
     """An MLP on super-pixels, trained on means over regions, as in iStar (Zhang et al., Nature Biotechnology 2024).
 
-    Kept: super-pixels of 8 um, described by a frozen encoder and their colour; an MLP of four layers of 256 with
-    leaky ReLU and a head ELU + 1; genes scaled to their least and largest training value; squared error between the
-    *mean* of the predictions over a region and what was measured in it; the median of several random restarts.
+    Kept: super-pixels of 8 um, described by a frozen encoder and their colour; an MLP of four layers of 256 with leaky
+    ReLU and a head ELU + 1; genes scaled to their least and largest training value; squared error between the *mean* of
+    the predictions over a region and what was measured in it; the median of several random restarts.
 
     Different: the encoder is this package's default, read at 1 um per pixel, in place of a hierarchical transformer.
     The mean is weighted by the exact area of each super-pixel in the region. Targets are log-normalised values, where
     iStar takes counts, so that all methods here predict the same thing. The method predicts slides that it was not
-    trained on. Adam's rate is 3e-4, and the number of epochs is that of the highest mean correlation over genes
-    (PCC@M) of one network, by the folds of `RidgeBaseline`. The rate was chosen on Her2ST C4 and C5, predicted from
-    C2: 0.270 after 72 epochs at 1e-4, 0.273 after 32 at 3e-4, 0.274 after 12 at 1e-3, where it falls off fast.
+    trained on. Adam's rate is 3e-4, and the number of epochs is that of the highest mean correlation over genes (PCC@M)
+    of one network, by the folds of `RidgeBaseline`. The rate was chosen on Her2ST C4 and C5, predicted from C2: 0.270
+    after 72 epochs at 1e-4, 0.273 after 32 at 3e-4, 0.274 after 12 at 1e-3, where it falls off fast.
 
     Parameters
     ----------
@@ -68,12 +68,8 @@ class IstarBaseline(Baseline):
 
     Attributes
     ----------
-    epochs : int or None
-        The chosen number of epochs; None before `fit`.
     diameter_um : float
         Diameter over which `predict` averages: the median over training regions of that of a disk of the same area.
-    validation_scores : dict
-        PCC@M inside training, for every number of epochs.
     """
 
     name = "istar"
@@ -121,21 +117,9 @@ class IstarBaseline(Baseline):
         return self.predict_regions(slide, Disks(centers_um, self.diameter_um))
 
     def predict_regions(self, slide: Slide, regions: Regions) -> NDArray[np.float32]:
-        """Predict the mean over each region, of any shape and size.
+        """Predict the mean over each of n regions of any shape and size, as `predict` does at points.
 
         A region within one super-pixel is given the prediction for that super-pixel.
-
-        Parameters
-        ----------
-        slide
-            Any slide.
-        regions
-            n regions.
-
-        Returns
-        -------
-        array
-            Log-normalised values, shape (n, g), float32; (n, g + 1) after a fit with `density`.
 
         Raises
         ------
@@ -198,22 +182,14 @@ def superpixels_under(slide: Slide, regions: Regions) -> Iterator[Piece]:
     """Go over a slide in tiles and yield the super-pixels under some regions.
 
     Super-pixels and tiles are parts of one lattice that begins at the slide's origin, so the features of a super-pixel
-    are the same for any regions. The encoder sees 192 um of surroundings: all that the fine stages can use, and most
-    of what the deepest can.
-
-    Parameters
-    ----------
-    slide
-        Any slide; everything outside it is white.
-    regions
-        n regions.
+    are the same for any regions. The encoder sees 192 um of surroundings: all that the fine stages can use, and most of
+    what the deepest can. Everything outside the slide is white.
 
     Yields
     ------
     rows, areas, features
-        Which regions have a part in this tile, shape (k,); the area of each super-pixel in each of them in um^2,
-        shape (k, m); the super-pixels' features, shape (m, sum(GROUPS)), float32. Every super-pixel has a part in some
-        region.
+        Which regions have a part in this tile, shape (k,); the area of each super-pixel in each of them in um^2, shape
+        (k, m); the super-pixels' features, shape (m, sum(GROUPS)). Every super-pixel has a part in some region.
     """
     left, top, right, bottom = regions.bounds_um.T
     lattice = Lattice(slide.width_um, slide.height_um, _UM_PER_PX, stride=32, halo=_HALO)

@@ -27,28 +27,19 @@ _POINTS_AT_ONCE = 4096
 class KnnBaseline(Baseline):
     """The retrieval step of BLEEP (Xie et al., NeurIPS 2023) on frozen features.
 
-    Kept: the prediction at a place is the average of the values measured in the k training regions that are nearest
-    by cosine.
+    Kept: the prediction at a place is the average of the values measured in the k training regions that are nearest by
+    cosine.
 
-    Different: BLEEP searches in a space that it learns by contrasting crops with expression. Here the space is that
-    of the frozen features of `RidgeBaseline` (equal groups), which shows what retrieval alone is worth. k and the
-    space are those with the highest mean correlation inside the training samples, by the folds of `RidgeBaseline`.
+    Different: BLEEP searches in a space that it learns by contrasting crops with expression. Here the space is that of
+    the frozen features of `RidgeBaseline` (equal groups), which shows what retrieval alone is worth. k and the space
+    are those with the highest mean correlation inside the training samples, by the folds of `RidgeBaseline`.
 
     Parameters
     ----------
     um_per_px
         Resolution of the crops in um per pixel.
     neighbours
-        Numbers of neighbours to choose from.
-
-    Attributes
-    ----------
-    k : int or None
-        The chosen number of neighbours; None before `fit`.
-    space : str or None
-        The chosen one of `SPACES`; None before `fit`.
-    validation_scores : dict
-        PCC@M inside training, for every (space, k).
+        Numbers of neighbours to choose `k` from. The `space` is chosen from `SPACES`.
     """
 
     name = "knn"
@@ -88,17 +79,7 @@ class KnnBaseline(Baseline):
 
 
 class _Retrieval:
-    """Training regions as unit vectors of a space.
-
-    Parameters
-    ----------
-    features
-        Features of the training regions, shape (n, f).
-    values
-        Their log-normalised values, shape (n, g).
-    space
-        One of `SPACES`.
-    """
+    """Training regions with features (n, f) and log-normalised values (n, g) as unit vectors of one of `SPACES`."""
 
     def __init__(self, features: NDArray[np.float32], values: NDArray[np.float64], space: str) -> None:
         self._values = values

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
-from pixnet.network.integral import to_torch
+from pixnet.network.heads import to_torch
 from pixnet.network.weights import DEFAULT_ENCODER, create_timm
 
 _CROPS_AT_ONCE = 32  # when predicting
@@ -24,12 +24,8 @@ _LAYERS = 4
 class PooledEncoder(nn.Module):
     """The default encoder with its ImageNet weights, its last convolution and its pooling, without a classifier.
 
-    It describes a complete crop by one vector, the one that the encoder's own classifier is given.
-
-    Attributes
-    ----------
-    channels : int
-        Length of the vector.
+    It describes a complete crop by one vector of `channels` numbers, the one that the encoder's own classifier is
+    given.
     """
 
     mean: Tensor
@@ -51,13 +47,7 @@ class PooledEncoder(nn.Module):
 
 
 class CropNetwork(nn.Module):
-    """The pooled encoder and one linear layer, which starts with weights of zero and the training mean as its bias.
-
-    Parameters
-    ----------
-    mean
-        Training mean of each gene, shape (g,).
-    """
+    """The pooled encoder and a linear layer that starts with weights of zero and the training mean (g,) as its bias."""
 
     def __init__(self, mean: NDArray[np.float64]) -> None:
         super().__init__()
@@ -78,15 +68,7 @@ class CropNetwork(nn.Module):
 
 
 class SuperpixelMLP(nn.Module):
-    """Four hidden layers of 256 with leaky ReLU, and a head with values above zero, ELU + 1.
-
-    Parameters
-    ----------
-    features
-        Number of features of a super-pixel.
-    genes
-        Number of values to predict.
-    """
+    """Four hidden layers of 256 with leaky ReLU, and a head with values above zero, ELU + 1."""
 
     def __init__(self, features: int, genes: int) -> None:
         super().__init__()
@@ -101,34 +83,13 @@ class SuperpixelMLP(nn.Module):
 
 
 class Training(ABC):
-    """Training of a network by squared error, epoch by epoch.
+    """Training of a network by squared error on targets (n, g), epoch by epoch.
 
-    Parameters
-    ----------
-    network
-        Network to train.
-    targets
-        What to predict for each row, shape (n, g).
-    optimiser
-        Optimiser of the network's parameters.
-    seed
-        Seed of whatever an epoch draws, such as the order of the rows.
-    batch
-        Number of rows in a step.
-
-    Attributes
-    ----------
-    epochs : int
-        Number of epochs so far.
+    The seed is that of whatever an epoch draws, such as the order of the rows; `batch` is the number of rows in a step.
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        targets: NDArray[np.float64],
-        optimiser: torch.optim.Optimizer,
-        seed: int,
-        batch: int,
+        self, network: nn.Module, targets: NDArray[np.float64], optimiser: torch.optim.Optimizer, seed: int, batch: int
     ) -> None:
         self.network = network
         self.targets = torch.from_numpy(targets.astype(np.float32))
@@ -164,21 +125,7 @@ class Training(ABC):
 
 
 class FineTuning(Training):
-    """The training of a `CropNetwork` on crops, each turned and mirrored at random in every epoch.
-
-    Parameters
-    ----------
-    crops
-        Crops of bytes, shape (n, side, side, 3).
-    values
-        Values to predict, shape (n, g).
-    seed
-        Seed of the order of the crops and of the symmetry that each is shown in.
-    learning_rate
-        Learning rate of AdamW.
-    batch
-        Number of crops in a step.
-    """
+    """The training of a `CropNetwork` on crops (n, side, side, 3), turned and mirrored at random in every epoch."""
 
     network: CropNetwork
 
@@ -203,20 +150,8 @@ class FineTuning(Training):
 class MeanSupervision(Training):
     """The training of a `SuperpixelMLP` on means over regions: no super-pixel has a target of its own.
 
-    Parameters
-    ----------
-    features
-        Standardised features of super-pixels, shape (m, f).
-    weights
-        Share of each training region's area in each super-pixel, shape (n, m); rows sum to one.
-    targets
-        Mean over each region, shape (n, g).
-    seed
-        Seed of the first weights and of the order of the regions.
-    learning_rate
-        Learning rate of Adam.
-    batch
-        Number of regions in a step.
+    `features` are the standardised features of super-pixels, shape (m, f), and `weights` the shares of each training
+    region's area in them, shape (n, m); rows sum to one. The seed is also that of the first weights.
     """
 
     network: SuperpixelMLP
@@ -253,14 +188,8 @@ class MeanSupervision(Training):
 def region_means(network: SuperpixelMLP, features: Tensor, weights: sparse.csr_array[np.float64]) -> Tensor:
     """Return the mean prediction over each region, shape (n, g).
 
-    Parameters
-    ----------
-    network
-        Network that predicts a super-pixel.
-    features
-        Features of all super-pixels, shape (m, f).
-    weights
-        Share of each region's area in each super-pixel, shape (n, m); rows sum to one.
+    `features` are those of all super-pixels, shape (m, f), and `weights` the shares of each region's area in them, (n,
+    m).
     """
     used = np.unique(weights.indices)
     means: Tensor = torch.sparse.mm(to_torch(weights[:, used]), network(features[torch.from_numpy(used)]))
@@ -278,17 +207,7 @@ def median_prediction(networks: list[SuperpixelMLP], features: NDArray[np.float3
 
 
 def predict_crops(network: CropNetwork, crops: NDArray[np.uint8], symmetries: int = 8) -> NDArray[np.float32]:
-    """Predict the values (n, g) of crops (n, side, side, 3), averaged over symmetries of the square.
-
-    Parameters
-    ----------
-    network
-        Network that predicts a crop.
-    crops
-        Crops of bytes.
-    symmetries
-        How many of the eight symmetries are averaged; 1 is the crop as it is.
-    """
+    """Predict the values (n, g) of crops (n, side, side, 3), averaged over up to eight symmetries of the square."""
     parts = [np.empty((0, network.head.out_features), np.float32)]
     with torch.inference_mode():
         for start in range(0, len(crops), _CROPS_AT_ONCE):

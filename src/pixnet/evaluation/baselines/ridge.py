@@ -55,7 +55,13 @@ class _TunedRidge(Baseline):
 
     def _fit(self, rows: TrainingRows, seed: int) -> None:
         features = rows.described(self._features)
-        self.validation_scores = penalty_scores(features, rows, self.groups)
+
+        def predictions(left_out: Mask) -> Iterator[NDArray[np.float64]]:
+            ridge = EigenRidge(features[~left_out], rows.values[~left_out], rows.owner[~left_out], self.groups)
+            for penalty in PENALTIES:
+                yield ridge.predict(features[left_out], penalty)
+
+        self.validation_scores = inner_scores(rows, PENALTIES, predictions)
         self.penalty = best(self.validation_scores)
         self._ridge = EigenRidge(features, rows.values, rows.owner, self.groups)
 
@@ -68,13 +74,6 @@ class ColourRidgeBaseline(_TunedRidge):
 
     The 60 features (see `colour_features`) describe how much of which stain a crop holds, and nothing of shapes. The
     fit and the choice of its penalty are those of `RidgeBaseline`.
-
-    Attributes
-    ----------
-    penalty : float
-        The chosen penalty; NaN before `fit`.
-    validation_scores : dict
-        PCC@M inside training, for every penalty.
     """
 
     name = "colour-ridge"
@@ -88,29 +87,17 @@ class ColourRidgeBaseline(_TunedRidge):
 class RidgeBaseline(_TunedRidge):
     """Ridge regression from frozen features and colour of a 112-um crop to the log-normalised values.
 
-    The features (see `crop_features`) are standardised. Each group of them, one for every stage of the default
-    encoder and one for colour, is given the same weight. The mean of each sample is subtracted on both sides, so that
-    the fit is to what differs within a sample. All genes share one penalty: the one with the highest mean correlation
-    (PCC@M), averaged over the folds of `inner_folds`, which leave one donor out at a time where there are several.
-    Then all training samples are fitted with it.
+    The features (see `crop_features`) are standardised. Each group of them, one for every stage of the default encoder
+    and one for colour, is given the same weight. The mean of each sample is subtracted on both sides, so that the fit
+    is to what differs within a sample. All genes share one penalty: the one with the highest mean correlation (PCC@M),
+    averaged over the folds of `inner_folds`, which leave one donor out at a time where there are several. Then all
+    training samples are fitted with it.
 
     The features were chosen on Her2ST C2 to C5 (250 genes), each held out in turn, by that score inside training:
     pooled 1280 channels 0.249, means of five stages 0.290, both 0.272; with colour 0.266, 0.295, 0.279; colour 0.268;
     means and deviations with colour 0.296, with equal groups 0.302, and within samples, as here, 0.303. At 1 um per
-    pixel the score is 0.298, at a quarter of the work; the average over four turns of the crop has 0.305, at four
-    times the work.
-
-    Parameters
-    ----------
-    um_per_px
-        Resolution of the crops in um per pixel.
-
-    Attributes
-    ----------
-    penalty : float
-        The chosen penalty; NaN before `fit`.
-    validation_scores : dict
-        PCC@M inside training, for every penalty.
+    pixel the score is 0.298, at a quarter of the work; the average over four turns of the crop has 0.305, at four times
+    the work.
     """
 
     name = "ridge"
@@ -129,21 +116,15 @@ class HestRidgeBaseline(Baseline):
     """HEST-bench's regression on the default encoder (Jaume et al., HEST-1k, NeurIPS 2024).
 
     Kept: a 112-um crop at 0.5 um per pixel (224 px); the encoder's pooled embedding, standardised; 256 principal
-    components (seed 1), fitted on training regions, fewer where there are fewer regions; ridge (lsqr) without
-    intercept and with the fixed penalty 100 / (components * genes). Nothing is tuned, since the recipe leaves nothing
-    to tune.
+    components (seed 1), fitted on training regions, fewer where there are fewer regions; ridge (lsqr) without intercept
+    and with the fixed penalty 100 / (components * genes). Nothing is tuned, since the recipe leaves nothing to tune.
 
     Different: the encoder is this package's default, since the pathology encoders compared there are gated. Genes are
-    the panel's. Targets are log-normalised values, log(1 + counts per 10,000), where the benchmark takes the
-    logarithm of raw counts, so that all methods here predict the same thing. The training mean is added: the
-    components have mean zero over the training regions, so a fit without intercept is the same as a fit to centred
-    values, but its predictions have no level. The benchmark reports correlations alone, which do not depend on the
-    level; errors need it.
-
-    Parameters
-    ----------
-    um_per_px
-        Resolution of the crops in um per pixel.
+    the panel's. Targets are log-normalised values, log(1 + counts per 10,000), where the benchmark takes the logarithm
+    of raw counts, so that all methods here predict the same thing. The training mean is added: the components have mean
+    zero over the training regions, so a fit without intercept is the same as a fit to centred values, but its
+    predictions have no level. The benchmark reports correlations alone, which do not depend on the level; errors need
+    it.
     """
 
     name = "hest-ridge"
@@ -181,20 +162,10 @@ class HestRidgeBaseline(Baseline):
 
 
 class EigenRidge:
-    """A ridge regression solved for any penalty at once, from the eigenvectors of the features' covariance.
+    """A ridge regression from features (n, f) to values (n, g), solved for any penalty at once.
 
-    The mean of each sample is subtracted on both sides, so that the fit is to what differs within a sample.
-
-    Parameters
-    ----------
-    features
-        Features of the training regions, shape (n, f).
-    values
-        Values to fit, shape (n, g).
-    owner
-        Index of the sample of each region, shape (n,).
-    groups
-        Sizes of the groups of features that are given the same weight.
+    It uses the eigenvectors of the features' covariance. The mean of each sample is subtracted on both sides, so that
+    the fit is to what differs within a sample; `owner` is the index of the sample of each region, shape (n,).
     """
 
     def __init__(
@@ -215,17 +186,6 @@ class EigenRidge:
         weights = self._vectors @ (self._projected / (np.maximum(self._eigenvalues, 0.0) + penalty)[:, None])
         result: NDArray[np.float64] = self._mean + self._standardise(features) @ weights
         return result
-
-
-def penalty_scores(features: NDArray[np.float32], rows: TrainingRows, groups: Sequence[int]) -> dict[float, float]:
-    """Return the PCC@M inside the training samples for each of `PENALTIES`."""
-
-    def predictions(left_out: Mask) -> Iterator[NDArray[np.float64]]:
-        ridge = EigenRidge(features[~left_out], rows.values[~left_out], rows.owner[~left_out], groups)
-        for penalty in PENALTIES:
-            yield ridge.predict(features[left_out], penalty)
-
-    return inner_scores(rows, PENALTIES, predictions)
 
 
 def _within_samples(table: NDArray[np.float64], owner: NDArray[np.int64]) -> NDArray[np.float64]:

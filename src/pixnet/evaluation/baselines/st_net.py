@@ -39,19 +39,7 @@ class StNetBaseline(Baseline):
     The rate and the stored statistics were chosen on Her2ST C4 and C5, predicted from C2: with stored statistics 0.280
     at 1e-4, 0.265 at 3e-4 and 0.076 at 1e-3; with those of the batch 0.254 at 3e-4.
 
-    Parameters
-    ----------
-    um_per_px
-        Resolution of the crops in um per pixel.
-    most_epochs
-        Largest number of epochs to choose from; the smallest is 1.
-
-    Attributes
-    ----------
-    epochs : int or None
-        The chosen number of epochs; None before `fit`.
-    validation_scores : dict
-        PCC@M inside training, after every epoch.
+    The number of epochs is chosen from 1 to `most_epochs`.
     """
 
     name = "st-net"

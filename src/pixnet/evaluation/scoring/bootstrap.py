@@ -1,15 +1,16 @@
 """Intervals and paired tests by redrawing what was measured together: spatial blocks, and donors.
 
-Neighbouring regions are alike, so redrawing them one by one takes them for more evidence than they are. Here blocks of
-neighbours are redrawn within each sample (Efron's bootstrap, in blocks as for any dependent data), and, where there are
-several donors, donors first. All methods see the same draws, so that their difference can be tested in pairs.
+Neighbouring regions are similar, so redrawing them one by one would count them as more evidence than they are. Here
+blocks of neighbours are redrawn within each sample (Efron's bootstrap, in blocks as for any dependent data), and, where
+there are several donors, donors first. All methods are scored on the same draws, so that their difference can be tested
+in pairs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class Scored:
     owner
         (n,) which sample a region is of, counted from 0.
     donors
-        Of each of these samples; None: unknown, taken for one of its own.
+        Of each of these samples; None: unknown, counted as a donor of its own.
     """
 
     truth: NDArray[np.floating]
@@ -58,14 +59,14 @@ class Scored:
 
 
 def number_of_blocks(regions: int) -> int:
-    """Give how many blocks a sample is redrawn in: about as many as regions in each, from 8 to 64."""
+    """Return how many blocks a sample is redrawn in: about as many as regions in each, from 8 to 64."""
     return max(min(round(math.sqrt(regions)), MOST_BLOCKS), min(regions, FEWEST_BLOCKS))
 
 
 def redrawn_scores(
     folds: Sequence[Scored], over_donors: bool = False, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, dict[str, Floats]]:
-    """Give PCC@F, PCC@S and PCC@M in redrawn data, means over folds and seeds.
+    """Return PCC@F, PCC@S and PCC@M in redrawn data, means over folds and seeds.
 
     Parameters
     ----------
@@ -73,10 +74,8 @@ def redrawn_scores(
         What was scored.
     over_donors
         Redraw donors first, and then blocks within their samples; a fold counts as often as its donors are drawn.
-    resamples
-        How often.
-    seed
-        Of the draws.
+    resamples, seed
+        Number of draws, and their seed.
 
     Returns
     -------
@@ -84,46 +83,35 @@ def redrawn_scores(
         By method, then `SUMMARIES` by name, (resamples,); NaN where no gene varied in a fold.
     """
     rng = np.random.default_rng(seed)
-    sums = [_FoldSums.of(fold) for fold in folds]
+    sums = [_FoldSums(fold) for fold in folds]
     names = sorted({name for fold in sums for name in fold.donors})
-    chosen: dict[str, list[Floats]] = {method: [] for method in folds[0].predicted}
+    parts: dict[str, list[Floats]] = {method: [] for method in folds[0].predicted}
     for start in range(0, resamples, _AT_ONCE):
         count = min(_AT_ONCE, resamples - start)
         drawn = np.ones((count, len(names)))
         if over_donors:
             drawn = rng.multinomial(len(names), np.full(len(names), 1.0 / len(names)), size=count).astype(np.float64)
         times = dict(zip(names, drawn.T, strict=True))
-        total, weights = {method: np.zeros((len(SUMMARIES), count)) for method in chosen}, np.zeros(count)
+        total, weights = {method: np.zeros((len(SUMMARIES), count)) for method in parts}, np.zeros(count)
         for fold in sums:
             draw, weight = fold.draw(rng, times, count)
             weights += weight
             for method, score in fold.scores(draw).items():
                 total[method] += np.where(weight > 0, weight * np.nan_to_num(score, nan=0.0), 0.0)
                 total[method][(weight > 0) & np.isnan(score)] = np.nan
-        for method, part in chosen.items():
+        for method, part in parts.items():
             part.append(total[method] / weights)
-    redrawn = {method: np.concatenate(part, axis=1) for method, part in chosen.items()}
+    redrawn = {method: np.concatenate(part, axis=1) for method, part in parts.items()}
     return {method: dict(zip(SUMMARIES, table, strict=True)) for method, table in redrawn.items()}
 
 
 def interval(redrawn: Floats, score: float) -> tuple[float, float]:
-    """Give the middle 95 % of redrawn scores, moved so that half of them lie on either side of the score.
+    """Return the middle 95 % of redrawn scores, moved so that their median is the score.
 
     Redrawing leaves out some blocks and repeats others, which by itself moves a score: the correlations of single genes
-    become noisier, so a quartile of them falls. How far the draws spread is kept, where they lie is not. So the
-    interval is one of the score at this number of regions; what noise has already taken from it is not put back.
-
-    Parameters
-    ----------
-    redrawn
-        (draws,).
-    score
-        Of the data as they are.
-
-    Returns
-    -------
-    low, high
-        NaN if more than a twentieth of the draws are: the rest would be a choice.
+    become noisier, so a quartile of them falls. The spread of the draws is kept, their location is not. So the interval
+    is one of the score at this number of regions; what noise has already taken from it is not put back. Both ends are
+    NaN if more than a twentieth of the draws are: the rest would be a choice.
     """
     centred = _centred_draws(redrawn, score)
     if not len(centred):
@@ -135,7 +123,7 @@ def interval(redrawn: Floats, score: float) -> tuple[float, float]:
 def intervals(
     folds: Sequence[Scored], seed: int = 0
 ) -> tuple[dict[str, dict[str, Floats]], dict[str, dict[str, Floats]] | None]:
-    """Give the scores redrawn over blocks, and over donors where there are three or more."""
+    """Return the scores redrawn over blocks, and over donors where there are three or more."""
     donors = {donor for fold in folds for donor in fold.donors}
     known = None not in donors and len(donors) >= _FEWEST_DONORS
     return redrawn_scores(folds, seed=seed), redrawn_scores(folds, True, seed=seed) if known else None
@@ -179,26 +167,17 @@ def paired_test(difference: float, redrawn: Floats, of_folds: Floats) -> dict[st
 
 
 def _centred_draws(redrawn: Floats, score: float) -> Floats:
-    """Give the draws that are numbers, moved so that their median is the score; none if too many are not."""
+    """Return the finite draws, moved so that their median is the score; none if too many are NaN."""
     finite = redrawn[np.isfinite(redrawn)]
     if len(finite) < (1.0 - _MOST_MISSING) * len(redrawn) or not len(finite) or not math.isfinite(score):
         return np.zeros(0)
     return np.asarray(finite - np.median(finite) + score)
 
 
-@dataclass(frozen=True)
 class _FoldSums:
-    """Sums over each block, from which any redrawn correlation follows."""
+    """Sums over each block of a fold, from which any redrawn correlation follows."""
 
-    count: Floats  # (blocks,)
-    sample: NDArray[np.int64]  # (blocks,) which sample a block is of
-    donors: list[str]  # of each sample
-    truth: tuple[Floats, Floats]  # (blocks, g) sums of values and squares
-    predicted: dict[str, list[tuple[Floats, Floats, Floats]]] = field(default_factory=dict)  # and of products
-    floor: tuple[Floats, dict[str, list[Floats]]] = field(default_factory=lambda: (np.zeros(0), {}))
-
-    @classmethod
-    def of(cls, fold: Scored) -> _FoldSums:
+    def __init__(self, fold: Scored) -> None:
         block = np.zeros(len(fold.truth), np.int64)
         owners: list[int] = []
         for sample in np.unique(fold.owner):
@@ -212,21 +191,21 @@ class _FoldSums:
         def added(table: Floats) -> Floats:
             return np.asarray(adding @ table)
 
-        # The mean is taken off first: sums of squares of large numbers would lose the digits of a small variance.
+        # The mean is subtracted first: sums of squares of large numbers would lose the digits of a small variance.
         truth = _centred(fold.truth)
-        predicted, floors = {}, {}
-        for method, tables in fold.predicted.items():
-            centred = [_centred(table) for table in tables]
-            predicted[method] = [(added(p), added(p**2), added(truth * p)) for p in centred]
-            floors[method] = [_rounding(p) for p in centred]
-        donors = [donor or f"unknown {number}" for number, donor in enumerate(fold.donors)]
-        count = np.bincount(block, minlength=len(owners)).astype(np.float64)
-        both = added(truth), added(truth**2)
-        return cls(count, np.array(owners), donors, both, predicted, (_rounding(truth), floors))
+        centred = {method: [_centred(table) for table in tables] for method, tables in fold.predicted.items()}
+        self.sample = np.array(owners)  # of each block
+        self.donors = [donor or f"unknown {number}" for number, donor in enumerate(fold.donors)]
+        self._count = np.bincount(block, minlength=len(owners)).astype(np.float64)
+        self._truth = added(truth), added(truth**2), _rounding(truth)
+        self._predicted = {
+            method: [(added(p), added(p**2), added(truth * p), _rounding(p)) for p in tables]
+            for method, tables in centred.items()
+        }
 
     def draw(self, rng: np.random.Generator, times: Mapping[str, Floats], draws: int) -> tuple[Floats, Floats]:
         """Redraw the blocks of each sample: how often each comes, (draws, blocks), and the fold's weight, (draws,)."""
-        drawn = np.zeros((draws, len(self.count)))
+        drawn = np.zeros((draws, len(self.sample)))
         weight = np.zeros(draws)
         present = np.unique(self.sample)
         for sample in present:
@@ -238,15 +217,15 @@ class _FoldSums:
         return drawn, weight
 
     def scores(self, draw: Floats) -> dict[str, Floats]:
-        """Give each method's `SUMMARIES` for each draw, (3, draws), averaged over seeds."""
-        size = np.maximum(draw @ self.count, 1.0)[:, None]
-        mean, squares = (draw @ part / size for part in self.truth)
+        """Return each method's `SUMMARIES` for each draw, (3, draws), averaged over seeds."""
+        size = np.maximum(draw @ self._count, 1.0)[:, None]
+        mean, squares = (draw @ part / size for part in self._truth[:2])
         variance = squares - mean**2
-        varies = variance > self.floor[0]
+        varies = variance > self._truth[2]
         result = {}
-        for method, seeds in self.predicted.items():
+        for method, seeds in self._predicted.items():
             parts = []
-            for sums, floor in zip(seeds, self.floor[1][method], strict=True):
+            for *sums, floor in seeds:
                 mean_p, squares_p, products = (draw @ part / size for part in sums)
                 variance_p = squares_p - mean_p**2
                 norm = np.sqrt(np.maximum(variance * variance_p, 0.0))
@@ -258,7 +237,7 @@ class _FoldSums:
 
 
 def _summaries(r: Floats, varies: NDArray[np.bool_]) -> Floats:
-    """Give first quartile, median and mean of each row over the genes that vary, (3, draws)."""
+    """Return first quartile, median and mean of each row over the genes that vary, (3, draws)."""
     genes = varies.sum(axis=1)
     last = np.maximum(genes - 1, 0)
     ordered = np.sort(np.where(varies, r, np.inf), axis=1)  # those that do not vary come last
@@ -278,5 +257,5 @@ def _centred(table: NDArray[np.floating]) -> Floats:
 
 
 def _rounding(centred: Floats) -> Floats:
-    """Give the variance up to which what is left after all else has cancelled is rounding."""
+    """Return the variance up to which what is left after all else has cancelled is rounding."""
     return np.asarray(1e-12 * (centred**2).mean(axis=0))

@@ -19,18 +19,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one method predicts for the held-out regions, and what that cost.
+    """What one method predicts for the held-out regions, and what that cost; NaN: no prediction, or not known.
 
-    Attributes
-    ----------
-    values
-        (n, g) log-normalised expression, NaN where there is no prediction.
-    seconds
-        Time of training and prediction, all sessions; NaN: not known.
-    peak_rss_mb
-        Most memory that the process held meanwhile, in MB of 10^6 bytes.
-    shared_seconds
-        Time that other runs took for image features which it found ready; NaN: not known.
+    `values` are (n, g) log-normalised expression. `shared_seconds`: time that other runs took for image features which
+    this one found ready.
     """
 
     values: NDArray[np.float32]
@@ -42,25 +34,16 @@ class Prediction:
 class HeldOut:
     """The measured truth of the held-out samples, one after the other.
 
-    Parameters
-    ----------
-    samples
-        The held-out samples.
-    panel
-        Genes that are predicted.
-    min_counts
-        Regions with fewer counts are left out of the main scores.
-
     Attributes
     ----------
     counts, observed
-        (n, g) raw counts, and log1p of counts per 10,000.
+        (n, g) raw counts of the panel, and log1p of counts per 10,000.
     total
         (n,) counts over all genes.
     owner
         (n,) which sample a region is of.
     enough
-        (n,) whether it has enough counts.
+        (n,) whether it has `min_counts` counts; the others are left out of the main scores.
     """
 
     def __init__(self, samples: Sequence[Sample], panel: GenePanel, min_counts: int) -> None:

@@ -13,7 +13,7 @@ from pixnet.expression import correlation
 
 
 class Score(TypedDict):
-    """What `score` gives.
+    """What `score` returns.
 
     Attributes
     ----------
@@ -71,14 +71,9 @@ def score(observed: ArrayLike, predicted: ArrayLike) -> Score:
 
 
 def rank_correlation(observed: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:
-    """Give Spearman's correlation of each gene over regions, (g,).
+    """Return Spearman's correlation of each gene over regions, (g,).
 
-    As for Pearson's: NaN for genes that do not vary in the observed values, 0 for those that do so there alone.
-
-    Raises
-    ------
-    DataError
-        As `score`.
+    As for Pearson's: NaN for genes that do not vary in the observed values, 0 for those that vary only there.
     """
     truth, guess = _checked(observed, predicted)
     ranks = correlation(stats.rankdata(truth, axis=0), stats.rankdata(guess, axis=0))
@@ -86,37 +81,23 @@ def rank_correlation(observed: ArrayLike, predicted: ArrayLike) -> NDArray[np.fl
 
 
 def correlation_given_depth(observed: ArrayLike, predicted: ArrayLike, total: ArrayLike) -> NDArray[np.float64]:
-    """Give each gene's partial correlation over regions, (g,), given how many counts the regions have.
+    """Return each gene's partial correlation over regions, (g,), given the regions' total counts (n,).
 
     A quadratic in the logarithm of the total is fitted to the observed and to the predicted values of each gene, and
-    what is left of both is correlated. Log-normalised values of few counts hang on the total, so a part of a
-    correlation can come from predicting it.
-
-    Parameters
-    ----------
-    observed, predicted
-        (n, g).
-    total
-        (n,) counts of each region over all genes.
-
-    Returns
-    -------
-    array
-        NaN for genes that do not vary in the observed values; 0 where nothing is left of one of the two.
-
-    Raises
-    ------
-    DataError
-        As `score`.
+    what is left of both is correlated. Log-normalised values of few counts depend on the total, so a part of a
+    correlation can come from predicting it. NaN for genes that do not vary in the observed values; 0 where nothing is
+    left of one of the two.
     """
     truth, guess = _checked(observed, predicted)
     depth = np.log1p(np.asarray(total, np.float64))
     depth -= depth.mean()
     terms = np.stack([np.ones_like(depth), depth, depth**2], axis=1)
     left = [table - terms @ np.linalg.lstsq(terms, table, rcond=None)[0] for table in (truth, guess)]
-    # What is left of a value that does not vary, or that the total explains whole, is rounding.
-    some = [(np.ptp(table, axis=0) > 0) & (rest.std(axis=0) > 1e-6 * table.std(axis=0))
-            for rest, table in zip(left, (truth, guess), strict=True)]  # fmt: skip
+    # What is left of a value that does not vary, or that the total explains completely, is rounding.
+    some = [
+        (np.ptp(table, axis=0) > 0) & (rest.std(axis=0) > 1e-6 * table.std(axis=0))
+        for rest, table in zip(left, (truth, guess), strict=True)
+    ]
     partial = np.where(some[0] & some[1], correlation(*left), 0.0)
     return np.where(np.ptp(truth, axis=0) > 0, partial, np.nan)
 
@@ -126,7 +107,7 @@ def _checked(observed: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.floa
     if truth.shape != guess.shape or truth.ndim != 2:
         raise DataError(f"observed {truth.shape} and predicted {guess.shape} must be tables of the same shape.")
     if len(truth) < 2 or truth.shape[1] < 1:
-        raise DataError(f"a table of shape {truth.shape} cannot be scored; it takes two regions and one gene at least.")
+        raise DataError(f"a table of shape {truth.shape} cannot be scored; it takes at least two regions and one gene.")
     for name, values in (("observed", truth), ("predicted", guess)):
         if not np.isfinite(values).all():
             raise DataError(f"{name}: holds {int((~np.isfinite(values)).sum())} values that are not finite.")

@@ -65,14 +65,7 @@ class FoldScores:
 
 
 def score_fold(source: FoldPredictions, seed: int) -> FoldScores:
-    """Score every method on the same regions and genes.
-
-    Parameters
-    ----------
-    source
-        Truth and predictions.
-    seed
-        Of the noise estimate's splits.
+    """Score every method on the same regions and genes; `seed` is of the noise estimate's splits.
 
     Raises
     ------

@@ -13,21 +13,10 @@ NEIGHBOURS = 6
 
 
 def neighbour_weights(centers_um: ArrayLike, owner: ArrayLike, neighbours: int = NEIGHBOURS) -> sparse.csr_array:
-    """Return each region's nearest neighbours in its own sample, with equal weights that sum to one.
+    """Return each region's nearest neighbours in its own sample, with equal weights that sum to one, (n, n).
 
-    Parameters
-    ----------
-    centers_um
-        Centres of the regions, (n, 2).
-    owner
-        (n,) which sample a region is of.
-    neighbours
-        How many; in a sample with fewer others, all of them. A region that is alone has none.
-
-    Returns
-    -------
-    sparse array
-        (n, n).
+    In a sample with fewer others than `neighbours`, all of them; a region that is alone has none. `owner` (n,) is the
+    sample of each region.
     """
     points, samples = np.asarray(centers_um, np.float64), np.asarray(owner)
     rows, columns, weights = [], [], []
@@ -50,26 +39,10 @@ def neighbour_weights(centers_um: ArrayLike, owner: ArrayLike, neighbours: int =
 
 
 def morans_i(values: ArrayLike, weights: sparse.csr_array) -> NDArray[np.float64]:
-    """Return Moran's I of each column (Moran 1950): 1 where neighbours are equal, about 0 where they are unrelated.
+    """Return Moran's I (Moran 1950) of each column of values (n, g): 1 if neighbours are equal, about 0 if unrelated.
 
-    I = n / S0 * sum_ij w_ij z_i z_j / sum_i z_i^2, z the deviations from the mean, S0 the sum of all weights.
-
-    Parameters
-    ----------
-    values
-        (n, g).
-    weights
-        (n, n).
-
-    Returns
-    -------
-    array
-        (g,), NaN for a column that does not vary, or where no region has a neighbour.
-
-    Raises
-    ------
-    DataError
-        If the shapes do not fit together.
+    I = n / S0 * sum_ij w_ij z_i z_j / sum_i z_i^2, z the deviations from the mean, S0 the sum of all weights. NaN for a
+    column that does not vary, or where no region has a neighbour.
     """
     table = np.asarray(values, np.float64)
     if table.ndim != 2 or weights.shape != (len(table), len(table)):

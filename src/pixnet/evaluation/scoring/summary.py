@@ -29,20 +29,9 @@ def main_method(methods: Sequence[str]) -> str:
 def summarise(folds: Sequence[FoldScores], seed: int) -> Scores:
     """Average every method over folds and seeds.
 
-    A score that is NaN in one fold is NaN on average: no fold is left out.
-
-    Parameters
-    ----------
-    folds
-        Scores of each fold.
-    seed
-        Of the redrawn blocks.
-
-    Returns
-    -------
-    Scores
-        The rows of all runs, and of the averages over seeds, over folds and over both. See `comparison_rows` for those
-        that compare the main method with another.
+    A score that is NaN in one fold is NaN on average: no fold is left out. The result holds the rows of all runs, of
+    the averages over seeds, over folds and over both, and those of `comparison_rows`, of the main method.
+    `seed` is that of the redrawn blocks.
     """
     table = pd.concat([fold.table for fold in folds], ignore_index=True)
     noise = table[(table["method"] == NOISE) & (table["gene"] == ALL)]
@@ -77,26 +66,10 @@ def summarise(folds: Sequence[FoldScores], seed: int) -> Scores:
 def comparison_rows(
     other: str, scores: tuple[float, float], draws: Floats, of_folds: Floats, **where: Any
 ) -> pd.DataFrame:
-    """Return the rows that compare a method with another.
+    """Return the rows that compare a method with another, see `paired_test`.
 
-    Parameters
-    ----------
-    other
-        The other method.
-    scores
-        PCC@M of both.
-    draws
-        Its difference in redrawn data, both methods on the same draws, shape (draws,).
-    of_folds
-        The difference in each fold.
-    where
-        Keys of the rows, `method` at least.
-
-    Returns
-    -------
-    DataFrame
-        Metrics `difference vs OTHER` with its interval, and in the same way `ratio`, `p` (by bootstrap),
-        `folds_better`, `folds`, and, over six folds or more, `p_sign` and `p_wilcoxon`.
+    Metrics are `difference vs OTHER` with its interval, and in the same way `ratio`, `p` (by bootstrap),
+    `folds_better`, `folds`, `p_sign` and `p_wilcoxon`. `scores` are the PCC@M of both; `where` has the rows' keys.
     """
     first, second = scores
     test = paired_test(first - second, draws, of_folds)

@@ -21,14 +21,9 @@ _DEFAULTS = {
 
 
 def rows(values: Mapping[str, Any], **where: Any) -> pd.DataFrame:
-    """Return rows of the long table.
+    """Return rows of the long table: by metric, a number or a number with its interval (value, low, high).
 
-    Parameters
-    ----------
-    values
-        By metric: a number, or a number with its interval (value, low, high).
-    where
-        The other keys: `method` at least. `regions` are those with enough counts unless it says otherwise.
+    `where` has the other keys: `method` at least. `regions` are those with enough counts unless it says otherwise.
     """
     entries = [
         (metric, *(found if isinstance(found, tuple) else (found, math.nan, math.nan)))

@@ -19,29 +19,18 @@ _MARGIN_UM = 32.0  # computed around the tissue, so that its edge is never lost
 
 
 class Background:
-    """The background of a slide, found in a thumbnail of it.
+    """The background of a slide, found in a thumbnail of it; with `keep_all`, everything is tissue.
 
-    It depends on the slide and the lattice alone, so it does not depend on how the field is cut into blocks.
-
-    Parameters
-    ----------
-    slide
-        The slide.
-    lattice
-        Its lattice of pixels.
-    finest
-        Side of a pixel of the field, in lattice pixels.
-    keep_all
-        Whether to treat everything as tissue.
-
-    Raises
-    ------
-    FieldError
-        If the slide has no data or no tissue.
+    It depends on the slide and the lattice alone, so it does not depend on how the field is cut into blocks. `finest`
+    is the side of a pixel of the field, in lattice pixels.
     """
 
     def __init__(self, slide: Slide, lattice: Lattice, finest: int, *, keep_all: bool = False) -> None:
-        self._share_on_slide = _share_on_slide(lattice, finest)
+        # The share of each row and of each column of field pixels that is on the slide.
+        self._share_on_slide = [
+            np.clip(extent_um / (lattice.mpp * finest) - np.arange(count), 0.0, 1.0)
+            for extent_um, count in zip((lattice.height_um, lattice.width_um), lattice.grid(finest).shape, strict=True)
+        ]
         self._tissue: NDArray[np.bool_] | None = None
         if keep_all:
             return
@@ -69,10 +58,7 @@ class Background:
         self._tissue[on_slide] = ndimage.binary_erosion(grown, _disk(_GAP_UM / pixel_um), border_value=1)
 
     def tissue(self, box: Box) -> NDArray[np.bool_]:
-        """Return which pixels of a box of the field are tissue, shape (height, width).
-
-        The box must be aligned with the lattice's stride.
-        """
+        """Return which pixels (height, width) of a box of the field, aligned with the stride, are tissue."""
         if self._tissue is None:
             return np.ones((box.height, box.width), bool)
         return self._cut(self._tissue, box)
@@ -82,26 +68,16 @@ class Background:
         if self._tissue is None:
             return np.zeros((box.height, box.width), np.float32)
         down, across = self._share_on_slide
-        on_slide = np.outer(down[box.row : box.row + box.height], across[box.col : box.col + box.width])
+        rows, cols = box.window
+        on_slide = np.outer(down[rows], across[cols])
         glass = self._cut(self._data & ~self._tissue, box)
         return np.where(glass, on_slide, 0.0).astype(np.float32)
 
     def _cut(self, thumbnail: NDArray[np.bool_], box: Box) -> NDArray[np.bool_]:
         """Return a box of field pixels from the thumbnail."""
         n = self._factor
-        rows = slice(box.row // n, (box.row + box.height) // n)
-        cols = slice(box.col // n, (box.col + box.width) // n)
+        rows, cols = (slice(part.start // n, part.stop // n) for part in box.window)
         return thumbnail[rows, cols].repeat(n, axis=0).repeat(n, axis=1)
-
-
-def _share_on_slide(lattice: Lattice, finest: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the share of each row and of each column of field pixels that is on the slide."""
-    grid = lattice.grid(finest)
-    down, across = (
-        np.clip(extent / grid.pitch_um - np.arange(count), 0.0, 1.0)
-        for extent, count in ((lattice.height_um, grid.height), (lattice.width_um, grid.width))
-    )
-    return down, across
 
 
 def _complete_edge(data: NDArray[np.bool_], rows: float) -> None:

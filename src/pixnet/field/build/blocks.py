@@ -15,7 +15,7 @@ from pixnet.field.build.scaling import NotFinite, Outgrown, Scale, first_exponen
 from pixnet.field.build.tile import TileImages, read_tile
 from pixnet.field.build.unfinished import Unfinished
 from pixnet.field.build.writing import Block, create_arrays, open_levels, pyramid, write_block
-from pixnet.field.pipeline import WriteBehind, read_ahead
+from pixnet.field.pipeline import read_ahead, write_behind
 from pixnet.field.store import Level
 from pixnet.grid import Box
 from pixnet.slide import Slide
@@ -30,27 +30,9 @@ class _Read(NamedTuple):
 
 
 class BlockBuilder:
-    """Computes and writes the blocks that an unfinished field lacks.
+    """Computes and writes the blocks that an unfinished field lacks, with latent values stored as `dtype`.
 
-    Parameters
-    ----------
-    slide
-        The slide.
-    source
-        The network and its head.
-    core
-        Side of a block in lattice pixels, a multiple of the stride.
-    dtype
-        Type of the stored latent values.
-    background
-        The background of the slide.
-    unfinished
-        The unfinished field.
-
-    Attributes
-    ----------
-    side
-        Side of a block in pixels of the field.
+    `core` is the side of a block in lattice pixels, a multiple of the stride, and `side` in pixels of the field.
     """
 
     def __init__(
@@ -72,31 +54,16 @@ class BlockBuilder:
         self._parts = [self._part_with_tissue(box) for box in self._boxes]
 
     def run(self, workers: int, progress: Callable[[int, int], None]) -> tuple[float, ...]:
-        """Compute and write all blocks.
+        """Compute and write all blocks, and return the factor of each channel; see `BuildOptions` and `Scale`.
 
-        Parameters
-        ----------
-        workers
-            Number of blocks that are read ahead, each in a thread of its own.
-        progress
-            Called with the number of blocks computed and the number of all blocks with tissue.
-
-        Returns
-        -------
-        tuple of float
-            Factor of each channel; see `pixnet.field.build.scaling.Scale`.
-
-        Raises
-        ------
-        FieldError
-            If a latent value is not finite where there is data, or if the slide has no data.
+        All latent values must be finite where there is data, and the slide must have some.
         """
         exponent = first_exponents(self.dtype, self.source.head)
         while True:
             if not self.unfinished.begun:
                 create_arrays(self.unfinished.store, self.source.grid, self.side, self.source.head, self.dtype)
                 self.unfinished.begin()
-                self._note(None, exponent)
+                self.unfinished.note(None, exponent)
             try:
                 return self._run(workers, progress)
             except Outgrown as outgrown:
@@ -113,11 +80,21 @@ class BlockBuilder:
         with_tissue = {number for number, part in enumerate(self._parts) if part}
         count, total = len(with_tissue & done), len(with_tissue)
         progress(count, total)
-        with WriteBehind() as write:
+        with write_behind() as write:
             for number, read in read_ahead(missing, self._read, workers):
                 failed = read.failed if read else 0
-                # The blocks get no name here, so that their memory is freed as soon as they are written.
-                write(self._write, number, self._blocks(number, read, scale), failed, list(scale.exponent), levels)
+                # Everything that uses torch happens here, in the network's own thread. A thread that reads or writes
+                # would get OpenMP threads of its own. With more of them than processors, GNU's OpenMP lets those of the
+                # network sleep at every step, which costs a quarter of its time. The blocks get no name here, so that
+                # their memory is freed as soon as they are written.
+                write(
+                    self._write,
+                    number,
+                    pyramid(self._block(number, read, scale), self.side),
+                    failed,
+                    list(scale.exponent),
+                    levels,
+                )
                 if read is not None:
                     count += 1
                     progress(count, total)
@@ -147,18 +124,11 @@ class BlockBuilder:
             return None
         failed_before = self.slide.no_data_reads_here
         images, mask = read_tile(self.slide, self.source.lattice, part)
-        valid = _valid_share(mask, self.source.lattice.halo, self.source.finest)
-        valid *= self.background.tissue(self.source.field_box(part))
+        place, halo, finest = self.source.field_box(part), self.source.lattice.halo, self.source.finest
+        with_data = mask[halo : mask.shape[0] - halo, halo : mask.shape[1] - halo]
+        squares = with_data.reshape(place.height, finest, place.width, finest)
+        valid: NDArray[np.float32] = squares.mean(axis=(1, 3), dtype=np.float32) * self.background.tissue(place)
         return _Read(images, valid, self.slide.no_data_reads_here - failed_before)
-
-    def _blocks(self, number: int, read: _Read | None, scale: Scale) -> list[Block]:
-        """Compute a block as it is stored, level by level.
-
-        Everything that uses torch happens here, in the network's own thread. A thread that reads or writes would get
-        OpenMP threads of its own. With more of them than processors, GNU's OpenMP lets those of the network sleep at
-        every step, which costs a quarter of its time.
-        """
-        return pyramid(self._block(number, read, scale), self.side)
 
     def _block(self, number: int, read: _Read | None, scale: Scale) -> Block:
         """Compute a block of level 0."""
@@ -179,8 +149,7 @@ class BlockBuilder:
         if part == box:
             return Block(packed, read.valid.astype(np.float16), background)
         inner = self.source.field_box(part)
-        top, left = inner.row - place.row, inner.col - place.col
-        window = slice(top, top + inner.height), slice(left, left + inner.width)
+        window = Box(inner.row - place.row, inner.col - place.col, inner.height, inner.width).window
         latent = np.zeros((len(packed), place.height, place.width), packed.dtype)
         latent[:, *window] = packed
         valid[window] = read.valid
@@ -202,16 +171,4 @@ class BlockBuilder:
         place = self.source.field_box(self._boxes[number])
         write_block(levels, place.row, place.col, blocks)
         holds_data = blocks[0].latent is not None or bool(blocks[0].background.any())
-        self._note(number, exponent, failed, holds_data)
-
-    def _note(self, block: int | None, exponent: list[int | None], failed: int = 0, holds_data: bool = False) -> None:
-        line = {"block": block, "failed": failed, "holds_data": holds_data, "exponent": list(exponent)}
-        self.unfinished.note(line)
-
-
-def _valid_share(mask: NDArray[np.bool_], halo: int, finest: int) -> NDArray[np.float32]:
-    """Return the share of lattice pixels with data in each pixel of a block's core."""
-    core = mask[halo : mask.shape[0] - halo, halo : mask.shape[1] - halo]
-    height, width = core.shape[0] // finest, core.shape[1] // finest
-    share: NDArray[np.float32] = core.reshape(height, finest, width, finest).mean(axis=(1, 3), dtype=np.float32)
-    return share
+        self.unfinished.note(number, exponent, failed, holds_data)

@@ -35,19 +35,12 @@ def build_field(
 
     Parameters
     ----------
-    slide
-        The slide.
-    source
-        The network, without its head, and the head.
+    slide, source
+        The slide, and the network and head that are applied to it.
     out
         Folder to write.
     options
         How to build it; `BuildOptions()` by default.
-
-    Returns
-    -------
-    ExpressionField
-        The stored field.
 
     Raises
     ------
@@ -85,8 +78,24 @@ def build_field(
             units=head.units,
             genes=head.genes,
             scale=scale,
-            lattice=_lattice_facts(source),
-            slide=_slide_facts(slide, failed),
+            lattice=LatticeFacts(
+                width_um=lattice.width_um,
+                height_um=lattice.height_um,
+                mpp=lattice.mpp,
+                stride=lattice.stride,
+                halo=lattice.halo,
+                finest=source.finest,
+            ),
+            slide=SlideFacts(
+                name=slide.name,
+                file=slide.path.name if slide.path is not None else None,
+                fingerprint=slide.fingerprint(),
+                mpp=slide.mpp,
+                mpp_source=slide.mpp_source,
+                height_px=slide.shape[0],
+                width_px=slide.shape[1],
+                no_data_reads=failed,
+            ),
             levels=len(levels),
             tissue_mask=options.tissue_mask,
             seam_error=source.seam_error,
@@ -135,28 +144,3 @@ def _facts(slide: Slide, source: LatentSource) -> Facts:
         "version of pixnet": __version__,
         "version of the format": FORMAT_VERSION,
     }
-
-
-def _lattice_facts(source: LatentSource) -> LatticeFacts:
-    lattice = source.lattice
-    return LatticeFacts(
-        width_um=lattice.width_um,
-        height_um=lattice.height_um,
-        mpp=lattice.mpp,
-        stride=lattice.stride,
-        halo=lattice.halo,
-        finest=source.finest,
-    )
-
-
-def _slide_facts(slide: Slide, failed: int) -> SlideFacts:
-    return SlideFacts(
-        name=slide.name,
-        file=slide.path.name if slide.path is not None else None,
-        fingerprint=slide.fingerprint(),
-        mpp=slide.mpp,
-        mpp_source=slide.mpp_source,
-        height_px=slide.shape[0],
-        width_px=slide.shape[1],
-        no_data_reads=failed,
-    )

@@ -70,31 +70,14 @@ class LatentSource:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """How a field is built.
+    """How a field is built; `PixNet.predict` documents each option.
 
-    Parameters
-    ----------
-    core
-        Side of a block in lattice pixels, rounded up to a multiple of the stride. Changes speed and memory only.
-    dtype
-        `"float16"` (with a scale per channel) or `"float32"`.
-    tissue_mask
-        Whether background is left out; see `pixnet.field.build.background`.
-    workers
-        Number of blocks that are read ahead, each in a thread of its own.
-    resume
-        Whether to continue an unfinished field of the same slide, model and options; a new one is begun if there is
-        none.
-    overwrite
-        Whether to replace a field that exists, and to discard an unfinished one.
-    progress
-        Called at the start and after each block with the number of blocks computed and the number of all blocks with
-        tissue.
+    `core` is rounded up to a multiple of the stride.
 
     Raises
     ------
     ValueError
-        If `dtype` or `workers` is none of these.
+        If `dtype` is neither float16 nor float32, or if `workers` is not positive.
     """
 
     core: int = 2048

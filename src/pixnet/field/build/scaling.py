@@ -46,14 +46,8 @@ class Scale:
     A factor is a power of two, so the division changes no digit. A stored value differs from the computed one by half a
     step of float16 (2^-11 of the value), or by 2^-25 of the factor if the value is much smaller than the factor. The
     factor comes from `first_exponents`, or else from the first block in which the channel is not zero. Both leave room
-    for values 2^15 times as large.
-
-    Parameters
-    ----------
-    dtype
-        float16, or float32, which is stored unchanged.
-    exponent
-        Exponent of each factor; None where it is not known yet.
+    for values 2^15 times as large. The exponent of a factor is None where it is not known yet. Values of `dtype`
+    float32 are stored unchanged.
     """
 
     def __init__(self, dtype: np.dtype[Any], exponent: Sequence[int | None]) -> None:
@@ -66,21 +60,10 @@ class Scale:
         return tuple(float(np.ldexp(1.0, value or 0)) for value in self.exponent)
 
     def pack(self, latent: NDArray[np.float32]) -> NDArray[Any]:
-        """Convert values to how they are stored.
+        """Convert latent values (C, h, w), contiguous and writable, to how they are stored.
 
-        float16 values are written over `latent`: new memory would take more time than the conversion.
-
-        Parameters
-        ----------
-        latent
-            Latent values, shape (C, h, w), contiguous and writable.
-
-        Raises
-        ------
-        NotFinite
-            If a value is not finite.
-        Outgrown
-            If a channel no longer fits its scale.
+        float16 values are written over `latent`: new memory would take more time than the conversion. Raises NotFinite
+        for a value that is not finite, and Outgrown if a channel no longer fits its scale.
         """
         import torch  # converts to float16 several times faster than NumPy, and the network needs it anyway
 

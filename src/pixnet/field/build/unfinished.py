@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,8 @@ Facts = dict[str, Any]
 class Unfinished:
     """An unfinished field that only this process may write. Made by `claimed`.
 
-    Attributes
-    ----------
-    store
-        Folder of the growing store.
-    log
-        The lines of the finished blocks, in order.
-    begun
-        Whether the store's arrays have been created.
+    `store` is the folder of the growing store, `log` the lines of the finished blocks, in order, and `begun` whether
+    the store's arrays have been created.
     """
 
     def __init__(self, out: Path, folder: Path, facts: Facts) -> None:
@@ -54,8 +48,11 @@ class Unfinished:
         write_whole(self._begun, json.dumps(self._facts))
         self.begun = True
 
-    def note(self, line: Facts) -> None:
+    def note(
+        self, block: int | None, exponent: Sequence[int | None], failed: int = 0, holds_data: bool = False
+    ) -> None:
         """Add a line to the log, after the block that it describes was written."""
+        line = {"block": block, "failed": failed, "holds_data": holds_data, "exponent": list(exponent)}
         with self._log.open("a") as file:
             file.write(json.dumps(line) + "\n")
             file.flush()
@@ -89,28 +86,10 @@ class Unfinished:
 
 @contextmanager
 def claimed(out: Path, facts: Facts, *, resume: bool, overwrite: bool) -> Iterator[Unfinished]:
-    """Lock the place where a field is built, and yield the unfinished field.
+    """Lock the place where a field is built from `facts`, and yield the unfinished field; see `build_field`.
 
     After an error that another attempt would meet again (a `FieldError`, a `ValueError`), everything is deleted. After
     any other, such as a full disk, the finished blocks remain and can be continued.
-
-    Parameters
-    ----------
-    out
-        Folder of the field.
-    facts
-        What the field is made from.
-    resume
-        Whether to continue an unfinished field that was made from the same.
-    overwrite
-        Whether to replace a field that exists, and to discard an unfinished one.
-
-    Raises
-    ------
-    FieldError
-        If something is at `out` that is not to be replaced, if another process is building the field, if there is an
-        unfinished field and neither `resume` nor `overwrite` is set, if it was made from something else, or if the disk
-        is full or the folder must not be written.
     """
     folder = partial_folder(out)
     # The process that began the field was allowed to overwrite what is there.

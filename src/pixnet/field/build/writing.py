@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from pixnet.field.head import LinearHead
-from pixnet.field.ngff import multiscales
 from pixnet.field.store import KEY, Attributes, Level, level_grid
 from pixnet.grid import Grid
 
@@ -25,43 +24,25 @@ _AXES = ("y", "x")
 
 
 class Block(NamedTuple):
-    """A block of a level as it is stored.
+    """A block of a level as it is stored: latent values (C, h, w) and shares of each pixel (h, w)."""
 
-    Attributes
-    ----------
-    latent
-        Stored latent values, shape (C, h, w); None where no pixel holds data.
-    valid, background
-        Shares of each pixel, shape (h, w), float16.
-    """
-
-    latent: NDArray[Any] | None
+    latent: NDArray[Any] | None  # None where no pixel holds data
     valid: NDArray[np.float16]
     background: NDArray[np.float16]
 
 
 def create_arrays(path: Path, grid: Grid, block: int, head: LinearHead, dtype: np.dtype[Any]) -> None:
-    """Create a store with its empty arrays, and write W and b.
+    """Create a store with its empty arrays for the `grid` of level 0 and latent values of `dtype`, and write W and b.
 
-    Parameters
-    ----------
-    path
-        The folder.
-    grid
-        Grid of the pixels of level 0.
-    block
-        Side of a block in pixels. A block is written once, in shards that hold nothing else.
-    head
-        The linear head.
-    dtype
-        Type of the latent values.
+    `block` is the side of a block in pixels. A block is written once, in shards that hold nothing else.
     """
     group = zarr.create_group(path, zarr_format=3, overwrite=True)
     _array(group, "W", head.W.shape, np.float32, head.W.shape, None, ("c", "gene"))[:] = head.W
     _array(group, "b", head.b.shape, np.float32, head.b.shape, None, ("gene",))[:] = head.b
     for level in range(count_levels(grid)):
         shape = level_grid(grid, level).shape
-        side = _divisor(block >> min(level, _levels_of_block(block) - 1), _SHARD)
+        block_side = block >> min(level, _levels_of_block(block) - 1)
+        side = max(side for side in range(1, min(block_side, _SHARD) + 1) if block_side % side == 0)
         chunk = _chunk_side(side, head.channels, dtype)
         sizes = shape, (chunk, chunk), (side, side)
         latent_shape, latent_chunks, latent_shards = ((head.channels, *size) for size in sizes)
@@ -88,12 +69,7 @@ def count_levels(grid: Grid) -> int:
 def pyramid(block: Block, side: int) -> list[Block]:
     """Return a block of level 0 and its coarser versions, for the levels that can be computed from this block alone.
 
-    Parameters
-    ----------
-    block
-        The block.
-    side
-        Side in pixels of all blocks but those at the edge.
+    `side` is that of all blocks but those at the edge, in pixels.
     """
     blocks = [block]
     while len(blocks) < _levels_of_block(side):
@@ -192,6 +168,25 @@ def finish(path: Path, attributes: Attributes) -> None:
     zarr.open_group(path, mode="r+", zarr_format=3).attrs.put(metadata)
 
 
+def multiscales(name: str, grids: dict[str, Grid]) -> dict[str, Any]:
+    """Return OME-NGFF 0.5 metadata, by which viewers place a pyramid: the group's attribute `ome`.
+
+    `grids` holds the grid of each level by the path of its array (c, y, x), finest level first.
+    """
+    axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}]
+    axes += [{"name": axis, "type": "space", "unit": "micrometer"} for axis in _AXES]
+    datasets = []
+    for path, grid in grids.items():
+        pitch = grid.pitch_um
+        transforms: list[dict[str, Any]] = [
+            {"type": "scale", "scale": [1.0, pitch, pitch]},
+            # OME-NGFF gives the position of a pixel's centre; a grid begins at a corner.
+            {"type": "translation", "translation": [0.0, grid.y_um + pitch / 2, grid.x_um + pitch / 2]},
+        ]
+        datasets.append({"path": path, "coordinateTransformations": transforms})
+    return {"version": "0.5", "multiscales": [{"name": name, "axes": axes, "datasets": datasets}]}
+
+
 def _array(group: zarr.Group, name: str, shape: Any, dtype: Any, chunks: Any, shards: Any, axes: Any) -> Any:
     return group.create_array(
         name,
@@ -211,11 +206,6 @@ def _chunk_side(block: int, channels: int, dtype: np.dtype[Any]) -> int:
     sides = [side for side in range(1, min(_CHUNK, block) + 1) if block % side == 0]
     small = [side for side in sides if side <= 32 or channels * side**2 * dtype.itemsize <= _CHUNK_BYTES]
     return small[-1]
-
-
-def _divisor(number: int, most: int) -> int:
-    """Return the largest divisor of a number that is at most `most`."""
-    return next(divisor for divisor in range(min(number, most), 0, -1) if number % divisor == 0)
 
 
 def _even(values: NDArray[Any]) -> NDArray[Any]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from pixnet.errors import FieldError
-from pixnet.field.export.csv_table import write_csv
-from pixnet.field.export.geojson import write_geojson
-from pixnet.field.export.ome_tiff import write_ome_tiff
-from pixnet.field.export.ome_zarr import write_ome_zarr
+from pixnet.field.export.images import write_ome_tiff, write_ome_zarr
 from pixnet.field.export.request import Request
 from pixnet.field.export.spatialdata_zarr import write_spatialdata
+from pixnet.field.export.tables import write_csv, write_geojson
 from pixnet.field.store import KEY
 from pixnet.files import check_place, writing_beside
 
@@ -24,18 +23,9 @@ _GRID_UM = 100.0
 
 
 class Format(NamedTuple):
-    """A format that a field can be exported to.
+    """A format that a field can be exported to: a file or a folder with images, regions or both.
 
-    Attributes
-    ----------
-    write
-        Writes a request to a path.
-    endings
-        Endings of names, by which programs recognise the format.
-    folder
-        Whether it is a folder.
-    images, regions
-        Whether it holds images, and whether it holds regions.
+    Programs recognise it by the endings of names.
     """
 
     write: Callable[[Request, Path], None]
@@ -55,24 +45,7 @@ FORMATS = {
 
 
 def export(request: Request, out: Path, to: str, *, overwrite: bool = False) -> None:
-    """Write maps or regions of some genes for other programs; see `ExpressionField.export`.
-
-    Parameters
-    ----------
-    request
-        What to export.
-    out
-        File or folder to write.
-    to
-        Name of the format.
-    overwrite
-        Whether an export that is at `out` is replaced.
-
-    Raises
-    ------
-    FieldError
-        As `ExpressionField.export`.
-    """
+    """Write maps or regions of some genes for other programs; see `ExpressionField.export`."""
     if to not in FORMATS:
         raise FieldError(f"the format {to!r} is not known; the formats are {', '.join(FORMATS)}.")
     form = FORMATS[to]
@@ -87,24 +60,20 @@ def export(request: Request, out: Path, to: str, *, overwrite: bool = False) -> 
         raise FieldError("`regions` and `grid_um` exclude each other; choose one.")
     if not form.images and not request.has_regions:
         request = replace(request, grid_um=_GRID_UM)
-    request.check()
+    _ = request.readout, request.grids  # raises if the field does not have the genes or the level
     what = "an export (a Zarr store)" if form.folder else "a file"
-    replaceable = _is_export if form.folder else _is_no_folder
+    replaceable = partial(_is_export, form)
     source = request.store.path
     check_place(out, FieldError, what=what, replaceable=replaceable, overwrite=overwrite, source=source)
-    with writing_beside(out, FieldError) as partial:
-        form.write(request, partial)
+    with writing_beside(out, FieldError) as unfinished:
+        form.write(request, unfinished)
 
 
-def _is_no_folder(path: Path) -> bool:
-    return not path.is_dir()
-
-
-def _is_export(path: Path) -> bool:
-    """Return whether a path is an empty folder, or a Zarr 3 store that is not a field."""
-    if not path.is_dir():
+def _is_export(form: Format, path: Path) -> bool:
+    """Return whether a path is a file, or for a folder an empty one or a Zarr 3 store that is not a field."""
+    if path.is_dir() != form.folder:
         return False
-    if not any(path.iterdir()):
+    if not form.folder or not any(path.iterdir()):
         return True
     try:
         metadata = json.loads((path / "zarr.json").read_text())

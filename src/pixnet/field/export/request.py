@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pixnet.errors import FieldError
 from pixnet.field.read.maps import Readout, genes_readout
@@ -13,31 +13,18 @@ from pixnet.field.store import FieldStore, SlideFacts
 from pixnet.grid import Grid
 from pixnet.regions import Regions, Squares
 
-Progress = Callable[[int, int], None]
-"""Called with the work done and the total work."""
+
+class Sizes(NamedTuple):
+    """Sizes of a region and of a value in a format, in bytes, and the largest export in it, in GB."""
+
+    region_bytes: int
+    value_bytes: int
+    largest_gb: float
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """An export of some genes of a field, whatever its format.
-
-    Parameters
-    ----------
-    store
-        The field.
-    genes
-        Names of the genes.
-    log
-        Whether values of a `rate` head are log1p of counts per 10,000 instead of counts.
-    level
-        Finest level of the pyramid in an image; None stands for level 0.
-    regions
-        Regions of a table.
-    grid_um
-        Side in um of squares that cover the slide, in place of `regions`.
-    progress
-        Called with the work done and the total work.
-    """
+    """An export of some genes of a field, whatever its format; see `ExpressionField.export`."""
 
     store: FieldStore
     genes: tuple[str, ...]
@@ -45,17 +32,7 @@ class Request:
     level: int | None
     regions: Regions | None
     grid_um: float | None
-    progress: Progress
-
-    def check(self) -> None:
-        """Check that the field has the genes and the level.
-
-        Raises
-        ------
-        FieldError
-            If it does not.
-        """
-        _ = self.readout, self.grids
+    progress: Callable[[int, int], None]
 
     @property
     def slide(self) -> SlideFacts:
@@ -95,21 +72,10 @@ class Request:
             "made_from": self.store.attributes.made_from,
         }
 
-    def make_regions(self, region_bytes: int, value_bytes: int, largest_gb: float) -> Regions:
-        """Return the regions, or the squares that cover the slide.
+    def make_regions(self, sizes: Sizes) -> Regions:
+        """Return the regions, or the squares that cover the slide; raise FieldError if the export would be too large.
 
-        Parameters
-        ----------
-        region_bytes, value_bytes
-            Size of a region and of a value in the export, in bytes.
-        largest_gb
-            Largest size of the export, in GB.
-
-        Raises
-        ------
-        FieldError
-            If there are no regions, if the export would be too large, or if the side of the squares is not a positive
-            number.
+        Regions must not be empty, and the side of squares must be a positive number.
         """
         extent = self.store.attributes.lattice
         side = self.grid_um or 0.0
@@ -122,11 +88,11 @@ class Request:
         else:
             # Counted before they are made: a misplaced decimal point could mean billions of squares.
             count = math.ceil(extent.width_um / side) * math.ceil(extent.height_um / side)
-        gigabytes = count * (region_bytes + value_bytes * len(self.genes)) / 1e9
-        if gigabytes > largest_gb:
+        gigabytes = count * (sizes.region_bytes + sizes.value_bytes * len(self.genes)) / 1e9
+        if gigabytes > sizes.largest_gb:
             raise FieldError(
                 f"{count} regions x {len(self.genes)} genes would take about {gigabytes:.1f} GB (at most "
-                f"{largest_gb:g} GB in this format); give a coarser grid or fewer genes."
+                f"{sizes.largest_gb:g} GB in this format); give a coarser grid or fewer genes."
             )
         if self.regions is not None:
             return self.regions

@@ -10,28 +10,22 @@ from typing import Any
 import numpy as np
 
 from pixnet.errors import FieldError, PixNetWarning
-from pixnet.field.export.image import TILE
-from pixnet.field.export.ome_zarr import EXPORT_KEY
-from pixnet.field.export.outlines import outlines
-from pixnet.field.export.request import Request
+from pixnet.field.export.images import EXPORT_KEY, TILE
+from pixnet.field.export.request import Request, Sizes
+from pixnet.field.export.tables import outlines
 from pixnet.field.read.maps import lazy_values
 from pixnet.field.read.query import query
 from pixnet.grid import round_up
 
 IMAGE, SHAPES, TABLE = "expression", "regions", "table"
 IN_UM, IN_PIXELS = "um", "pixels"
-_REGION_BYTES, _VALUE_BYTES, _LARGEST_GB = 800, 8, 4.0
+_SIZES = Sizes(region_bytes=800, value_bytes=8, largest_gb=4.0)
 
 
 def write_spatialdata(request: Request, path: Path) -> None:
     """Write the image `expression`, and for regions also the shapes `regions` and the table `table`.
 
     Their coordinate systems are `um` and `pixels`, the full-resolution pixels of the slide.
-
-    Raises
-    ------
-    FieldError
-        If the package spatialdata is not installed.
     """
     try:
         spatialdata = importlib.import_module("spatialdata")
@@ -60,20 +54,19 @@ def _image(request: Request) -> Any:
     arrays: list[Any] = []
     for number in range(len(grids)):
         shape = height >> number, width >> number
-        arrays.append(lazy_values(request.store, request.readout, request.finest_level + number, shape))
-    arrays = [array.rechunk((1, TILE, TILE)) for array in arrays]
+        array: Any = lazy_values(request.store, request.readout, request.finest_level + number, shape)
+        arrays.append(array.rechunk((1, TILE, TILE)))
     pitch, mpp = grids[0].pitch_um, request.slide.mpp
     transformations = {
         IN_UM: Scale([pitch, pitch], axes=("y", "x")),
         IN_PIXELS: Scale([pitch / mpp, pitch / mpp], axes=("y", "x")),
     }
+    axes, genes = ("c", "y", "x"), list(request.genes)
     if len(arrays) == 1:
-        return Image2DModel.parse(
-            arrays[0], dims=("c", "y", "x"), c_coords=list(request.genes), transformations=transformations
-        )
+        return Image2DModel.parse(arrays[0], dims=axes, c_coords=genes, transformations=transformations)
     levels = {}
     for number, array in enumerate(arrays):
-        maps = xarray.DataArray(array, dims=("c", "y", "x"), coords={"c": list(request.genes)}, name="image")
+        maps = xarray.DataArray(array, dims=axes, coords={"c": genes}, name="image")
         levels[f"scale{number}"] = xarray.Dataset({"image": maps})
     tree = xarray.DataTree.from_dict(levels)
     set_transformation(tree, transformations, set_all=True)
@@ -86,7 +79,7 @@ def _regions(request: Request) -> dict[str, Any]:
     from spatialdata.models import ShapesModel, TableModel
     from spatialdata.transformations import Identity, Scale
 
-    regions = request.make_regions(_REGION_BYTES, _VALUE_BYTES, _LARGEST_GB)
+    regions = request.make_regions(_SIZES)
     with warnings.catch_warnings():
         if request.regions is None:
             warnings.simplefilter("ignore", PixNetWarning)

@@ -29,21 +29,11 @@ _THREADS = min(os.cpu_count() or 1, 8)
 
 
 class Integrals(NamedTuple):
-    """Integrals over n regions.
+    """Integrals over n regions: sums over pixels, weighted by the area in um^2 that a region covers of each pixel."""
 
-    Attributes
-    ----------
-    latent
-        Sum over pixels of covered area * valid share * D, shape (n, C), in latent units times um^2.
-    area
-        Sum over pixels of covered area * valid share, shape (n,), in um^2.
-    background
-        Sum over pixels of covered area * background share, shape (n,), in um^2.
-    """
-
-    latent: Floats
-    area: Floats
-    background: Floats
+    latent: Floats  # of valid share * D, shape (n, C), in latent units times um^2
+    area: Floats  # of the valid share, shape (n,), in um^2
+    background: Floats  # of the background share, shape (n,), in um^2
 
 
 def integrate(store: FieldStore, regions: Regions) -> Integrals:
@@ -51,18 +41,6 @@ def integrate(store: FieldStore, regions: Regions) -> Integrals:
 
     Threads read blocks ahead, one for each processor, up to 8. The blocks are added up in their order, so the number of
     threads does not change a bit of the result.
-
-    Parameters
-    ----------
-    store
-        The field.
-    regions
-        n regions.
-
-    Raises
-    ------
-    FieldError
-        If the bytes on disk are damaged.
     """
     grid, channels = store.grid, store.head.channels
     sums = np.zeros((len(regions), channels + 2))
@@ -79,21 +57,11 @@ def integrate(store: FieldStore, regions: Regions) -> Integrals:
 
 
 class _Block(NamedTuple):
-    """A part of the field and the regions that touch it.
+    """A part of the field and the regions that touch it."""
 
-    Attributes
-    ----------
-    chosen
-        Indices of the regions.
-    window
-        The pixels of the block that they touch.
-    parts
-        Parts of `chosen` that are integrated at once.
-    """
-
-    chosen: Ints
-    window: Box
-    parts: list[slice]
+    chosen: Ints  # indices of the regions
+    window: Box  # the pixels of the block that they touch
+    parts: list[slice]  # parts of `chosen` that are integrated at once
 
 
 def _touched_blocks(store: FieldStore, cols: tuple[Ints, Ints], rows: tuple[Ints, Ints]) -> Iterator[_Block]:
@@ -143,19 +111,12 @@ def expression(
 ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32] | None]]:
     """Apply the head to integrals, some regions at a time, to save memory where there are thousands of genes.
 
-    Parameters
-    ----------
-    head
-        The head.
-    integrals
-        Integrals over n regions.
-    columns
-        Indices of the outputs to compute, shape (g,).
+    Without regions there is one empty part. `columns` are the indices (g,) of the outputs to compute.
 
     Yields
     ------
     rows
-        The regions of this part. Without regions there is one empty part.
+        The regions of this part.
     values
         Expected counts (`rate`), the integral of log-normalised expression (`sum`) or its average over the valid area,
         NaN where that is 0 (`mean`); shape (r, g), float32.

@@ -29,19 +29,9 @@ _LOG_UNITS = "log1p of counts per 10,000"
 class Readout:
     """How k values are computed for each pixel: linear in the latent map, or the logarithm of that.
 
-    Parameters
-    ----------
-    names
-        Names of the values.
-    units
-        Units of the values.
-    loadings, baseline
-        Arrays of shape (C, k) and (k,): the values are `loadings.T @ stored + baseline`.
-    total
-        Loadings and baseline of the sum over all outputs, shape (C + 1,). If given, the values are log1p of counts per
-        10,000 of that sum.
-    weights
-        Weights, shape (k,). If given, the result is the weighted sum of the k values, after the logarithm.
+    The values are `loadings.T @ stored + baseline`, with arrays of shape (C, k) and (k,). With `total`, the loadings
+    and baseline (C + 1,) of the sum over all outputs, they are log1p of counts per 10,000 of that sum. With `weights`
+    (k,), the result is the weighted sum of the k values, after the logarithm.
     """
 
     names: tuple[str, ...]
@@ -62,19 +52,9 @@ class Readout:
         return replace(self, names=names, loadings=loadings, baseline=baseline)
 
     def __call__(self, stored: NDArray[Any], valid: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute the values of a box of pixels.
+        """Compute values (k, h, w), or (1, h, w) for a weighted sum, from stored latent values (C, h, w).
 
-        Parameters
-        ----------
-        stored
-            Stored latent values, shape (C, h, w).
-        valid
-            Valid share of each pixel, shape (h, w).
-
-        Returns
-        -------
-        array
-            Values of shape (k, h, w), or (1, h, w) for a weighted sum; NaN where `valid` is 0.
+        They are NaN where the share `valid` (h, w) is 0.
         """
         result = np.full((len(self), valid.size), np.nan, np.float32)
         with_data = np.flatnonzero(valid)
@@ -102,9 +82,11 @@ def genes_readout(store: FieldStore, genes: Sequence[str], log: bool) -> Readout
         raise FieldError("no gene is given; name at least one.")
     head, columns = store.head, gene_columns(store.head, names)
     loadings = (store.scale[:, None] * head.W[:, columns]).astype(np.float32)
-    if log and head.kind == "rate":
-        return Readout(tuple(names), _LOG_UNITS, loadings, head.b[columns], _total(store))
-    return Readout(tuple(names), head.units, loadings, head.b[columns])
+    if not (log and head.kind == "rate"):
+        return Readout(tuple(names), head.units, loadings, head.b[columns])
+    total_loadings = store.scale * head.W.sum(axis=1, dtype=np.float64)
+    total = np.append(total_loadings, head.b.sum(dtype=np.float64)).astype(np.float32)
+    return Readout(tuple(names), _LOG_UNITS, loadings, head.b[columns], total)
 
 
 def score_readout(store: FieldStore, weights: Mapping[str, float], log: bool) -> Readout:
@@ -124,31 +106,8 @@ def score_readout(store: FieldStore, weights: Mapping[str, float], log: bool) ->
     return Readout(("score",), units, loadings[:, None].astype(np.float32), baseline.astype(np.float32))
 
 
-def _total(store: FieldStore) -> NDArray[np.float32]:
-    head = store.head
-    loadings = store.scale * head.W.sum(axis=1, dtype=np.float64)
-    return np.append(loadings, head.b.sum(dtype=np.float64)).astype(np.float32)
-
-
 def lazy_map(store: FieldStore, readout: Readout, level: int, name: str) -> xarray.DataArray:
-    """Return values as a lazy array (gene, y, x) with the coordinates of its pixels in um.
-
-    Parameters
-    ----------
-    store
-        The field.
-    readout
-        How the values are computed.
-    level
-        Level of the pyramid.
-    name
-        Name of the array.
-
-    Raises
-    ------
-    FieldError
-        If the field has no such level.
-    """
+    """Return values as a lazy array (gene, y, x) with the coordinates of its pixels in um."""
     import xarray
 
     grid = store.level_grid(level)

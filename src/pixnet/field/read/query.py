@@ -35,17 +35,21 @@ _NORMALISATION = {
 
 
 def gene_columns(head: LinearHead, genes: Sequence[str]) -> NDArray[np.int64]:
-    """Return the indices of the outputs with the names `genes`, shape (g,).
-
-    Raises
-    ------
-    FieldError
-        If a gene is not in the field (the message has the nearest names) or is named twice.
-    """
+    """Return the indices (g,) of the outputs with the names `genes`; all must exist, and none may occur twice."""
     indices = {name: index for index, name in enumerate(head.genes)}
     for name in genes:
         if name not in indices:
-            raise FieldError(f"the field has no gene {name!r}; {_nearest(head, name)}")
+            # Names often differ in case only: human ERBB2, mouse Erbb2.
+            by_upper = {gene.upper(): gene for gene in head.panel}
+            near = difflib.get_close_matches(str(name).upper(), by_upper, n=3, cutoff=0.6)
+            nearest = ", ".join(by_upper[key] for key in near)
+            number = len(head.panel)
+            hint = (
+                f"the nearest of its {number} are {nearest}"
+                if near
+                else f"none of its {number} genes has a similar name"
+            )
+            raise FieldError(f"the field has no gene {name!r}; {hint}.")
     if len(set(genes)) != len(genes):
         repeated = next(name for name in genes if list(genes).count(name) > 1)
         raise FieldError(f"the gene {repeated!r} is named twice; name each gene once.")
@@ -57,34 +61,13 @@ def gene_names(store: FieldStore, genes: Sequence[str] | None) -> list[str]:
     return list(store.head.panel if genes is None else [genes] if isinstance(genes, str) else genes)
 
 
-def _nearest(head: LinearHead, name: str) -> str:
-    # Names often differ in case only: human ERBB2, mouse Erbb2.
-    by_upper = {gene.upper(): gene for gene in head.panel}
-    near = difflib.get_close_matches(str(name).upper(), by_upper, n=3, cutoff=0.6)
-    if not near:
-        return f"none of its {len(head.panel)} genes has a similar name."
-    return f"the nearest of its {len(head.panel)} are {', '.join(by_upper[key] for key in near)}."
-
-
 class Part(NamedTuple):
-    """The expression of r successive regions.
+    """The expression of r successive regions, as in the table of `ExpressionField.query`."""
 
-    Attributes
-    ----------
-    rows
-        Rows of these regions in the complete table.
-    values
-        Values, shape (r, g), float32; `X` of `ExpressionField.query`.
-    log1p
-        The layer `log1p` of a `rate` head, shape (r, g), float32; None for other heads.
-    obs
-        Position and areas of each region; `obs` of `ExpressionField.query`.
-    """
-
-    rows: slice
-    values: NDArray[np.float32]
-    log1p: NDArray[np.float32] | None
-    obs: pd.DataFrame
+    rows: slice  # of the complete table
+    values: NDArray[np.float32]  # X, shape (r, g)
+    log1p: NDArray[np.float32] | None  # the layer of a `rate` head, shape (r, g); None for other heads
+    obs: pd.DataFrame  # position and areas of each region
 
 
 def query_parts(store: FieldStore, regions: Regions, genes: Sequence[str] | None) -> Iterator[Part]:
@@ -151,7 +134,14 @@ def _integrated(store: FieldStore, regions: Regions) -> Iterator[tuple[slice, pd
             obs["class"] = classes[rows]
         empty += int((integrals.area <= 0).sum())
         yield rows, obs, integrals
-    _warn_of_empty(store, empty, len(regions))
+    if empty:
+        value = "NaN" if store.head.kind == "mean" else "0"
+        warnings.warn(
+            f"{empty} of {len(regions)} regions lie outside the slide {store.attributes.slide.name!r}, where it has no "
+            f"data or on its background; their values are {value} and their valid_area_um2 is 0.",
+            PixNetWarning,
+            stacklevel=4,
+        )
 
 
 def _groups(regions: Regions) -> Iterator[tuple[slice, Regions]]:
@@ -162,13 +152,7 @@ def _groups(regions: Regions) -> Iterator[tuple[slice, Regions]]:
 
 
 def check_on_slide(store: FieldStore, regions: Regions) -> None:
-    """Check that at least one of the regions touches the slide; otherwise their unit or the slide is wrong.
-
-    Raises
-    ------
-    FieldError
-        If none does.
-    """
+    """Check that at least one of the regions touches the slide; otherwise their unit or the slide is wrong."""
     lattice = store.attributes.lattice
     spans = []
     for _, part in _groups(regions):
@@ -187,17 +171,6 @@ def check_on_slide(store: FieldStore, regions: Regions) -> None:
         f"{right:.0f} um, y = {top:.0f} to {bottom:.0f} um. Give positions in um (not pixels) from the slide's "
         "top-left corner, and check that it is the right slide."
     )
-
-
-def _warn_of_empty(store: FieldStore, empty: int, regions: int) -> None:
-    if empty:
-        value = "NaN" if store.head.kind == "mean" else "0"
-        warnings.warn(
-            f"{empty} of {regions} regions lie outside the slide {store.attributes.slide.name!r}, where it has no data "
-            f"or on its background; their values are {value} and their valid_area_um2 is 0.",
-            PixNetWarning,
-            stacklevel=5,
-        )
 
 
 def region_names(regions: Regions) -> list[str]:

@@ -6,6 +6,8 @@ The layout is AnnData's (https://anndata.readthedocs.io/en/stable/fileformat-pro
 
 from __future__ import annotations
 
+import io
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,14 +20,11 @@ from numpy.typing import NDArray
 
 from pixnet.errors import FieldError
 from pixnet.field.read.query import Part, check_on_slide, facts, gene_columns, gene_names, query_parts
-from pixnet.field.steady_file import SteadyFile
 from pixnet.field.store import FieldStore
 from pixnet.files import check_place, writing_beside
 from pixnet.regions import Regions
 
 ENDINGS = (".h5ad", ".zarr")
-Progress = Callable[[int, int], None]
-
 _CHUNK_BYTES = 1 << 20
 _CHUNK_GENES = 4096  # genes of a chunk, so that one gene is read without the whole table
 _OBS_ROWS = 1 << 16  # rows of a chunk of `obs`
@@ -40,7 +39,7 @@ def write_table(
     *,
     names: Sequence[str] | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the expression of regions as a table; see `ExpressionField.write_table`."""
     if out.suffix not in ENDINGS or out.name in ENDINGS:
@@ -90,7 +89,7 @@ def _created(path: Path) -> Iterator[tuple[Any, Callable[[], None]]]:
         return
     import h5py
 
-    with SteadyFile(path, "w+") as steady:
+    with _SteadyFile(path, "w+") as steady:
         try:
             with h5py.File(steady, "w") as file:
                 yield file, steady.check
@@ -99,18 +98,61 @@ def _created(path: Path) -> Iterator[tuple[Any, Callable[[], None]]]:
             steady.check()
 
 
-class _Table:
-    """A table on disk that grows part by part.
+class _SteadyFile(io.FileIO):
+    """A file for HDF5 that does not raise when it cannot be written, but remembers the error for `check`.
 
-    Parameters
-    ----------
-    root
-        Empty group of h5py or zarr.
-    n_rows
-        Number of rows of the complete table.
-    mpp
-        Size of a slide pixel in um.
+    HDF5 can crash the whole process if writing fails while it closes a file. So after the first error, this file keeps
+    in memory what is written, and HDF5 can read it again from there. Call `check` often, so that this is little.
     """
+
+    failure: OSError | None = None
+
+    def check(self) -> None:
+        """Raise the first OSError of writing, if there was one."""
+        if self.failure is not None:
+            raise self.failure
+
+    def write(self, data: Any) -> int:
+        position, remaining = self.tell(), memoryview(data)
+        try:
+            while self.failure is None and len(remaining):
+                remaining = remaining[super().write(remaining) :]
+        except OSError as error:
+            self.failure, self._unwritten = error, []
+        if self.failure is not None:
+            self._unwritten.append((position, bytes(data)))
+            self.seek(position + len(data))
+        return len(data)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read bytes into a buffer, including those that could not be written to the disk."""
+        position, count = self.tell(), super().readinto(buffer)
+        if self.failure is None:
+            return count
+        view = memoryview(buffer)
+        for start, data in self._unwritten:
+            low, high = max(start, position), min(start + len(data), position + len(view))
+            if low < high:
+                view[low - position : high - position] = data[low - start : high - start]
+        return len(view)
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position; the end is that of everything written, on the disk or in memory."""
+        if self.failure is not None and whence == os.SEEK_END:
+            end = max(start + len(data) for start, data in self._unwritten)
+            return super().seek(max(end, super().seek(0, os.SEEK_END)) + position)
+        return super().seek(position, whence)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size) if self.failure is None else 0
+        except OSError as error:
+            self.failure, self._unwritten = error, [(0, b"")]
+            return 0
+
+
+class _Table:
+    """A table with `n_rows` rows that grows part by part in `root`, an empty group of h5py or zarr."""
 
     def __init__(self, root: Any, n_rows: int, mpp: float) -> None:
         self._root = root
@@ -176,7 +218,7 @@ class _Table:
             rows = -(-rows // 2)
         chunks = (max(rows, 1), *(max(side, 1) for side in columns))
         options: dict[str, Any] = {"shape": shape, "chunks": chunks}
-        if self._in_zarr:
+        if hasattr(self._root, "create_array"):  # a group of zarr
             array = self._root.create_array(name, dtype=str if texts else values.dtype, **options)
         else:
             import h5py
@@ -196,7 +238,3 @@ class _Table:
             # Warnings about future defaults do not concern the user.
             warnings.simplefilter("ignore")
             write_elem(self._root, name, value)
-
-    @property
-    def _in_zarr(self) -> bool:
-        return hasattr(self._root, "create_array")

@@ -53,11 +53,6 @@ class FoldedSAFB(nn.Module):
     """SAFB with channel attention, its linear part as two convolutions: one of F' before BN, and one of U.
 
     For prediction only, because it writes into its own maps in place.
-
-    Parameters
-    ----------
-    block
-        The block to fold, in evaluation mode.
     """
 
     def __init__(self, block: SAFB) -> None:
@@ -71,7 +66,9 @@ class FoldedSAFB(nn.Module):
         factor = torch.ones(3 * channels)
         factor[:channels] = 1.0 / math.sqrt(channels)
         joined = factor[:, None].to(qkv) * (qkv @ latent)
-        gain, shift = _gain_and_shift(block.norm)
+        mean, variance = cast(Tensor, block.norm.running_mean), cast(Tensor, block.norm.running_var)
+        gain = block.norm.weight / torch.sqrt(variance + block.norm.eps)
+        shift = block.norm.bias - mean * gain
         refined, upsampled = joined[:, :-channels], joined[:, -channels:]
         bias = factor.to(qkv) * (qkv @ _bias(block.latent) + _bias(block.qkv)) + refined @ shift
         self.from_refined = _pointwise(refined * gain, bias)
@@ -122,13 +119,6 @@ def _fold_norms(block: nn.Sequential) -> None:
         convolution, norm = block[number], block[number + 1]
         if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
             block[number], block[number + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
-
-
-def _gain_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return the factor and the offset of each channel that a batch normalisation is equal to."""
-    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
-    gain = norm.weight / torch.sqrt(variance + norm.eps)
-    return gain, norm.bias - mean * gain
 
 
 def _bias(convolution: nn.Conv2d) -> Tensor:

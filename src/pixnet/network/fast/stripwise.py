@@ -43,7 +43,6 @@ def stripwise(encoder: Encoder) -> Encoder:
 
 
 def _with_blocks_in_strips(encoder: Encoder) -> Encoder:
-    """Return a copy with its blocks computed in strips."""
     result = copy.deepcopy(encoder).eval()
     blocks = [
         (name, module)
@@ -78,15 +77,7 @@ def _unchanged(image: Tensor) -> Tensor:
 
 
 class Stem:
-    """The first convolution of an encoder, applied to an image of bytes.
-
-    Parameters
-    ----------
-    standardise
-        Converts bytes to floats in the range that the encoder expects.
-    conv, norm
-        The convolution and its batch normalisation.
-    """
+    """The first convolution of an encoder, applied to an image of bytes that `standardise` converts to floats."""
 
     def __init__(self, standardise: Callable[[Tensor], Tensor], conv: nn.Conv2d, norm: Any) -> None:
         self.standardise = standardise
@@ -109,23 +100,10 @@ class Stem:
 
 
 class Stripwise(nn.Module):
-    """One block, with each batch normalisation folded into the convolution before it.
+    """A `DepthwiseSeparableConv` or `InvertedResidual` of timm, with its batch normalisations in its convolutions."""
 
-    Parameters
-    ----------
-    block
-        A `DepthwiseSeparableConv` or an `InvertedResidual` of timm, in evaluation mode.
-
-    Attributes
-    ----------
-    before
-        The stem that computes the block's input from an image, if the block is joined with it.
-    rows_at_once
-        Rows of the output per strip; None: as many as keep its widened map small, at least one.
-    """
-
-    before: Stem | None = None
-    rows_at_once: int | None = None
+    before: Stem | None = None  # computes the block's input from an image
+    rows_at_once: int | None = None  # rows of the output per strip; None: as many as keep its widened map small
 
     def __init__(self, block: Any) -> None:
         super().__init__()

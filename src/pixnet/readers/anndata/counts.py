@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -23,22 +24,8 @@ _CHUNK = 1 << 24  # entries checked at a time
 def table_counts(source: TableSource, layer: str | None = None) -> Counts:
     """Read the raw counts of a table; genes of one name are summed, and control probes left out.
 
-    Parameters
-    ----------
-    source
-        The table.
-    layer
-        Layer that holds the raw counts; None for the first of "X", "counts" and "raw" that does.
-
-    Returns
-    -------
-    Counts
-        With `counts_from`, `genes_merged` and `controls_dropped` in `notes`.
-
-    Raises
-    ------
-    DataError
-        If no such matrix holds raw counts; the message names layers that do.
+    They are in `layer`, or else in the first of "X", "counts" and "raw" that holds raw counts. The error names layers
+    that do. `notes` gets `counts_from`, `genes_merged` and `controls_dropped`.
     """
     key, matrix = _raw_counts(source, layer)
     var, obs = source.genes(key), source.obs()
@@ -53,8 +40,8 @@ def table_counts(source: TableSource, layer: str | None = None) -> Counts:
         raise DataError(f"{source.name}: has no genes; all of its {len(names)} columns are control probes.")
     if not is_gene.all():
         matrix = matrix[:, np.flatnonzero(is_gene)]
-        names = [gene for gene, selected in zip(names, is_gene, strict=True) if selected]
-        ids = None if ids is None else [gene for gene, selected in zip(ids, is_gene, strict=True) if selected]
+        names = list(compress(names, is_gene))
+        ids = None if ids is None else list(compress(ids, is_gene))
     with errors_of(source.name):
         matrix, genes, gene_ids, merged = merge_genes(matrix, names, ids)
         notes = {"counts_from": key, "genes_merged": merged, "controls_dropped": int((~is_gene).sum())}

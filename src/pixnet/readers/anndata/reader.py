@@ -13,14 +13,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError
-from pixnet.readers.anndata.counts import dropped, table_counts, with_notes
+from pixnet.readers.anndata.counts import dropped, gene_names, table_counts, with_notes
 from pixnet.readers.anndata.source import TableSource, open_table
-from pixnet.readers.common import SampleOptions, errors_of, given_options, warn_once
-from pixnet.readers.formats.pitch import squares_around
+from pixnet.readers.common import SampleOptions, agreed_pixel_size, errors_of, given_options, warn_once
+from pixnet.readers.formats.pitch import hexagonal_pitch, pitch, squares_around
+from pixnet.readers.platforms import AnnDataEntry
+from pixnet.readers.raw import RawCounts, RawFiles
 from pixnet.regions import Disks, Regions
 from pixnet.sample import Sample
 from pixnet.slide import Slide
-from pixnet.slide.pixel_size import AGREES, PixelSize, positive
+from pixnet.slide.formats import SUFFIXES
+from pixnet.slide.pixel_size import PixelSize, positive
 from pixnet.slide.slide import open_slide
 
 _OBSM = ("spatial", "X_spatial")
@@ -104,24 +107,9 @@ def read_anndata(
 
 
 def coordinates(source: TableSource, swap_xy: bool = False) -> tuple[NDArray[np.float64], str, str]:
-    """Find the centres of a table's regions, in the order of precedence that `read_anndata` documents.
+    """Return the centres of a table's regions, shape (n, 2), their unit ("px" or "um"), and what they were taken from.
 
-    Parameters
-    ----------
-    source
-        The table.
-    swap_xy
-        Whether the first coordinate is y.
-
-    Returns
-    -------
-    xy, unit, origin
-        Coordinates as float64, shape (n, 2), "px" or "um", and what they were taken from.
-
-    Raises
-    ------
-    DataError
-        If there are none, or one is not a finite number.
+    `read_anndata` documents the order of precedence. `swap_xy` means that the first coordinate is y.
     """
     xy, unit, origin = _coordinates(source)
     return (xy[:, ::-1].copy(), unit, f"{origin}, swapped") if swap_xy else (xy, unit, origin)
@@ -178,14 +166,14 @@ def _common_factors(source: TableSource) -> dict[str, float]:
 
 def _pixel_size(name: str, factors: Mapping[str, float], given: PixelSize | None) -> PixelSize | None:
     stated = factors.get("microns_per_pixel")
-    if given is None:
-        return None if stated is None else PixelSize(stated, "microns_per_pixel")
-    if stated is not None and positive(given.mpp) is not None and abs(given.mpp - stated) > AGREES * stated:
-        raise DataError(
-            f"{name}: states {stated:.4g} um per pixel (microns_per_pixel), but {given.mpp:.4g} was given "
-            f"({given.source}). Give the pixel size of the image that the coordinates refer to as `mpp`."
-        )
-    return given
+    if stated is None:
+        return given
+    return agreed_pixel_size(
+        given,
+        PixelSize(stated, "microns_per_pixel"),
+        f"{name}: states {stated:.4g} um per pixel (microns_per_pixel)",
+        "Give the pixel size of the image that the coordinates refer to as `mpp`.",
+    )
 
 
 def _regions(
@@ -216,3 +204,46 @@ def table_errors(name: str) -> Iterator[None]:
     except DataError as error:
         hint = " If so, give `swap_xy=True`." if "may be swapped" in str(error) else ""
         raise DataError(f"{name}: {error}{hint}") from error
+
+
+def raw_places(entry: AnnDataEntry, raw: RawFiles) -> None:
+    """Fill in the coordinates of a table; see `RawReader`."""
+    table_places(entry.path, entry.swap_xy, raw)
+    measure_pitch(raw)
+
+
+def raw_counts(entry: AnnDataEntry) -> RawCounts:
+    """Return the counts as written; see `RawReader`."""
+    with open_table(entry.path) as source:
+        return counts_of(source, entry.layer or "X")
+
+
+def counts_of(source: TableSource, layer: str) -> RawCounts:
+    """Return a layer of a table as it is written, and the names of its genes."""
+    return source.matrix(layer), gene_names(source.genes(layer))[0]
+
+
+def table_places(path: Path, swap_xy: bool, raw: RawFiles) -> None:
+    """Fill in the coordinates of a table, and the image beside it (or in `wsis/` as HEST has it) if none is given."""
+    if raw.image is None:
+        folder = path.parent.parent / "wsis" if path.parent.name == "st" else path.parent
+        files = sorted(folder.glob(f"{path.stem}.*"))
+        raw.image = next((file for file in files if file.suffix.lower() in SUFFIXES), None)
+    with open_table(path) as source:
+        raw.xy_px, raw.unit, _ = coordinates(source, swap_xy)
+        obs = source.obs()
+    if {"array_row", "array_col"} <= set(obs) and _is_hexagonal(obs["array_row"], obs["array_col"]):
+        raw.pitch_um = 100.0
+        if raw.unit == "px":
+            raw.pitch_px = hexagonal_pitch(obs[["array_col", "array_row"]].to_numpy(float), raw.xy_px)
+
+
+def measure_pitch(raw: RawFiles) -> None:
+    """Fill in the pitch of coordinates in pixels, if it is not known yet."""
+    if raw.unit == "px" and raw.pitch_px is None and raw.xy_px is not None:
+        raw.pitch_px = pitch(raw.xy_px)
+
+
+def _is_hexagonal(row: pd.Series, col: pd.Series) -> bool:
+    """Return whether places are those of Visium's array, where odd rows have odd columns only."""
+    return bool(((row + col) % 2 == 0).all() and (row % 2 == 1).any())

@@ -6,7 +6,7 @@ Images, embeddings and graphs of a file are never read. A dense matrix becomes s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError, first_line
-from pixnet.readers.formats.declared import check_sizes
-from pixnet.readers.formats.hdf5 import open_hdf5
+from pixnet.readers.common import damage
+from pixnet.readers.formats.hdf5 import check_sizes, open_hdf5
 
 _BLOCK = 1 << 28  # bytes of a dense matrix that are held at once
 
@@ -54,19 +54,9 @@ class TableSource(Protocol):
 
 @contextmanager
 def open_table(table: str | Path | anndata.AnnData, name: str | None = None) -> Iterator[TableSource]:
-    """Open an AnnData.
+    """Open an h5ad file, a zarr folder or an AnnData, called `name` in messages (by default its path).
 
-    Parameters
-    ----------
-    table
-        An h5ad file, a zarr folder, or the table itself.
-    name
-        Name of the table in messages; by default its path, or "the AnnData".
-
-    Raises
-    ------
-    DataError
-        If there is no such file, or it is damaged or not an AnnData; also while it is open.
+    Raises `DataError` if there is no such file, or it is damaged or not an AnnData; also while it is open.
     """
     if isinstance(table, anndata.AnnData):
         yield _InMemory(table, name or "the AnnData")
@@ -228,16 +218,8 @@ class _Stored:
         blocks = [_numeric(self.name, key, np.asarray(element[row : row + step])) for row in range(0, rows, step)]
         return sparse.csr_matrix(sparse.vstack(blocks, format="csr") if blocks else (rows, columns))
 
-    @contextmanager
-    def _reading(self, part: str) -> Iterator[None]:
-        try:
-            yield
-        except DataError:
-            raise
-        except Exception as error:  # a damaged file makes h5py, zarr and anndata raise nearly anything
-            raise DataError(
-                f"{self.name}: {part} cannot be read ({first_line(error)}). The file may be damaged: copy it again."
-            ) from error
+    def _reading(self, part: str) -> AbstractContextManager[None]:
+        return damage(f"{self.name}: {part} cannot be read", "The file may be damaged: copy it again.")
 
 
 def _place(key: str) -> str:

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError
+from pixnet.readers.formats.files import read_plain_or_gzip
 
 
 def read_counts(path: Path) -> tuple[list[str], list[str], sparse.csr_matrix]:
-    """Read a TSV of counts, plain or gzipped.
+    """Read a TSV of counts, plain or gzipped: row names, gene names, and float64 CSR, shape (rows, genes).
 
-    It is read row by row, so that only the values of a wide table that are not zero are in memory.
-
-    Parameters
-    ----------
-    path
-        The file. Its first line names the genes (with or without an entry above the row names).
-
-    Returns
-    -------
-    names, genes, counts
-        Row names, gene names, and the counts as float64 CSR, shape (rows, genes).
-
-    Raises
-    ------
-    DataError
-        If the file is missing, truncated or not such a table, or has a gene twice, an entry that is not a number, or a
-        count that is negative, fractional or not finite.
+    The first line names the genes, with or without an entry above the row names. The table is read row by row, so that
+    only the values of a wide table that are not zero are in memory.
     """
     lines = _lines(path)
     if not lines:
@@ -50,7 +35,9 @@ def read_counts(path: Path) -> tuple[list[str], list[str], sparse.csr_matrix]:
             "Give a tab-separated table with a row for each spot and a column for each gene."
         )
     genes = header[1:] if len(header) == width else header
-    _check_genes(path, genes)
+    repeated = pd.Index(genes)[pd.Index(genes).duplicated()]
+    if len(repeated):
+        raise DataError(f"{path}: the gene {repeated[0]!r} has more than one column. Leave one column for each gene.")
     names: list[str] = []
     starts, columns, values = [0], [], []
     for number, line in enumerate(rows, start=2):
@@ -73,31 +60,12 @@ def read_counts(path: Path) -> tuple[list[str], list[str], sparse.csr_matrix]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        data = path.read_bytes()
-        if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
-        text = data.decode("utf-8-sig")
+        text = read_plain_or_gzip(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: is not a text file ({error.reason} at byte {error.start}). Give a TSV file, plain or gzipped."
         ) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: the gzip file is damaged or truncated ({error}). Copy or download it again."
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror or error}). Give the path of the counts file."
-        ) from error
     return [line.rstrip("\r") for line in text.split("\n") if line.strip("\r\t ")]
-
-
-def _check_genes(path: Path, genes: list[str]) -> None:
-    seen: set[str] = set()
-    for gene in genes:
-        if gene in seen:
-            raise DataError(f"{path}: the gene {gene!r} has more than one column. Leave one column for each gene.")
-        seen.add(gene)
 
 
 def _row(path: Path, name: str, genes: list[str], entries: list[str]) -> NDArray[np.float64]:
@@ -105,7 +73,7 @@ def _row(path: Path, name: str, genes: list[str], entries: list[str]) -> NDArray
     try:
         numbers = np.fromiter(map(float, entries), np.float64, len(entries))
     except ValueError:
-        numbers = np.array([_number(entry) for entry in entries])
+        numbers = pd.to_numeric(pd.Series(entries), errors="coerce").to_numpy(np.float64)
     with np.errstate(invalid="ignore"):
         bad = np.flatnonzero(~np.isfinite(numbers) | (numbers < 0) | (numbers != np.floor(numbers)))
     if len(bad):
@@ -114,10 +82,3 @@ def _row(path: Path, name: str, genes: list[str], entries: list[str]) -> NDArray
             "Give raw counts: whole numbers from 0 upwards."
         )
     return numbers
-
-
-def _number(entry: str) -> float:
-    try:
-        return float(entry)
-    except ValueError:
-        return float("nan")

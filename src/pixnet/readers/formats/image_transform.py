@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from pixnet.errors import DataError
-from pixnet.readers.formats.affine import Floats, moved, read_affine
+from pixnet.errors import DataError, first_line
 
+Floats = NDArray[np.float64]
 GivenTransform = str | Path | ArrayLike | None
 """A CSV file of, or array with, a 3 x 3 matrix; None if the given image is the platform's own."""
 
+_LONGEST_FILE = 1 << 16  # bytes
 _AXES_AGREE = 0.02  # by which a matrix may stretch one direction more than another
 _PER_PIXEL = ("microns_per_pixel",)
 _IN_PIXELS = ("spot_diameter_fullres", "fiducial_diameter_fullres")
@@ -28,25 +29,16 @@ _IN_PIXELS = ("spot_diameter_fullres", "fiducial_diameter_fullres")
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """The transformation from pixels of the image that a platform was registered to, to pixels of the given image.
+    """The (3, 3) matrix from pixels of the image that a platform was registered to, to pixels of the given image.
 
-    Attributes
-    ----------
-    matrix
-        (3, 3) matrix for column vectors (x, y, 1); None if the images are the same.
+    It is for column vectors (x, y, 1); None if the two images are the same.
     """
 
     matrix: Floats | None = None
 
     @classmethod
     def read(cls, given: GivenTransform) -> ImageTransform:
-        """Read a matrix that turns, scales and shifts, such as the result of a registration.
-
-        Raises
-        ------
-        DataError
-            If the matrix is not of that kind: not 3 x 3, with perspective, singular, mirrored or sheared.
-        """
+        """Read a matrix that turns, scales and shifts, such as the result of a registration; others are errors."""
         if given is None:
             return cls()
         what = "from pixels of the image that the positions were written for to pixels of the given image"
@@ -81,3 +73,43 @@ class ImageTransform:
         scaled = {name: value for name, value in factors.items() if not name.startswith("tissue_")}
         scaled |= {name: factors[name] / self.scale for name in _PER_PIXEL if name in factors}
         return scaled | {name: factors[name] * self.scale for name in _IN_PIXELS if name in factors}
+
+
+def read_affine(given: str | Path | ArrayLike, name: str, what: str) -> Floats:
+    """Return a 3 x 3 affine matrix for column vectors (x, y, 1), given itself or as a CSV file of three rows.
+
+    Messages call it by its file, or else by `name`, and add what it maps: "from pixels of ... to pixels of ...".
+    """
+    is_file = isinstance(given, str | Path)
+    origin = str(given) if isinstance(given, str | Path) else name
+    try:
+        content: Any = _entries_of(Path(str(given))) if is_file else given
+        matrix = np.array(content, dtype=np.float64)
+    except OSError as error:
+        raise DataError(
+            f"{origin}: cannot be read ({error.strerror or error}). Give the path of a CSV file."
+        ) from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"{origin}: is not a matrix of numbers ({first_line(error)}).") from error
+    affine = matrix.shape == (3, 3) and np.isfinite(matrix).all() and np.allclose(matrix[2], (0, 0, 1), atol=1e-9)
+    scale = np.linalg.svd(matrix[:2, :2])[1] if affine else np.zeros(2)
+    if not (scale.min() > 1e-6 and scale.max() < 1e6 and np.abs(matrix[:2, 2]).max() < 1e12):
+        raise DataError(
+            f"{origin}: must hold a 3 x 3 affine matrix {what}, its last row 0, 0, 1. "
+            f"Found {matrix.shape}: {str(matrix.tolist())[:120]}."
+        )
+    return matrix
+
+
+def moved(xy: Floats, matrix: Floats) -> Floats:
+    """Return points, shape (n, 2), transformed by a 3 x 3 affine matrix."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        result: Floats = xy @ matrix[:2, :2].T + matrix[:2, 2]
+    return result
+
+
+def _entries_of(path: Path) -> list[list[str]]:
+    if path.stat().st_size > _LONGEST_FILE:
+        raise ValueError("the file is too long for nine numbers")
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    return [line.split(",") for line in lines if line.strip(", \t")]

@@ -18,25 +18,11 @@ _BEYOND = 1.01  # factor by which a mask may be larger than the slide, besides o
 def read_label_mask(
     path: str | Path, shape: tuple[int, int], mpp: float, labels_mpp: float | None = None, name: str = "the slide"
 ) -> LabelMask:
-    """Read a label mask that begins at the slide's top-left corner.
+    """Read a label mask (TIFF, PNG or npy; 0 is background) that begins at the top-left corner of a slide.
 
-    Parameters
-    ----------
-    path
-        TIFF, PNG or npy file of whole numbers, one plane; 0 is background.
-    shape, mpp
-        Height and width of the slide in full-resolution pixels, and um per pixel.
-    labels_mpp
-        um per pixel of the mask. By default the mask has the same pixels as the slide.
-    name
-        Name of the slide in messages.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, is not such a mask, has no label, or is of another size than the slide.
-    SlideError
-        If it would take too much memory; see `pixnet.slide.decode_limit`.
+    The slide has `shape` (height, width) full-resolution pixels of `mpp` um, and is called `name` in messages; pixels
+    of the mask are `labels_mpp` um wide, by default those of the slide. Raises `DataError` if the file is not such a
+    mask or of another size than the slide, and `SlideError` if it would take too much memory.
     """
     path = Path(path)
     try:
@@ -58,8 +44,9 @@ def read_label_mask(
             raise DataError(f"{size}; give a mask of that size, or its pixel size as `labels_mpp`.")
     elif any(n * labels_mpp > _BEYOND * side * mpp + labels_mpp for n, side in zip(labels.shape, shape, strict=True)):
         raise DataError(
-            f"{size}: at {labels_mpp:g} um per pixel the mask is {width * labels_mpp:.0f} x {height * labels_mpp:.0f} um "
-            f"and reaches beyond the slide of {shape[1] * mpp:.0f} x {shape[0] * mpp:.0f} um. Give its right um per pixel."
+            f"{size}: at {labels_mpp:g} um per pixel the mask is {width * labels_mpp:.0f} x {height * labels_mpp:.0f} "
+            f"um and reaches beyond the slide of {shape[1] * mpp:.0f} x {shape[0] * mpp:.0f} um. Give its right um per "
+            "pixel."
         )
     try:
         mask = LabelMask(labels.astype(np.uint8) if labels.dtype == bool else labels, 0.0, 0.0, labels_mpp or mpp)

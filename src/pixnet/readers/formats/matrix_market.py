@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pandas as pd
 from scipy import sparse
 
 from pixnet.errors import DataError, first_line
+from pixnet.readers.formats.files import open_plain_or_gzip
 
 _ROWS = 1 << 22  # entries that are read at once
 _LONGEST_LINE = 1 << 12
@@ -20,29 +20,9 @@ _ENTRY = {"row": np.int64, "column": np.int64, "value": np.float64, "more": str}
 
 
 def read_matrix_market(path: Path, shape: tuple[int, int]) -> sparse.csc_matrix:
-    """Read a sparse matrix of integers or reals, plain or gzipped.
-
-    Parameters
-    ----------
-    path
-        The file.
-    shape
-        Rows and columns that it must have: the numbers of their names.
-
-    Returns
-    -------
-    csc_matrix
-        float32, shape (rows, columns).
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged, of another kind or of another shape.
-    """
+    """Read integers or reals, plain or gzipped, as a float32 matrix; it must have the shape that its names give it."""
     try:
-        with path.open("rb") as file:
-            is_gzip = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if is_gzip else path.open("rb") as stream:
+        with open_plain_or_gzip(path) as stream:
             entries = _entries(path, stream, shape)
             parts = _body(path, stream, shape, entries)
     except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
@@ -76,11 +56,8 @@ def _body(path: Path, stream: Any, shape: tuple[int, int], entries: int) -> list
     """Read the entries, counted from 0; the first part is empty."""
     parts: list[dict[str, Any]] = [_part(pd.DataFrame({name: [] for name in _ENTRY}))]
     total = 0
-    for table in (
-        pd.read_csv(stream, sep=r"\s+", header=None, names=list(_ENTRY), dtype=_ENTRY, index_col=False, chunksize=_ROWS)
-        if entries
-        else ()
-    ):
+    form: Any = {"sep": r"\s+", "header": None, "names": list(_ENTRY), "dtype": _ENTRY, "index_col": False}
+    for table in pd.read_csv(stream, **form, chunksize=_ROWS) if entries else ():
         inside = table["row"].between(1, shape[0]) & table["column"].between(1, shape[1])
         if not inside.all() or table["more"].notna().any() or not np.isfinite(table["value"]).all():
             raise DataError(f"{path}: is damaged; an entry is outside the matrix, or is not a number. Copy it again.")

@@ -22,19 +22,10 @@ HALF_SPOTS = np.array([0.5, np.sqrt(0.75)])
 
 
 def fit_squares(centers_um: NDArray[np.float64], side_um: float | None = None) -> Squares | None:
-    """Find the lattice, upright or turned, whose squares tile the plane around given centres.
+    """Find the lattice, upright or turned, whose squares tile the plane around centres in um, shape (n, 2).
 
-    Parameters
-    ----------
-    centers_um
-        x and y of the centres in um, shape (n, 2).
-    side_um
-        Expected side in um; None for the distance to the nearest neighbour.
-
-    Returns
-    -------
-    Squares
-        One for each centre, in their order; the side is that of the lattice. None if there is no such lattice.
+    The squares are in the order of the centres, and as large as the lattice's pitch, which must agree with `side_um` if
+    that is given. Returns None if there is no such lattice.
     """
     place = centers_um[:, 0] + 1j * centers_um[:, 1]
     steps = _neighbour_steps(centers_um, side_um)
@@ -67,20 +58,7 @@ def fit_squares(centers_um: NDArray[np.float64], side_um: float | None = None) -
 
 
 def squares_around(centers_um: NDArray[np.float64], side_um: float) -> Squares | Polygons:
-    """Return squares of one size around centres: those of a lattice if they tile one, or else upright boxes.
-
-    Parameters
-    ----------
-    centers_um
-        x and y of the centres in um, shape (n, 2).
-    side_um
-        Side in um.
-
-    Raises
-    ------
-    DataError
-        If the side is not positive or a centre is not finite.
-    """
+    """Return squares of one size in um around centres in um, shape (n, 2): of a lattice, or else upright boxes."""
     if not (np.isfinite(side_um) and side_um > 0 and np.isfinite(centers_um).all()):
         raise DataError(f"squares need a positive side in um, not {side_um!r}, and centres that are finite")
     squares = fit_squares(centers_um, side_um)
@@ -91,38 +69,18 @@ def squares_around(centers_um: NDArray[np.float64], side_um: float) -> Squares |
 
 
 def pitch(points: NDArray[np.float64]) -> float | None:
-    """Measure the distance between neighbours of an array, square or hexagonal.
-
-    Parameters
-    ----------
-    points
-        Positions in any unit, shape (n, 2).
-
-    Returns
-    -------
-    float
-        In that unit; None if there are too few.
-    """
+    """Return the distance of neighbours in a square or hexagonal array, shape (n, 2); None if there are too few."""
     steps = _neighbour_steps(points, None)
     # The mean over all neighbours: the nearest of several is nearer than the pitch if spots are a little off.
     return None if steps is None or len(points) < 10 else float(np.abs(steps).mean())
 
 
 def pitch_in_pixels(array: NDArray[np.float64], pixels: NDArray[np.float64]) -> tuple[float, float] | str:
-    """Measure the distance in pixels between neighbours of an array, along each of its axes.
+    """Return the distances in pixels between neighbours along both axes of an array, or why there are none.
 
-    Least squares of the pixels against the array's coordinates, with any rotation and shift; repeated without the
-    spots that are off by over a quarter of the pitch.
-
-    Parameters
-    ----------
-    array, pixels
-        Positions in the array and in the image, shape (n, 2) each.
-
-    Returns
-    -------
-    x, y
-        Pitch along either axis in pixels; or the reason why there is none, in words.
+    `array` and `pixels`, shape (n, 2) each, are the places in the array and in the image. Least squares of the pixels
+    against the array's coordinates, with any rotation and shift; repeated without the spots that are off by over a
+    quarter of the pitch.
     """
     use = np.ones(len(array), bool)
     scale, off = np.zeros(2), np.zeros(len(array))
@@ -142,20 +100,7 @@ def pitch_in_pixels(array: NDArray[np.float64], pixels: NDArray[np.float64]) -> 
 
 
 def square_pitch(path: Path, pitch: tuple[float, float]) -> float:
-    """Return the pitch of an array whose spots are equally far apart along both axes.
-
-    Parameters
-    ----------
-    path
-        File of the positions, for messages.
-    pitch
-        Pitch along either axis in pixels.
-
-    Raises
-    ------
-    DataError
-        If the two differ by over 2 %.
-    """
+    """Return the pitch of an array whose spots must be equally far apart along both axes, within 2 %."""
     x, y = pitch
     if abs(x - y) > _AXES_AGREE * max(x, y):
         raise DataError(
@@ -166,21 +111,9 @@ def square_pitch(path: Path, pitch: tuple[float, float]) -> float:
 
 
 def hexagonal_pitch(array: NDArray[np.float64], pixels: NDArray[np.float64]) -> float | None:
-    """Measure the pitch in pixels by the spots' places in the array of Visium.
+    """Return the pitch in pixels by the columns and rows, shape (n, 2), of spots of Visium; None if there are too few.
 
-    Of a few scattered spots the nearest one is not a neighbour, so that `pitch` would not do.
-
-    Parameters
-    ----------
-    array
-        Column and row of each spot in the array, shape (n, 2); columns count half spots.
-    pixels
-        Positions of the spots, shape (n, 2).
-
-    Returns
-    -------
-    float
-        In pixels; None if there are too few spots.
+    Columns count half spots. Of a few scattered spots the nearest one is not a neighbour, so that `pitch` would not do.
     """
     along = pitch_in_pixels(array * HALF_SPOTS, pixels)
     return pitch(pixels) if isinstance(along, str) else float(np.sqrt(along[0] * along[1]))

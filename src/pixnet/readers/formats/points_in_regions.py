@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import singledispatch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,32 +21,15 @@ Finder = Callable[[Floats], tuple[Ints, Ints]]
 _MANY_POINTS = 200  # vertices from which on a polygon is worth an index of its own
 
 
+@singledispatch
 def finder(regions: Regions) -> Finder:
-    """Return a function that finds the regions that points are in.
-
-    Parameters
-    ----------
-    regions
-        Disks, squares, labels or polygons. They may overlap.
-
-    Returns
-    -------
-    Finder
-
-    Raises
-    ------
-    DataError
-        If the regions are of an unknown kind.
-    """
-    for kind, make in _FINDERS.items():
-        if isinstance(regions, kind):
-            find: Finder = make(regions)
-            return find
+    """Return a function that finds the regions that points are in. Regions may overlap."""
     raise DataError(
         f"transcripts cannot be counted in {type(regions).__name__}; give disks, squares, labels or polygons."
     )
 
 
+@finder.register
 def _in_squares(squares: Squares) -> Finder:
     low_row, low_col = squares.rows.min(initial=0), squares.cols.min(initial=0)
     n_rows, n_cols = squares.rows.max(initial=0) - low_row + 1, squares.cols.max(initial=0) - low_col + 1
@@ -67,6 +50,7 @@ def _in_squares(squares: Squares) -> Finder:
     return find
 
 
+@finder.register
 def _in_labels(mask: LabelMask) -> Finder:
     height, width = mask.labels.shape
     look_up = _look_up(mask.ids.astype(np.int64))
@@ -96,6 +80,7 @@ def _look_up(keys: Ints) -> Callable[[Ints], tuple[Ints, Ints]]:
     return find
 
 
+@finder.register
 def _in_disks(disks: Disks) -> Finder:
     from scipy.spatial import cKDTree
 
@@ -118,6 +103,7 @@ def _in_disks(disks: Disks) -> Finder:
     return find
 
 
+@finder.register
 def _in_polygons(polygons: Polygons) -> Finder:
     import shapely
 
@@ -130,11 +116,3 @@ def _in_polygons(polygons: Polygons) -> Finder:
         return point[within], region[within]
 
     return find
-
-
-_FINDERS: dict[type[Regions], Callable[[Any], Finder]] = {
-    Squares: _in_squares,
-    LabelMask: _in_labels,
-    Disks: _in_disks,
-    Polygons: _in_polygons,
-}

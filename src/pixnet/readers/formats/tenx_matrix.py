@@ -6,9 +6,11 @@ Both store genes x barcodes column by column, which is the same as barcodes x ge
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError, first_line
-from pixnet.readers.formats.declared import check_sizes
-from pixnet.readers.formats.find_file import find_file
-from pixnet.readers.formats.hdf5 import open_hdf5
+from pixnet.readers.formats.files import find_file, required_file
+from pixnet.readers.formats.hdf5 import check_sizes, open_hdf5
 from pixnet.readers.formats.matrix_market import read_matrix_market
+
+MatrixNames = Mapping[bool, tuple[str, ...]]
+MATRICES: MatrixNames = {
+    True: ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix"),
+    False: ("raw_feature_bc_matrix.h5", "raw_feature_bc_matrix"),
+}
+"""Names of the filtered and of the raw matrix."""
 
 GENE_EXPRESSION = "Gene Expression"
 _MOST_GENES = 1 << 22  # beyond it a declared shape is damage, not a transcriptome
@@ -30,18 +38,10 @@ _MOST_GENES = 1 << 22  # beyond it a declared shape is damage, not a transcripto
 
 @dataclass(frozen=True)
 class TenXMatrix:
-    """Counts of the genes by barcode; other features (antibodies, controls) are left out.
+    """Counts by barcode of the genes; other features (antibodies, controls) are left out.
 
-    Attributes
-    ----------
-    barcodes
-        Bytes as in the file, shape (n,).
-    matrix
-        Counts as float32 CSR, shape (n, g).
-    names, ids
-        The genes' symbols and Ensembl ids.
-    others
-        Number of features of other kinds, by kind.
+    Attributes: the barcodes as bytes, shape (n,); float32 CSR, shape (n, g); symbols and Ensembl ids of the genes; and
+    the number of other features by kind.
     """
 
     barcodes: NDArray[np.bytes_]
@@ -51,14 +51,20 @@ class TenXMatrix:
     others: dict[str, int]
 
 
-def read_tenx_matrix(path: Path) -> TenXMatrix:
-    """Read a matrix from its HDF5 file (Cell Ranger 2 to 9) or its folder.
+def find_matrix(folder: Path, filtered: bool | None, names: MatrixNames = MATRICES) -> tuple[Path, bool] | None:
+    """Find the filtered or the raw matrix of a folder, and return whether it is the filtered one.
 
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged or not such a matrix.
+    If `filtered` is None, the raw one is taken only where there is no other.
     """
+    for kind in (True, False) if filtered is None else (filtered,):
+        path = find_file(folder, names[kind])
+        if path is not None:
+            return path, kind
+    return None
+
+
+def read_tenx_matrix(path: Path) -> TenXMatrix:
+    """Read a matrix from its HDF5 file (Cell Ranger 2 to 9) or its folder."""
     if path.is_dir():
         return _read_folder(path)
     with open_tenx_matrix(path) as file:
@@ -67,13 +73,7 @@ def read_tenx_matrix(path: Path) -> TenXMatrix:
 
 @contextmanager
 def open_tenx_matrix(path: Path) -> Iterator[h5py.File]:
-    """Open the HDF5 file of a matrix, and explain the errors of reading from it.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged or not such a matrix; also while it is open.
-    """
+    """Open the HDF5 file of a matrix; a `DataError` explains what is wrong with it, also while it is open."""
     try:
         with open_hdf5(path) as file:
             yield file
@@ -107,31 +107,23 @@ def _read_h5(path: Path, file: h5py.File) -> TenXMatrix:
     if entries:
         group["data"].read_direct(data)
         group["indices"].read_direct(indices)
-    return _checked(path, barcodes, _Features(names, ids, kinds, genes), (data, indices, indptr))
+    return _checked(path, barcodes, names, ids, kinds, genes, (data, indices, indptr))
 
 
 def _texts(dataset: Any) -> list[str]:
     return [value.decode() if isinstance(value, bytes) else str(value) for value in dataset[:]]
 
 
-@dataclass(frozen=True)
-class _Features:
-    """Names, ids and kinds (none in old files) of the features, and how many the matrix declares."""
-
-    names: list[str]
-    ids: list[str]
-    kinds: list[str]
-    declared: int
-
-
 def _checked(
     path: Path,
     barcodes: NDArray[np.bytes_],
-    features: _Features,
+    names: list[str],
+    ids: list[str],
+    kinds: list[str],
+    genes: int,
     parts: tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]],
 ) -> TenXMatrix:
-    """Check the parts against each other, and select the genes."""
-    names, ids, kinds, genes = features.names, features.ids, features.kinds, features.declared
+    """Check the parts against each other, and select the genes; old files have no `kinds`."""
     data, indices, indptr = parts
     rows = len(barcodes)
     ordered = len(indptr) == rows + 1 and indptr[0] == 0 and indptr[-1] == len(data) and (np.diff(indptr) >= 0).all()
@@ -142,40 +134,32 @@ def _checked(
             f"{len(data)} entries do not fit together. Copy or write it again."
         )
     matrix = sparse.csr_matrix((data, indices, indptr), shape=(rows, genes))
-    others: dict[str, int] = {}
     is_gene = np.array([kind == GENE_EXPRESSION for kind in kinds]) if kinds else np.ones(genes, bool)
     if not is_gene.any():
         raise DataError(
             f"{path}: has no feature of the type {GENE_EXPRESSION!r}, only {', '.join(sorted(set(kinds)))}."
         )
     if not is_gene.all():
-        for kind in kinds:
-            if kind != GENE_EXPRESSION:
-                others[kind] = others.get(kind, 0) + 1
         matrix = matrix[:, np.flatnonzero(is_gene)]
-        names = [name for name, selected in zip(names, is_gene, strict=True) if selected]
-        ids = [name for name, selected in zip(ids, is_gene, strict=True) if selected]
-    return TenXMatrix(barcodes, matrix, names, ids, others)
+        names, ids = list(compress(names, is_gene)), list(compress(ids, is_gene))
+    others = Counter(kind for kind in kinds if kind != GENE_EXPRESSION)
+    return TenXMatrix(barcodes, matrix, names, ids, dict(others))
 
 
 def _read_folder(folder: Path) -> TenXMatrix:
-    matrix_path = _required(folder, ("matrix.mtx.gz", "matrix.mtx"))
-    barcodes = _table(_required(folder, ("barcodes.tsv.gz", "barcodes.tsv")))[0].to_numpy(dtype=str)
-    features = _table(_required(folder, ("features.tsv.gz", "features.tsv", "genes.tsv.gz", "genes.tsv")))
+    remedy = "A matrix folder has matrix.mtx, barcodes.tsv and features.tsv."
+    matrix_path = required_file(folder, ("matrix.mtx.gz", "matrix.mtx"), remedy)
+    barcodes_path = required_file(folder, ("barcodes.tsv.gz", "barcodes.tsv"), remedy)
+    features_path = required_file(folder, ("features.tsv.gz", "features.tsv", "genes.tsv.gz", "genes.tsv"), remedy)
+    barcodes = _table(barcodes_path)[0].to_numpy(dtype=str)
+    features = _table(features_path)
     genes = len(features)
     matrix = read_matrix_market(matrix_path, (genes, len(barcodes)))
     ids = features[0].tolist()
     names = features[1].tolist() if 1 in features else ids
     kinds = features[2].tolist() if 2 in features else []
     parts = matrix.data, matrix.indices.astype(np.int32), matrix.indptr.astype(np.int64)
-    return _checked(matrix_path, barcodes.astype(np.bytes_), _Features(names, ids, kinds, genes), parts)
-
-
-def _required(folder: Path, names: Sequence[str]) -> Path:
-    found = find_file(folder, names)
-    if found is not None:
-        return found
-    raise DataError(f"{folder}: {names[0]} not found; a matrix folder has matrix.mtx, barcodes.tsv and features.tsv.")
+    return _checked(matrix_path, barcodes.astype(np.bytes_), names, ids, kinds, genes, parts)
 
 
 def _table(path: Path) -> pd.DataFrame:

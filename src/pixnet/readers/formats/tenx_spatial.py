@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import json
 import math
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, SlideError, first_line
-from pixnet.readers.formats.declared import check_rows
-from pixnet.readers.formats.find_file import find_file
+from pixnet.readers.formats.files import check_columns, find_file, read_json, read_plain_or_gzip
+from pixnet.readers.formats.parquet import open_parquet
 from pixnet.slide import Slide
 from pixnet.slide.formats import SUFFIXES
 
@@ -40,36 +37,19 @@ _PICTURES = (
     "cytassist_image",
 )
 _MOST_ROWS = 1 << 26  # an 11-mm capture area has 30 million bins of 2 um
-_MOST_JSON_BYTES = 1 << 20
 _MOST_CSV_BYTES = 1 << 30
 _LARGEST_PIXEL = 1e7  # a greater position means damage: no slide has so many pixels a side
 _SAME_SHAPE, _SAME_SCALE = 0.01, 0.03
 
 
 def read_scalefactors(path: Path) -> dict[str, float]:
-    """Read `scalefactors_json.json`, plain or gzipped.
+    """Read the numbers in `scalefactors_json.json`, plain or gzipped, which must be positive.
 
-    Returns
-    -------
-    dict
-        The numbers in it: pixels of the full-resolution image per spot (`spot_diameter_fullres`), pixels of the hires
-        and lowres pictures per pixel of it, and for HD also `microns_per_pixel` and `bin_size_um`.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged or of another kind, or a number is not positive.
+    They are pixels of the full-resolution image per spot (`spot_diameter_fullres`), pixels of the hires and lowres
+    pictures per pixel of it, and for HD also `microns_per_pixel` and `bin_size_um`.
     """
-    try:
-        content = json.loads(_content(path, _MOST_JSON_BYTES))
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path}: is not a JSON file ({first_line(error)}). Copy it again from the pipeline's output."
-        ) from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: does not hold scale factors. Copy it again from the pipeline's output.")
     factors: dict[str, float] = {}
-    for name, value in content.items():
+    for name, value in read_json(path, "Copy it again from the pipeline's output.").items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         try:
@@ -82,25 +62,11 @@ def read_scalefactors(path: Path) -> dict[str, float]:
 
 
 def read_positions(path: Path, columns: Sequence[str] = POSITION_COLUMNS) -> pd.DataFrame:
-    """Read the positions of spots or bins: CSV with or without a header, plain or gzipped, or parquet.
+    """Read columns of the positions of spots or bins: CSV with or without a header, plain or gzipped, or parquet.
 
-    Parameters
-    ----------
-    path
-        The file.
-    columns
-        Which of `POSITION_COLUMNS` to return. Without "barcode", no string per bin is created.
-
-    Returns
-    -------
-    DataFrame
-        The columns, in that order: `barcode` as text, each once; `in_tissue` (0 or 1), `array_row` and `array_col` as
-        int32; `pxl_row_in_fullres` and `pxl_col_in_fullres` as float64, in pixels of the full-resolution image.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged or not such a table, or a barcode occurs twice.
+    `barcode` is text, each once; `in_tissue` (0 or 1), `array_row` and `array_col` are int32; `pxl_row_in_fullres` and
+    `pxl_col_in_fullres` are float64 in pixels of the full-resolution image. Without "barcode", no string per bin is
+    created.
     """
     is_parquet = path.suffix.lower() == ".parquet"
     table, first = (_parquet(path, columns), 1) if is_parquet else _csv(path, columns)
@@ -112,27 +78,10 @@ def read_positions(path: Path, columns: Sequence[str] = POSITION_COLUMNS) -> pd.
 
 
 def find_image(folders: Sequence[Path], spatial: Path | None = None) -> Path | None:
-    """Find the full-resolution image in the first of some folders that has one.
+    """Find the full-resolution image in the first of some folders, nearest first, that has one; None if none has.
 
     The pictures that the pipeline draws (hires, lowres, fiducials, CytAssist) never count, nor does an image that is
-    smaller than the hires one.
-
-    Parameters
-    ----------
-    folders
-        Folders to search, nearest first.
-    spatial
-        Folder of the hires picture.
-
-    Returns
-    -------
-    Path
-        None if there is no such image.
-
-    Raises
-    ------
-    DataError
-        If a folder has several such images.
+    smaller than the hires one in `spatial`. Several images in one folder are an error.
     """
     least = max(_picture_shape(spatial, "hires") or (0, 0)) if spatial else 0
     for folder in dict.fromkeys(folders):
@@ -152,25 +101,22 @@ def find_image(folders: Sequence[Path], spatial: Path | None = None) -> Path | N
     return None
 
 
+def required_image(path: Path, folders: Sequence[Path], spatial: Path) -> Path:
+    """Find the full-resolution image as `find_image` does; it is an error about `path` if there is none."""
+    image = find_image(folders, spatial)
+    if image is None:
+        raise DataError(
+            f"{path}: full-resolution image not found; Space Ranger does not copy it. Give the H&E image that it was "
+            "run on as `image`; tissue_hires_image.png is too coarse."
+        )
+    return image
+
+
 def check_image_scale(slide: Slide, spatial: Path, factors: dict[str, float]) -> None:
-    """Check that an image is not a smaller or larger copy of the one that the positions refer to.
+    """Check that a slide is not a smaller or larger copy of the image that the positions refer to.
 
-    The hires or lowres picture and its scale factor determine how large that one was. An image of another shape may
-    have been cropped, and is left to other checks.
-
-    Parameters
-    ----------
-    slide
-        The image.
-    spatial
-        Folder of the pictures.
-    factors
-        The scale factors.
-
-    Raises
-    ------
-    DataError
-        If the image is such a copy.
+    The hires or lowres picture in `spatial` and its scale factor determine how large that one was. An image of another
+    shape may have been cropped, and is left to other checks.
     """
     for kind in ("hires", "lowres"):
         factor, shape = factors.get(f"tissue_{kind}_scalef"), _picture_shape(spatial, kind)
@@ -190,48 +136,20 @@ def check_image_scale(slide: Slide, spatial: Path, factors: dict[str, float]) ->
 
 
 def full_resolution_sizes(spatial: Path) -> Iterator[tuple[str, tuple[float, float]]]:
-    """Yield the size that each of Space Ranger's pictures, by its scale factor, states for the full-resolution image.
-
-    Parameters
-    ----------
-    spatial
-        Folder of the pictures.
-
-    Yields
-    ------
-    name, (height, width)
-        Of a picture, and of the full-resolution image in pixels.
-    """
+    """Yield names of Space Ranger's pictures, and the (height, width) in pixels that each states for the full image."""
     path = find_file(spatial, SCALEFACTOR_FILES)
     factors = read_scalefactors(path) if path else {}
     for kind in ("hires", "lowres"):
-        picture = find_file(spatial, _picture_names(kind))
+        picture = _picture(spatial, kind)
         factor = factors.get(f"tissue_{kind}_scalef")
         if picture is not None and factor is not None:
             height, width = Slide.open(picture, mpp=1.0).shape
             yield picture.name, (height / factor, width / factor)
 
 
-def _content(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            is_gzip = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if is_gzip else path.open("rb") as stream:
-            data = stream.read(limit + 1)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: the gzip file is damaged or truncated ({first_line(error)}). Copy it again."
-        ) from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}). Copy it again.") from error
-    if len(data) > limit:
-        raise DataError(f"{path}: is larger than {limit >> 20} MiB, so it is not a file of this kind.")
-    return data
-
-
 def _csv(path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, int]:
     """Return the table as text, and the number of its first line."""
-    data = _content(path, _MOST_CSV_BYTES).removeprefix(b"\xef\xbb\xbf")
+    data = read_plain_or_gzip(path, _MOST_CSV_BYTES).removeprefix(b"\xef\xbb\xbf")
     has_header = data.lstrip(b'"').startswith(b"barcode")
     try:
         table = pd.read_csv(
@@ -246,35 +164,16 @@ def _csv(path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, int]:
                 f"{len(POSITION_COLUMNS)}: {', '.join(POSITION_COLUMNS)}."
             )
         table.columns = pd.Index(POSITION_COLUMNS)
-    _check_columns(path, list(table.columns), columns)
+    check_columns(path, table.columns, columns, "Give the file that the pipeline wrote.")
     return table, 2 if has_header else 1
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            _check_columns(path, file.schema_arrow.names, columns)
-            check_rows(path, file.metadata)
-            if file.metadata.num_rows > _MOST_ROWS:
-                raise DataError(f"{path}: declares {file.metadata.num_rows} rows; no capture area has so many bins.")
-            table: pd.DataFrame = file.read(list(columns)).to_pandas(ignore_metadata=True)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({first_line(error)}). Copy it again.") from error
-    except (pa.ArrowException, ValueError, TypeError, LookupError, OverflowError, MemoryError) as error:
-        raise DataError(
-            f"{path}: is not a table of positions, or is damaged ({first_line(error)}). Copy it again."
-        ) from error
+    with open_parquet(path, columns, "a table of positions") as file:
+        if file.metadata.num_rows > _MOST_ROWS:
+            raise DataError(f"{path}: declares {file.metadata.num_rows} rows; no capture area has so many bins.")
+        table: pd.DataFrame = file.read(list(columns)).to_pandas(ignore_metadata=True)
     return table
-
-
-def _check_columns(path: Path, present: Sequence[str], columns: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in present]
-    if missing:
-        listed = ", ".join(repr(name) for name in present[:8])[:200]
-        raise DataError(f"{path}: has no column {missing[0]!r}; found {listed}. Give the file that the pipeline wrote.")
 
 
 def _column(path: Path, entries: pd.Series, name: str, place: str, first: int) -> NDArray[Any]:
@@ -302,13 +201,13 @@ def _column(path: Path, entries: pd.Series, name: str, place: str, first: int) -
     return values.astype(np.int32) if name in _WHOLE else values
 
 
-def _picture_names(kind: str) -> list[str]:
-    return [f"tissue_{kind}_image.png", f"tissue_{kind}_image.jpg"]
+def _picture(spatial: Path, kind: str) -> Path | None:
+    return find_file(spatial, [f"tissue_{kind}_image.png", f"tissue_{kind}_image.jpg"])
 
 
 def _picture_shape(spatial: Path, kind: str) -> tuple[int, int] | None:
     """Return the height and width of the hires or lowres picture; None if there is none that can be read."""
-    path = find_file(spatial, _picture_names(kind))
+    path = _picture(spatial, kind)
     return None if path is None else _shape(path)
 
 

@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pixnet.readers.spatialdata.reader import read_spatialdata
 
-import lazy_loader
-
-if TYPE_CHECKING:
-    from pixnet.readers.spatialdata.reader import read_spatialdata as read_spatialdata
-
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "reader": ["read_spatialdata"],
-    },
-)
+__all__ = ["read_spatialdata"]

@@ -19,16 +19,19 @@ import pandas as pd
 import zarr
 from numpy.typing import NDArray
 
-from pixnet.errors import DataError, PixNetError, first_line
+from pixnet.errors import DataError, SlideError
 from pixnet.readers.anndata.counts import dropped, table_counts, with_notes
+from pixnet.readers.anndata.reader import counts_of
 from pixnet.readers.anndata.source import TableSource, open_table
-from pixnet.readers.common import errors_of, warn_once
-from pixnet.readers.formats.declared import check_sizes
+from pixnet.readers.common import agreed_pixel_size, damage, errors_of, warn_once
+from pixnet.readers.formats.hdf5 import check_sizes
+from pixnet.readers.platforms import SpatialDataEntry
+from pixnet.readers.raw import RawCounts, RawFiles
 from pixnet.readers.spatialdata.shapes import from_labels, from_shapes
 from pixnet.regions import Regions
 from pixnet.sample import Sample
 from pixnet.slide import Slide, pixel_size
-from pixnet.slide.pixel_size import AGREES, PixelSize, positive
+from pixnet.slide.pixel_size import PixelSize
 from pixnet.slide.zarr import ZarrSource
 
 Matrix = NDArray[np.float64]
@@ -64,12 +67,9 @@ def read_spatialdata(
         named.
     coordinate_system
         A system that both image and region can be transformed into.
-    id
-        Name of the sample; by default that of the folder.
-    donor
-        The person that the tissue is from.
-    mpp
-        um per pixel of the image. By default the scale of the image in a coordinate system called "microns" or "um".
+    id, donor, mpp
+        As in `SampleOptions`. By default `mpp` is the scale of the image in a coordinate system called "microns" or
+        "um".
 
     Returns
     -------
@@ -97,7 +97,7 @@ def read_spatialdata(
     notes = dropped(counts.notes)
     if not present.all():
         notes.append(f"{(~present).sum()} rows of the table have no instance in {parts.region!r} and are left out")
-    shapes = len(parts.element) if parts.region in parts.store.shapes else 0
+    shapes = len(parts.element) if parts.is_shapes else 0
     if shapes > present.sum():
         notes.append(f"{shapes - present.sum()} shapes of {parts.region!r} have no row and are left out")
     warn_once(name, notes)
@@ -115,18 +115,8 @@ def read_spatialdata(
 class Parts:
     """The elements of a store that make a sample, not yet read.
 
-    Attributes
-    ----------
-    path, store
-        The folder, and the open store.
-    table, image, region
-        Names of the elements.
-    rows, instances
-        The table's rows of that region, and the instance of each.
-    to_um
-        3x3 matrix from the region's own coordinates to um from the image's corner.
-    size
-        Pixel size of the image.
+    `rows` and `instances` are the table's rows of the region and the instance of each. `to_um` is the 3x3 matrix from
+    the region's own coordinates to um from the image's corner.
     """
 
     path: Path
@@ -134,36 +124,22 @@ class Parts:
     table: str
     image: str
     region: str
+    element: Any
+    is_shapes: bool
     rows: NDArray[np.int64]
     instances: pd.Index
     to_um: Matrix
     size: PixelSize
-
-    @property
-    def element(self) -> Any:
-        """The shapes or labels."""
-        shapes = self.store.shapes
-        return shapes[self.region] if self.region in shapes else self.store.labels[self.region]
 
     def counted(self) -> AbstractContextManager[TableSource]:
         """Open the table."""
         return open_table(self.store.tables[self.table], f"{self.path}, table {self.table!r}")
 
     def regions(self) -> tuple[Regions, NDArray[np.bool_]]:
-        """Return the regions in um, and for each instance whether it has one.
-
-        Raises
-        ------
-        DataError
-            If they cannot be read, or are of a kind that cannot be used.
-        """
-        convert = from_shapes if self.region in self.store.shapes else from_labels
-        try:
+        """Return the regions in um, and for each instance whether it has one."""
+        convert = from_shapes if self.is_shapes else from_labels
+        with errors_of(f"{self.path}, {self.region!r}"), damage("cannot be read"):
             return convert(self.element, self.instances, self.to_um)
-        except PixNetError as error:
-            raise DataError(f"{self.path}, {self.region!r}: {error}") from error
-        except Exception as error:  # a damaged chunk makes zarr, dask and geopandas raise nearly anything
-            raise DataError(f"{self.path}, {self.region!r}: cannot be read ({first_line(error)}).") from error
 
     def slide(self) -> Slide:
         """Open the image; its pixels are read when they are needed."""
@@ -171,36 +147,20 @@ class Parts:
 
 
 def open_parts(path: Path, choice: Choice, coordinate_system: str, given: PixelSize | None) -> Parts:
-    """Find the elements of a store that make a sample.
-
-    Parameters
-    ----------
-    path
-        The zarr folder.
-    choice
-        Names of the elements.
-    coordinate_system
-        As in `read_spatialdata`.
-    given
-        Pixel size of the image, if the caller gives one.
-
-    Raises
-    ------
-    DataError, SlideError
-        As in `read_spatialdata`.
-    """
+    """Find the elements of a store that make a sample; options are as in `read_spatialdata`."""
     store = _open(path)
     table = _chosen(path, "table", list(store.tables), choice["table"])
     image = _chosen(path, "image", _colour_images(store), choice["image"], list(store.images))
     rows, region, instances = _instances(path, store, table, choice["region"])
-    element = store.shapes[region] if region in store.shapes else store.labels[region]
+    is_shapes = region in store.shapes
+    element = store.shapes[region] if is_shapes else store.labels[region]
     matrices = _matrices(path, image, store.images[image])
     region_matrices = _matrices(path, region, element)
     with errors_of(path):
         to_pixels = _to_pixels(coordinate_system, image, matrices, region, region_matrices)
     size = _pixel_size(path, image, matrices, given)
     to_um = np.diag([size.mpp, size.mpp, 1.0]) @ to_pixels
-    return Parts(path, store, table, image, region, rows, instances, to_um, size)
+    return Parts(path, store, table, image, region, element, is_shapes, rows, instances, to_um, size)
 
 
 def _open(path: Path) -> Any:
@@ -212,16 +172,12 @@ def _open(path: Path) -> Any:
         ) from error
     if not path.is_dir():
         raise DataError(f"{path}: there is no such folder. Give the path of a SpatialData zarr store.")
-    try:
+    with damage(f"{path}: cannot be read as SpatialData"):
         root = zarr.open_group(path, mode="r")
         for kind in _KINDS:
             if kind in root:
                 check_sizes(str(path), root[kind])
         return spatialdata.read_zarr(path, selection=_KINDS)
-    except DataError:
-        raise
-    except Exception as error:  # a damaged store makes zarr, anndata and pyarrow raise nearly anything
-        raise DataError(f"{path}: cannot be read as SpatialData ({first_line(error)}).") from error
 
 
 def _chosen(path: Path, kind: str, candidates: list[str], wanted: str | None, known: list[str] | None = None) -> str:
@@ -291,13 +247,11 @@ def _instances(path: Path, store: Any, table: str, region: str | None) -> tuple[
 def _matrices(path: Path, name: str, element: Any) -> dict[str, Matrix]:
     """Return the 3x3 matrices from an element's own x and y to its coordinate systems."""
     transformations = importlib.import_module("spatialdata.transformations")
-    try:
+    with damage(f"{path}: the transformations of {name!r} cannot be read"):
         matrices = {
             str(system): np.asarray(transformation.to_affine_matrix(("x", "y"), ("x", "y")), np.float64)
             for system, transformation in transformations.get_transformation(element, get_all=True).items()
         }
-    except Exception as error:  # an unknown or damaged transformation
-        raise DataError(f"{path}: the transformations of {name!r} cannot be read ({first_line(error)}).") from error
     for system, matrix in matrices.items():
         if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
             raise DataError(f"{path}: the transformation of {name!r} into {system!r} is not an affine one of x and y.")
@@ -327,11 +281,8 @@ def _pixel_size(path: Path, image: str, matrices: dict[str, Matrix], given: Pixe
         x, y = np.linalg.norm(matrices[system][:2, :2], axis=0)
         stated = float(x), float(y), f"coordinate system {system!r}"
         mpp = math.sqrt(x * y)
-        if given is not None and positive(given.mpp) is not None and abs(given.mpp - mpp) > AGREES * mpp:
-            raise DataError(
-                f"{path}: image {image!r} has {mpp:.4g} um per pixel in the coordinate system {system!r}, but "
-                f"{given.mpp:.4g} was given ({given.source}). Give the pixel size of the image as `mpp`."
-            )
+        reason = f"{path}: image {image!r} has {mpp:.4g} um per pixel in the coordinate system {system!r}"
+        agreed_pixel_size(given, PixelSize(mpp), reason, "Give the pixel size of the image as `mpp`.")
     return pixel_size.resolve(f"{path}, image {image!r}", given, stated)
 
 
@@ -341,14 +292,10 @@ def _slide(path: Path, name: str, image: Any, size: PixelSize) -> Slide:
     sizes = {str(axis): int(length) for axis, length in full.sizes.items()}
     if tuple(sizes) != ("c", "y", "x") or sizes["c"] not in (3, 4) or full.dtype != np.uint8:
         raise DataError(f"{path}: image {name!r} has {full.dtype} pixels of shape {sizes}; it must be 8-bit RGB.")
-    try:
+    with damage(f"{path}: image {name!r} cannot be read"):
         source = ZarrSource(path / "images" / name / _finest(path, name))
         if source.levels[0][1] != (sizes["y"], sizes["x"]):
             raise ValueError(f"its array has {source.levels[0][1]} pixels and not {sizes['y'], sizes['x']}")
-    except PixNetError:
-        raise
-    except Exception as error:  # damaged metadata make zarr raise nearly anything
-        raise DataError(f"{path}: image {name!r} cannot be read ({first_line(error)}).") from error
     return Slide(source, None, name, size)
 
 
@@ -357,3 +304,26 @@ def _finest(path: Path, name: str) -> str:
     attributes = zarr.open_group(path, path=f"images/{name}", mode="r").attrs.asdict()
     metadata: Any = attributes.get("ome", attributes)
     return str(metadata["multiscales"][0]["datasets"][0]["path"])
+
+
+def raw_places(entry: SpatialDataEntry, raw: RawFiles) -> None:
+    """Fill in the centres of the shapes, in um of the image; see `RawReader`."""
+    parts = _parts(entry)
+    raw.slide = parts.slide()
+    raw.xy_px = parts.regions()[0].centers_um
+    raw.unit = "um"
+
+
+def raw_counts(entry: SpatialDataEntry) -> RawCounts:
+    """Return the counts as written; see `RawReader`."""
+    with _parts(entry).counted() as source:
+        return counts_of(source, "X")
+
+
+def _parts(entry: SpatialDataEntry) -> Parts:
+    """Find the elements of a store, if possible without the given pixel size, which may be what is wrong."""
+    choice: Choice = {"table": entry.table, "image": entry.element, "region": entry.region}
+    try:
+        return open_parts(entry.path, choice, entry.coordinate_system, None)
+    except SlideError:  # the store states none
+        return open_parts(entry.path, choice, entry.coordinate_system, PixelSize.given(entry.mpp))

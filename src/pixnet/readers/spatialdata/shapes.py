@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError
-from pixnet.readers.formats.affine import moved
+from pixnet.readers.formats.image_transform import moved
 from pixnet.regions import Disks, LabelMask, Polygons, Regions
 
 _EQUAL = 1e-6
@@ -26,21 +26,9 @@ RegionsOfInstances = tuple[Regions, NDArray[np.bool_]]
 
 
 def from_shapes(shapes: Any, instances: pd.Index, to_um: Matrix) -> RegionsOfInstances:
-    """Convert circles or polygons to regions in um.
+    """Convert the wanted circles (points with a column `radius`) or polygons of a GeoDataFrame to regions in um.
 
-    Parameters
-    ----------
-    shapes
-        GeoDataFrame; circles are points with a column `radius`.
-    instances
-        The wanted shapes, by the frame's index, each once.
-    to_um
-        3x3 affine matrix from the shapes' coordinates to um.
-
-    Raises
-    ------
-    DataError
-        If no instance is found, if they are of mixed or other kinds, or a circle has no positive radius.
+    `instances` are entries of its index, each once; `to_um` is the 3x3 matrix from the shapes' coordinates to um.
     """
     place = _places(pd.Index(shapes.index), instances)
     present = place >= 0
@@ -70,21 +58,9 @@ def from_shapes(shapes: Any, instances: pd.Index, to_um: Matrix) -> RegionsOfIns
 
 
 def from_labels(labels: Any, instances: pd.Index, to_um: Matrix) -> RegionsOfInstances:
-    """Convert the labels of a mask to regions in um.
+    """Convert the wanted labels of a DataArray (y, x), or of a pyramid whose `scale0` is one, to regions in um.
 
-    Parameters
-    ----------
-    labels
-        DataArray (y, x) of whole numbers, or a pyramid whose `scale0` is one.
-    instances
-        The wanted labels, each once.
-    to_um
-        3x3 affine matrix from the mask's pixels to um.
-
-    Raises
-    ------
-    DataError
-        If the mask is of another kind or over 1 GB, or has none of the instances.
+    `to_um` is the 3x3 matrix from the mask's pixels to um. A mask of over 1 GB is an error.
     """
     full = next(iter(labels["scale0"].data_vars.values())) if hasattr(labels, "children") else labels
     if set(full.dims) != {"y", "x"} or not np.issubdtype(full.dtype, np.integer):

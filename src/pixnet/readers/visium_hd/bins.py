@@ -17,11 +17,15 @@ from scipy import sparse
 
 from pixnet.errors import DataError
 from pixnet.readers.common import SampleOptions, errors_of, given_options, telling_name, warn_once
+from pixnet.readers.formats.files import find_file, required_file
+from pixnet.readers.formats.parquet import open_parquet
+from pixnet.readers.formats.pitch import pitch
 from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
-from pixnet.readers.formats.tenx_spatial import POSITION_FILES, check_image_scale
+from pixnet.readers.formats.tenx_spatial import POSITION_FILES, check_image_scale, full_resolution_sizes
+from pixnet.readers.platforms import VisiumHDEntry
+from pixnet.readers.raw import MOST_PLACES, Places, RawCounts, RawFiles
 from pixnet.readers.visium_hd.files import (
     DEFAULT_BIN_UM,
-    MATRICES,
     bin_folders,
     choose_matrix,
     full_resolution_image,
@@ -29,15 +33,14 @@ from pixnet.readers.visium_hd.files import (
     omitted_regions,
     pixel_size,
     read_spatial,
-    required_file,
 )
-from pixnet.readers.visium_hd.fit import Lattice
 from pixnet.readers.visium_hd.lattice import (
     MOST_BINS,
     NO_POSITION,
     OFF_TISSUE,
     ON_TISSUE,
     Ints,
+    Lattice,
     Positions,
     parse_barcodes,
     pool_bins,
@@ -49,6 +52,8 @@ from pixnet.sample.counts import Counts
 from pixnet.sample.genes import merge_genes
 from pixnet.slide import Slide
 from pixnet.slide.slide import open_slide
+
+_NEIGHBOURS = 20_000  # places that a pitch is measured from; rows of the file are mostly neighbours
 
 
 @dataclass
@@ -197,7 +202,7 @@ def _not_beyond(squares: Squares, partial: NDArray[np.bool_], slide: Slide) -> N
 
 def _read_bins(folder: Path, positions: Positions, factor: int, filtered: bool | None) -> _Bins:
     """Read a folder's bins, select those under tissue, and pool them if `factor` is over 1."""
-    path, is_filtered = choose_matrix(folder, MATRICES, filtered)
+    path, is_filtered = choose_matrix(folder, filtered)
     counts = read_tenx_matrix(path)
     rows, cols = parse_barcodes(path, counts.barcodes)
     state = np.zeros(len(rows), np.uint8)
@@ -223,3 +228,41 @@ def _read_bins(folder: Path, positions: Positions, factor: int, filtered: bool |
     elif not selected.all():
         matrix, rows, cols = matrix[selected], rows[selected], cols[selected]
     return _Bins(matrix, counts.names, counts.ids, rows, cols, pooled, notes)
+
+
+def raw_places(entry: VisiumHDEntry, raw: RawFiles) -> None:
+    """Fill in the bins under tissue; see `RawReader`."""
+    # The largest bins: they are where the small ones are, and few.
+    sizes = bin_folders(entry.path)
+    size, folder = max(sizes.items())
+    raw.spatial, _ = read_spatial(folder, size)
+    raw.pictures.update(full_resolution_sizes(raw.spatial))
+    positions = find_file(raw.spatial, POSITION_FILES[:1])
+    if positions is not None:
+        first, raw.xy_px = _read_places(positions)
+        measured = pitch(first)
+        # Reported for the bins that the sample is read at.
+        bin_um = entry.bin_um or (size if entry.path in sizes.values() or entry.cells else DEFAULT_BIN_UM)
+        raw.pitch_px = None if measured is None else measured * bin_um / size
+        raw.pitch_um = bin_um
+    raw.image = full_resolution_image(entry.path, folder, entry.image)
+
+
+def raw_counts(entry: VisiumHDEntry) -> RawCounts | None:
+    """Return None: millions of bins are not read a second time."""
+    return None
+
+
+def _read_places(path: Path) -> tuple[Places, Places]:
+    """Return the first places under tissue, which are neighbours, and a sample of all; never all of ten million."""
+    pixels = ["pxl_col_in_fullres", "pxl_row_in_fullres"]
+    first, sample = np.empty((0, 2)), []
+    with open_parquet(path, ["in_tissue", *pixels], "a table of positions") as file:
+        step = max(1, file.metadata.num_rows // MOST_PLACES)
+        for batch in file.iter_batches(1 << 18, columns=["in_tissue", *pixels]):
+            table = batch.to_pandas()
+            places = table.loc[table["in_tissue"] == 1, pixels].to_numpy(np.float64)
+            if len(first) < _NEIGHBOURS:
+                first = np.concatenate([first, places])[:_NEIGHBOURS]
+            sample.append(places[::step])
+    return first, np.concatenate(sample)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from pixnet.errors import DataError, first_line
 from pixnet.readers.common import SampleOptions, errors_of, given_options, telling_name, warn_once
-from pixnet.readers.formats.affine import Floats
-from pixnet.readers.formats.find_file import find_file
+from pixnet.readers.formats.files import find_file, required_file
+from pixnet.readers.formats.image_transform import Floats
 from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
 from pixnet.readers.formats.tenx_spatial import SCALEFACTOR_FILES, check_image_scale
 from pixnet.readers.visium_hd.files import (
@@ -25,7 +25,6 @@ from pixnet.readers.visium_hd.files import (
     omitted_regions,
     pixel_size,
     read_spatial,
-    required_file,
 )
 from pixnet.regions import Polygons
 from pixnet.regions.geojson import Outlines, read_features
@@ -43,11 +42,7 @@ _BARCODE = re.compile(rb"cellid_(\d{1,12})(?:-\d+)?")
 
 
 def read_visium_hd_cells(
-    path: str | Path,
-    *,
-    image: str | Path | None = None,
-    filtered: bool | None = None,
-    **options: Unpack[SampleOptions],
+    path: str | Path, *, image: str | Path | None = None, filtered: bool | None = None, **options: Unpack[SampleOptions]
 ) -> Sample:
     """Read the segmented cells of a Visium HD capture area.
 
@@ -88,7 +83,7 @@ def read_visium_hd_cells(
     transform = given.transform
     name = given.id or telling_name(path)
     folder = _folder(path)
-    matrix_path, _ = choose_matrix(folder, _MATRICES, filtered)
+    matrix_path, _ = choose_matrix(folder, filtered, _MATRICES)
     outlines = required_file(folder, _OUTLINES)
     picture = full_resolution_image(path, folder, image)
     spatial, factors = _scale(folder)

@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from pixnet.errors import DataError
-from pixnet.readers.common import is_pipeline_folder
-from pixnet.readers.formats.find_file import find_file
-from pixnet.readers.formats.tenx_spatial import SCALEFACTOR_FILES, find_image, read_scalefactors
-from pixnet.slide.pixel_size import AGREES, PixelSize
+from pixnet.readers.common import agreed_pixel_size, is_pipeline_folder
+from pixnet.readers.formats.files import find_file, required_file
+from pixnet.readers.formats.tenx_matrix import MATRICES, MatrixNames, find_matrix
+from pixnet.readers.formats.tenx_spatial import SCALEFACTOR_FILES, read_scalefactors, required_image
+from pixnet.slide.pixel_size import PixelSize
 
-MATRICES: Mapping[bool, tuple[str, ...]] = {
-    True: ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix"),
-    False: ("raw_feature_bc_matrix.h5", "raw_feature_bc_matrix"),
-}
 DEFAULT_BIN_UM = 8.0
 _SQUARE = re.compile(r"(?:.*_)?square_(\d+)um")
 
 
 def bin_folders(path: Path) -> dict[float, Path]:
-    """Find the folders of binned outputs that have a matrix.
-
-    Parameters
-    ----------
-    path
-        `outs`, the folder that holds it, `binned_outputs`, or one folder `square_XXXum`.
-
-    Returns
-    -------
-    dict
-        Size in um to folder.
-
-    Raises
-    ------
-    DataError
-        If there is none.
-    """
+    """Find the folders `square_XXXum` with a matrix in a path, or the path itself, by their size in um."""
     matrices = [name for names in MATRICES.values() for name in names]
     square = _SQUARE.fullmatch(path.name) or _SQUARE.fullmatch(path.resolve().name)
     if square and find_file(path, matrices):
@@ -58,20 +39,7 @@ def bin_folders(path: Path) -> dict[float, Path]:
 
 
 def read_spatial(folder: Path, size: float | None = None) -> tuple[Path, dict[str, float]]:
-    """Return the folder `spatial` of one output and its scale factors.
-
-    Parameters
-    ----------
-    folder
-        Folder of the output.
-    size
-        Size of its bins in um, to check; None if it has no bins.
-
-    Raises
-    ------
-    DataError
-        If there are no scale factors, or if their bins are not of that size.
-    """
+    """Return the folder `spatial` of one output and its scale factors, whose bins must be `size` um wide if given."""
     spatial = folder / "spatial"
     file = required_file(spatial, SCALEFACTOR_FILES)
     factors = read_scalefactors(file)
@@ -84,32 +52,11 @@ def read_spatial(folder: Path, size: float | None = None) -> tuple[Path, dict[st
     return spatial, factors
 
 
-def choose_matrix(folder: Path, names: Mapping[bool, tuple[str, ...]], filtered: bool | None) -> tuple[Path, bool]:
-    """Find the filtered or the raw matrix of a folder.
-
-    Parameters
-    ----------
-    folder
-        Folder of the output.
-    names
-        Names of the filtered (True) and the raw (False) matrix.
-    filtered
-        Which of them; None for the filtered one, or the raw one if there is no other.
-
-    Returns
-    -------
-    path, filtered
-        The file or folder, and which of the two it is.
-
-    Raises
-    ------
-    DataError
-        If it is not there.
-    """
-    for kind in (True, False) if filtered is None else (filtered,):
-        found = find_file(folder, names[kind])
-        if found is not None:
-            return found, kind
+def choose_matrix(folder: Path, filtered: bool | None, names: MatrixNames = MATRICES) -> tuple[Path, bool]:
+    """Return the filtered or the raw matrix of a folder, as `find_matrix` does; it is an error if it is not there."""
+    found = find_matrix(folder, filtered, names)
+    if found is not None:
+        return found
     wanted = names[True if filtered is None else filtered][0]
     alternative = "" if filtered is None else ", or leave out `filtered`"
     raise DataError(f"{folder}: {wanted} not found. Copy it there{alternative}.")
@@ -118,60 +65,26 @@ def choose_matrix(folder: Path, names: Mapping[bool, tuple[str, ...]], filtered:
 def pixel_size(
     spatial: Path, factors: Mapping[str, float], given: PixelSize | None, measured: float | None = None
 ) -> PixelSize | None:
-    """Return the given pixel size, or else the one of the scale factors, or else the measured one.
+    """Return the given pixel size, or else the one of the scale factors, or else the one by the pitch of the bins.
 
-    Parameters
-    ----------
-    spatial
-        Folder of the scale factors, for messages.
-    factors
-        The scale factors.
-    given
-        Pixel size that the caller gives.
-    measured
-        um per pixel that follow from the pitch of the bins, if it is known.
-
-    Returns
-    -------
-    PixelSize
-        None if nothing is known.
-
-    Raises
-    ------
-    DataError
-        If two of them differ by over 5 %.
+    Two of them that differ by over 5 % are an error, and None is returned if nothing is known.
     """
     size = given
-    if size is None and "microns_per_pixel" in factors:
-        size = PixelSize(factors["microns_per_pixel"], "microns_per_pixel")
-    if size is None:
-        return None if measured is None else PixelSize(measured, "bin pitch")
-    known = {"the scale factors state": factors.get("microns_per_pixel"), "the pitch of the bins means": measured}
-    for origin, value in known.items():
-        if value is not None and not abs(size.mpp - value) <= AGREES * value:
-            raise DataError(
-                f"{spatial}: {origin} {value:.4g} um per pixel, but {size.mpp:.4g} was given ({size.source}). "
-                "Give the pixel size of the image that the positions refer to as `mpp`."
-            )
+    for source, origin, value in (
+        ("microns_per_pixel", "the scale factors state", factors.get("microns_per_pixel")),
+        ("bin pitch", "the pitch of the bins means", measured),
+    ):
+        if value is not None:
+            reason = f"{spatial}: {origin} {value:.4g} um per pixel"
+            remedy = "Give the pixel size of the image that the positions refer to as `mpp`."
+            size = agreed_pixel_size(size, PixelSize(value, source), reason, remedy)
     return size
 
 
 def full_resolution_image(path: Path, folder: Path, image: str | Path | None) -> Path:
     """Return the image that the positions refer to: the given one, or the one beside the output.
 
-    Parameters
-    ----------
-    path
-        The sample's folder as the user gave it.
-    folder
-        The folder in it that is read.
-    image
-        The given image.
-
-    Raises
-    ------
-    DataError
-        If there is none, or several.
+    `path` is the sample's folder as the user gave it, and `folder` the one in it that is read.
     """
     if image is not None:
         return Path(image)
@@ -181,25 +94,11 @@ def full_resolution_image(path: Path, folder: Path, image: str | Path | None) ->
         places.append(places[-1].parent)
     while is_pipeline_folder(places[-1].resolve().name) and len(places) < 4:
         places.append(places[-1].resolve().parent)
-    found = find_image([place for top in places for place in (top, top / "spatial")], folder / "spatial")
-    if found is None:
-        raise DataError(
-            f"{path}: full-resolution image not found; Space Ranger does not copy it. Give the H&E image that it was "
-            "run on as `image`; tissue_hires_image.png is too coarse."
-        )
-    return found
+    return required_image(path, [place for top in places for place in (top, top / "spatial")], folder / "spatial")
 
 
 def omitted_regions(counts: Mapping[str, int], remaining: int) -> list[str]:
-    """Return a note on the regions that were left out.
-
-    Parameters
-    ----------
-    counts
-        What is wrong with regions to their number.
-    remaining
-        Number of regions that are left.
-    """
+    """Return a note on the regions that were left out, by their number for each problem, and on those that remain."""
     listed = ", ".join(f"{count} {problem}" for problem, count in counts.items() if count)
     return [f"{listed}; they are left out, {remaining} remain"] if listed else []
 
@@ -207,17 +106,3 @@ def omitted_regions(counts: Mapping[str, int], remaining: int) -> list[str]:
 def omitted_features(others: Mapping[str, int]) -> list[str]:
     """Return notes on the features that are not genes, by kind, and were left out."""
     return [f"{count} features of the kind {kind!r} are left out" for kind, count in others.items()]
-
-
-def required_file(folder: Path, names: Sequence[str]) -> Path:
-    """Find a file that has one of the names, with any prefix before it.
-
-    Raises
-    ------
-    DataError
-        If it is not there.
-    """
-    found = find_file(folder, names)
-    if found is None:
-        raise DataError(f"{folder}: {names[0]} not found. Copy the complete folder of Space Ranger's output.")
-    return found

@@ -2,25 +2,26 @@
 
 Ten million bins never get a name or a geometry each. A barcode such as `s_002um_00123_00456-1` states the row and the
 column of its bin; the positions file determines the position of the lattice on the image, which takes a few numbers.
+
+Space Ranger registers the chip on the image by a projective map, so that a true lattice of squares may be off by some
+micrometres at a corner. The perspective is fitted apart from the turn and the scale, which determine the pixel size.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy import sparse
 
-from pixnet.errors import DataError, first_line
-from pixnet.readers.formats.declared import check_rows
+from pixnet.errors import DataError
 from pixnet.readers.formats.image_transform import ImageTransform
-from pixnet.readers.visium_hd.fit import Lattice, fit_lattice
+from pixnet.readers.formats.parquet import open_parquet
+from pixnet.regions.coverage_edges import projected
 
 NO_POSITION, OFF_TISSUE, ON_TISSUE = 0, 1, 2
 MOST_BINS = 1 << 14  # rows or columns; the largest capture area has a third of that
@@ -28,6 +29,9 @@ _LARGEST = 1e7  # no image has so many pixels a side
 _BATCH = 1 << 20  # barcodes or positions worked on at once
 _FIT = 200_000  # about as many positions the lattice is fitted to
 _COLUMNS = ["in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
+_ROUNDING = 1e-3  # of a side: by how much a lattice may be off without being bent
+_FEW = 8  # bins that a perspective, with its eight numbers, would fit in any case
+_BETTER = 0.5  # share of the lattice's distance from the positions that a perspective may leave at most
 _SAME = ImageTransform()
 _BARCODE = re.compile(rb"(s_\d+um_)(\d+)_(\d+)(-\d+)?")
 
@@ -36,15 +40,31 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Lattice:
+    """Position of the lattice on the image, by least squares, in full-resolution pixels.
+
+    `x_px` and `y_px` are the corner of row 0 and column 0, `side_px` is the side of a bin, and `angle_deg` the turn
+    from x towards y. If `mirrored`, columns run against x once the turn is undone, so that column c is -c - 1 of an
+    unmirrored lattice. `perspective` is the (3, 3) projective matrix from pixels of that lattice to pixels of the
+    image, and `mean_off_px` and `most_off_px` are distances of the stated positions from those of the lattice with it.
+    """
+
+    x_px: float
+    y_px: float
+    side_px: float
+    angle_deg: float
+    mirrored: bool
+    mean_off_px: float
+    most_off_px: float
+    perspective: Floats | None = None
+
+
+@dataclass(frozen=True)
 class Positions:
     """The content of a positions file.
 
-    Attributes
-    ----------
-    state
-        NO_POSITION, OFF_TISSUE or ON_TISSUE for each place of the lattice, uint8, shape (rows, columns).
-    lattice
-        The lattice, fitted to bins under tissue.
+    `state` is NO_POSITION, OFF_TISSUE or ON_TISSUE for each place of the lattice, shape (rows, columns); the lattice is
+    fitted to the bins under tissue.
     """
 
     state: NDArray[np.uint8]
@@ -52,25 +72,7 @@ class Positions:
 
 
 def parse_barcodes(path: Path, barcodes: NDArray[np.bytes_]) -> tuple[Ints, Ints]:
-    """Read row and column of each bin from its barcode.
-
-    Parameters
-    ----------
-    path
-        The matrix, for messages.
-    barcodes
-        Barcodes as in the file, shape (n,).
-
-    Returns
-    -------
-    rows, cols
-        Shape (n,) each.
-
-    Raises
-    ------
-    DataError
-        If a barcode is not of a bin, has another form than the first, or occurs twice.
-    """
+    """Read row and column, shape (n,) each, of bins from their barcodes, which must be of one form, and each once."""
     rows, cols = np.empty(len(barcodes), np.int32), np.empty(len(barcodes), np.int32)
     if not len(barcodes):
         return rows, cols
@@ -121,37 +123,9 @@ def _shown(barcode: bytes) -> str:
 
 
 def read_positions(path: Path, transform: ImageTransform = _SAME) -> Positions:
-    """Read `tissue_positions.parquet` in batches, without the barcodes in it.
-
-    Parameters
-    ----------
-    path
-        The file.
-    transform
-        From the image that the positions were written for to the given one.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged or not such a table, or if its positions do not follow a square lattice.
-    """
-    try:
-        with pq.ParquetFile(path) as file:
-            missing = [column for column in _COLUMNS if column not in file.schema_arrow.names]
-            if missing:
-                raise DataError(
-                    f"{path}: has no column {missing[0]!r}; found {', '.join(file.schema_arrow.names)[:200]}. Copy "
-                    "it again."
-                )
-            check_rows(path, file.metadata)
-            return _read_batches(path, file, transform)
-    except OSError as error:
-        reason = "no such file" if not path.exists() else first_line(error)
-        raise DataError(f"{path}: cannot be read as a parquet file ({reason}). Copy it again.") from error
-    except (pa.ArrowException, ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise DataError(
-            f"{path}: is not a table of positions, or is damaged ({first_line(error)}). Copy it again."
-        ) from error
+    """Read `tissue_positions.parquet` in batches, without the barcodes in it, and transform it to the given image."""
+    with open_parquet(path, _COLUMNS, "a table of positions") as file:
+        return _read_batches(path, file, transform)
 
 
 def _read_batches(path: Path, file: Any, transform: ImageTransform) -> Positions:
@@ -205,26 +179,67 @@ def _grown(state: NDArray[np.uint8], rows: int, cols: int) -> NDArray[np.uint8]:
     return larger
 
 
+def fit_lattice(bins: Floats) -> Lattice | str:
+    """Fit a turned, perhaps mirrored square lattice to the centres of bins, or return the reason why none fits.
+
+    `bins` has row and column in the lattice, and x and y of the centre in pixels, shape (n, 4).
+    """
+    row, col, x, y = bins.T
+    if np.linalg.matrix_rank(np.stack([row - row.mean(), col - col.mean()], axis=1)) < 2:
+        return (
+            "its bins under tissue are on one line, which does not determine the position of the lattice on the image"
+        )
+    place = x + 1j * y
+    fits = []
+    for mirrored in (False, True):
+        # As complex numbers, turn and scale of a square lattice are one product.
+        lattice = (-1 if mirrored else 1) * (col + 0.5) + 1j * (row + 0.5)
+        centred = lattice - lattice.mean()
+        step = complex(np.vdot(centred, place - place.mean()) / np.vdot(centred, centred).real)
+        corner = complex(place.mean() - step * lattice.mean())
+        flat = corner + step * lattice
+        off = np.abs(flat - place)
+        side, angle = abs(step), float(np.degrees(np.angle(step)))
+        fit = Lattice(corner.real, corner.imag, side, angle, mirrored, float(off.mean()), float(off.max(initial=0)))
+        fits.append((fit, flat))
+    best, flat = min(fits, key=lambda pair: pair[0].mean_off_px)
+    # Registration may bend a true lattice by a fraction of a percent; anything else has its columns mixed up.
+    extent = best.side_px * float(np.hypot(np.ptp(row), np.ptp(col)))
+    if not best.side_px > 0 or best.most_off_px > 0.01 * extent + 0.01 * best.side_px:
+        return (
+            "pxl_row_in_fullres and pxl_col_in_fullres do not follow array_row and array_col on a square lattice "
+            f"(off by up to {best.most_off_px:.1f} px). The columns may be mixed up, or the file may be of another run"
+        )
+    return _with_perspective(best, np.stack([flat.real, flat.imag], axis=1), bins[:, 2:])
+
+
+def _with_perspective(lattice: Lattice, flat: Floats, stated: Floats) -> Lattice:
+    """Add the perspective that brings the lattice's positions to the stated ones, if the fit is far better with it."""
+    if len(flat) < _FEW or lattice.mean_off_px <= _ROUNDING * lattice.side_px:
+        return lattice
+    # Least squares of u (g a + h b + 1) = p a + q b + r and likewise for v, in units in which all numbers are near 1.
+    centre, scale = flat.mean(axis=0), float(np.abs(flat - flat.mean(axis=0)).max())
+    (a, b), (u, v) = ((flat - centre) / scale).T, ((stated - centre) / scale).T
+    ones, zeros = np.ones_like(a), np.zeros_like(a)
+    along = np.stack([a, b, ones, zeros, zeros, zeros, -u * a, -u * b], axis=1)
+    across = np.stack([zeros, zeros, zeros, a, b, ones, -v * a, -v * b], axis=1)
+    solution, _, rank, _ = np.linalg.lstsq(np.concatenate([along, across]), np.concatenate([u, v]), rcond=1e-9)
+    if rank < 8:
+        return lattice
+    to_unit = np.array([[1 / scale, 0, -centre[0] / scale], [0, 1 / scale, -centre[1] / scale], [0, 0, 1]])
+    matrix = np.linalg.inv(to_unit) @ np.append(solution, 1.0).reshape(3, 3) @ to_unit
+    off = np.hypot(*(projected(flat, matrix) - stated).T)
+    if not off.mean() <= _BETTER * lattice.mean_off_px:
+        return lattice
+    return replace(lattice, mean_off_px=float(off.mean()), most_off_px=float(off.max()), perspective=matrix)
+
+
 def pool_bins(
     matrix: sparse.csr_matrix, rows: Ints, cols: Ints, factor: int, selected: NDArray[np.bool_]
 ) -> tuple[sparse.csr_matrix, Ints, Ints, Ints]:
-    """Add up the counts of the bins in each larger bin.
+    """Add up the counts, shape (n, g), of the selected bins in each larger bin, whose side is `factor` bins.
 
-    Parameters
-    ----------
-    matrix
-        Counts, shape (n, g).
-    rows, cols
-        Place of each bin, shape (n,) each.
-    factor
-        Number of bins along the side of a larger one.
-    selected
-        Which bins to include, shape (n,).
-
-    Returns
-    -------
-    matrix, rows, cols, bins
-        Of the larger bins, row by row, and the number of bins in each.
+    Returns the matrix, row and column of the larger bins, row by row, and the number of bins in each.
     """
     row, col = rows // factor, cols // factor
     row[~selected], col[~selected] = 0, 0

@@ -3,70 +3,39 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, PixNetWarning, first_line
-from pixnet.readers.formats.affine import Floats, moved
-from pixnet.readers.formats.find_file import find_file
-from pixnet.readers.xenium.run import Run, not_found, place_on
-from pixnet.readers.xenium.tables import parquet_batches, parquet_columns, vertices_of_csv
+from pixnet.readers.formats.files import required_file
+from pixnet.readers.formats.image_transform import Floats, moved
+from pixnet.readers.formats.parquet import parquet_batches, parquet_columns
+from pixnet.readers.xenium.run import Run, place_on
 from pixnet.regions import Polygons
 
 _LEAST_UM2 = 1e-6  # a smaller area is that of a line, with rounding errors
 
 
 def read_outlines(run: Run, stem: str) -> tuple[list[str], NDArray[np.object_]]:
-    """Read the outline of each cell, on the slide, in the order of the file; a cell can have several parts.
+    """Read names and outlines on the slide, in the order of the file `stem`, of the cells of a run that have an area.
 
-    Parameters
-    ----------
-    run
-        The run; notes about outlines that were put right or left out are added to it.
-    stem
-        Name of the file, without its ending.
-
-    Returns
-    -------
-    names, shapes
-        Of the cells with an area; shapely polygons, or multipolygons.
-
-    Raises
-    ------
-    DataError
-        If the file is missing or damaged, or holds no outline with an area.
+    A cell can have several parts. Notes about outlines that were put right or left out are added to the run.
     """
-    path = find_file(run.folder, [f"{stem}.parquet", f"{stem}.csv.gz", f"{stem}.csv"])
-    if path is None:
-        raise not_found(run.folder, f"{stem}.parquet")
+    path = required_file(run.folder, [f"{stem}.parquet", f"{stem}.csv.gz", f"{stem}.csv"])
     return outlines_of(path, run.to_slide, run.notes)
 
 
 def read_boundaries(path: Path, mpp: float, alignment: str | Path | None = None) -> Polygons:
-    """Read the outlines of cells or nuclei as regions of a slide, without the rest of the run.
+    """Read the outlines of cells or nuclei as regions of a slide of `mpp` um per pixel, without the rest of the run.
 
-    Parameters
-    ----------
-    path
-        File of vertices, `cell_boundaries.parquet` or another of that kind, `.parquet`, `.csv.gz` or `.csv`.
-    mpp
-        um per pixel of the slide.
-    alignment
-        CSV file of the matrix from pixels of the slide to pixels of the morphology image; by default the
-        `*he_imagealignment.csv` beside the file. `experiment.xenium` must then be there too.
-
-    Raises
-    ------
-    DataError
-        If a file is missing or damaged, if it holds no outline with an area, or if the pixel size contradicts the
-        alignment.
-
-    Warns
-    -----
-    PixNetWarning
-        If there is no alignment, or if something is left out or put right.
+    `path` is a file of vertices, such as `cell_boundaries.parquet`, and `alignment` a CSV file of the matrix from
+    pixels of the slide to pixels of the morphology image; by default the `*he_imagealignment.csv` beside `path`, which
+    needs `experiment.xenium` too. Warns if there is no alignment, or something is left out or put right.
     """
     to_slide, notes = place_on(path.parent, mpp, alignment)
     names, shapes = outlines_of(path, to_slide, notes)
@@ -117,21 +86,14 @@ def outlines_of(path: Path, to_slide: Floats, notes: list[str]) -> tuple[list[st
 
 
 def _vertices(path: Path) -> tuple[list[str], NDArray[np.int64], Floats, Floats]:
-    """Read the vertices of outlines.
-
-    Returns
-    -------
-    names, cell, part, xy
-        Names of the cells, and for each vertex the place of its cell among them, the number of the part, and x and y,
-        shape (n, 2).
-    """
+    """Read names of cells, and for each vertex the place of its cell, the number of its part, and x and y, (n, 2)."""
     number: dict[str, int] = {}
     cells, parts, places = [np.empty(0, np.int64)], [np.empty(0)], [np.empty((0, 2))]
     if path.suffix == ".parquet":
         columns = ["vertex_x", "vertex_y"] + (["label_id"] if "label_id" in parquet_columns(path) else [])
         tables = parquet_batches(path, columns, ["cell_id"])
     else:
-        tables = iter([vertices_of_csv(path)])
+        tables = iter([_vertices_of_csv(path)])
     for table in tables:
         names, code = table["cell_id"]
         # Rows without a cell point beyond the list, to a place that no cell can have.
@@ -140,3 +102,22 @@ def _vertices(path: Path) -> tuple[list[str], NDArray[np.int64], Floats, Floats]
         parts.append(np.nan_to_num(table.get("label_id", np.zeros(len(code)))))
         places.append(np.column_stack([table["vertex_x"], table["vertex_y"]]))
     return list(number), np.concatenate(cells), np.concatenate(parts), np.concatenate(places)
+
+
+def _vertices_of_csv(path: Path) -> dict[str, Any]:
+    """Read the vertices of outlines from a CSV file, plain or compressed, as from `parquet_batches` but all at once.
+
+    Columns are `vertex_x`, `vertex_y`, and `label_id` if the file has it, as numbers, and `cell_id` as texts.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"cell_id": str})
+        code, names = pd.factorize(table["cell_id"])
+        columns = [name for name in ("vertex_x", "vertex_y", "label_id") if name in table or name != "label_id"]
+        numbers: dict[str, Any] = {name: table[name].to_numpy(np.float64) for name in columns}
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({first_line(error)}). Copy it again.") from error
+    except KeyError as error:
+        raise DataError(f"{path}: has no column {error}; it needs cell_id, vertex_x and vertex_y.") from error
+    except (ValueError, EOFError, zlib.error, pd.errors.ParserError) as error:
+        raise DataError(f"{path}: is not a table of vertices ({first_line(error)}). Copy it again.") from error
+    return {**numbers, "cell_id": (list(names), np.where(code < 0, len(names), code))}

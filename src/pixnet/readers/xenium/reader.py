@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -18,18 +19,25 @@ from scipy import sparse
 
 from pixnet.errors import DataError
 from pixnet.readers.common import SampleOptions, errors_of, given_options, telling_name, warn_once
-from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
+from pixnet.readers.formats.files import find_file, required_file
+from pixnet.readers.formats.hdf5 import check_sizes
+from pixnet.readers.formats.image_transform import ImageTransform, moved
+from pixnet.readers.formats.parquet import parquet_batches, parquet_columns
+from pixnet.readers.formats.tenx_matrix import GENE_EXPRESSION, open_tenx_matrix, read_tenx_matrix
+from pixnet.readers.platforms import XeniumEntry
+from pixnet.readers.raw import RawCounts, RawFiles
 from pixnet.readers.xenium.outlines import read_outlines
-from pixnet.readers.xenium.panel import matrix_path, read_panel
-from pixnet.readers.xenium.run import Run, not_found, place_run, run_folder
-from pixnet.readers.xenium.tables import parquet_columns
+from pixnet.readers.xenium.run import Run, he_image, place_run, run_folder
 from pixnet.readers.xenium.transcripts import Panel, Seen, count_by_cell, count_in, count_in_squares, inside
 from pixnet.regions import Disks, Polygons, Regions, Squares
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
 from pixnet.sample.genes import CONTROL, merge_genes
+from pixnet.slide import Slide
 from pixnet.slide.pixel_size import positive
 
+_MATRIX = ("cell_feature_matrix.h5", "cell_feature_matrix")
+_MOST_FEATURES = 1 << 22
 _AXES_AGREE = 0.02
 
 
@@ -129,19 +137,13 @@ def _check_similarity(run: Run, regions: float | Regions) -> None:
 
 
 def _cells(run: Run) -> tuple[Polygons, Counts]:
-    path = matrix_path(run.folder)
-    if path is None:
-        raise not_found(run.folder, "cell_feature_matrix.h5")
+    path = required_file(run.folder, _MATRIX)
     features = read_tenx_matrix(path)
     names, shapes = read_outlines(run, "cell_boundaries")
     genes = np.array([not CONTROL.match(name) for name in features.names], bool)
     dropped = sum(features.others.values()) + int((~genes).sum())
-    columns = np.flatnonzero(genes)
-    matrix, symbols, gene_ids, merged = merge_genes(
-        features.matrix[:, columns],
-        [features.names[column] for column in columns],
-        [features.ids[column] for column in columns],
-    )
+    names_and_ids = (list(compress(texts, genes)) for texts in (features.names, features.ids))
+    matrix, symbols, gene_ids, merged = merge_genes(features.matrix[:, np.flatnonzero(genes)], *names_and_ids)
     if merged:
         run.notes.append(f"{merged} genes share a name with another and were added to it")
     barcodes = [barcode.decode("utf-8", "replace") for barcode in features.barcodes.tolist()]
@@ -164,7 +166,7 @@ def _cells(run: Run) -> tuple[Polygons, Counts]:
 def _nuclei(run: Run, min_quality: float) -> tuple[Polygons, Counts]:
     names, shapes = read_outlines(run, "nucleus_boundaries")
     polygons = Polygons(list(shapes), names)
-    panel, ids = read_panel(run)
+    panel, ids = _read_panel(run)
     transcripts = run.transcripts(panel, min_quality)
     if {"overlaps_nucleus", "cell_id"} <= set(parquet_columns(transcripts.path)):
         matrix = count_by_cell(names, transcripts)
@@ -174,7 +176,7 @@ def _nuclei(run: Run, min_quality: float) -> tuple[Polygons, Counts]:
 
 
 def _binned(run: Run, regions: float | Regions, min_quality: float) -> tuple[Regions, Counts]:
-    panel, ids = read_panel(run)
+    panel, ids = _read_panel(run)
     transcripts = run.transcripts(panel, min_quality)
     names = None
     if isinstance(regions, Regions):
@@ -194,12 +196,7 @@ def _binned(run: Run, regions: float | Regions, min_quality: float) -> tuple[Reg
 
 
 def _counts(
-    run: Run,
-    matrix: sparse.csr_matrix,
-    panel: Panel,
-    ids: pd.Index | None,
-    seen: Seen,
-    names: Sequence[str] | None,
+    run: Run, matrix: sparse.csr_matrix, panel: Panel, ids: pd.Index | None, seen: Seen, names: Sequence[str] | None
 ) -> Counts:
     """Return the table of counts, and note which transcripts were not counted."""
     genes = np.array(list(panel.column), dtype=object)
@@ -222,6 +219,54 @@ def _counts(
     return Counts(matrix, pd.Index(genes, dtype=object), ids, index, notes=notes)
 
 
+def _read_panel(run: Run) -> tuple[Panel, pd.Index | None]:
+    """Return the genes of the run's own table, also those without a transcript, and their ids.
+
+    If the run has no table, the panel is open and the ids are None. Genes that share a name are noted in the run.
+    """
+    path = find_file(run.folder, _MATRIX)
+    if path is None:
+        return Panel(), None
+    if path.is_dir():
+        table = read_tenx_matrix(path)
+        names, ids, kinds = table.names, table.ids, [GENE_EXPRESSION] * len(table.names)
+    else:
+        names, ids, kinds = _features(path)
+    genes = [i for i, kind in enumerate(kinds) if kind == GENE_EXPRESSION and not CONTROL.match(names[i])]
+    _, symbols, gene_ids, merged = merge_genes(
+        sparse.csr_matrix(np.zeros((0, len(genes)), np.float32)), [names[i] for i in genes], [ids[i] for i in genes]
+    )
+    if merged:
+        run.notes.append(f"{merged} genes share a name with another and are counted as one")
+    column = {str(symbol): place for place, symbol in enumerate(symbols)}
+    others = frozenset(name for name, kind in zip(names, kinds, strict=True) if kind != GENE_EXPRESSION)
+    # A folder's list has no names of controls; the names of genes are complete in both.
+    return Panel(column, others - column.keys(), closed=True), gene_ids
+
+
+def _features(path: Path) -> tuple[list[str], list[str], list[str]]:
+    """Read names, ids and kinds of the features, without the counts."""
+    columns = ("name", "id", "feature_type")
+    with open_tenx_matrix(path) as file:
+        group = file["matrix/features"]
+        check_sizes(str(path), group)
+        if max(group[key].size for key in columns) > _MOST_FEATURES:
+            raise DataError(f"{path}: is damaged; it declares over {_MOST_FEATURES} features. Copy it again.")
+        names, ids, kinds = ([_text(value) for value in group[key][:]] for key in columns)
+    if not len(names) == len(ids) == len(kinds):
+        raise DataError(
+            f"{path}: is damaged; it has {len(names)} names, {len(ids)} ids and {len(kinds)} kinds of features. "
+            "Copy it again."
+        )
+    if GENE_EXPRESSION not in kinds:
+        raise DataError(f"{path}: has no feature of the type {GENE_EXPRESSION!r}.")
+    return names, ids, kinds
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
 def _on_slide(run: Run, polygons: Polygons, table: Counts) -> tuple[Polygons, Counts]:
     """Leave out what is outside the image, if that is less than half; if it is more, the image is the wrong one."""
     on = inside(polygons.centers_um, run.size_um)
@@ -229,3 +274,30 @@ def _on_slide(run: Run, polygons: Polygons, table: Counts) -> tuple[Polygons, Co
         return polygons, table
     run.notes.append(f"{(~on).sum()} of {len(on)} outlines are outside the image and are left out")
     return polygons.take(on), table.take(on)
+
+
+def raw_places(entry: XeniumEntry, raw: RawFiles) -> None:
+    """Fill in the centres of the cells, in um of the slide; see `RawReader`."""
+    folder = run_folder(entry.path)
+    # Without the given pixel size, which may be what is wrong.
+    run = place_run(folder, entry.image, entry.alignment, None, ImageTransform.read(entry.image_transform))
+    cells = find_file(folder, ["cells.parquet"])
+    if cells is not None:
+        x, y = "x_centroid", "y_centroid"
+        centres = [np.column_stack([batch[x], batch[y]]) for batch in parquet_batches(cells, [x, y], [])]
+        raw.xy_px = moved(np.concatenate(centres), run.to_slide)
+        raw.unit = "um"
+        raw.slide = run.slide
+    run_image = he_image(folder)
+    if entry.image is not None and entry.alignment is None and run_image is not None:
+        # The run's alignment is for the run's own image.
+        raw.pictures[run_image.name] = Slide.open(run_image, mpp=1.0).shape
+
+
+def raw_counts(entry: XeniumEntry) -> RawCounts | None:
+    """Return the counts by cell as written; see `RawReader`."""
+    path = find_file(run_folder(entry.path), _MATRIX)
+    if path is None:
+        return None
+    counts = read_tenx_matrix(path)
+    return counts.matrix, counts.names

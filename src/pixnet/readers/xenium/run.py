@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pixnet.errors import DataError, first_line
-from pixnet.readers.formats.affine import Floats, read_affine
-from pixnet.readers.formats.find_file import find_file
-from pixnet.readers.formats.image_transform import ImageTransform
+from pixnet.errors import DataError
+from pixnet.readers.formats.files import find_file, read_json, required_file
+from pixnet.readers.formats.image_transform import Floats, ImageTransform, read_affine
 from pixnet.readers.xenium.transcripts import Panel, Transcripts
 from pixnet.slide import Slide, pixel_size
 from pixnet.slide.formats import open_source
@@ -25,16 +23,8 @@ from pixnet.slide.slide import open_slide
 class Run:
     """A run, and its position on the slide.
 
-    Attributes
-    ----------
-    folder
-        The folder with `experiment.xenium`.
-    slide
-        The H&E image.
-    to_slide
-        (3, 3) matrix from the run's um to the slide's um.
-    notes
-        What the user must know about the run; grows as the run is read.
+    `to_slide` is the (3, 3) matrix from the run's um to the slide's um. `notes` are what the user must know; they grow
+    as the run is read.
     """
 
     folder: Path
@@ -48,37 +38,13 @@ class Run:
         return self.slide.width_um, self.slide.height_um
 
     def transcripts(self, panel: Panel, min_quality: float) -> Transcripts:
-        """Return the transcripts, not yet read.
-
-        Raises
-        ------
-        DataError
-            If there is no file of them.
-        """
-        path = find_file(self.folder, ["transcripts.parquet"])
-        if path is None:
-            raise not_found(self.folder, "transcripts.parquet")
+        """Return the transcripts, not yet read."""
+        path = required_file(self.folder, ["transcripts.parquet"])
         return Transcripts(path, self.to_slide, self.size_um, panel, min_quality)
 
 
-def not_found(folder: Path, name: str) -> DataError:
-    """Return the error about a file that the folder of a run lacks."""
-    return DataError(f"{folder}: {name} not found. Give the complete folder that the run wrote.")
-
-
 def run_folder(path: Path) -> Path:
-    """Find the folder of a run.
-
-    Parameters
-    ----------
-    path
-        The folder, a folder that has it as `outs`, or a file in it.
-
-    Raises
-    ------
-    DataError
-        If it is not a run.
-    """
+    """Find the folder of a run: the path, a folder `outs` in it, or the folder that the file is in."""
     folder = path.parent if path.is_file() else path
     for place in (folder, folder / "outs"):
         if find_file(place, ["experiment.xenium"]):
@@ -99,25 +65,9 @@ def place_run(
     given: PixelSize | None,
     transform: ImageTransform,
 ) -> Run:
-    """Open the image, and compute the position of the run on it.
+    """Open the image, and compute the position of the run on it; `image` and `alignment` are as in `read_xenium`.
 
-    Parameters
-    ----------
-    folder
-        The folder with `experiment.xenium`.
-    image, alignment
-        As in `read_xenium`.
-    given
-        Pixel size of the image, if the caller gives one.
-    transform
-        From the image that the alignment is for to the given one.
-
-    Raises
-    ------
-    DataError
-        If a file is missing or damaged, or if the pixel size of the image contradicts the alignment.
-    SlideError
-        If the image cannot be read.
+    The transform is from the image that the alignment is for to the given one.
     """
     pixel_um = _pixel_um(folder)
     picture = Path(image) if image is not None else he_image(folder)
@@ -155,27 +105,7 @@ def place_run(
 
 
 def place_on(folder: Path, mpp: float, alignment: str | Path | None) -> tuple[Floats, list[str]]:
-    """Compute the position of a run on an image of which only the pixel size is known.
-
-    Parameters
-    ----------
-    folder
-        The run's folder, or one with some of its files.
-    mpp
-        um per pixel of the image.
-    alignment
-        As in `read_xenium`.
-
-    Returns
-    -------
-    to_slide, notes
-        (3, 3) matrix from the run's um to the image's, and what the user must know.
-
-    Raises
-    ------
-    DataError
-        If a file is missing or damaged, or if the pixel size contradicts the alignment.
-    """
+    """Return the (3, 3) matrix from the run's um to those of an image of `mpp` um per pixel, and notes for the user."""
     matrix, origin = _alignment(folder, folder, alignment)
     if matrix is None:
         return np.eye(3), ["*he_imagealignment.csv not found, so the run's um are assumed to be those of the slide"]
@@ -196,16 +126,8 @@ def _to_slide(matrix: Floats, mpp: float, pixel_um: float) -> Floats:
 
 
 def _pixel_um(folder: Path) -> float:
-    path = find_file(folder, ["experiment.xenium"])
-    if path is None:
-        raise DataError(f"{folder}: experiment.xenium, which states the scale of the alignment, not found.")
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is not a JSON file ({first_line(error)}). Copy it again.") from error
-    size = content.get("pixel_size") if isinstance(content, dict) else None
+    path = required_file(folder, ["experiment.xenium"], "It states the scale of the alignment.")
+    size = read_json(path).get("pixel_size")
     if isinstance(size, bool) or not isinstance(size, int | float) or not 1e-3 < size < 1e3:
         raise DataError(f"{path}: pixel_size must be the um per pixel of the morphology image, not {size!r}.")
     return float(size)

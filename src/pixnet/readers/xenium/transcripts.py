@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError
-from pixnet.readers.formats.affine import moved
+from pixnet.readers.formats.image_transform import moved
+from pixnet.readers.formats.parquet import parquet_batches
 from pixnet.readers.formats.points_in_regions import Floats, Ints, finder
-from pixnet.readers.xenium.tables import parquet_batches
 from pixnet.regions import Regions, Squares
 from pixnet.sample.genes import CONTROL
 
@@ -26,16 +26,10 @@ _TISSUE_UM = 20.0  # side of the blocks that distinguish tissue from bare glass
 
 @dataclass
 class Panel:
-    """The features of a run, by name.
+    """Columns of the genes by name, and the features that are known not to be genes.
 
-    Attributes
-    ----------
-    column
-        Column of each gene, by name.
-    controls
-        Features that are known not to be genes; those that are recognised by their name need not be listed.
-    closed
-        Whether `column` has all genes. If not, every new name becomes a gene.
+    Controls that are recognised by their name need not be listed. If the panel is not closed, every new name becomes a
+    gene.
     """
 
     column: dict[str, int] = field(default_factory=dict)
@@ -73,19 +67,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some transcripts.
-
-    Attributes
-    ----------
-    xy_um
-        Positions on the slide in um, shape (k, 2).
-    gene
-        Columns of their genes, shape (k,).
-    good
-        Which of them count, shape (k,).
-    extra
-        Further columns of the file, by name.
-    """
+    """Some transcripts: positions on the slide in um, (k, 2), columns of their genes, and which of them count."""
 
     xy_um: Floats
     gene: Ints
@@ -95,22 +77,10 @@ class Batch:
 
 @dataclass
 class Transcripts:
-    """The transcripts of a run, to be read once.
+    """The transcripts of a run, to be read once; `seen` is filled in on the way.
 
-    Parameters
-    ----------
-    path
-        `transcripts.parquet`.
-    to_slide
-        (3, 3) matrix from the run's um to the slide's um.
-    size_um
-        Width and height of the slide.
-    panel
-        The genes.
-    min_quality
-        Least quality (Phred) that counts.
-    seen
-        Filled in while the transcripts are read.
+    `to_slide` is the (3, 3) matrix from the run's um to the slide's um; `size_um` is (width, height) of the slide;
+    `min_quality` (Phred) is the least that counts.
     """
 
     path: Path
@@ -121,13 +91,7 @@ class Transcripts:
     seen: Seen = field(default_factory=Seen)
 
     def batches(self, numbers: Sequence[str] = (), texts: Sequence[str] = ()) -> Iterator[Batch]:
-        """Yield the transcripts with a position, of any quality.
-
-        Parameters
-        ----------
-        numbers, texts
-            Further columns to read, as in `parquet_batches`.
-        """
+        """Yield the transcripts with a position, of any quality, with further columns as in `parquet_batches`."""
         position = ["x_location", "y_location"]
         for table in parquet_batches(self.path, [*position, "qv", *numbers], ["feature_name", *texts]):
             xy = moved(np.column_stack([table[name] for name in position]), self.to_slide)
@@ -150,13 +114,7 @@ class Transcripts:
 
 
 def count_in(regions: Regions, transcripts: Transcripts) -> sparse.csr_matrix:
-    """Count the transcripts in each region; one that is in two regions counts in both.
-
-    Returns
-    -------
-    csr_matrix
-        Counts as float32, shape (n, genes).
-    """
+    """Count the transcripts in each region, float32, shape (n, genes); one that is in two regions counts in both."""
     find, tally = finder(regions), Tally()
     for batch in transcripts.batches():
         point, region = find(batch.xy_um[batch.good])
@@ -165,20 +123,7 @@ def count_in(regions: Regions, transcripts: Transcripts) -> sparse.csr_matrix:
 
 
 def count_by_cell(names: Sequence[str], transcripts: Transcripts) -> sparse.csr_matrix:
-    """Count the transcripts that the run itself assigns to the nuclei of cells, in columns of the file.
-
-    Parameters
-    ----------
-    names
-        Names of the cells.
-    transcripts
-        The transcripts.
-
-    Returns
-    -------
-    csr_matrix
-        Counts as float32, shape (n, genes).
-    """
+    """Count the transcripts that the run itself assigns to the nuclei of cells, float32, shape (n, genes)."""
     row, tally = {name: index for index, name in enumerate(names)}, Tally()
     for batch in transcripts.batches(["overlaps_nucleus"], ["cell_id"]):
         cells, code = batch.extra["cell_id"]
@@ -189,28 +134,11 @@ def count_by_cell(names: Sequence[str], transcripts: Transcripts) -> sparse.csr_
 
 
 def count_in_squares(side_um: float, transcripts: Transcripts) -> tuple[Squares, sparse.csr_matrix]:
-    """Bin the transcripts to upright squares of the slide, starting at its top-left corner.
+    """Bin the transcripts to upright squares of the slide, starting at its top-left corner; counts are float32 CSR.
 
     On tissue, a square without a transcript is a measurement too. So all squares are included of every block of at
     least 20 um in which anything was decoded (of any quality, including controls), if their centres are on the slide
     and within the extent of the run.
-
-    Parameters
-    ----------
-    side_um
-        Side of the squares in um.
-    transcripts
-        The transcripts.
-
-    Returns
-    -------
-    squares, counts
-        The squares, and their counts as float32 CSR, shape (n, genes).
-
-    Raises
-    ------
-    DataError
-        If there would be too many squares.
     """
     n_rows, n_cols = (max(math.ceil(extent / side_um - 0.5), 1) for extent in transcripts.size_um[::-1])
     if n_rows * n_cols >= 1 << 40:
@@ -272,20 +200,7 @@ class Tally:
         return _distinct(self._key // _STRIDE)
 
     def matrix(self, rows: Ints, n_genes: int) -> sparse.csr_matrix:
-        """Return the counts of some rows.
-
-        Parameters
-        ----------
-        rows
-            The rows, ascending; all that have a count must be among them.
-        n_genes
-            Number of genes.
-
-        Returns
-        -------
-        csr_matrix
-            float32, shape (len(rows), n_genes).
-        """
+        """Return the counts of rows, ascending, as float32 CSR; all rows that have a count must be among them."""
         self._merge()
         row = np.searchsorted(rows, self._key // _STRIDE)
         starts = np.searchsorted(row, np.arange(len(rows) + 1))
@@ -303,10 +218,7 @@ class Tally:
 
 
 def _distinct(*values: Ints) -> Ints:
-    """Return the distinct values of all arrays, ascending.
-
-    By sorting, because the hashing of `numpy.unique` is many times slower here.
-    """
+    """Return the distinct values of all arrays, ascending; `numpy.unique`, which hashes, is many times slower here."""
     ordered: Ints = np.sort(np.concatenate(values))
     distinct: Ints = ordered[np.diff(ordered, prepend=-1) != 0]
     return distinct

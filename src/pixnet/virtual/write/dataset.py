@@ -23,24 +23,10 @@ from pixnet.virtual.write.parts import Entry, manifest_entry
 def write_legacy_st(sample: Sample, folder: str | Path, pitch_um: float = 200.0) -> Entry:
     """Write one sample as image (PNG), counts (TSV, gzipped) and spot positions (TSV).
 
-    Parameters
-    ----------
-    sample
-        Sample whose regions are disks of one size on an upright square lattice.
-    folder
-        Folder to write to; created if missing.
-    pitch_um
-        Pitch of the lattice, in um.
-
-    Returns
-    -------
-    dict
-        The sample's entry in a manifest in that folder.
-
     Raises
     ------
     DataError
-        If the regions are not such disks.
+        If the regions are not disks of one size on an upright square lattice of `pitch_um`.
     """
     regions = sample.regions
     sizes = regions.bounds_um[:, 2] - regions.bounds_um[:, 0]
@@ -88,21 +74,7 @@ def write_legacy_st(sample: Sample, folder: str | Path, pitch_um: float = 200.0)
 
 
 def write_dataset(folder: str | Path, samples: Sequence[Sample], pitch_um: float = 200.0) -> Path:
-    """Write several samples and the manifest that lists them.
-
-    Parameters
-    ----------
-    folder
-        Folder to write to; created if missing.
-    samples
-        Samples that `write_legacy_st` accepts.
-    pitch_um
-        Pitch of their lattices, in um.
-
-    Returns
-    -------
-    Path
-        The manifest, `samples.toml`.
+    """Write several samples, as `write_legacy_st` does, and the manifest that lists them, which is returned.
 
     Raises
     ------

@@ -23,18 +23,8 @@ _THUMBNAIL = 1000  # px
 def write_hest(sample: Sample, folder: str | Path) -> Entry:
     """Write one sample into a folder in the layout of HEST-1k, which may have other samples.
 
-    Parameters
-    ----------
-    sample
-        Sample whose regions are disks of one size ("Visium", or "Spatial Transcriptomics" at 100 um) or squares
-        ("Visium HD" at 2, 8, 16 or 128 um, else "Xenium").
-    folder
-        Folder to write to; created if missing.
-
-    Returns
-    -------
-    dict
-        The sample's entry in a manifest in that folder.
+    Its regions are disks of one size ("Visium", or "Spatial Transcriptomics" at 100 um) or squares ("Visium HD" at 2,
+    8, 16 or 128 um, else "Xenium").
 
     Raises
     ------

@@ -23,17 +23,7 @@ _TILE = 256
 
 
 def manifest_entry(sample: Sample, platform: str, **keys: str | float) -> Entry:
-    """Return a sample's entry in a manifest.
-
-    Parameters
-    ----------
-    sample
-        The sample.
-    platform
-        Name of the platform that it was written as.
-    **keys
-        Other keys of the entry.
-    """
+    """Return a sample's entry in a manifest, with the other keys that the platform needs."""
     entry: Entry = {"id": sample.id, "platform": platform, **keys}
     if sample.donor is not None:
         entry["donor"] = sample.donor
@@ -41,14 +31,9 @@ def manifest_entry(sample: Sample, platform: str, **keys: str | float) -> Entry:
 
 
 def write_pyramid(slide: Slide, path: Path) -> None:
-    """Write a slide as a tiled TIFF, lossless; each level has half as many pixels a side as the one before.
+    """Write a slide, all of it in memory, as a tiled TIFF, lossless; its resolution tags state the pixel size.
 
-    Parameters
-    ----------
-    slide
-        The slide. All of it is in memory at once.
-    path
-        File to write. Its resolution tags state the pixel size.
+    Each level has half as many pixels a side as the one before.
     """
     import tifffile
 
@@ -74,10 +59,17 @@ def write_pyramid(slide: Slide, path: Path) -> None:
             )
 
 
-def write_thumbnail(slide: Slide, path: Path, scale: float) -> None:
-    """Write a slide as a PNG whose sides are `scale` times as long, in pixels."""
-    pixels, _ = slide.read(0, 0, slide.width_um, slide.height_um, slide.mpp / scale)
-    Image.fromarray(pixels).save(path)
+def write_thumbnails(slide: Slide, spatial: Path, sides: Mapping[str, int], most: float = 1.0) -> dict[str, float]:
+    """Write Space Ranger's thumbnails of a slide as PNG, and return their scale factors, at most `most`, by key.
+
+    `sides` are the pixels of their longer sides, by kind.
+    """
+    factors = {}
+    for kind, side in sides.items():
+        scale = factors[f"tissue_{kind}_scalef"] = min(most, side / max(slide.shape))
+        pixels, _ = slide.read(0, 0, slide.width_um, slide.height_um, slide.mpp / scale)
+        Image.fromarray(pixels).save(spatial / f"tissue_{kind}_image.png")
+    return factors
 
 
 def write_tenx_matrix(
@@ -87,20 +79,9 @@ def write_tenx_matrix(
     features: Mapping[str, Sequence[str]],
     attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write counts as HDF5 in the layout of Cell Ranger 3 and later.
+    """Write counts (n, g) as HDF5 in the layout of Cell Ranger 3 and later; their indices are sorted in place.
 
-    Parameters
-    ----------
-    path
-        File to write.
-    counts
-        Counts, shape (n, g). Their indices are sorted in place.
-    barcodes
-        Barcodes of the n rows.
-    features
-        Columns of the table of the g features: `id`, `name` and `feature_type`.
-    attributes
-        Attributes of the file.
+    `features` has the columns of the table of the genes: `id`, `name` and `feature_type`.
     """
     counts.sort_indices()
     texts = {

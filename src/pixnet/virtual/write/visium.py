@@ -14,7 +14,7 @@ from scipy import sparse
 from pixnet.errors import DataError
 from pixnet.regions import Disks
 from pixnet.sample import Sample
-from pixnet.virtual.write.parts import Entry, manifest_entry, write_pyramid, write_tenx_matrix, write_thumbnail
+from pixnet.virtual.write.parts import Entry, manifest_entry, write_pyramid, write_tenx_matrix, write_thumbnails
 
 _SPOT_UM = 55.0
 _PITCH_UM = 100.0
@@ -36,17 +36,12 @@ def write_visium(sample: Sample, folder: str | Path, version: int = 1) -> Entry:
     Parameters
     ----------
     sample
-        Sample measured with disks of 55 um on an upright hexagonal array of 100 um, as
-        `spots(width_um, height_um, 55, 100, hexagonal=True)` returns them.
+        Sample measured with disks of 55 um on an upright hexagonal array of 100 um, as `spots(width_um, height_um, 55,
+        100, hexagonal=True)` returns them.
     folder
-        Folder to write to; created if missing.
+        Folder to write to.
     version
         1 for positions without a header, as Space Ranger 1 wrote them; 2 for positions with a header.
-
-    Returns
-    -------
-    dict
-        The sample's entry in a manifest in that folder.
 
     Raises
     ------
@@ -64,9 +59,7 @@ def write_visium(sample: Sample, folder: str | Path, version: int = 1) -> Entry:
         "spot_diameter_fullres": _STATED_SPOT_UM / slide.mpp,
         "fiducial_diameter_fullres": _STATED_FIDUCIAL_UM / slide.mpp,
     }
-    for kind, side in _THUMBNAILS.items():
-        scale = factors[f"tissue_{kind}_scalef"] = min(1.0, side / max(slide.shape))
-        write_thumbnail(slide, outs / f"spatial/tissue_{kind}_image.png", scale)
+    factors |= write_thumbnails(slide, outs / "spatial", _THUMBNAILS)
     (outs / "spatial/scalefactors_json.json").write_text(json.dumps(factors), encoding="utf-8")
 
     table = _positions(sample, places)

@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import shapely
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
+from scipy import sparse
 
 from pixnet.errors import DataError
 from pixnet.regions import Squares
 from pixnet.slide import Slide
 from pixnet.virtual.tissue import VirtualTissue
-from pixnet.virtual.transcripts import main_parts
-from pixnet.virtual.write.parts import Entry, write_pyramid, write_tenx_matrix, write_thumbnail
+from pixnet.virtual.transcripts import main_parts, windows_of
+from pixnet.virtual.write.parts import Entry, write_pyramid, write_tenx_matrix, write_thumbnails
 
 _AT_ONCE = 50_000  # bins measured at once; limits the memory to about 100 MB for 250 genes
 _THUMBNAILS = {"hires": 6000, "lowres": 600}  # pixels of the longer side
@@ -33,20 +34,9 @@ _ROW_GROUP = 1 << 20
 
 @dataclass(frozen=True)
 class _Area:
-    """A capture area: a turned lattice of the smallest bins, without gaps.
+    """A capture area: a turned lattice of the smallest bins, row by row, without gaps, and their counts.
 
-    Attributes
-    ----------
-    tissue
-        The tissue.
-    bins
-        The n bins, row by row.
-    shape
-        Rows and columns of the lattice.
-    counts
-        Counts of the bins, shape (n, genes).
-    mirrored
-        Whether column c of the lattice is column `shape[1] - 1 - c` in the files.
+    If it is mirrored, column c of the lattice is column `shape[1] - 1 - c` in the files.
     """
 
     tissue: VirtualTissue
@@ -81,23 +71,13 @@ def write_visium_hd(
 
     Parameters
     ----------
-    tissue
-        The tissue.
-    folder
-        Folder to write to; created if missing.
+    tissue, folder, seed
+        Tissue, folder to write to, and seed of the run.
     bin_sizes
         Sides of the bins in whole um, all of them multiples of the smallest.
-    angle_deg
-        Angle of the lattice against the image, from x towards y, in degrees.
-    seed
-        Seed of the run.
-    mirrored
-        Whether columns are counted against x, as the instrument does for some images.
-
-    Returns
-    -------
-    dict
-        The sample's entry in a manifest in that folder.
+    angle_deg, mirrored
+        Angle of the lattice against the image, from x towards y, in degrees; and whether columns are counted against x,
+        as the instrument does for some images.
 
     Raises
     ------
@@ -185,16 +165,13 @@ def _write_bins(folder: Path, area: _Area, size: int) -> None:
 
 def _write_cells(folder: Path, area: _Area) -> None:
     """Write the cells of the capture area; of a cell in several parts, only the largest."""
-    import shapely
-
     tissue = area.tissue
     x, y = np.floor(area.bins.centers_um.T).astype(np.int64)
     labels = main_parts(tissue.labels[y, x].reshape(area.shape))
-    windows: list[Any] = ndimage.find_objects(labels)
-    numbers = [index for index, window in enumerate(windows, start=1) if window is not None]
+    windows = windows_of(labels)
+    numbers = list(windows)
     features: list[dict[str, Any]] = []
-    for row, number in enumerate(numbers):
-        window = windows[number - 1]
+    for row, (number, window) in enumerate(windows.items()):
         rows, cols = (
             places + part.start for places, part in zip(np.nonzero(labels[window] == number), window, strict=True)
         )
@@ -209,7 +186,7 @@ def _write_cells(folder: Path, area: _Area) -> None:
             }
         )
     _write_scalefactors(folder / "spatial", tissue.slide, None)
-    row_of = np.full(len(windows) + 1, -1, np.int64)
+    row_of = np.full(labels.max() + 1, -1, np.int64)
     row_of[numbers] = np.arange(len(numbers))
     counts = _sums(row_of[labels.ravel()], len(numbers), area.counts)
     barcodes = [f"cellid_{number:09d}-1" for number in numbers]
@@ -231,10 +208,8 @@ def _write_scalefactors(spatial: Path, slide: Slide, size: int | None) -> None:
     factors = {"microns_per_pixel": slide.mpp, "fiducial_diameter_fullres": _FIDUCIAL_UM / slide.mpp}
     if size is not None:
         factors |= {"spot_diameter_fullres": size / slide.mpp, "bin_size_um": float(size)}
-    for kind, side in _THUMBNAILS.items():
-        # Always smaller than the full resolution, as in any real run.
-        scale = factors[f"tissue_{kind}_scalef"] = min(0.5, side / max(slide.shape))
-        write_thumbnail(slide, spatial / f"tissue_{kind}_image.png", scale)
+    # The thumbnails are always smaller than the full resolution, as in any real run.
+    factors |= write_thumbnails(slide, spatial, _THUMBNAILS, most=0.5)
     factors["regist_target_img_scalef"] = factors["tissue_hires_scalef"]
     (spatial / "scalefactors_json.json").write_text(json.dumps(factors), encoding="utf-8")
 

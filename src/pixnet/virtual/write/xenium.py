@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import shapely
 from scipy import sparse
 
 from pixnet.grid import Box
@@ -29,29 +30,12 @@ _SMALLEST_LEVEL = 256  # pixels of the longer side
 def write_xenium(
     tissue: VirtualTissue, folder: str | Path, seed: int = 0, *, turn_deg: float = 1.5, flipped: bool = False
 ) -> Entry:
-    """Write a tissue as the folder of a Xenium run.
+    """Write a tissue as the folder of a Xenium run; the entry that is returned is for a manifest next to that folder.
 
     The folder has `experiment.xenium`, the tables of cells, outlines and transcripts (parquet), the counts by cell
     (HDF5), and the H&E image (pyramidal OME-TIFF) with its alignment. It does not have the morphology image: only its
-    coordinates matter.
-
-    Parameters
-    ----------
-    tissue
-        The tissue.
-    folder
-        Folder to write to; created if missing.
-    seed
-        Seed of the run.
-    turn_deg
-        Angle by which the H&E image is turned on the morphology image, in degrees.
-    flipped
-        Whether the H&E image is mirrored before it is turned.
-
-    Returns
-    -------
-    dict
-        The sample's entry in a manifest next to that folder.
+    coordinates matter. `turn_deg` is the angle by which the H&E image is turned on it, in degrees; if `flipped`, it is
+    mirrored before.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,12 +63,7 @@ def write_xenium(
     _write_outlines(folder / "nucleus_boundaries.parquet", drawn.nuclei, names, to_run)
     _write_transcripts(folder / "transcripts.parquet", drawn, names, to_run)
     _write_image(folder / "he_image.ome.tif", tissue.slide)
-    return {
-        "id": tissue.sample_id(seed),
-        "donor": tissue.donor,
-        "platform": "xenium",
-        "path": folder.name,
-    }
+    return {"id": tissue.sample_id(seed), "donor": tissue.donor, "platform": "xenium", "path": folder.name}
 
 
 def _alignment(slide: Slide, turn_deg: float, flipped: bool) -> Floats:
@@ -123,8 +102,6 @@ def _counts_by_cell(drawn: VirtualTranscripts, tissue: VirtualTissue) -> sparse.
 
 
 def _write_cells(path: Path, drawn: VirtualTranscripts, names: dict[int, str], to_run: Floats) -> None:
-    import shapely
-
     outlines = np.array(list(drawn.cells.values()), dtype=object)
     centres = _transformed(to_run, shapely.get_coordinates(shapely.centroid(outlines)).reshape(-1, 2))
     sure = drawn.quality >= SURE
@@ -145,8 +122,6 @@ def _write_cells(path: Path, drawn: VirtualTranscripts, names: dict[int, str], t
 
 
 def _write_outlines(path: Path, shapes: dict[int, object], names: dict[int, str], to_run: Floats) -> None:
-    import shapely
-
     rings = shapely.get_exterior_ring(np.array(list(shapes.values()), dtype=object))
     points, ring = shapely.get_coordinates(rings, return_index=True)
     cells = np.array(list(shapes))[ring]
