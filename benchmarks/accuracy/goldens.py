@@ -28,7 +28,7 @@ from pixnet.errors import DataError, PixNetError
 from pixnet.evaluation.methods import METHODS, Options, check_methods
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.runs import Run, RunStore
-from pixnet.evaluation.scoring.table import KEYS
+from pixnet.scoring.table import KEYS
 
 FOLD, SEED = "C3", 0
 CHEAP = ("mean", "colour-ridge", "ridge", "knn")

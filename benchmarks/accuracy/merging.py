@@ -21,14 +21,14 @@ from pixnet.digest import digest
 from pixnet.errors import DataError
 from pixnet.evaluation.methods import measured_logs
 from pixnet.evaluation.runs import Arrays, Run
-from pixnet.evaluation.scoring.bootstrap import Scored, interval, redrawn_scores
-from pixnet.evaluation.scoring.metrics import score
-from pixnet.evaluation.scoring.table import ALL, rows
 from pixnet.evaluation.splits import Split
 from pixnet.expression import normalise
 from pixnet.model import PixNet
 from pixnet.sample.panel import GenePanel, panel_counts
 from pixnet.sample.sample import enough_counts
+from pixnet.scoring.bootstrap import Scored, interval, redrawn_scores
+from pixnet.scoring.metrics import score
+from pixnet.scoring.table import ALL, rows
 
 if TYPE_CHECKING:
     from pixnet.field import ExpressionField

@@ -43,9 +43,9 @@ from pixnet.evaluation.report.parts import (
     provenance,
 )
 from pixnet.evaluation.report.tables import accuracy_table, costs_table, fold_table, method_table
-from pixnet.evaluation.scoring.summary import main_method
-from pixnet.evaluation.scoring.table import Scores
+from pixnet.evaluation.summary import main_method
 from pixnet.files import write_whole
+from pixnet.scoring.table import Scores
 
 Facts = Mapping[str, Sequence[Mapping[str, Any]]]
 """By method, the facts of its runs, from `Results.facts`."""

@@ -18,12 +18,12 @@ from pixnet.virtual.write.visium_hd import write_visium_hd
 from pixnet.virtual.write.xenium import write_xenium
 
 _SIDE_UM = 1200.0
-_SEEDS = (31, 32, 33, 34, 35, 36)  # of slide and donor alike; two for each platform, the second held out
+_SEEDS = (31, 32, 33, 34, 35, 36)  # of slide and donor; two for each platform, the second held out
 _MIN_COUNTS = 50  # squares of 24 and 16 um hold fewer counts than a spot
 
 
 def run() -> dict[str, float | str]:
-    """Write six tissues of six donors, train on three, and score pixnet and ridge on the others, each by itself."""
+    """Write six tissues of six donors, train on three, and score pixnet and ridge on each of the others."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         samples = read_manifest(_write(folder))
@@ -34,8 +34,8 @@ def run() -> dict[str, float | str]:
         figures: dict[str, float | str] = {}
         for sample in held_out:
             for method in ("pixnet", "ridge"):
-                one = results["methods"][method]["per_sample"][sample]
-                figures[f"{sample}: PCC@M of {method}"] = round(one["pcc_m"], 3)
+                of_sample = results["methods"][method]["per_sample"][sample]
+                figures[f"{sample}: PCC@M of {method}"] = round(of_sample["pcc_m"], 3)
         figures["pixnet, minutes"] = round(results["methods"]["pixnet"]["seconds"] / 60, 1)
         return figures
 

@@ -1,4 +1,4 @@
-"""The runs of frozen protocols on measured samples: several methods, or several variants of PixNet's settings."""
+"""Runs of frozen protocols on measured samples: of several methods, or of several variants of PixNet's settings."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy.results import SUMMARY
 from pixnet.digest import digest
+from pixnet.evaluation.held_out import FoldPredictions, HeldOut, Prediction
 from pixnet.evaluation.methods import Options
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.runner import computation, planned_runs, titled
 from pixnet.evaluation.runs import Run, RunStore, Stored
-from pixnet.evaluation.scoring.held_out import FoldPredictions, HeldOut, Prediction
-from pixnet.evaluation.scoring.scores import NOISE, score_fold
-from pixnet.evaluation.scoring.summary import summarise
-from pixnet.evaluation.scoring.table import ALL
+from pixnet.evaluation.scores import NOISE, score_fold
 from pixnet.evaluation.splits import listed_entries
+from pixnet.evaluation.summary import summarise
 from pixnet.sample import Sample
 from pixnet.sample.genes import join_genes
+from pixnet.scoring.table import ALL
 
 SCORES_VERSION = 1
 """Raise it when the scores of the same predictions change."""
@@ -34,20 +34,20 @@ _GENE_METRICS = ("pcc", "mean_counts")  # of single genes; the others can be com
 
 
 class ProtocolPlan:
-    """The runs of one protocol, or of one for each variant of PixNet's settings, on the same folds and genes.
+    """The runs of one protocol, or of one protocol for each variant, all with the same folds and genes.
 
     Parameters
     ----------
     name
         Name of the benchmark.
     protocols
-        By name of the variant; "" for the methods as they are.
+        Protocols by name of the variant; "" for the methods without a change of settings.
     store
         Where runs are stored while they are computed, with their models.
     options
         Device, feature cache and progress.
     predictions
-        File of earlier predictions, which serve where only scores over several runs are missing.
+        File of earlier predictions, used where only scores over several runs are missing.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ProtocolPlan:
 
     @cached_property
     def samples(self) -> list[Sample]:
-        """The samples of the protocols, read and checked when they are first needed."""
+        """The samples of the protocols, which are read and checked when they are first needed."""
         samples = frozen_samples(next(iter(self.protocols.values())))
         for protocol in self.protocols.values():
             protocol.check(samples)
@@ -81,7 +81,7 @@ class ProtocolPlan:
 
     @cached_property
     def held(self) -> list[HeldOut]:
-        """The truth of each fold."""
+        """The measured truth of each fold."""
         protocol = next(iter(self.protocols.values()))
         return [HeldOut(fold.split(self.samples).test, fold.panel, protocol.min_counts) for fold in protocol.folds]
 
@@ -113,16 +113,16 @@ class ProtocolPlan:
         return table, facts
 
     def values(self, run: Run) -> dict[str, NDArray[np.float32]]:
-        """Return the predictions of a run by sample: stored ones, earlier ones, or computed ones."""
-        variant, fold = self._folds[run.key]
+        """Return the predictions of a run by sample: from the store, else from the file, else computed."""
+        _, fold = self._folds[run.key]
         if not self.store.has(run) and self.predictions is not None and self.predictions.exists():
             with np.load(self.predictions) as earlier:
                 entry = predictions_entry(run)
                 if entry in earlier:
-                    names = self.protocols[variant].folds[fold].test
-                    tables = np.split(earlier[entry].astype(np.float32), np.cumsum(
-                        [len(sample.regions) for sample in self.held[fold].samples])[:-1])  # fmt: skip
-                    return dict(zip(names, tables, strict=True))
+                    samples = self.held[fold].samples
+                    ends = np.cumsum([len(sample.regions) for sample in samples])
+                    tables = np.split(earlier[entry].astype(np.float32), ends[:-1])
+                    return {sample.id: table for sample, table in zip(samples, tables, strict=True)}
         return self.compute(run).arrays
 
     def compute(self, run: Run) -> Stored:
@@ -146,7 +146,7 @@ class ProtocolPlan:
 
 
 def frozen_samples(protocol: Protocol) -> list[Sample]:
-    """Read the samples that a protocol names, their genes joined, without the warnings that `evaluate` gives."""
+    """Read the samples of a protocol and join their genes, without warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         entries = {entry.id: entry for entry in listed_entries(protocol.manifests)}

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import pandas as pd
 
 from pixnet.evaluation.runs import Run, RunStore
-from pixnet.evaluation.scoring.table import COLUMNS, Scores
 from pixnet.files import replacing
+from pixnet.scoring.table import COLUMNS, Scores
 
 FOLDER = Path(__file__).parents[1] / "results"
 SUMMARY = "summary"
@@ -69,7 +69,7 @@ class Results:
     runs
         A row for each run: its settings, choices, cost and machine.
     scores
-        The long table (`pixnet.evaluation.scoring.table`), with the benchmark and the key of the run as first columns.
+        The long table (`pixnet.scoring.table`), with the benchmark and the key of the run as first columns.
     """
 
     def __init__(self, folder: Path = FOLDER) -> None:

@@ -1,4 +1,4 @@
-"""The runs across scales: each method fitted at one size of regions on virtual tissue, and asked for all sizes."""
+"""Runs across scales: each method is trained at one size of regions of virtual tissue and predicts all sizes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from pixnet.evaluation.methods import (
 )
 from pixnet.evaluation.runner import titled
 from pixnet.evaluation.runs import Arrays, Run, RunStore, Stored
-from pixnet.evaluation.scoring.table import ALL
 from pixnet.regions import Regions
 from pixnet.sample import Sample
 from pixnet.sample.panel import GenePanel, choose_panel
+from pixnet.scoring.table import ALL
 from pixnet.virtual.tissue import VirtualTissue
 
 SCALES_VERSION = 1
@@ -87,7 +87,7 @@ class ScalesPlan:
 
     @cached_property
     def asked(self) -> list[tuple[VirtualTissue, dict[str, Regions]]]:
-        """Every slide with the regions that are asked for on it; drawn when something has to be computed."""
+        """Every slide with the regions to be predicted on it; drawn when something has to be computed."""
         slides = [*self.settings.training, *self.settings.test]
         tissues = []
         for number, slide in enumerate(slides):
@@ -97,7 +97,7 @@ class ScalesPlan:
 
     @cached_property
     def samples(self) -> list[Sample]:
-        """The training slides with what was measured on them."""
+        """The measured training slides."""
         training = self.asked[: len(self.settings.training)]
         return [training_sample(self.settings, tissue, number) for number, (tissue, _) in enumerate(training)]
 
@@ -150,8 +150,8 @@ class ScalesPlan:
         arrays: Arrays = {}
         for number, (tissue, sets) in enumerate(self.asked):
             self.options.progress("targets", number, len(self.asked), slide_name(tissue))
-            found = target_arrays(tissue, sets, panel.names, self.settings.seed, self.redraws)
-            arrays |= {f"{slide_name(tissue)}|{key}": table for key, table in found.items()}
+            tables = target_arrays(tissue, sets, panel.names, self.settings.seed, self.redraws)
+            arrays |= {f"{slide_name(tissue)}|{key}": table for key, table in tables.items()}
         return arrays, {"genes": list(panel.names)}
 
     def _compute_baseline(self, method: str, seed: int, options: Options) -> tuple[Arrays, dict[str, Any]]:
@@ -160,8 +160,8 @@ class ScalesPlan:
         arrays: Arrays = {}
         for number, (tissue, sets) in enumerate(self.asked):
             options.progress("predict", number, len(self.asked), slide_name(tissue))
-            found = ask_baseline(baseline, tissue.slide, sets)
-            arrays |= {f"{slide_name(tissue)}|{key}": table for key, table in found.items()}
+            tables = ask_baseline(baseline, tissue.slide, sets)
+            arrays |= {f"{slide_name(tissue)}|{key}": table for key, table in tables.items()}
         return arrays, baseline.choices()
 
     def _compute_pixnet(self, config: Config, seed: int, work: Path, options: Options) -> tuple[Arrays, dict[str, Any]]:
@@ -185,18 +185,18 @@ class ScalesPlan:
         return arrays, {**pixnet_choices(model), "additivity_error": max(known, default=None)}
 
     def _slides(self, runs: Sequence[tuple[str, Run]]) -> list[ScoredSlide]:
-        """Take the arrays of some runs apart by slides."""
+        """Return the targets of each slide, and the predictions of some runs for it."""
         targets, slides = self.targets, []
         stored = [(variant, run, self._stored(variant, run)) for variant, run in runs]
         for side, pairs in zip(SIDES, (self.settings.training, self.settings.test), strict=True):
             for number, donor in pairs:
                 name = f"{self.settings.preset}-{number}"
                 predictions: dict[str, dict[int, Arrays]] = {}
-                for variant, run, found in stored:
+                for variant, run, of_run in stored:
                     method = f"{run.method}:{variant}" if variant else run.method
-                    predictions.setdefault(method, {})[run.seed] = _of_slide(found.arrays, name)
-                own = Targets(_of_slide(targets.arrays, name))
-                slides.append(ScoredSlide(name, side, f"donor {donor}", own, predictions))
+                    predictions.setdefault(method, {})[run.seed] = _of_slide(of_run.arrays, name)
+                of_slide = Targets(_of_slide(targets.arrays, name))
+                slides.append(ScoredSlide(name, side, f"donor {donor}", of_slide, predictions))
         return slides
 
 

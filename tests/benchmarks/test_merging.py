@@ -25,7 +25,6 @@ from tests.evaluation.made import GENES, make_sample
 from pixnet.config import Config
 from pixnet.errors import DataError
 from pixnet.evaluation.protocol import Protocol
-from pixnet.evaluation.scoring.table import COLUMNS
 from pixnet.evaluation.splits import make_folds
 from pixnet.expression import log_expectation, normalise
 from pixnet.field import ExpressionField
@@ -34,6 +33,7 @@ from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
 from pixnet.sample.panel import GenePanel
+from pixnet.scoring.table import COLUMNS
 
 
 def array_sample(name: str, columns: int = 5, rows: int = 4, first: tuple[int, int] = (7, 3)) -> Sample:

@@ -12,7 +12,7 @@ from benchmarks.accuracy.results import Results
 from tests.benchmarks.small import METHODS, SmallPlan
 
 from pixnet.evaluation.report.parts import Table, duration, markdown_table, number, percent
-from pixnet.evaluation.scoring.table import Scores
+from pixnet.scoring.table import Scores
 
 Rows = dict[str, dict[str, str]]
 

@@ -15,7 +15,7 @@ from tests.benchmarks.small import CONFIG, SCALE_METHODS, SmallPlan, SmallScales
 from pixnet.errors import DataError, PixNetWarning
 from pixnet.evaluation.baselines import BASELINES
 from pixnet.evaluation.runs import Run, RunStore
-from pixnet.evaluation.scoring.table import KEYS
+from pixnet.scoring.table import KEYS
 
 
 def copied(plan: Any, folder: Path) -> Results:

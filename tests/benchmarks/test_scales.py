@@ -17,8 +17,8 @@ from pixnet.demo.ask import SQUARE_UM, additivity_error
 from pixnet.demo.regions import SIDES
 from pixnet.errors import DataError
 from pixnet.evaluation.report.parts import DASH, duration, number, percent
-from pixnet.evaluation.scoring.table import Scores
 from pixnet.regions import Squares
+from pixnet.scoring.table import Scores
 
 NAMES = (*SCALE_METHODS, "pixnet:mean-head", "ceiling")
 TARGETS = ("truth counts", "truth log", "measured counts", "measured log")

@@ -18,7 +18,7 @@ from pixnet.demo.regions import ScaleSettings
 from pixnet.evaluation.methods import METHODS, Options
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.runs import RunStore
-from pixnet.evaluation.scoring.metrics import score
+from pixnet.scoring.metrics import score
 
 
 @pytest.fixture(scope="module")

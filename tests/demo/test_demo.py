@@ -13,10 +13,10 @@ from pixnet.readers.manifest import read_manifest
 from pixnet.virtual import TEST_SEEDS
 
 
-def test_demo_makes_data_evaluation_truth_and_report(tmp_path: Path) -> None:
-    told: list[tuple[str, int, int]] = []
+def test_the_demo_writes_data_evaluation_truth_and_report(tmp_path: Path) -> None:
+    calls: list[tuple[str, int, int]] = []
     size = DemoSize(side_um=320.0, training_slides=1, genes=8, steps=3, tiles=2, views=1, bins=40, min_counts=50)
-    report = run_demo(tmp_path, lambda stage, done, total, words="": told.append((stage, done, total)), size)
+    report = run_demo(tmp_path, lambda stage, done, total, words="": calls.append((stage, done, total)), size)
     assert report == tmp_path / "evaluation" / "report.html"
     html = report.read_text(encoding="utf-8")
     assert "Against the noise-free truth" in html
@@ -31,17 +31,17 @@ def test_demo_makes_data_evaluation_truth_and_report(tmp_path: Path) -> None:
     truth = json.loads((tmp_path / "truth.json").read_text())
     assert (truth["places"], truth["genes"]) == (40, 8)
     assert (truth["slide_seed"], truth["donor_seed"]) == TEST_SEEDS["breast"][0]
-    sizes = ["2-µm square", "8-µm square", "16-µm square", "55-µm disk", "100-µm disk", "whole cell"]
-    assert [one["regions"] for one in truth["sizes"]] == sizes
-    for one in truth["sizes"]:
+    names = ["2-µm square", "8-µm square", "16-µm square", "55-µm disk", "100-µm disk", "whole cell"]
+    assert [size["regions"] for size in truth["sizes"]] == names
+    for entry in truth["sizes"]:
         for kind in ("counts", "log"):
-            assert set(one[kind]) == {"pixnet", "ridge", "ceiling"}
-            assert all(-1 <= value <= 1 for value in one[kind].values())
-    assert {"tissue", "cells", "truth"} <= {stage for stage, _, _ in told}
-    assert all(done <= total for _, done, total in told)
+            assert set(entry[kind]) == {"pixnet", "ridge", "ceiling"}
+            assert all(-1 <= value <= 1 for value in entry[kind].values())
+    assert {"tissue", "runs", "truth"} <= {stage for stage, _, _ in calls}
+    assert all(done <= total for _, done, total in calls)
 
 
-def test_demo_says_what_it_cannot_do(tmp_path: Path) -> None:
+def test_the_demo_refuses_presets_and_numbers_of_slides_it_does_not_have(tmp_path: Path) -> None:
     for size in (DemoSize(preset="liver"), DemoSize(training_slides=9)):
         with pytest.raises(DataError, match="choose one of breast, colon, cortex and 1 to 4 slides"):
             run_demo(tmp_path, lambda *_: None, size)

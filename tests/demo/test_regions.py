@@ -1,4 +1,4 @@
-"""Which regions are asked for across scales, and what is trained on."""
+"""Regions that are scored across scales, and what is trained on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tissue() -> VirtualTissue:
     return VirtualTissue.generate("breast", 3, 7, 300.0, 260.0)
 
 
-def test_training_slides_and_donors_are_none_of_the_frozen_test_ones() -> None:
+def test_training_slides_and_donors_are_not_among_the_frozen_test_ones() -> None:
     for pairs in TEST_SEEDS.values():
         for which in (0, 1):
             assert not {pair[which] for pair in pairs} & {pair[which] for pair in TRAINING_SEEDS}
@@ -56,7 +56,7 @@ def test_whole_cells_are_those_of_the_section(tissue: VirtualTissue) -> None:
     assert np.array_equal(owned.data, pixels[owned.indices])
 
 
-def test_two_sets_of_points_serve_all_sizes(tissue: VirtualTissue) -> None:
+def test_two_sets_of_points_are_enough_for_all_sizes(tissue: VirtualTissue) -> None:
     points = asked_points(asked_regions(tissue, 30))
     assert {name: table.shape for name, table in points.items()} == {"places": (30, 2), "cells": (30, 2)}
 
@@ -78,12 +78,12 @@ def test_training_regions_are_spots_or_bins_and_slides_take_turns() -> None:
     assert settings.name == "breast-100+55+16um"
 
 
-def test_fewest_counts_go_with_the_smallest_region() -> None:
-    fewest = [ScaleSettings("colon", sizes).min_counts for sizes in ((100.0,), (55.0,), (100.0, 55.0), (2.0,))]
-    assert fewest == [500, 151, 151, 1]
+def test_min_counts_follows_the_smallest_region() -> None:
+    limits = [ScaleSettings("colon", sizes).min_counts for sizes in ((100.0,), (55.0,), (100.0, 55.0), (2.0,))]
+    assert limits == [500, 151, 151, 1]
 
 
-def test_what_cannot_be_asked_is_refused() -> None:
+def test_settings_that_cannot_be_used_are_refused() -> None:
     with pytest.raises(DataError, match="no virtual tissue 'liver'"):
         ScaleSettings("liver", (100.0,))
     with pytest.raises(DataError, match="sizes from 1 to 200"):

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from pixnet.config import Config
+from pixnet.evaluation.held_out import FoldPredictions, HeldOut, Prediction
 from pixnet.evaluation.results import Outcome
-from pixnet.evaluation.scoring.held_out import FoldPredictions, HeldOut, Prediction
-from pixnet.evaluation.scoring.scores import score_fold
-from pixnet.evaluation.scoring.summary import summarise
+from pixnet.evaluation.scores import score_fold
 from pixnet.evaluation.splits import Fold
+from pixnet.evaluation.summary import summarise
 from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts

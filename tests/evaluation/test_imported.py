@@ -7,8 +7,8 @@ import pytest
 from tests.evaluation.made import held_out, make_sample
 
 from pixnet.errors import DataError
+from pixnet.evaluation.held_out import HeldOut
 from pixnet.evaluation.imported import Imported
-from pixnet.evaluation.scoring.held_out import HeldOut
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
 from pixnet.sample.panel import GenePanel

@@ -139,6 +139,13 @@ def test_settings_that_were_edited_in_one_place_are_refused(samples, tmp_path):
         Protocol.read(path).check(samples)
 
 
+@pytest.mark.parametrize("samples", [[("all", "p"), ("B", "q")], [("A", "all"), ("B", "q")]])
+def test_a_sample_or_fold_may_not_be_named_as_all_of_them_are_in_tables(samples):
+    given = [make_sample(name, donor) for name, donor in samples]
+    with pytest.raises(DataError, match="a sample or a fold is named 'all', which means all of them"):
+        freeze(given, "lodo").check(given)
+
+
 def test_another_version_of_a_method_is_warned_of(samples):
     frozen = freeze(samples)
     frozen.check(samples)

@@ -9,9 +9,9 @@ import pytest
 from tests.evaluation.made import fold_of, held_out, outcome_of
 
 from pixnet.evaluation.results import layer_names, predictions_table
-from pixnet.evaluation.scoring.scores import METRICS
-from pixnet.evaluation.scoring.summary import OVER_DONORS
-from pixnet.evaluation.scoring.table import Scores
+from pixnet.evaluation.scores import METRICS
+from pixnet.evaluation.summary import OVER_DONORS
+from pixnet.scoring.table import Scores
 
 
 def noisy(held, seed=0, spread=0.5):

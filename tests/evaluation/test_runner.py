@@ -13,12 +13,12 @@ from tests.evaluation.made import config, make_sample, with_counts
 
 from pixnet.config import Config
 from pixnet.errors import DataError, PixNetWarning
+from pixnet.evaluation.held_out import HeldOut
 from pixnet.evaluation.imported import Imported
 from pixnet.evaluation.methods import Options
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.runner import _results_folder, evaluate, run
 from pixnet.evaluation.runs import RunStore
-from pixnet.evaluation.scoring.held_out import HeldOut
 from pixnet.evaluation.splits import make_folds
 from pixnet.field import ExpressionField
 
@@ -172,6 +172,8 @@ def test_imported_predictions_are_scored_like_any_others(tmp_path, samples):
     assert outcome.results["protocol"]["imports"]["theirs"].keys() == {"file", "sha256"}
     with pytest.raises(DataError, match="`imports`: there is a method 'mean' already"):
         run(frozen, samples, tmp_path / "third", imports={"mean": table})
+    with pytest.raises(DataError, match="`imports`: there is a method 'noise estimate' already"):
+        run(frozen, samples, tmp_path / "third", imports={"noise estimate": table})
 
 
 def test_runs_that_another_process_works_on_are_left_alone(tmp_path, samples):

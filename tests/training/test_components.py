@@ -11,8 +11,8 @@ from pixnet.expression import correlation, normalise
 from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.training import components as module
-from pixnet.training.components import Components, _principal, denoised, learn_components
-from pixnet.training.targets import Targets
+from pixnet.training.components import _principal, denoised, learn_components
+from pixnet.training.targets import Components, Targets
 
 PROGRAMS, GENES, REGIONS = 3, 60, 400
 

@@ -27,11 +27,10 @@ from pixnet.sample.panel import GenePanel
 from pixnet.slide import Slide
 from pixnet.slide.glass import WHITE_GLASS, Glass
 from pixnet.training import fit as module
-from pixnet.training.components import Components
 from pixnet.training.config import TrainingConfig
 from pixnet.training.fit import FitOptions, Fitted, fit_network
 from pixnet.training.loop import History, Trainer
-from pixnet.training.targets import Targets
+from pixnet.training.targets import Components, Targets
 
 # Trains as the test does, and waits in one step of one stage until it is killed.
 CHILD = """

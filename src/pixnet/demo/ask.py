@@ -1,4 +1,4 @@
-"""How a field or a baseline is asked for regions of any size, and whether small regions add up to large ones."""
+"""Predictions of a field or a baseline for regions of any size, and whether small regions add up to large ones."""
 
 from __future__ import annotations
 
@@ -22,14 +22,7 @@ SQUARE_UM, BIN_UM = 104, 8
 
 
 def ask_field(field: ExpressionField, sets: Mapping[str, Regions]) -> dict[str, NDArray[np.float32]]:
-    """Give what a field predicts for regions, all of the panel's genes.
-
-    Parameters
-    ----------
-    field
-        The field.
-    sets
-        From `asked_regions`.
+    """Return what a field predicts for regions (see `asked_regions`), for all genes of the panel.
 
     Returns
     -------
@@ -49,9 +42,9 @@ def ask_field(field: ExpressionField, sets: Mapping[str, Regions]) -> dict[str, 
 def counts_and_logs(
     field: ExpressionField, regions: Regions, genes: Sequence[str] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Give expected counts and log-normalised values, (n, g) each.
+    """Return expected counts and log-normalised values, (n, g) each.
 
-    A head other than `rate` knows shares only; times the area they stand for counts.
+    A head other than `rate` predicts shares only; their product with the area is used for the counts.
     """
     table = field.query(regions, genes)
     values = np.asarray(table.X, np.float32)
@@ -63,20 +56,10 @@ def counts_and_logs(
 
 
 def additivity_error(field: ExpressionField, width_um: float, height_um: float) -> float | None:
-    """Sum 8-um bins to 104-um squares and compare with what the field gives for the squares themselves.
+    """Sum 8-um bins to 104-um squares, and compare with the field's values of the squares themselves, for all genes.
 
-    Parameters
-    ----------
-    field
-        The field.
-    width_um, height_um
-        Size of the slide. As many squares as lie wholly on it are compared, all genes of each.
-
-    Returns
-    -------
-    float or None
-        The largest difference over the largest value of a square. None for a head that gives means, which do not add
-        up, and for a slide on which no square has room.
+    As many squares as fit on the slide are compared. Return the largest difference over the largest value of a square;
+    None for a head that predicts means, which do not add up, and for a slide that is too small for a square.
     """
     cols, rows = int(width_um // SQUARE_UM), int(height_um // SQUARE_UM)
     if field.head.kind == "mean" or not cols or not rows:
@@ -85,25 +68,16 @@ def additivity_error(field: ExpressionField, width_um: float, height_um: float) 
         np.asarray(field.query(Squares.tiling(0, 0, cols * SQUARE_UM, rows * SQUARE_UM, side)).X, np.float64)
         for side in (SQUARE_UM, BIN_UM)
     )
-    per = SQUARE_UM // BIN_UM
-    summed = parts.reshape(rows, per, cols, per, -1).sum(axis=(1, 3)).reshape(whole.shape)
+    side = SQUARE_UM // BIN_UM
+    summed = parts.reshape(rows, side, cols, side, -1).sum(axis=(1, 3)).reshape(whole.shape)
     return float(np.abs(summed - whole).max() / np.abs(whole).max())
 
 
 def ask_baseline(baseline: Baseline, slide: Slide, sets: Mapping[str, Regions]) -> dict[str, NDArray[np.float32]]:
-    """Give the log-normalised values and the density that a fitted baseline predicts.
+    """Return the log-normalised values and the density that a baseline, fitted with `density`, predicts for regions.
 
-    A method that can predict regions is asked for them. A crop method predicts each region, however small, from the
-    crop round its centre: one prediction for all sizes at a place.
-
-    Parameters
-    ----------
-    baseline
-        Fitted with `density`.
-    slide
-        The picture.
-    sets
-        From `asked_regions`.
+    A method that can predict regions does so. A crop method predicts each region, however small, from the crop around
+    its centre: one prediction for all sizes at a place.
 
     Returns
     -------

@@ -28,28 +28,29 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int, str], None]
 TEST_ID = "virtual-0"
-_PITCH_UM, _DIAMETER_UM = 110.0, 100.0
+_PITCH_UM = 110.0
+_DIAMETER_UM = 100.0
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class DemoSize:
-    """How large the demo is.
+    """The size of the demo.
 
     Parameters
     ----------
     preset
-        Which virtual tissue.
+        Name of the virtual tissue.
     side_um
         Side of the slides, in um.
     training_slides
-        How many slides are trained on, 1 to 4, each of a donor of its own.
+        Number of training slides, 1 to 4, each of another donor.
     genes
-        How many genes are predicted.
+        Number of genes to predict.
     steps, tiles, views, min_counts
-        See `TrainingConfig`, whose defaults these are but for the steps.
+        See `TrainingConfig`; only the default of the steps is another.
     bins
-        At how many places the prediction is compared with the truth.
+        Number of places at which the prediction is compared with the truth.
     """
 
     preset: str = "breast"
@@ -65,28 +66,22 @@ class DemoSize:
     @property
     def config(self) -> Config:
         """The model's configuration."""
-        names = ("steps", "tiles", "views", "min_counts")
-        training = {name: getattr(self, name) for name in names}
+        training = {name: getattr(self, name) for name in ("steps", "tiles", "views", "min_counts")}
         return Config.of({"training": training, "genes": {"number": self.genes}})
 
 
 def run_demo(out: Path, progress: Progress, size: DemoSize | None = None) -> Path:
-    """Draw slides, measure them, train on some, and score on the slide of another donor.
+    """Draw slides, measure them, train on some, and score on the slide of another donor; return the report.
 
     Parameters
     ----------
     out
-        Folder for all of it: `data/` as a user would have it, `evaluation/` as `pixnet evaluate` writes it, and
+        Folder for all results: `data/` as a user would have it, `evaluation/` as `pixnet evaluate` writes it, and
         `truth.json`, the comparison with the noise-free truth.
     progress
-        Called with a stage's name, the work done, the work in all and a few words.
+        Called with a stage's name, the work done, all the work and a few words.
     size
-        How large it is; by default about four minutes of two CPU cores.
-
-    Returns
-    -------
-    Path
-        The report.
+        Size of the demo; by default about four minutes of two CPU cores.
 
     Raises
     ------
@@ -110,8 +105,8 @@ def run_demo(out: Path, progress: Progress, size: DemoSize | None = None) -> Pat
     training = [sample for sample in samples if sample.id != TEST_ID]
     field = ExpressionField.open(folder / "fields" / TEST_ID)
     progress("truth", 0, 2, "ridge")
-    panel, min_counts = GenePanel(field.gene_names, "list"), size.config.training.min_counts
-    ridge = RidgeBaseline().fit(training, panel, min_counts, density=True)
+    panel = GenePanel(field.gene_names, "list")
+    ridge = RidgeBaseline().fit(training, panel, size.min_counts, density=True)
     progress("truth", 1, 2, "pixnet and ridge against the truth")
     truth = compare_with_truth(tissue, field, ridge, test.slide, size.bins)
     (Path(out) / "truth.json").write_text(json.dumps(finite(truth), indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -121,7 +116,7 @@ def run_demo(out: Path, progress: Progress, size: DemoSize | None = None) -> Pat
 
 
 def _make_data(folder: Path, size: DemoSize, progress: Progress) -> tuple[VirtualTissue, Path]:
-    """Write the slides with their counts; give the tissue of the test slide and the manifest."""
+    """Write the slides with their counts; return the tissue of the test slide and the manifest."""
     if size.preset not in TEST_SEEDS or not 1 <= size.training_slides <= len(TRAINING_SEEDS):
         raise DataError(
             f"demo: there is no preset {size.preset!r} with {size.training_slides} training slides; choose one of "

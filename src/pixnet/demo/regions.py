@@ -1,8 +1,8 @@
-"""Across scales: which virtual slides are trained on, at what region size, and which regions are then asked for.
+"""Across scales: the virtual slides to train on, the size of their regions, and the regions to predict.
 
-A method is trained at one region size and, as it is, asked for regions of six sizes: on the slides that it was trained
-on, and on those of other donors. So the change of scale is seen by itself, with no change of platform, and beside it
-the change of donor. See `docs/explanation/scales.md`.
+A method is trained at one region size and then predicts regions of six sizes without more training: on the slides that
+it was trained on, and on those of other donors. So the change of scale is measured without a change of platform, and
+the change of donor beside it. See `docs/explanation/scales.md`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from pixnet.virtual.tissue import VirtualTissue, spots
 Floats = NDArray[np.float64]
 
 TRAINING_SEEDS = ((11, 21), (12, 22), (13, 23), (14, 24))
-"""Slide and donor of what is trained on; none of them is a test seed."""
+"""Seeds of slide and donor of each training slide; none of them is a test seed."""
 
 SIDES = ("training slides", "other donors")
-"""The two groups of slides that are asked for."""
+"""The two groups of slides that are predicted."""
 
 CELL = "whole cell"
-PLACES, CELLS = "places", "cells"
-"""The two sets of points: one for all regions that are centred on the same places, one for whole cells."""
+PLACES = "places"
+CELLS = "cells"
+"""The set of points of whole cells; that of all other regions, which are centred on the same places, is `PLACES`."""
 
 MARGIN_UM = 56.0
 """Least distance from a place to the slide's edge: half of a baseline's crop."""
@@ -45,41 +46,24 @@ _LEAST_DENSITY = 500.0 / (math.pi * 50.0**2)  # 500 counts in a spot of 100 um
 
 @dataclass(frozen=True)
 class ScaleSettings:
-    """What is trained on and asked for.
-
-    Parameters
-    ----------
-    preset
-        Which virtual tissue.
-    sizes_um
-        Size of the training regions: the diameter of spots, or the side of bins up to 40 um. Of several, the training
-        slides take turns.
-    training, test
-        Slide and donor seed of each slide. No donor may be on both sides.
-    side_um
-        Side of all slides.
-    places
-        Most regions of each size on each slide.
-    genes
-        How many genes, of highest mean in the training regions.
-    seed
-        Of the places, and of what is measured.
-    """
+    """The slides to train on, and the regions to predict."""
 
     preset: str
+    # Of the training regions: the diameter of spots, or the side of bins up to 40 um. The training slides take turns.
     sizes_um: tuple[float, ...]
+    # Slide and donor seed of each slide. No donor may be on both sides.
     training: tuple[tuple[int, int], ...] = TRAINING_SEEDS
     test: tuple[tuple[int, int], ...] = ()
-    side_um: float = 1200.0
-    places: int = 800
-    genes: int = 100
-    seed: int = 0
+    side_um: float = 1200.0  # of all slides
+    places: int = 800  # most regions of each size on each slide
+    genes: int = 100  # those of highest mean in the training regions
+    seed: int = 0  # of the places, and of what is measured
 
     def __post_init__(self) -> None:
         if self.preset not in TEST_SEEDS:
-            raise DataError(f"there is no virtual tissue {self.preset!r}; choose of {', '.join(TEST_SEEDS)}.")
+            raise DataError(f"there is no virtual tissue {self.preset!r}; choose one of {', '.join(TEST_SEEDS)}.")
         if not self.sizes_um or not all(1.0 <= size <= 200.0 for size in self.sizes_um):
-            raise DataError(f"training regions of {self.sizes_um} um will not do; give sizes from 1 to 200 um.")
+            raise DataError(f"training regions of {self.sizes_um} um cannot be used; give sizes from 1 to 200 um.")
         if not self.test:
             object.__setattr__(self, "test", TEST_SEEDS[self.preset])
         shared = {donor for _, donor in self.training} & {donor for _, donor in self.test}
@@ -88,7 +72,7 @@ class ScaleSettings:
 
     @property
     def name(self) -> str:
-        """What to call it, such as `breast-100um`, or `breast-100+55um`."""
+        """Name of the settings, such as `breast-100um`, or `breast-100+55um`."""
         return f"{self.preset}-{'+'.join(f'{size:g}' for size in self.sizes_um)}um"
 
     @property
@@ -97,7 +81,7 @@ class ScaleSettings:
         return max(1, int(_LEAST_DENSITY * min(_area(size) for size in self.sizes_um)))
 
     def facts(self) -> dict[str, Any]:
-        """Give all that the slides, their counts and the regions asked for depend on, beside the code."""
+        """Return all that the slides, their counts and the predicted regions depend on, except for the code."""
         return {**dataclasses.asdict(self), "virtual_version": VIRTUAL_VERSION, "frozen_digest": frozen_digest()}
 
 
@@ -107,10 +91,11 @@ def draw(settings: ScaleSettings, slide: tuple[int, int]) -> VirtualTissue:
 
 
 def training_sample(settings: ScaleSettings, tissue: VirtualTissue, number: int) -> Sample:
-    """Measure a training slide, the `number`th, as an assay of its region size would."""
-    size, side = settings.sizes_um[number % len(settings.sizes_um)], settings.side_um
+    """Measure a training slide, number `number`, as an assay of its region size would."""
+    size = settings.sizes_um[number % len(settings.sizes_um)]
+    side = settings.side_um
     if size > _LARGEST_SQUARE_UM:
-        # Visium has 55 um at 100 um; larger spots lie as close as they can with a gap between them.
+        # Visium has 55 um at 100 um; larger spots are as close as possible with a gap between them.
         visium = size <= 90.0
         regions: Regions = spots(side, side, size, max(100.0, size + 10.0), hexagonal=visium)
     else:
@@ -121,24 +106,15 @@ def training_sample(settings: ScaleSettings, tissue: VirtualTissue, number: int)
 
 
 def slide_name(tissue: VirtualTissue) -> str:
-    """Name a slide by its seed."""
+    """Return the name of a slide, which has its seed."""
     return f"{tissue.preset.name}-{tissue.seed}"
 
 
 def asked_regions(tissue: VirtualTissue, places: int, seed: int = 0) -> dict[str, Regions]:
-    """Give the regions that are asked for on a slide, by the name of their size.
+    """Return the regions to predict on a slide, at most `places` of each, by the name of their size.
 
-    Squares of 2, 8 and 16 um and disks of 55 and 100 um lie at the same random places on tissue; whole cells, as the
-    section shows them, are drawn at random by themselves. All keep 56 um away from the edge.
-
-    Parameters
-    ----------
-    tissue
-        The slide.
-    places
-        How many of each; fewer if there is no room.
-    seed
-        Of the choice.
+    Squares of 2, 8 and 16 um and disks of 55 and 100 um are centred on the same random places on tissue; whole cells,
+    as the section shows them, are drawn at random on their own. All are at least 56 um away from the edge.
 
     Raises
     ------
@@ -146,7 +122,7 @@ def asked_regions(tissue: VirtualTissue, places: int, seed: int = 0) -> dict[str
         If the slide has no room for two places and two cells.
     """
     height, width = tissue.labels.shape
-    # Places lie at 1 + 16 k um: then the squares of each size around them are of one lattice, and none is drawn twice.
+    # Places are at 1 + 16 k um: then the squares of each size around them are of one lattice, and none is drawn twice.
     rows, cols = (np.arange(max(0, int((side - MARGIN_UM - 1) // _LATTICE_UM) + 1)) for side in (height, width))
     row, col = (index.ravel() for index in np.meshgrid(rows, cols, indexing="ij"))
     centers = 1.0 + _LATTICE_UM * np.stack([col, row], axis=1).astype(np.float64)
@@ -161,8 +137,8 @@ def asked_regions(tissue: VirtualTissue, places: int, seed: int = 0) -> dict[str
     row, col, centers = row[chosen], col[chosen], centers[chosen]
     sets: dict[str, Regions] = {}
     for side in (2, 8, 16):
-        per = _LATTICE_UM // side
-        sets[f"{side}-µm square"] = Squares(1.0 - side / 2, 1.0 - side / 2, side, row * per, col * per)
+        step = _LATTICE_UM // side
+        sets[f"{side}-µm square"] = Squares(1.0 - side / 2, 1.0 - side / 2, side, row * step, col * step)
     for diameter in (55, 100):
         sets[f"{diameter}-µm disk"] = Disks(centers, diameter)
     sets[CELL] = cells.take(_some(whole, places, seed))
@@ -170,23 +146,23 @@ def asked_regions(tissue: VirtualTissue, places: int, seed: int = 0) -> dict[str
 
 
 def points_of(name: str) -> str:
-    """Tell at which of the two sets of points the regions of a name lie."""
+    """Return which of the two sets of points the regions of a name are centred on."""
     return CELLS if name == CELL else PLACES
 
 
 def asked_points(sets: Mapping[str, Regions]) -> dict[str, Floats]:
-    """Give the two sets of points, (n, 2) each, that the regions are centred on."""
+    """Return the two sets of points, (n, 2) each, that the regions are centred on."""
     return {points_of(name): regions.centers_um for name, regions in sets.items()}
 
 
 def _inside(points: Floats, tissue: VirtualTissue) -> NDArray[np.bool_]:
-    """Tell which points keep the margin."""
+    """Return whether each point keeps the margin."""
     height, width = tissue.labels.shape
     return np.asarray(((points >= MARGIN_UM) & (points <= np.array([width, height]) - MARGIN_UM)).all(axis=1))
 
 
 def _some(usable: NDArray[np.int64], number: int, seed: int) -> NDArray[np.int64]:
-    """Choose at most so many at random, in their order."""
+    """Choose at most `number` at random, in their order."""
     return np.sort(np.random.default_rng(seed).permutation(usable)[:number])
 
 

@@ -12,68 +12,51 @@ from numpy.typing import NDArray
 
 from pixnet.demo.regions import SIDES, points_of
 from pixnet.demo.targets import KINDS, TARGETS, Targets
-from pixnet.evaluation.scoring.bootstrap import Scored, interval, redrawn_scores
-from pixnet.evaluation.scoring.held_out import Floats
-from pixnet.evaluation.scoring.metrics import score
-from pixnet.evaluation.scoring.summary import comparison_rows
-from pixnet.evaluation.scoring.table import rows
+from pixnet.evaluation.held_out import Floats
+from pixnet.evaluation.summary import comparison_rows
+from pixnet.scoring.bootstrap import Scored, interval, redrawn_scores
+from pixnet.scoring.metrics import score
+from pixnet.scoring.table import rows
 
 CEILING = "ceiling"
 METRICS = ("pcc_m", "pcc_s", "pcc_f", "mse")
 
 NOT_CROPS = ("pixnet", "istar", "mean")
-"""Methods that do not predict a region from the crop round its centre."""
+"""Methods that do not predict a region from the crop around its centre."""
 
 
 @dataclass(frozen=True)
 class ScoredSlide:
-    """What is known of one slide.
-
-    Attributes
-    ----------
-    name, side
-        The slide, and the group of slides it is averaged with.
-    donor
-        The donor it is of.
-    targets
-        Targets and best predictions.
-    predictions
-        By method (or `pixnet:NAME` of a variant), then by seed, the arrays of that run.
-    """
+    """A slide with its targets and predictions."""
 
     name: str
-    side: str
+    side: str  # group of slides that it is averaged with
     donor: str
     targets: Targets
+    # By method (or `pixnet:NAME` of a variant), then by seed, the arrays of that run.
     predictions: Mapping[str, Mapping[int, Mapping[str, NDArray[np.float32]]]]
 
 
 def is_crop_method(method: str) -> bool:
     """Return whether a method predicts a region from the crop round its centre."""
-    return method not in (*NOT_CROPS, CEILING)
+    return method.partition(":")[0] not in (*NOT_CROPS, CEILING)
 
 
 def scale_scores(slides: Sequence[ScoredSlide], seed: int = 0) -> pd.DataFrame:
     """Score every method for every group of slides, size of regions, target and kind of value.
 
     PCC@M of a slide is the mean over genes of the correlation over its regions. It is averaged over the slides of a
-    group, so that differences between slides (capture, donor) play no part, and over seeds.
-
-    Parameters
-    ----------
-    slides
-        All slides.
-    seed
-        Of the intervals.
+    group, so that differences between slides (capture, donor) play no part, and over seeds. `seed` is that of the
+    intervals.
 
     Returns
     -------
     DataFrame
-        The long table: `fold` is the group of slides, `sample` the slide, `regions` their size, `target` such as
-        `truth counts` or `measured log`. Averages have intervals over redrawn blocks of each slide, and `places`,
-        `sd of pcc_m`, `share` of the ceiling, `ratio vs best crop` (the crop method that does best there), and of
-        pixnet the comparisons with each other method. On slides that were trained on there is no share: the counts of
-        these slides show what the picture does not, so the ceiling is not a bound.
+        The long table: `fold` is the group of slides, `sample` the slide, `regions` their size, `target` such as `truth
+        counts` or `measured log`. Averages have intervals over redrawn blocks of each slide, and `places`, `sd of
+        pcc_m`, `share` of the ceiling, `ratio vs best crop` (the crop method that does best there), and for pixnet the
+        comparisons with each other method. Slides that were trained on have no share: their counts show what the image
+        does not, so the ceiling is not a bound.
     """
     parts = []
     for side in dict.fromkeys(slide.side for slide in slides):
@@ -102,8 +85,9 @@ def _of_regions(
     group: Sequence[ScoredSlide], scored: Sequence[Scored], seed: int, where: Mapping[str, str]
 ) -> list[pd.DataFrame]:
     """Return the rows of all methods for one size of regions, target and kind."""
-    draws = {method: found["pcc_m"] for method, found in redrawn_scores(scored, seed=seed).items()}
-    parts, of_slides = [], {}
+    draws = {method: redrawn["pcc_m"] for method, redrawn in redrawn_scores(scored, seed=seed).items()}
+    parts = []
+    of_slides = {}
     for method in scored[0].predicted:
         keys = {**where, **_method_keys(method)}
         seeds = list(group[0].predictions.get(method, {0: {}}))
@@ -114,13 +98,13 @@ def _of_regions(
         table = {key: np.array([[dict(result)[key] for result in of_slide] for of_slide in runs]) for key in METRICS}
         of_slides[method] = table["pcc_m"].mean(axis=1)
         mean = float(table["pcc_m"].mean())
-        values = {key: float(found.mean()) for key, found in table.items()}
+        values = {key: float(scores.mean()) for key, scores in table.items()}
         of_seeds = table["pcc_m"].mean(axis=0)
         spread = float(of_seeds.std(ddof=1)) if len(of_seeds) > 1 else math.nan
         parts.append(rows({**values, "pcc_m": (mean, *interval(draws[method], mean)), "sd of pcc_m": spread}, **keys))
         parts += [
-            rows({"pcc_m": float(found)}, **keys, sample=slide.name)
-            for slide, found in zip(group, of_slides[method], strict=True)
+            rows({"pcc_m": float(mean_of_slide)}, **keys, sample=slide.name)
+            for slide, mean_of_slide in zip(group, of_slides[method], strict=True)
         ]
     places = sum(len(part.truth) for part in scored)
     parts.append(rows({"places": places}, method=CEILING, **where))
@@ -131,7 +115,7 @@ def _ratios(
     of_slides: Mapping[str, Floats], draws: Mapping[str, Floats], where: Mapping[str, str]
 ) -> list[pd.DataFrame]:
     """Return shares of the ceiling, ratios to the best crop method, and the comparisons of pixnet."""
-    mean = {method: float(found.mean()) for method, found in of_slides.items()}
+    mean = {method: float(scores.mean()) for method, scores in of_slides.items()}
     crops = [method for method in mean if is_crop_method(method)]
     best = max(crops, key=lambda method: mean[method]) if crops else None
     parts = []
@@ -141,15 +125,14 @@ def _ratios(
             values["share"] = _over(mean, draws, method, CEILING)
         if best is not None:
             values["ratio vs best crop"] = _over(mean, draws, method, best)
-        parts.append(rows(values, **where, **_method_keys(method)))
+        if values:
+            parts.append(rows(values, **where, **_method_keys(method)))
     for other in mean if "pixnet" in mean else ():
         if other != CEILING and not other.startswith("pixnet"):
-            parts.append(
-                comparison_rows(
-                    other, (mean["pixnet"], mean[other]), draws["pixnet"] - draws[other],
-                    of_slides["pixnet"] - of_slides[other], method="pixnet", **where,
-                )
-            )  # fmt: skip
+            means = mean["pixnet"], mean[other]
+            of_draws = draws["pixnet"] - draws[other]
+            over_slides = of_slides["pixnet"] - of_slides[other]
+            parts.append(comparison_rows(other, means, of_draws, over_slides, method="pixnet", **where))
     return parts
 
 

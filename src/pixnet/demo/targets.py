@@ -1,8 +1,8 @@
-"""What the regions of a virtual slide truly express, what would be measured there, and the best that can be predicted.
+"""Targets in the regions of a virtual slide: the truth, what an assay would measure, and the best prediction of both.
 
-The best predictor knows every cell's type, outline, niche and donor, and nothing of what the picture does not show.
-Of expected counts it is `VirtualTissue.visible`. Of a log-normalised value it is the expectation of the *logarithm*,
-which is below the logarithm of the expectation: here, the mean over redraws of everything hidden.
+The best predictor knows every cell's type, outline, niche and donor, and nothing that the image does not show. Its
+prediction of expected counts is `VirtualTissue.visible`. That of a log-normalised value is the expectation of the
+*logarithm*, which is below the logarithm of the expectation: here, the mean over redraws of everything hidden.
 """
 
 from __future__ import annotations
@@ -21,35 +21,32 @@ from pixnet.virtual.tissue import VirtualTissue
 Arrays = dict[str, NDArray[np.float32]]
 Floats = NDArray[np.float64]
 
-TRUTH, MEASURED = "truth", "measured"
+TRUTH = "truth"
+MEASURED = "measured"
 TARGETS = (TRUTH, MEASURED)
-"""Noise-free expected counts; and what an assay counts, with its capture, diffusion and noise."""
+"""Noise-free expected counts; and the counts of an assay, with its capture, diffusion and noise."""
 
 KINDS = ("counts", "log")
 """Counts of the region; and log(1 + counts per 10,000 of all its counts)."""
 
 REDRAWS = 32
 _MOST_PER_UM2 = 1000.0  # counts; the densest assays come to some tens
-_HIDDEN_SEED = 700_000  # far from any slide's own
+_HIDDEN_SEED = 700_000  # far from the seed of any slide
 
 
 def target_arrays(
     tissue: VirtualTissue, sets: Mapping[str, Regions], genes: Sequence[str], seed: int, redraws: int = REDRAWS
 ) -> Arrays:
-    """Give targets and best predictions for the regions asked for on a slide.
+    """Return targets and best predictions for the regions to predict on a slide (see `asked_regions`).
 
     Parameters
     ----------
-    tissue
-        The slide.
-    sets
-        From `asked_regions`.
     genes
-        The panel.
+        Genes of the panel.
     seed
-        Of what is measured; all sizes are measured with the same capture.
+        Seed of the measurement; all sizes are measured with the same capture.
     redraws
-        How often the hidden part is drawn anew for the expected logarithm.
+        How often the hidden part is drawn again for the expected logarithm.
 
     Returns
     -------
@@ -59,7 +56,7 @@ def target_arrays(
     """
     columns = np.array([tissue.genes.index(gene) for gene in genes])
     areas: dict[str, tuple[sparse.csr_array, sparse.csr_array]] = {}
-    found: dict[str, Floats] = {}
+    arrays: dict[str, Floats] = {}
     capture = 1.0
     for name, regions in sets.items():
         measured = tissue.measure(regions, seed)
@@ -67,7 +64,7 @@ def target_arrays(
         owned, diffused = tissue.areas(regions), tissue.areas(regions, measured.counts.notes["diffusion_um"])
         areas[name] = owned, diffused
         truth = np.asarray(owned @ tissue.rates)
-        found |= {
+        arrays |= {
             f"{name}|truth": truth[:, columns],
             f"{name}|truth-total": truth.sum(axis=1),
             f"{name}|measured": measured.counts.matrix.toarray()[:, columns],
@@ -77,8 +74,8 @@ def target_arrays(
             f"{name}|centers": regions.centers_um,
             f"{name}|areas": regions.areas_um2,
         }
-    found |= _expected_logs(tissue, areas, columns, capture, redraws)
-    return {key: np.asarray(table, np.float32) for key, table in found.items()}
+    arrays |= _expected_logs(tissue, areas, columns, capture, redraws)
+    return {key: np.asarray(table, np.float32) for key, table in arrays.items()}
 
 
 def _expected_logs(
@@ -117,31 +114,24 @@ class Targets:
         return [key.removesuffix("|areas") for key in self.arrays if key.endswith("|areas")]
 
     def observed(self, name: str, target: str, kind: str) -> NDArray[np.float32]:
-        """Give a target, (n, g)."""
+        """Return a target, (n, g)."""
         counts = self.arrays[f"{name}|{target}"]
         return counts if kind == "counts" else normalise(counts, self.arrays[f"{name}|{target}-total"])
 
     def best(self, name: str, target: str, kind: str) -> NDArray[np.float32]:
-        """Give what the best possible predictor says of it, (n, g)."""
+        """Return the best possible prediction of a target, (n, g)."""
         return self.arrays[f"{name}|best-{target}" + ("-log" if kind == "log" else "")]
 
     def centers_um(self, name: str) -> Floats:
-        """Give the regions' centres, (n, 2)."""
+        """Return the centres of the regions in um, (n, 2)."""
         return self.arrays[f"{name}|centers"].astype(np.float64)
 
     def predicted(
         self, arrays: Mapping[str, NDArray[np.float32]], name: str, points: str, target: str, kind: str
     ) -> NDArray[np.float32]:
-        """Give what a method says of a target, (n, g).
+        """Return what a method predicts for a target, (n, g), from the arrays of `ask_field` or `ask_baseline`.
 
-        Parameters
-        ----------
-        arrays
-            From `ask_field` or `ask_baseline`.
-        name, points
-            Name of the regions' size, and of the points they are centred on.
-        target, kind
-            Which target.
+        `name` is that of the regions' size, and `points` that of the points that they are centred on.
         """
         stem = name if f"{name}|log" in arrays else points
         logs = arrays[f"{stem}|log"]
@@ -155,19 +145,11 @@ class Targets:
 def expected_counts(
     logs: NDArray[np.float32], density: NDArray[np.float32], areas: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Give a region's expected counts: share x density x area.
+    """Return the expected counts of n regions, share x density x area, (n, g).
 
-    A regression may leave what is possible by far, and would end in counts that no float holds: a share is at most 1, a
-    density 1,000 counts per um^2.
-
-    Parameters
-    ----------
-    logs
-        (n, g) log(1 + counts per 10,000 of the region).
-    density
-        (n,) log(1 + counts over all genes per 10,000 um^2).
-    areas
-        (n,) um^2.
+    `logs` are log(1 + counts per 10,000 of the region), (n, g), `density` is log(1 + counts over all genes per 10,000
+    um^2), and `areas` are in um^2, (n,) each. A regression may predict values far outside of the possible range, and
+    its counts would overflow a float: a share is at most 1, a density at most 1,000 counts per um^2.
     """
     share = np.expm1(np.minimum(logs.astype(np.float64), np.log1p(SCALE))) / SCALE
     # Two values below zero would make counts above it.

@@ -16,7 +16,7 @@ from pixnet.sample.genes import without_version
 if TYPE_CHECKING:
     import anndata
 
-    from pixnet.evaluation.scoring.held_out import HeldOut
+    from pixnet.evaluation.held_out import HeldOut
 
 _NO_ID = ("", "nan", "None")  # what stands where a gene has no Ensembl id
 

@@ -14,13 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pixnet.config import Config
 from pixnet.errors import DataError, PixNetWarning, first_line
 from pixnet.evaluation.methods import check_methods, method_settings, method_version
-from pixnet.evaluation.provenance import environment, sample_hashes
 from pixnet.evaluation.runs import Run
 from pixnet.evaluation.splits import Fold, Split, common_panel, most_variable, samples_by_id
 from pixnet.files import write_whole
 from pixnet.sample import Sample
+from pixnet.sample.fingerprint import sample_hashes
 from pixnet.sample.sample import enough_counts
-from pixnet.version import __version__
+from pixnet.scoring.table import ALL
+from pixnet.version import __version__, environment
 
 _HASHES = {"slide_sha256": "slide", "counts_sha256": "counts", "positions_sha256": "positions"}
 
@@ -66,32 +67,18 @@ class MethodFacts(_Frozen):
 
 
 class Protocol(_Frozen):
-    """All that an evaluation depends on.
+    """All that an evaluation depends on; each method is trained once in each fold with each seed.
 
     Attributes
     ----------
-    format
-        Version of the file.
-    split
-        How the folds were made. This is only a name: what counts are the folds themselves.
+    split, gene_rule, environment
+        For the record: how folds and genes were chosen, and the versions of the libraries when it was frozen.
     manifests
         Where the samples are from; in a file, relative to its folder.
-    samples
-        Facts of each, by id.
-    folds
-        Which samples are held out when, with the genes that are predicted.
-    gene_rule
-        How these were chosen.
     min_counts
         Regions with fewer counts are left out, in training and in scoring, for every method.
-    seeds
-        Each method is trained once with each.
-    methods
-        By name.
     config
         Settings of network and training; the seed in it is the first of the seeds.
-    environment
-        Versions of the libraries when it was frozen, for the record.
     """
 
     format: Literal[1] = 1
@@ -191,6 +178,10 @@ class Protocol(_Frozen):
         DataError if a sample is missing, or its slide, counts or positions are not the same; all differences are named.
         PixNetWarning if a method has another version now: its runs are then computed again.
         """
+        if ALL in self.samples or ALL in (fold.name for fold in self.folds):
+            raise DataError(
+                f"a sample or a fold is named {ALL!r}, which means all of them in the table of scores; rename it."
+            )
         names = check_methods(list(self.methods))
         for name in names:
             same = self.methods[name].settings == method_settings(name, self.config)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pixnet.evaluation.scoring.scores import METRICS, NOISE, PER_GENE, SIZES, FoldScores
-from pixnet.evaluation.scoring.summary import OVER_DONORS, main_method
-from pixnet.evaluation.scoring.table import ALL, Scores
+from pixnet.evaluation.scores import METRICS, NOISE, PER_GENE, SIZES, FoldScores
+from pixnet.evaluation.summary import OVER_DONORS, main_method
+from pixnet.scoring.table import ALL, Scores
 
 if TYPE_CHECKING:
     import anndata
@@ -37,7 +37,7 @@ class Outcome:
     def results(self) -> dict[str, Any]:
         """Content of `results.json`."""
         first = self.folds[0].source.predictions
-        methods = {name: _method(self.scores, name, list(seeds), self.folds) for name, seeds in first.items()}
+        methods = {name: _method(self.scores, name, list(seeds)) for name, seeds in first.items()}
         uncovered = sum(int((~fold.covered).sum()) for fold in self.folds)
         noise = {key: self.scores.value(NOISE, key) for key in CORRELATIONS}
         return {
@@ -79,15 +79,12 @@ def layer_names(method: str, seeds: Iterable[int]) -> dict[int, str]:
 
 
 def predictions_table(folds: Sequence[FoldScores], scores: Scores) -> anndata.AnnData:
-    """Return truth and predictions of all held-out regions.
+    """Return truth and predictions of all held-out regions: rows are regions, columns the genes of all folds.
 
-    Returns
-    -------
-    AnnData
-        Rows are regions, columns the genes of all folds. `X`: observed log-normalised expression; a layer for each
-        method and seed; NaN for a gene that is not in the panel of the region's fold. `obs`: `sample`, `fold`, `x_um`,
-        `y_um`, `size_um` (width of its bounds), `total_counts`, `kept` (whether the main scores count it). `var`:
-        `folds` (in how many panels the gene is) and, as means over these, the columns of `per_gene.csv`.
+    `X`: observed log-normalised expression; a layer for each method and seed; NaN for a gene that is not in the panel
+    of the region's fold. `obs`: `sample`, `fold`, `x_um`, `y_um`, `size_um` (width of its bounds), `total_counts`,
+    `kept` (whether the main scores count it). `var`: `folds` (in how many panels the gene is) and, as means over these,
+    the columns of `per_gene.csv`.
     """
     import anndata
 
@@ -165,7 +162,7 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
     table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
 
 
-def _method(scores: Scores, name: str, seeds: list[int], folds: Sequence[FoldScores]) -> dict[str, Any]:
+def _method(scores: Scores, name: str, seeds: list[int]) -> dict[str, Any]:
     def values(metrics: Iterable[str], **where: Any) -> dict[str, Any]:
         found = {metric: scores.value(name, metric, **where) for metric in metrics}
         return {key: int(value) if key in SIZES and value == round(value) else value for key, value in found.items()}

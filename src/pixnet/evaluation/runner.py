@@ -17,15 +17,15 @@ import numpy as np
 
 from pixnet.config import Config
 from pixnet.errors import DataError, PixNetWarning
+from pixnet.evaluation.held_out import FoldPredictions, HeldOut, Prediction
 from pixnet.evaluation.imported import Imported
 from pixnet.evaluation.methods import Options, Progress, predict_pixnet, run_method, seeds_of
 from pixnet.evaluation.protocol import Protocol, side_hashes
 from pixnet.evaluation.results import GENE_TABLE, PREDICTIONS, RESULTS, RUN_TABLE, SCORES, Outcome
 from pixnet.evaluation.runs import Arrays, Compute, Run, RunStore, Stored
-from pixnet.evaluation.scoring.held_out import FoldPredictions, HeldOut, Prediction
-from pixnet.evaluation.scoring.scores import score_fold
-from pixnet.evaluation.scoring.summary import summarise
+from pixnet.evaluation.scores import NOISE, score_fold
 from pixnet.evaluation.splits import Split, hold_out
+from pixnet.evaluation.summary import summarise
 from pixnet.files import replacing_entries
 from pixnet.model import PixNet
 from pixnet.sample import Sample
@@ -86,10 +86,8 @@ def run(
 
     Parameters
     ----------
-    protocol
-        What to do.
-    samples
-        Its samples, which must be those it was frozen for, their genes joined.
+    protocol, samples
+        What to do, with the samples it was frozen for, their genes joined.
     out
         Folder for `results.json`, `scores.parquet`, `per_gene.csv`, `predictions.h5ad`; `scores.csv` if a method has
         several runs; of pixnet trained once, `model` and `fields/ID`. What is there stays until all is done.
@@ -100,8 +98,6 @@ def run(
         Predictions of other tools, by name.
     options
         Device, feature cache and progress. The cache is beside the runs by default.
-    overwrite
-        Whether to replace an evaluation that exists at `out`.
 
     Raises
     ------
@@ -114,7 +110,7 @@ def run(
         If a donor is on both sides.
     """
     options, imports = options or Options(), imports or {}
-    taken = [name for name in imports if name in protocol.methods]
+    taken = [name for name in imports if name in (*protocol.methods, NOISE)]
     if taken:
         raise DataError(f"`imports`: there is a method {taken[0]!r} already; give the imported table another name.")
     protocol.check(samples)

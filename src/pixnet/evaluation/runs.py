@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pixnet.digest import digest
 from pixnet.errors import DataError
 from pixnet.evaluation.cost import next_session, total_cost
-from pixnet.evaluation.provenance import environment, machine
+from pixnet.version import environment, machine
 
 FORMAT = 2
 _FACTS, _ARRAYS = "run.json", "predictions.npz"

@@ -147,20 +147,9 @@ def hold_out(samples: Sequence[Sample], ids: Sequence[str]) -> list[Fold]:
 def make_folds(samples: Sequence[Sample], split: str) -> list[Fold]:
     """Make the folds of a split.
 
-    Parameters
-    ----------
-    samples
-        All samples.
-    split
-        `loso`: leave one section out; `lodo`: leave one donor out; `kfold:K`: donors in K groups of about equally many
-        regions; `blocks:K:GAP`: each slide cut into K blocks, of which one is held out in every slide at a time, with a
-        gap in um around it.
-
-    Raises
-    ------
-    DataError
-        If the split is unknown, a donor is not known, there are fewer donors or samples than it takes, or a slide
-        cannot be cut into so many blocks.
+    `loso`: leave one section out; `lodo`: leave one donor out; `kfold:K`: donors in K groups of about equally many
+    regions; `blocks:K:GAP`: each slide cut into K blocks, of which one is held out in every slide at a time, with a gap
+    in um around it. DataError if the samples do not allow it.
     """
     kind, number, gap_um = check_split(split)
     if kind == "loso":
@@ -241,12 +230,7 @@ def _block_folds(samples: Sequence[Sample], split: str, number: int, gap_um: flo
 def common_panel(split: Split, genes: GenesConfig, min_counts: int) -> GenePanel:
     """Choose genes that were measured in all samples, held-out ones included, ranked on the training samples alone.
 
-    Which genes a sample was measured for is known beforehand; what was counted in the held-out ones is not looked at.
-
-    Raises
-    ------
-    DataError
-        If there are not enough such genes.
+    Which genes a sample was measured for is known beforehand; what was counted in the held-out ones is not used.
     """
     measured = set(split.test[0].genes).intersection(*(s.genes for s in split.test))
     if genes.names:

@@ -34,10 +34,14 @@ _ROWS = 8  # rows of such a map copied at once
 
 
 class Network(nn.Module):
-    """PixNet's network, from padded images of bytes to the latent map, and with `outputs` outputs of its head.
+    """PixNet's network.
 
-    The configuration must be settled (see `NetworkConfig.settled`). Outputs are the genes, and one more for all other
-    genes if the head is `rate`.
+    Parameters
+    ----------
+    config
+        Encoder, decoder, head and working resolution; settled (see `NetworkConfig.settled`).
+    outputs
+        Number of outputs of the head: the genes, and one more for all other genes if the head is `rate`.
 
     Attributes
     ----------
@@ -53,8 +57,10 @@ class Network(nn.Module):
     far_halo
         Pixels of the far image around a tile's core that can influence it: the decoder's margin, the encoder's reach
         and the radius of the surroundings; 0 without surroundings.
-    decoder_margin, encoder_halo
-        Image pixels around a latent pixel whose features, and around a feature that, can influence it.
+    decoder_margin
+        Image pixels around a latent pixel whose features can influence it.
+    encoder_halo
+        Image pixels around a feature that can influence it.
     """
 
     def __init__(self, config: NetworkConfig, outputs: int) -> None:

@@ -161,7 +161,7 @@ def _metadata_path(table: Path) -> Path:
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     """Read a sample's JSON; a missing file has no metadata."""
-    return read_json(path, "Download it again, or remove it.") if path.exists() else {}
+    return read_json(path, "a table of metadata", "Download it again, or remove it.") if path.exists() else {}
 
 
 def _onto(files: _Files, transform: ImageTransform) -> _Files:

@@ -1,6 +1,6 @@
 """Positions, image and counts as a sample's files have them, before its reader judges them.
 
-Each platform has a module with the two functions of `RawReader`. An inspection uses them to explain why a reader
+The module of each reader has the two functions of `RawReader`. An inspection uses them to explain why the reader
 refuses a sample.
 """
 

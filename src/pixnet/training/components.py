@@ -6,47 +6,19 @@ Denoised targets are values projected onto them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError
 from pixnet.expression import RawCounts, normalise
-from pixnet.training.targets import Targets
+from pixnet.training.targets import Components, Targets
 
 _MOST_COMPONENTS = 50
 _MOST_REGIONS = 20_000  # that the components are learned from
 _MOST_VALUES = 1 << 24  # of all their genes: fewer regions are used for a panel of many thousand genes
 _SIZE_RATIO = 1.5  # largest over smallest median area of the samples that share their components
 _FEWEST = 3  # genes and regions below which nothing can be learned
-
-
-@dataclass(frozen=True, eq=False)
-class Components:
-    """Directions in which log-normalised expression varies from region to region by more than chance.
-
-    A gene's value in one region is mostly counting noise; the genes of a region together are not. So training may learn
-    from the values' projection onto the directions that repeat between two halves of the counts.
-    """
-
-    genes: NDArray[np.int64]  # columns of the genes measured in all samples that also vary, shape (k,)
-    sd: NDArray[np.float64]  # standard deviation of each of these genes within samples, shape (k,)
-    basis: NDArray[np.float64]  # orthonormal directions, shape (c, k)
-
-    def __len__(self) -> int:
-        return len(self.basis)
-
-    def project(self, values: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return values (n, genes) projected onto the components around the sample's mean of each gene, shape (genes,).
-
-        Genes without a part in the components are returned as they are.
-        """
-        result = values.copy()
-        centre = mean[self.genes]
-        scaled = (values[:, self.genes] - centre) / self.sd
-        result[:, self.genes] = centre + scaled @ self.basis.T @ self.basis * self.sd
-        return result
 
 
 def denoised(targets: Sequence[Targets], seed: int) -> list[Targets]:

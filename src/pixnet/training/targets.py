@@ -17,12 +17,38 @@ from pixnet.sample.sample import donor_groups
 
 if TYPE_CHECKING:
     from pixnet.sample import Sample
-    from pixnet.training.components import Components
 
 
 _WHOLE_TRANSCRIPTOME = 0.5  # a sample with less than this share of the most genes in any was measured by a panel
 _FEWEST_TO_SPLIT = 4  # regions
 _HELD_OUT = 0.25  # of a sample's regions, in one spatial block
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Directions in which log-normalised expression varies from region to region by more than chance.
+
+    A gene's value in one region is mostly counting noise; the genes of a region together are not. So training may learn
+    from the values' projection onto the directions that repeat between two halves of the counts.
+    """
+
+    genes: NDArray[np.int64]  # columns of the genes measured in all samples that also vary, shape (k,)
+    sd: NDArray[np.float64]  # standard deviation of each of these genes within samples, shape (k,)
+    basis: NDArray[np.float64]  # orthonormal directions, shape (c, k)
+
+    def __len__(self) -> int:
+        return len(self.basis)
+
+    def project(self, values: NDArray[np.float32], mean: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return values (n, genes) projected onto the components around the sample's mean of each gene, shape (genes,).
+
+        Genes without a part in the components are returned as they are.
+        """
+        result = values.copy()
+        centre = mean[self.genes]
+        scaled = (values[:, self.genes] - centre) / self.sd
+        result[:, self.genes] = centre + scaled @ self.basis.T @ self.basis * self.sd
+        return result
 
 
 @dataclass(frozen=True, eq=False)

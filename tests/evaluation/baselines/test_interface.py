@@ -8,11 +8,11 @@ import pytest
 from pixnet.config import Config
 from pixnet.errors import DataError, ModelError
 from pixnet.evaluation import baselines, methods
-from pixnet.evaluation.scoring.metrics import score
 from pixnet.evaluation.splits import Split
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
 from pixnet.sample.panel import GenePanel
+from pixnet.scoring.metrics import score
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,8 @@ def test_held_out_counts_change_nothing_and_the_same_seed_repeats(
     changed = Sample(test.id, test.slide, test.regions, Counts(other, test.genes))
     results = []
     for held_out in (test, changed):
-        results.append(methods.run_method(name, Split(samples[:2], [held_out]), panel, Config(), tmp_path))
+        split = Split(samples[:2], [held_out])
+        results.append(methods.run_method(name, split, panel, Config(), tmp_path, methods.Options()))
     (first,), chosen = results[0]
     (second,), chosen_again = results[1]
     np.testing.assert_array_equal(first, second)

@@ -10,11 +10,11 @@ from sklearn.preprocessing import StandardScaler
 from pixnet.evaluation.baselines import ColourRidgeBaseline, HestRidgeBaseline, MeanBaseline, RidgeBaseline
 from pixnet.evaluation.baselines.crops import pooled_features
 from pixnet.evaluation.baselines.ridge import PENALTIES, EigenRidge
-from pixnet.evaluation.scoring.metrics import score
 from pixnet.expression import correlation
 from pixnet.readers.manifest import read_manifest
 from pixnet.sample.panel import choose_panel
 from pixnet.sample.sample import enough_counts
+from pixnet.scoring.metrics import score
 from pixnet.slide import Slide
 
 COARSE = 2.0

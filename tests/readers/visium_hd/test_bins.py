@@ -17,7 +17,7 @@ import pytest
 import tifffile
 from scipy import sparse
 
-from pixnet.errors import DataError, PixNetWarning
+from pixnet.errors import DataError, PixNetWarning, SlideError
 from pixnet.grid import Grid
 from pixnet.readers.visium_hd import read_visium_hd
 from pixnet.readers.visium_hd.cells import read_visium_hd_cells
@@ -370,7 +370,7 @@ def test_a_pixel_size_that_the_bins_contradict_is_refused(own: Path) -> None:
     assert sample.slide.mpp == pytest.approx(0.5)
     assert sample.slide.mpp_source == "bin pitch"
     for mpp in (-1.0, math.nan, math.inf):
-        with pytest.raises(DataError, match="um per pixel"):
+        with pytest.raises(SlideError, match="must be a positive number of um per pixel"):
             read_visium_hd(folder, mpp=mpp)
     change_factors(folder, bin_size_um=16.0)
     with pytest.raises(DataError, match="bins are 16 um wide, but the folder is called square_008um"):

@@ -1,4 +1,4 @@
-"""What all pictures share: style, the slide behind, how regions are drawn, and how a picture gets into the page."""
+"""Common parts of all figures: style, the slide behind, outlines of regions, and a figure as a part of the page."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Floats = NDArray[np.floating[Any]]
 Window = tuple[float, float, float, float]
 """Left, top, width and height of a part of a slide, in um."""
 
-MAP, FIELD = "viridis", "magma"
-INK, FAINT = "#1d2733", "#8a94a0"
+INK = "#1d2733"
+FAINT = "#8a94a0"
 STYLE: Any = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9.0,
@@ -47,15 +47,7 @@ _ROUND = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # lengths of sca
 
 @dataclass(frozen=True, eq=False)
 class Backdrop:
-    """A picture of (a part of) a slide.
-
-    Parameters
-    ----------
-    rgb
-        (h, w, 3) uint8; None draws an empty ground.
-    window
-        What it shows.
-    """
+    """An image of a window of a slide, (h, w, 3); None draws an empty ground."""
 
     rgb: NDArray[np.uint8] | None
     window: Window
@@ -68,7 +60,7 @@ class Backdrop:
         return cls(slide.read(*part, resolution)[0], part)
 
     def grey(self) -> Backdrop:
-        """Give the picture in light grey, so that colours on top of it stand out."""
+        """Return the image in light grey, so that colours on top of it can be seen."""
         if self.rgb is None:
             return self
         grey = 255.0 - 0.45 * (255.0 - self.rgb.mean(axis=2, keepdims=True))
@@ -77,28 +69,18 @@ class Backdrop:
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """Where regions lie and how large they are drawn.
-
-    Parameters
-    ----------
-    centers_um
-        (n, 2).
-    size_um
-        (n,), diameter of the disks, or side of the squares.
-    square
-        Which of the two.
-    """
+    """Centres of n regions in um, (n, 2), and diameters of the disks or sides of the squares to draw, (n,)."""
 
     centers_um: NDArray[np.float64]
     size_um: NDArray[np.float64]
     square: bool = False
 
     def take(self, chosen: NDArray[np.bool_]) -> Marks:
-        """Give some of them."""
+        """Return some of them."""
         return Marks(self.centers_um[chosen], self.size_um[chosen], self.square)
 
     def outlines(self) -> NDArray[np.float64]:
-        """Give the corners of each region, (n, corners, 2) in um."""
+        """Return the corners of each region in um, (n, corners, 2)."""
         angle = np.arange(4) * np.pi / 2 + np.pi / 4 if self.square else np.linspace(0, 2 * np.pi, 24, endpoint=False)
         radius = self.size_um / 2 * (np.sqrt(2) if self.square else 1.0)
         corners = np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -106,7 +88,7 @@ class Marks:
 
 
 def data_uri(figure: Figure, kind: Literal["png", "jpeg"] = "png", dpi: int = 130) -> str:
-    """Give a figure as an image inside an address, for an HTML file that needs no other file."""
+    """Return a figure as an image inside an address, for an HTML file that needs no other file."""
     stream = io.BytesIO()
     extra: dict[str, Any] = {"pil_kwargs": {"quality": 88}} if kind == "jpeg" else {}
     with rc_context(STYLE):
@@ -116,7 +98,7 @@ def data_uri(figure: Figure, kind: Literal["png", "jpeg"] = "png", dpi: int = 13
 
 
 def slide_axes(axes: Axes, backdrop: Backdrop, labelled: bool = True) -> Axes:
-    """Make axes in um of the slide's frame, y downwards, with the picture and a scale bar."""
+    """Set up axes in um of the slide's frame, y downwards, with the image and a scale bar."""
     left, top, width, height = backdrop.window
     if backdrop.rgb is not None:
         axes.imshow(backdrop.rgb, extent=(left, left + width, top + height, top), interpolation="antialiased")
@@ -135,19 +117,17 @@ def _scale_bar(axes: Axes, window: Window) -> None:
     width = window[2]
     length = max([bar for bar in _ROUND if bar <= 0.28 * width], default=width / 4)
     name = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
-    bar = AnchoredSizeBar(
-        axes.transData, length, name, "lower left", pad=0.3, borderpad=0.5, sep=2.5, color=INK,
-        size_vertical=0.006 * window[3], fontproperties=FontProperties(size=7.5),
-    )  # fmt: skip
+    look = {"pad": 0.3, "borderpad": 0.5, "sep": 2.5, "color": INK, "fontproperties": FontProperties(size=7.5)}
+    bar = AnchoredSizeBar(axes.transData, length, name, "lower left", size_vertical=0.006 * window[3], **look)
     bar.patch.set(edgecolor="none", alpha=0.85)
     bar.set_zorder(5)
     axes.add_artist(bar)
 
 
 def limits(values: Floats, lowest: float = 1.0, highest: float = 99.0) -> tuple[float, float]:
-    """Give the ends of a colour scale: two percentiles of the values that are finite."""
+    """Return the ends of a colour scale: two percentiles of the values that are finite."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return 0.0, 1.0
-    low, high = (float(v) for v in np.percentile(finite, [lowest, highest]))
+    low, high = (float(value) for value in np.percentile(finite, [lowest, highest]))
     return low, high if high > low else low + 1.0

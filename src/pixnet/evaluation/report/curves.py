@@ -1,4 +1,4 @@
-"""The pictures of scores: by gene, against the noise estimate, over training."""
+"""Figures of scores: by gene, against the noise estimate, over training."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from pixnet.evaluation.report.canvas import COLOURS, FAINT, INK, STYLE, Floats
 
-_ABREAST = 4  # panels in a row
+_PANELS_PER_ROW = 4
 
 
 def draw_genes(per_gene: Mapping[str, Floats], estimate: Floats | None) -> Figure:
-    """Draw each method's correlations, its genes in order of their own value, and the noise estimate's."""
+    """Draw the correlations of each method and of the noise estimate, the genes of each in order of their own value."""
     with rc_context(STYLE):
         figure = Figure(figsize=(8.0, 3.4), layout="constrained")
         axes = figure.add_subplot()
@@ -35,7 +35,7 @@ def draw_genes(per_gene: Mapping[str, Floats], estimate: Floats | None) -> Figur
 def draw_against_noise(per_gene: Mapping[str, Floats], estimate: Floats) -> Figure:
     """Draw each gene's correlation over its noise estimate, a panel for each method."""
     with rc_context(STYLE):
-        columns = min(_ABREAST, len(per_gene))
+        columns = min(_PANELS_PER_ROW, len(per_gene))
         rows = -(-len(per_gene) // columns)
         figure = Figure(figsize=(2.75 * columns + 0.3, 2.9 * rows), layout="constrained")
         panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel())
@@ -62,15 +62,13 @@ def draw_training(rows: Sequence[Mapping[str, float | str]], chosen: int | None)
         panels = list(figure.subplots(1, 2 if scored else 1, squeeze=False)[0])
         names = {"search": "search (part of the samples)", "refit": "refit (all samples)", "fit": "all samples"}
         for index, stage in enumerate(dict.fromkeys(str(row["stage"]) for row in rows)):
-            own = [row for row in rows if row["stage"] == stage]
-            curve = [float(row["loss"]) for row in own]
-            panels[0].plot([float(row["step"]) for row in own], curve, "o-", ms=2.5, lw=1.4,
-                           color=COLOURS[index % len(COLOURS)], label=names.get(stage, stage))  # fmt: skip
-        panels[0].set(xlabel="step", ylabel="loss (mean since the last look)", title="Training loss")
+            of_stage = [row for row in rows if row["stage"] == stage]
+            colour = COLOURS[index % len(COLOURS)]
+            _draw_over_steps(panels[0], of_stage, "loss", colour, label=names.get(stage, stage))
+        panels[0].set(xlabel="step", ylabel="loss (mean since the last validation)", title="Training loss")
         panels[0].legend()
         if scored:
-            panels[1].plot([float(row["step"]) for row in scored], [float(row["pcc_m"]) for row in scored], "o-",
-                           ms=2.5, lw=1.4, color=COLOURS[0])  # fmt: skip
+            _draw_over_steps(panels[1], scored, "pcc_m", COLOURS[0])
             panels[1].set(xlabel="step", ylabel="PCC@M", title="Validation part")
         if chosen and scored:
             panels[1].axvline(chosen, color=COLOURS[1], lw=1.2, ls="--")
@@ -78,6 +76,11 @@ def draw_training(rows: Sequence[Mapping[str, float | str]], chosen: int | None)
         for axes in panels:
             axes.set_xlim(left=0)
         return figure
+
+
+def _draw_over_steps(axes: Any, rows: Sequence[Mapping[str, Any]], key: str, colour: str, **look: Any) -> None:
+    steps = [float(row["step"]) for row in rows]
+    axes.plot(steps, [float(row[key]) for row in rows], "o-", ms=2.5, lw=1.4, color=colour, **look)
 
 
 def _falling(values: Floats) -> Floats:

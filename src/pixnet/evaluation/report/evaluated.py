@@ -1,4 +1,4 @@
-"""What the folder of an evaluation holds, as the report's sections ask for it."""
+"""The content of an evaluation's folder, as the report's sections need it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pixnet.errors import DataError
 from pixnet.evaluation.report.canvas import Floats
 from pixnet.evaluation.results import PREDICTIONS, RESULTS, SCORES
-from pixnet.evaluation.scoring.summary import main_method
-from pixnet.evaluation.scoring.table import Scores
+from pixnet.evaluation.summary import main_method
+from pixnet.scoring.table import Scores
 
 if TYPE_CHECKING:
     import anndata
@@ -22,37 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """What an evaluation's folder holds.
-
-    Attributes
-    ----------
-    folder
-        Where it lies.
-    results
-        Content of `results.json`.
-    scores
-        The long table of scores.
-    table
-        Truth and predictions of all held-out regions.
-    card
-        Of a model that was kept.
-    """
+    """The content of an evaluation's folder."""
 
     folder: Path
-    results: dict[str, Any]
+    results: dict[str, Any]  # content of `results.json`
     scores: Scores
-    table: anndata.AnnData
-    card: dict[str, Any] = field(default_factory=dict)
+    table: anndata.AnnData  # truth and predictions of all held-out regions
+    card: dict[str, Any] = field(default_factory=dict)  # of the model, if it was saved
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read a folder.
-
-        Raises
-        ------
-        DataError
-            If it does not hold an evaluation.
-        """
+        """Read a folder; raise `DataError` if it does not hold an evaluation."""
         import anndata
         import pandas as pd
 
@@ -65,16 +45,20 @@ class Evaluated:
             table = anndata.read_h5ad(folder / PREDICTIONS)
         except (OSError, ValueError) as error:
             raise DataError(f"{folder}: cannot be read ({error}); evaluate again.") from error
-        card = folder / "model" / "card.json"
-        return cls(
-            folder, results, scores, table, json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
-        )
+        path = folder / "model" / "card.json"
+        card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return cls(folder, results, scores, table, card)
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What was done."""
-        found: dict[str, Any] = self.results["protocol"]
-        return found
+        """Data, folds and settings of the evaluation."""
+        protocol: dict[str, Any] = self.results["protocol"]
+        return protocol
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether parts of slides, not complete slides, were held out."""
+        return any(fold.get("blocks") for fold in self.protocol.get("folds", []))
 
     @property
     def methods(self) -> list[str]:
@@ -99,8 +83,8 @@ class Evaluated:
     @property
     def folds(self) -> list[dict[str, Any]]:
         """Scores of each fold."""
-        found: list[dict[str, Any]] = self.results["folds"]
-        return found
+        folds: list[dict[str, Any]] = self.results["folds"]
+        return folds
 
     @property
     def ids(self) -> list[str]:
@@ -108,19 +92,22 @@ class Evaluated:
         return list(dict.fromkeys(str(name) for name in self.table.obs["sample"]))
 
     def rows(self, sample: str) -> NDArray[np.intp]:
-        """Give the rows of a sample."""
+        """Return the rows of a sample."""
         return np.flatnonzero(np.asarray(self.table.obs["sample"].astype(str)) == sample)
 
     def predicted(self, method: str) -> Floats:
-        """(n, g) What a method predicts, with the first of its seeds."""
+        """Return the predictions of a method with the first of its seeds, (n, g)."""
         return np.asarray(self.table.layers[self.results["methods"][method]["layers"][0]], np.float64)
 
     def correlations(self, method: str) -> Floats:
-        """(g,) By gene, over the scored regions; of several folds and seeds, the mean. NaN: it does not vary."""
+        """Return the correlation of each gene over the scored regions, (g,); NaN if it does not vary.
+
+        It is the mean over folds and seeds.
+        """
         return np.asarray(self.table.var[f"pcc_{method}"], np.float64)
 
     def ranked(self) -> NDArray[np.intp]:
-        """Give the genes that vary under the main method, best first; where it can be, those of all folds."""
+        """Return the genes that vary under the main method, best first; if possible, only those in all folds."""
         r = self.correlations(self.main)
         everywhere = np.asarray(self.table.var["folds"]) == len(self.folds)
         if (np.isfinite(r) & everywhere).any():

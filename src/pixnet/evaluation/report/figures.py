@@ -1,4 +1,4 @@
-"""The pictures of slides and maps, drawn with matplotlib's objects (no window, no global figure)."""
+"""Figures of slides and maps, drawn with matplotlib's objects (no window, no global figure)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from pixnet.evaluation.report.canvas import COLOURS, FAINT, STYLE, Backdrop, Flo
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MAP, FIELD = "viridis", "magma"
-_ABREAST = 4  # panels in a row
+_MAP_COLOURS = "viridis"
+_FIELD_COLOURS = "magma"
+_PANELS_PER_ROW = 4
 
 
 def draw_slide(backdrop: Backdrop, marks: Marks, kept: NDArray[np.bool_]) -> Figure:
@@ -45,28 +46,20 @@ def draw_gene_at_regions(
     r: Mapping[str, float],
     main: str,
 ) -> Figure:
-    """Draw a gene at the measured regions: observed and predicted on one colour scale, and one against the other.
+    """Draw a gene at n measured regions: observed and predicted (n,) on one colour scale, and one against the other.
 
-    Parameters
-    ----------
-    backdrop, marks
-        The slide, and n regions on it.
-    observed
-        (n,) log-normalised expression.
-    predicted, r
-        The same by method, and its correlation with the observed values.
-    main
-        The method that is drawn against them.
+    `predicted` and `r`, its correlation with the observed values, are by method. The main method is the one that is
+    drawn against them.
     """
     with rc_context(STYLE):
         maps = {"Observed": observed}
         maps |= {f"{name}, r = {_signed(r[name])}": values for name, values in predicted.items()}
-        columns = min(_ABREAST, len(maps) + 1)
+        columns = min(_PANELS_PER_ROW, len(maps) + 1)
         rows = -(-(len(maps) + 1) // columns)
         width, height = backdrop.window[2:]
-        each = (11.0 - 0.9) / columns
-        tall = min(max(each * height / width, 2.2), 6.0) + 0.55
-        figure = Figure(figsize=(11.0, rows * tall), layout=ConstrainedLayoutEngine(w_pad=0.08))
+        panel_width = (11.0 - 0.9) / columns
+        row_height = min(max(panel_width * height / width, 2.2), 6.0) + 0.55
+        figure = Figure(figsize=(11.0, rows * row_height), layout=ConstrainedLayoutEngine(w_pad=0.08))
         panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).ravel())
         # A method whose values are far off would make all the others' maps look flat.
         span = limits(np.concatenate([observed, predicted[main]]))
@@ -74,7 +67,7 @@ def draw_gene_at_regions(
         for number, (axes, (title, values)) in enumerate(zip(panels, maps.items(), strict=False)):
             slide_axes(axes, ground, labelled=number % columns == 0)
             axes.set_title(title)
-            layer = PolyCollection(list(marks.outlines()), array=np.asarray(values), cmap=MAP, linewidths=0)
+            layer = PolyCollection(list(marks.outlines()), array=np.asarray(values), cmap=_MAP_COLOURS, linewidths=0)
             layer.set_clim(*span)
             axes.add_collection(layer)
         _draw_against(panels[len(maps)], observed, predicted[main], main)
@@ -107,18 +100,8 @@ def draw_dense(
 ) -> Figure:
     """Draw a dense map beside the H&E: the whole slide, and below it a small window at the field's full pitch.
 
-    Parameters
-    ----------
-    backdrop, overview
-        The slide, and the map (rows, columns) of the same extent; NaN where there is no data.
-    near, crop
-        The same of the window.
-    pitch_um
-        Side of a cell of `crop`.
-    unit
-        Unit of the map.
-    marks
-        Measured regions, whose outlines are drawn in the window.
+    The map of the slide is `overview`, that of the window `crop`, whose pixels have a side of `pitch_um`; NaN has no
+    data. The outlines of measured regions are drawn in the window.
     """
     with rc_context(STYLE):
         width, height = backdrop.window[2:]
@@ -147,7 +130,7 @@ def draw_dense(
 
 
 def draw_row(panels: Sequence[tuple[str, Backdrop | Floats]], window: Window, unit: str) -> Figure:
-    """Draw pictures and maps of one window side by side, all maps on one colour scale."""
+    """Draw images and maps of one window side by side, all maps on one colour scale."""
     with rc_context(STYLE):
         count = len(panels)
         figure = Figure(figsize=(11.0, 11.0 / count * window[3] / window[2] + 0.75), layout="constrained")
@@ -167,4 +150,4 @@ def draw_row(panels: Sequence[tuple[str, Backdrop | Floats]], window: Window, un
 def _map(axes: Axes, values: Floats, window: Window, span: tuple[float, float]) -> Any:
     left, top, width, height = window
     extent = (left, left + width, top + height, top)
-    return axes.imshow(values, extent=extent, cmap=FIELD, vmin=span[0], vmax=span[1], interpolation="nearest")
+    return axes.imshow(values, extent=extent, cmap=_FIELD_COLOURS, vmin=span[0], vmax=span[1], interpolation="nearest")

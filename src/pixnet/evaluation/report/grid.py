@@ -6,22 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pixnet.evaluation.report.parts import DASH, Table, interval, number, over_interval, p_value, percent
-from pixnet.evaluation.scoring.table import Scores
+from pixnet.scoring.table import Scores
 
 Where = Mapping[str, Any]
 """Keys of the long table, such as `method` and `metric`."""
 
 
 class Column(NamedTuple):
-    """A column of a table: which scores it shows, and how.
-
-    Attributes
-    ----------
-    where
-        Keys of the scores.
-    show
-        Text for a score with the ends of its interval.
-    """
+    """A column of a table: the keys of the scores that it shows, and how it shows a score with its interval's ends."""
 
     where: Where
     show: Callable[[float, float, float], str] = lambda value, low, high: number(value)
@@ -29,46 +21,39 @@ class Column(NamedTuple):
 
 def value(digits: int = 3) -> Callable[[float, float, float], str]:
     """Show the score alone."""
-    return lambda found, low, high: number(found, digits)
+    return lambda score, low, high: number(score, digits)
 
 
-def ends(found: float, low: float, high: float) -> str:
+def ends(score: float, low: float, high: float) -> str:
     """Show the interval alone."""
     return interval((low, high))
 
 
-def beside(found: float, low: float, high: float) -> str:
+def beside(score: float, low: float, high: float) -> str:
     """Show the score with its interval in brackets."""
     shown = interval((low, high))
-    return number(found) if shown == DASH else f"{number(found)} ({shown})"
+    return number(score) if shown == DASH else f"{number(score)} ({shown})"
 
 
 def below(digits: int = 3) -> Callable[[float, float, float], str]:
-    """Show the score with its interval on a line of its own, where many stand side by side."""
-    return lambda found, low, high: over_interval(found, (low, high), digits)
+    """Show the score with its interval on a line below it, where many are side by side."""
+    return lambda score, low, high: over_interval(score, (low, high), digits)
 
 
-def share(found: float, low: float, high: float) -> str:
+def share(score: float, low: float, high: float) -> str:
     """Show the score as a percentage."""
-    return percent(found)
+    return percent(score)
 
 
-def p(found: float, low: float, high: float) -> str:
+def p(score: float, low: float, high: float) -> str:
     """Show the score as a p value."""
-    return p_value(found)
+    return p_value(score)
 
 
 def score_table(scores: Scores, heading: str, rows: Mapping[str, Where], columns: Mapping[str, Column]) -> Table:
-    """Return a table of scores.
+    """Return a table of scores whose first column, under `heading`, holds the rows' names.
 
-    Parameters
-    ----------
-    scores
-        The long table.
-    heading
-        Name of the first column, which holds the rows' names.
-    rows, columns
-        By name, the keys of the scores they show; keys of a column come before those of a row.
+    Rows and columns are, by name, the keys of the scores that they show; keys of a column come before those of a row.
     """
     body = [
         [name, *(column.show(*scores.entry(**{**row, **column.where})) for column in columns.values())]
@@ -78,17 +63,7 @@ def score_table(scores: Scores, heading: str, rows: Mapping[str, Where], columns
 
 
 def comparison_table(scores: Scores, main: str, others: list[str], **where: Any) -> Table:
-    """Return the paired comparisons of a method with others.
-
-    Parameters
-    ----------
-    scores
-        The long table.
-    main, others
-        Names of the methods.
-    where
-        More keys, such as `regions`.
-    """
+    """Return the paired comparisons of a method with others; `where` has more keys, such as `regions`."""
     shown = {
         "ratio": ("ratio", value(2)),
         "difference": ("difference", value()),
@@ -105,5 +80,5 @@ def comparison_table(scores: Scores, main: str, others: list[str], **where: Any)
         body += score_table(scores, "", {other: {"method": main, **where}}, columns).rows
     head = [f"{main} against", *shown]
     # Tests over folds need six of them.
-    kept = [place for place in range(len(head)) if place < 7 or any(row[place] != DASH for row in body)]
-    return Table([head[place] for place in kept], [[row[place] for place in kept] for row in body])
+    filled = [place for place in range(len(head)) if place < 7 or any(row[place] != DASH for row in body)]
+    return Table([head[place] for place in filled], [[row[place] for place in filled] for row in body])

@@ -24,25 +24,15 @@ SHOWN = 4
 """How many of the held-out samples are shown."""
 
 _WINDOW_UM = 400.0
-_OVERVIEW = 700  # most cells along a side of a map of the whole slide
+_OVERVIEW = 700  # most pixels along a side of a map of the whole slide
 
 
-def sample_sections(done: Evaluated, name: str, sample: Sample | None) -> list[Section]:
-    """Show a held-out sample.
-
-    Parameters
-    ----------
-    done
-        The evaluation.
-    name
-        Its id.
-    sample
-        The sample, whose slide is shown behind; None: nothing is.
-    """
-    rows = done.rows(name)
-    marks = _marks(done, rows, sample)
+def sample_sections(outcome: Evaluated, name: str, sample: Sample | None) -> list[Section]:
+    """Return the sections on a held-out sample; without its slide, the maps have no image behind them."""
+    rows = outcome.rows(name)
+    marks = _marks(outcome, rows, sample)
     around = _around(marks, sample)
-    kept = np.asarray(done.table.obs["kept"], bool)[rows]
+    kept = np.asarray(outcome.table.obs["kept"], bool)[rows]
     sections = []
     if sample is not None:
         slide = sample.slide
@@ -53,44 +43,44 @@ def sample_sections(done: Evaluated, name: str, sample: Sample | None) -> list[S
         )
         picture = Picture(data_uri(figures.draw_slide(Backdrop.read(slide), marks, kept), "jpeg"), caption)
         sections.append(Section(f"The slide of {name}", pictures=[picture]))
-    ranked, seeds = done.ranked(), done.results["methods"][done.main]["seeds"]
+    ranked, seeds = outcome.ranked(), outcome.results["methods"][outcome.main]["seeds"]
     shown = {"Best": ranked[0], "Median": ranked[len(ranked) // 2], "Worst": ranked[-1]}
     pictures: list[Picture] = []
     for label, gene in shown.items():
-        pictures += _at_regions(done, label, int(gene), rows[kept], marks.take(kept), around)
+        pictures += _at_regions(outcome, label, int(gene), rows[kept], marks.take(kept), around)
     text = [
-        f"Genes by their correlation under {done.main}: the best, median and worst of the {len(ranked)} that vary"
-        + (" and are predicted in all folds" if len(done.folds) > 1 else "")
+        f"Genes by their correlation under {outcome.main}: the best, median and worst of the {len(ranked)} that vary"
+        + (" and are predicted in all folds" if len(outcome.folds) > 1 else "")
         + ". Observed and predicted share one colour scale, which ends at the 1st and 99th percentile; a prediction of "
         "an uncertain value stays near the mean, so its map is more even. The dashed line is equality. r: over the "
         "regions of this sample" + (f", of the first seed, {seeds[0]}." if len(seeds) > 1 else ".")
     ]
     sections.append(Section(f"Observed and predicted at the measured regions of {name}", text, pictures=pictures))
-    field = done.folder / "fields" / name
+    field = outcome.folder / "fields" / name
     if field.is_dir():
-        names = {str(done.table.var_names[gene]): f"{label} gene" for label, gene in list(shown.items())[:2]}
-        sections.append(_dense(done, ExpressionField.open(field), name, sample, marks, names))
+        names = {str(outcome.table.var_names[gene]): f"{label} gene" for label, gene in list(shown.items())[:2]}
+        sections.append(_dense(outcome, ExpressionField.open(field), name, sample, marks, names))
     return sections
 
 
 def _at_regions(
-    done: Evaluated, label: str, gene: int, rows: NDArray[np.intp], marks: Marks, ground: Backdrop
+    outcome: Evaluated, label: str, gene: int, rows: NDArray[np.intp], marks: Marks, ground: Backdrop
 ) -> list[Picture]:
-    observed = np.asarray(done.table.X[:, gene], np.float64)[rows]
-    there = np.isfinite(observed)  # in some folds the gene may not have been predicted
-    if not there.any():
+    observed = np.asarray(outcome.table.X[:, gene], np.float64)[rows]
+    known = np.isfinite(observed)  # in some folds the gene may not have been predicted
+    if not known.any():
         return []
-    observed, marks, rows = observed[there], marks.take(there), rows[there]
-    predicted = {name: done.predicted(name)[rows, gene] for name in done.guessing}
+    observed, marks, rows = observed[known], marks.take(known), rows[known]
+    predicted = {name: outcome.predicted(name)[rows, gene] for name in outcome.guessing}
     r = {name: float(correlation(observed[:, None], values[:, None])[0]) for name, values in predicted.items()}
-    figure = figures.draw_gene_at_regions(ground, marks, observed, predicted, r, done.main)
-    return [Picture(data_uri(figure), "", f"{label} gene: {done.table.var_names[gene]}")]
+    figure = figures.draw_gene_at_regions(ground, marks, observed, predicted, r, outcome.main)
+    return [Picture(data_uri(figure), "", f"{label} gene: {outcome.table.var_names[gene]}")]
 
 
 def _dense(
-    done: Evaluated, dense: ExpressionField, name: str, sample: Sample | None, marks: Marks, wanted: dict[str, str]
+    outcome: Evaluated, dense: ExpressionField, name: str, sample: Sample | None, marks: Marks, wanted: dict[str, str]
 ) -> Section:
-    names = [str(gene) for gene in done.table.var_names]
+    names = [str(gene) for gene in outcome.table.var_names]
     marker = next((gene for gene in MARKERS if gene in names and gene not in wanted), None)
     if marker:
         wanted[marker] = "A known marker"
@@ -110,20 +100,20 @@ def _dense(
         figure = figures.draw_dense(whole, shrink(values, _OVERVIEW), near, values[rows, cols], pitch, unit, marks)
         pictures.append(Picture(data_uri(figure, "jpeg", 120), "", f"{label}: {gene}"))
     text = [
-        f"What the field holds everywhere, at its pitch of {pitch:g} µm, from the image alone. The blue box marks the "
-        f"window below, where the outlines show the measured regions. Unit: {unit}."
+        f"The content of the field everywhere, at its pitch of {pitch:g} µm, from the image alone. The blue box marks "
+        f"the window below, where the outlines show the measured regions. Unit: {unit}."
     ]
     return Section(f"The dense map of {name}", text, pictures=pictures)
 
 
 def _box(marks: Marks) -> Window:
-    """Give the window that holds all centres."""
+    """Return the window that holds all centres."""
     (left, top), (right, bottom) = marks.centers_um.min(axis=0), marks.centers_um.max(axis=0)
     return float(left), float(top), float(right - left), float(bottom - top)
 
 
-def _marks(done: Evaluated, rows: NDArray[np.intp], sample: Sample | None) -> Marks:
-    obs = done.table.obs.iloc[rows]
+def _marks(outcome: Evaluated, rows: NDArray[np.intp], sample: Sample | None) -> Marks:
+    obs = outcome.table.obs.iloc[rows]
     centers = obs[["x_um", "y_um"]].to_numpy(np.float64)
     if sample is not None and isinstance(sample.regions, Squares):
         return Marks(centers, np.full(len(rows), math.sqrt(sample.regions.areas_um2[0])), square=True)
@@ -131,7 +121,7 @@ def _marks(done: Evaluated, rows: NDArray[np.intp], sample: Sample | None) -> Ma
 
 
 def _around(marks: Marks, sample: Sample | None) -> Backdrop:
-    """Give what lies around the regions, so that they are as large as can be; without a sample, an empty ground."""
+    """Return the part of the slide around the regions, as small as possible; an empty ground without a sample."""
     low, high = (marks.centers_um + side * marks.size_um[:, None] for side in (-1, 1))
     low, high = low.min(axis=0), high.max(axis=0)
     (left, top), (width, height) = low.tolist(), (high - low).tolist()
@@ -140,7 +130,7 @@ def _around(marks: Marks, sample: Sample | None) -> Backdrop:
 
 
 def richest_window(values: Floats, pitch_um: float, side_um: float, within: Window) -> Window:
-    """Find the window, of this side at most and within another where it fits, in which a map varies most."""
+    """Return the window of at most this side, and within another if it fits there, in which a map varies most."""
     left, top, width, height = (round(edge / pitch_um) for edge in within)
     side = max(1, min(round(side_um / pitch_um), *values.shape))
     first_row, first_col = (min(edge, size - side) for edge, size in zip((top, left), values.shape, strict=True))
@@ -157,7 +147,7 @@ def richest_window(values: Floats, pitch_um: float, side_um: float, within: Wind
 
 
 def shrink(values: Floats, most: int) -> Floats:
-    """Average a map over blocks of cells, so that no side has more than `most`; a ragged edge is dropped."""
+    """Average a map over blocks of pixels, so that no side has more than `most`; a ragged edge is dropped."""
     by = max(1, math.ceil(max(values.shape) / most))
     height, width = (n // by * by for n in values.shape)
     blocks = values[:height, :width].reshape(height // by, by, width // by, by)

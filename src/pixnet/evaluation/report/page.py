@@ -17,19 +17,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 def write_page(
     target: Path, title: str, lead: str, headline: Sequence[tuple[str, str]], sections: Sequence[Section]
 ) -> Path:
-    """Write a report, beside its place and renamed into it.
-
-    Parameters
-    ----------
-    target
-        The file.
-    title, lead
-        Its heading, and the line below.
-    headline
-        The few numbers to see first: value and name.
-    sections
-        The rest.
-    """
+    """Write a report as one file: title, lead, the few numbers to see first (value and name), and the sections."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True)
     html = environment.get_template("report.html.j2").render(
         title=title, lead=lead, headline=headline, sections=sections, version=__version__

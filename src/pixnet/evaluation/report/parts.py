@@ -1,4 +1,4 @@
-"""What a report is made of: sections with paragraphs, tables and pictures; and tables as Markdown."""
+"""Parts of a report: sections with paragraphs, tables and pictures; and tables as Markdown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Picture:
 class Table:
     """A table: its columns' names, its rows, a note below it, the row to emphasise, how many columns hold words.
 
-    A cell may have several lines.
+    An entry may have several lines.
     """
 
     columns: Sequence[str]
@@ -39,7 +39,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report: paragraphs, tables, pictures, then text as it is; folded away until it is asked for."""
+    """A part of the report: paragraphs, tables, pictures, then text as it is; `folded` until the reader opens it."""
 
     title: str
     text: Sequence[str] = ()
@@ -51,7 +51,7 @@ class Section:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """Give a number for a table; a dash where there is none."""
+    """Return a number as text for a table; a dash if it is missing or not finite. So do the functions below."""
     if not isinstance(value, int | float | np.number) or not math.isfinite(value):
         return DASH
     # Adding 0 makes a rounded -0.000 plain zero.
@@ -59,30 +59,30 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def interval(pair: Any, digits: int = 3) -> str:
-    """Give an interval for a table; a dash where there is none."""
+    """Return an interval as text."""
     if not pair or any(number(end) == DASH for end in pair):
         return DASH
     return f"{number(pair[0], digits)} to {number(pair[1], digits)}"
 
 
 def over_interval(value: Any, pair: Any, digits: int = 3) -> str:
-    """Give a number and, in a line of its own below, its interval where there is one: many fit beside each other."""
-    found = interval(pair, digits)
-    return number(value, digits) + (f"\n({found})" if found != DASH else "")
+    """Return a number and, on a line below it, its interval if there is one: many fit side by side."""
+    ends = interval(pair, digits)
+    return number(value, digits) + (f"\n({ends})" if ends != DASH else "")
 
 
 def percent(value: Any) -> str:
-    """Give a share for a table; a dash where there is none."""
+    """Return a share as text."""
     return f"{number(100 * value, 0)} %" if number(value) != DASH else DASH
 
 
 def p_value(value: Any) -> str:
-    """Give a p for a table; a thousand draws tell none below 0.002 apart."""
+    """Return a p value as text; a thousand draws cannot distinguish values below 0.002."""
     return "< 0.002" if isinstance(value, float) and value < 0.002 else number(value)
 
 
 def duration(seconds: Any) -> str:
-    """Give a time for a table; a dash where there is none."""
+    """Return a time as text."""
     if number(seconds) == DASH:
         return DASH
     whole = round(seconds)
@@ -90,52 +90,47 @@ def duration(seconds: Any) -> str:
 
 
 def memory(megabytes: Any) -> str:
-    """Give an amount of memory for a table; a dash where there is none."""
+    """Return an amount of memory as text."""
     return f"{megabytes / 1000:.2f} GB" if number(megabytes) != DASH else DASH
 
 
 def distinct(values: Iterable[Any]) -> str:
-    """Give the different ones among some values in words; a dash where there is none."""
+    """Return the different ones among some values as text."""
     return " or ".join(dict.fromkeys(str(value) for value in values if value is not None)) or DASH
 
 
 def markdown_table(table: Table) -> list[str]:
-    """Give the lines of a table; its title and note are the caller's. The emphasised row stands in bold."""
+    """Return the lines of a table in Markdown, without its title and note; the emphasised row is bold."""
     aligned = ["---" if place < table.words else "---:" for place in range(len(table.columns))]
     lines = [_line(table.columns), "|" + "|".join(aligned) + "|"]
-    for number, row in enumerate(table.rows):
-        lines.append(_line([f"**{cell}**" for cell in row] if number == table.emphasis else row))
+    for place, row in enumerate(table.rows):
+        lines.append(_line([f"**{entry}**" for entry in row] if place == table.emphasis else row))
     return lines
 
 
 def noted_table(table: Table) -> list[str]:
-    """Give the lines of a table with its note below."""
+    """Return the lines of a table in Markdown with its note below."""
     return [*markdown_table(table), *(["", table.note] if table.note else [])]
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+def _line(entries: Sequence[str]) -> str:
+    return "| " + " | ".join(entry.replace("|", "\\|").replace("\n", " ") for entry in entries) + " |"
 
 
-def provenance(command: str, *cells: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
-    """Say when and with what command tables were written, and on which machines their cells were computed.
+def provenance(command: str, *facts: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
+    """Return when and with what command tables were written, and on which machines their runs were computed.
 
-    Parameters
-    ----------
-    command
-        As it was typed; empty where nothing was.
-    cells
-        By method, what is told of each cell, of one run or of several; see `pixnet.evaluation.runs.Stored.told`.
+    The facts of the runs are by method (see `pixnet.evaluation.runs.Stored`), from one evaluation or several.
     """
-    told = [cell for of_run in cells for of_method in of_run.values() for cell in of_method]
+    runs = [run for of_evaluation in facts for of_method in of_evaluation.values() for run in of_method]
     by = f" with `{command}`" if command else ""
     written = f"Written on {datetime.now(UTC):%Y-%m-%d}{by}."
-    if not told:
+    if not runs:
         return written
-    where = [
-        f"{cell.get('machine', 'a machine that is not known')}"
-        f" (device {cell.get('device', DASH)}, threads {cell.get('threads', DASH)})"
-        for cell in told
+    machines = [
+        f"{run.get('machine', 'a machine that is not known')}"
+        f" (device {run.get('device', DASH)}, threads {run.get('threads', DASH)})"
+        for run in runs
     ]
-    versions = distinct(cell.get("environment", {}).get("pixnet") for cell in told)
-    return f"{written} Computed by pixnet {versions} on {distinct(where)}."
+    versions = distinct(run.get("environment", {}).get("pixnet") for run in runs)
+    return f"{written} Computed by pixnet {versions} on {distinct(machines)}."

@@ -1,4 +1,4 @@
-"""The report's section on how good the methods are: tables with intervals, and what each gene can and does reach."""
+"""The report's section on how good the methods are: tables with intervals, and figures of all genes."""
 
 from __future__ import annotations
 
@@ -12,42 +12,33 @@ import numpy as np
 from pixnet.evaluation.report import curves
 from pixnet.evaluation.report.canvas import data_uri
 from pixnet.evaluation.report.evaluated import Evaluated
-from pixnet.evaluation.report.grid import (
-    Column,
-    Where,
-    below,
-    beside,
-    comparison_table,
-    ends,
-    score_table,
-    share,
-)
+from pixnet.evaluation.report.grid import Column, Where, below, beside, comparison_table, ends, score_table, share
 from pixnet.evaluation.report.parts import Picture, Section, Table, distinct, duration, memory, number
-from pixnet.evaluation.scoring.scores import NOISE
-from pixnet.evaluation.scoring.summary import OVER_DONORS
-from pixnet.evaluation.scoring.table import Scores
+from pixnet.evaluation.scores import NOISE
+from pixnet.evaluation.summary import OVER_DONORS
+from pixnet.scoring.table import Scores
 
 MARKERS = ("ERBB2", "CD74", "COL1A1", "KRT19", "PTPRC", "CD3E", "EPCAM", "MBP", "INS", "ACTB")
-"""Genes that a reader looks for, of the tissues that are measured most."""
+"""Well-known genes of the tissues that are measured most."""
 
 _PUBLISHED = ("hest-ridge", "knn", "st-net", "istar")
-_NAMED = 5  # genes that are named at either end
+_NAMED = 5  # genes that are listed at either end
 
 
-def scores_section(done: Evaluated) -> Section:
+def scores_section(outcome: Evaluated) -> Section:
     """Show all scores: over everything, then by fold, seed and sample."""
-    tables = [means_table(done), _other_correlations(done), _errors(done)]
-    if len(done.methods) > 1:
-        tables.append(paired_table(done))
-    tables += [*_by_fold(done), *_by_seed(done), *_by_sample(done), _genes(done)]
-    tables.append(costs_table(done.protocol.get("runs", {}), done.methods, done.main))
-    per_gene = {name: done.correlations(name) for name in done.guessing}
-    noise = np.asarray(done.table.var["noise_estimate"], np.float64)
+    tables = [means_table(outcome), _other_correlations(outcome), _errors(outcome)]
+    if len(outcome.methods) > 1:
+        tables.append(paired_table(outcome))
+    tables += [*_by_fold(outcome), *_by_seed(outcome), *_by_sample(outcome), _genes(outcome)]
+    tables.append(costs_table(outcome.protocol.get("runs", {}), outcome.methods, outcome.main))
+    per_gene = {name: outcome.correlations(name) for name in outcome.guessing}
+    noise = np.asarray(outcome.table.var["noise_estimate"], np.float64)
     pictures = [
         Picture(
             data_uri(curves.draw_genes(per_gene, noise)),
-            "Correlation of each gene, mean over folds. Every curve has an order of its own, so points above each "
-            f"other are different genes.{_how_many_genes(done)}",
+            "Correlation of each gene, mean over folds. Every curve has its own order, so points above each other are "
+            f"different genes.{_how_many_genes(outcome)}",
         ),
         Picture(
             data_uri(curves.draw_against_noise(per_gene, noise)),
@@ -58,13 +49,13 @@ def scores_section(done: Evaluated) -> Section:
     return Section("How good it is", tables=tables, pictures=pictures)
 
 
-def means_table(done: Evaluated) -> Table:
+def means_table(outcome: Evaluated) -> Table:
     """Show the mean correlation with its intervals, and what share it is of the noise estimate."""
-    donors = bool(done.scores.values("metric", target=OVER_DONORS))
+    donors = bool(outcome.scores.values("metric", target=OVER_DONORS))
     columns = {"PCC@M": Column({"metric": "pcc_m"}), "95 % over blocks": Column({"metric": "pcc_m"}, ends)}
     if donors:
         columns["95 % over donors"] = Column({"metric": "pcc_m", "target": OVER_DONORS}, ends)
-    if any(len(seeds) > 1 for seeds in done.seeds.values()):
+    if any(len(seeds) > 1 for seeds in outcome.seeds.values()):
         columns["sd over seeds"] = Column({"metric": "sd of pcc_m"})
     columns["share of the noise estimate"] = Column({"metric": "noise_share"}, share)
     note = (
@@ -75,33 +66,33 @@ def means_table(done: Evaluated) -> Table:
         "by splitting them; it is not a bound. The intervals leave out the variance of seeds, of training samples and "
         "of which sections were taken."
     )
-    without = done.results["noise_estimate"].get("genes_without_signal", 0)
+    without = outcome.results["noise_estimate"].get("genes_without_signal", 0)
     if without:
         note += f" In {without} cases of a gene in a fold the estimate found no signal and is 0."
-    published = [name for name in done.methods if name in _PUBLISHED]
+    published = [name for name in outcome.methods if name in _PUBLISHED]
     if published:
         note += (
             f" {_listed(published)}: this package's own versions of published methods, on its default encoder, not the "
             "authors' programs."
         )
-    constant = max(int(one["n_constant_observed"]) for one in done.results["methods"].values())
+    constant = max(int(scores["n_constant_observed"]) for scores in outcome.results["methods"].values())
     if constant:
         note += f" Genes that do not vary in a fold ({constant}) have no correlation there and are in no average of it."
-    return _of_methods(done, columns, note)
+    return _of_methods(outcome, columns, note)
 
 
-def paired_table(done: Evaluated) -> Table:
+def paired_table(outcome: Evaluated) -> Table:
     """Compare the main method with each other one."""
-    others = [name for name in done.methods if name != done.main]
+    others = [name for name in outcome.methods if name != outcome.main]
     note = (
         "Ratio and difference of PCC@M, and the folds in which it is better. Interval and p (two-sided): over redrawn "
         "spatial blocks, both methods on the same draws; a thousand draws cannot tell p below 0.002; no correction for "
         "the number of comparisons."
     )
-    return replace(comparison_table(done.scores, done.main, others), note=note)
+    return replace(comparison_table(outcome.scores, outcome.main, others), note=note)
 
 
-def _other_correlations(done: Evaluated) -> Table:
+def _other_correlations(outcome: Evaluated) -> Table:
     columns = {
         "PCC@S (95 %)": Column({"metric": "pcc_s"}, below()),
         "PCC@F (95 %)": Column({"metric": "pcc_f"}, below()),
@@ -117,10 +108,10 @@ def _other_correlations(done: Evaluated) -> Table:
         "predicted values; depth is partly biology. Spearman: mean rank correlation. All regions: PCC@M with those "
         "of few counts included."
     )
-    return _of_methods(done, columns, note)
+    return _of_methods(outcome, columns, note)
 
 
-def _errors(done: Evaluated) -> Table:
+def _errors(outcome: Evaluated) -> Table:
     columns = {
         "MSE": Column({"metric": "mse"}),
         "MAE": Column({"metric": "mae"}),
@@ -131,7 +122,7 @@ def _errors(done: Evaluated) -> Table:
         "regions are wrong independently, 1 where they are wrong in the same way; noise in a prediction lowers it, so "
         "read it beside the MSE."
     )
-    return _of_methods(done, columns, note, noise=False)
+    return _of_methods(outcome, columns, note, noise=False)
 
 
 def method_table(
@@ -143,83 +134,78 @@ def method_table(
     return replace(table, note=note, emphasis=list(methods).index(main))
 
 
-def _of_methods(done: Evaluated, columns: Mapping[str, Column], note: str, noise: bool = True) -> Table:
-    return method_table(done.scores, done.methods, done.main, columns, note, noise)
+def _of_methods(outcome: Evaluated, columns: Mapping[str, Column], note: str, noise: bool = True) -> Table:
+    return method_table(outcome.scores, outcome.methods, outcome.main, columns, note, noise)
 
 
-def _by_fold(done: Evaluated) -> list[Table]:
-    if len(done.folds) < 2:
+def _by_fold(outcome: Evaluated) -> list[Table]:
+    if len(outcome.folds) < 2:
         return []
-    regions = ", ".join(f"{fold['name']} {fold['n_regions']}" for fold in done.folds)
-    table = fold_table(done.scores, done.methods, [fold["name"] for fold in done.folds])
+    regions = ", ".join(f"{fold['name']} {fold['n_regions']}" for fold in outcome.folds)
+    table = fold_table(outcome.scores, outcome.methods, [fold["name"] for fold in outcome.folds])
     return [replace(table, note=f"Regions: {regions}.")]
 
 
-def _by_seed(done: Evaluated) -> list[Table]:
-    methods = [name for name, seeds in done.seeds.items() if len(seeds) > 1]
+def _by_seed(outcome: Evaluated) -> list[Table]:
+    methods = [name for name, seeds in outcome.seeds.items() if len(seeds) > 1]
     if not methods:
         return []
-    seeds = done.seeds[methods[0]]
+    seeds = outcome.seeds[methods[0]]
     rows: dict[str, Where] = {str(seed): {"seed": seed, "metric": "pcc_m"} for seed in seeds}
     rows |= {"mean": {"metric": "pcc_m", "regions": "enough"}, "sd": {"metric": "sd of pcc_m"}}
     columns = {name: Column({"method": name}, below()) for name in methods}
-    note = "Methods that are not random have one seed." if len(methods) < len(done.methods) else ""
-    table = score_table(done.scores, "seed", rows, columns)
+    note = "Methods that are not random have one seed." if len(methods) < len(outcome.methods) else ""
+    table = score_table(outcome.scores, "seed", rows, columns)
     return [replace(table, note=note, title="PCC@M by seed, with the interval over blocks")]
 
 
-def _by_sample(done: Evaluated) -> list[Table]:
+def _by_sample(outcome: Evaluated) -> list[Table]:
     """Show PCC@M of each held-out sample, unless each is a fold of its own."""
-    if len(done.ids) < 2 or [[name] for name in done.ids] == [fold["test"] for fold in done.folds]:
+    if len(outcome.ids) < 2 or [[name] for name in outcome.ids] == [fold["test"] for fold in outcome.folds]:
         return []
-    rows = {name: {"sample": name, "metric": "pcc_m"} for name in done.ids}
-    columns = {name: Column({"method": name}) for name in done.methods}
-    blocks = any(fold.get("blocks") for fold in done.protocol.get("folds", []))
-    note = "Mean over the blocks of the sample." if blocks else ""
-    table = score_table(done.scores, "sample", rows, columns)
+    rows = {name: {"sample": name, "metric": "pcc_m"} for name in outcome.ids}
+    columns = {name: Column({"method": name}) for name in outcome.methods}
+    note = "Mean over the blocks of the sample." if outcome.has_blocks else ""
+    table = score_table(outcome.scores, "sample", rows, columns)
     return [replace(table, note=note, title="PCC@M by held-out sample")]
 
 
-def _genes(done: Evaluated) -> Table:
-    """Name the genes that are predicted best and worst, and known markers of the panel."""
-    ranked = done.ranked()
-    names = np.asarray(done.table.var_names, str)
+def _genes(outcome: Evaluated) -> Table:
+    """List the genes that are predicted best and worst, and known markers of the panel."""
+    ranked = outcome.ranked()
+    names = np.asarray(outcome.table.var_names, str)
     markers = [int(np.flatnonzero(names == gene)[0]) for gene in MARKERS if gene in names]
     shown = dict.fromkeys([*ranked[:_NAMED].tolist(), *markers, *ranked[-_NAMED:].tolist()])
     columns = {"mean counts": "mean_counts", "noise estimate": "noise_estimate"}
-    columns |= {name: f"pcc_{name}" for name in done.guessing}
-    var = done.table.var
+    columns |= {name: f"pcc_{name}" for name in outcome.guessing}
+    var = outcome.table.var
     rows = [[str(names[gene]), *(number(float(var[key].iloc[gene])) for key in columns.values())] for gene in shown]
-    note = f"The {_NAMED} best and worst under {done.main}, known markers between them; means over folds and seeds. "
-    note += f"All genes: {done.results['per_gene']}."
+    note = f"The {_NAMED} best and worst under {outcome.main}, known markers between them; means over folds and seeds. "
+    note += f"All genes: {outcome.results['per_gene']}."
     return Table(["gene", *columns], rows, note, title="Correlation of single genes")
 
 
 def costs_table(runs: Mapping[str, Sequence[Mapping[str, Any]]], methods: Sequence[str], main: str) -> Table:
     """Show time and memory of one training and prediction, with image features computed for it alone.
 
-    Parameters
-    ----------
-    runs
-        By method, the facts of its runs (see `pixnet.evaluation.runs.Stored`); a method that was imported has none.
-    methods, main
-        Names of the rows, and of the one that is emphasised.
+    `runs` has the facts of each method's runs (see `pixnet.evaluation.runs.Stored`); a method that was imported has
+    none.
     """
     body = []
     for name in methods:
-        own = [run["seconds"] for run in runs.get(name, [])]
-        found = [run["features"]["found"] for run in runs.get(name, [])]
-        shared = math.nan if None in found or not found else sum(found) / len(found)
-        seconds = sum(own) / len(own) if own else math.nan
-        peak = max((run["peak_rss_mb"] for run in runs.get(name, [])), default=math.nan)
-        where = [distinct(run.get(key) for run in runs.get(name, [])) for key in ("device", "threads")]
-        body.append([name, duration(seconds + shared), duration(shared), duration(seconds), memory(peak), *where])
+        of_method = runs.get(name, [])
+        ready = [run["features"]["found"] for run in of_method]
+        shared = math.nan if None in ready or not ready else sum(ready) / len(ready)
+        own = sum(run["seconds"] for run in of_method) / len(of_method) if of_method else math.nan
+        peak = max((run["peak_rss_mb"] for run in of_method), default=math.nan)
+        where = [distinct(run.get(key) for run in of_method) for key in ("device", "threads")]
+        body.append([name, duration(own + shared), duration(shared), duration(own), memory(peak), *where])
     columns = ["method", "time of a run", "shared", "own", "peak memory", "device", "threads"]
     note = (
-        "Mean over runs, with all sessions of one that was broken off; other programs on the machine count too. Time "
-        "of a run: one training and prediction, its image features computed from cold. Shared: the part that computing "
-        "features took which were found ready, since another run had computed them. Own: the rest. Peak memory: the "
-        "most that the process held, with what earlier runs had left in it."
+        "Mean over runs, with all sessions of one that was interrupted; other programs on the machine slow them down. "
+        "Time of a run: one training and prediction, with all its image features computed. Shared: the time of "
+        "computing those features that were in the cache, since another run had computed them. Own: the rest. Peak "
+        "memory: the most that the process held, with what earlier runs had left in it."
     )
     return Table(columns, body, note, list(methods).index(main), title="What it costs")
 
@@ -243,7 +229,7 @@ def accuracy_table(scores: Scores, methods: Sequence[str], main: str) -> Table:
 
 
 def fold_table(scores: Scores, methods: Sequence[str], folds: Sequence[str]) -> Table:
-    """Show PCC@M of each fold, the longer side going down: a page is narrower than it is long."""
+    """Show PCC@M of each fold, with the longer side as rows: a page is narrower than it is long."""
     by_fold: dict[str, Where] = {name: {"fold": name, "metric": "pcc_m"} for name in folds}
     by_method: dict[str, Where] = {name: {"method": name} for name in [*methods, NOISE]}
     across, down = (by_fold, by_method) if len(by_method) > len(by_fold) else (by_method, by_fold)
@@ -252,12 +238,12 @@ def fold_table(scores: Scores, methods: Sequence[str], folds: Sequence[str]) -> 
     return replace(table, title="PCC@M by fold, with the interval over blocks")
 
 
-def _how_many_genes(done: Evaluated) -> str:
-    """State how the panels of several folds differ, where they do."""
-    folds = np.asarray(done.table.var["folds"])
-    if (folds == len(done.folds)).all():
+def _how_many_genes(outcome: Evaluated) -> str:
+    """Return how the panels of several folds differ, if they do."""
+    folds = np.asarray(outcome.table.var["folds"])
+    if (folds == len(outcome.folds)).all():
         return ""
-    shared = int((folds == len(done.folds)).sum())
+    shared = int((folds == len(outcome.folds)).sum())
     return f" {len(folds)} genes are in the panel of some fold, {shared} in that of all."
 
 

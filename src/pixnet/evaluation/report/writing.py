@@ -1,4 +1,4 @@
-"""Putting the report together."""
+"""Put the report together."""
 
 from __future__ import annotations
 
@@ -24,81 +24,76 @@ REPORT = "report.html"
 def write_report(
     folder: Path, samples: Sequence[Sample] | None = None, extra: Sequence[Section] = (), command: str = ""
 ) -> Path:
-    """Write the report of an evaluation beside its results.
+    """Write the report of an evaluation into its folder, as `report.html`: one file without links to others.
 
     Parameters
     ----------
     folder
-        What `pixnet evaluate` wrote.
+        Folder that `pixnet evaluate` wrote.
     samples
-        The held-out samples, whose slides are shown; without them the maps have no picture behind. Others do no harm.
+        The held-out samples, whose slides are shown behind the maps; other samples are ignored.
     extra
         Sections to put after the maps.
     command
-        What was typed, for the record.
-
-    Returns
-    -------
-    Path
-        `report.html` in the folder: one file without links to others.
+        Command line that was used, for the record.
 
     Raises
     ------
     DataError
         If the folder does not hold an evaluation.
     """
-    done = Evaluated.read(Path(folder))
+    outcome = Evaluated.read(Path(folder))
     known = {sample.id: sample for sample in samples or ()}
-    sections = [done_section(done, command), scores_section(done)]
-    for name in done.ids[:SHOWN]:
-        sections += sample_sections(done, name, known.get(name))
-    if len(done.ids) > SHOWN:
-        others = f"Also held out, but not drawn here: {', '.join(done.ids[SHOWN:])}; "
-        sections.append(Section("Other samples", [others + "predictions.h5ad holds what was predicted for them."]))
-    sections += [*_training(done), *extra, record_section(done)]
-    return write_page(Path(folder) / REPORT, _title(done), _lead(done), _headline(done), sections)
+    sections = [done_section(outcome, command), scores_section(outcome)]
+    for name in outcome.ids[:SHOWN]:
+        sections += sample_sections(outcome, name, known.get(name))
+    if len(outcome.ids) > SHOWN:
+        others = ", ".join(outcome.ids[SHOWN:])
+        text = f"Also held out, but not drawn here: {others}; predictions.h5ad holds their predictions."
+        sections.append(Section("Other samples", [text]))
+    sections += [*_training(outcome), *extra, record_section(outcome)]
+    return write_page(Path(folder) / REPORT, _title(outcome), _lead(outcome), _headline(outcome), sections)
 
 
-def _title(done: Evaluated) -> str:
-    what = "PixNet" if done.main == "pixnet" else done.main.capitalize()
-    return f"{what} on {', '.join(done.ids)}" if len(done.ids) <= SHOWN else f"{what} on {len(done.ids)} samples"
+def _title(outcome: Evaluated) -> str:
+    method = "PixNet" if outcome.main == "pixnet" else outcome.main.capitalize()
+    samples = ", ".join(outcome.ids) if len(outcome.ids) <= SHOWN else f"{len(outcome.ids)} samples"
+    return f"{method} on {samples}"
 
 
-def _lead(done: Evaluated) -> str:
-    blocks = any(fold.get("blocks") for fold in done.protocol.get("folds", []))
-    what = "parts of slides" if blocks else "slides"
-    return f"Gene expression predicted from H&E images, scored on {what} that were held out."
+def _lead(outcome: Evaluated) -> str:
+    held_out = "parts of slides" if outcome.has_blocks else "slides"
+    return f"Gene expression predicted from H&E images, scored on {held_out} that were held out."
 
 
-def _headline(done: Evaluated) -> list[tuple[str, str]]:
-    """Give the few numbers to see first: value and name."""
-    methods = done.results["methods"]
-    main = methods[done.main]
-    facts = [(number(main["pcc_m"]), f"PCC@M, {done.main}")]
-    others = [name for name in done.guessing if name != done.main and methods[name]["pcc_m"] is not None]
+def _headline(outcome: Evaluated) -> list[tuple[str, str]]:
+    """Return the few numbers to see first: value and name."""
+    methods = outcome.results["methods"]
+    main = methods[outcome.main]
+    facts = [(number(main["pcc_m"]), f"PCC@M, {outcome.main}")]
+    others = [name for name in outcome.guessing if name != outcome.main and methods[name]["pcc_m"] is not None]
     if others:
         best = max(others, key=lambda name: float(methods[name]["pcc_m"]))
         facts.append((number(methods[best]["pcc_m"]), f"PCC@M, {best}" + (", best other" if len(others) > 1 else "")))
-    facts.append((number(done.results["noise_estimate"]["pcc_m"]), "PCC@M, noise estimate"))
-    facts.append((percent(main.get("noise_share")), f"of that, {done.main}"))
+    facts.append((number(outcome.results["noise_estimate"]["pcc_m"]), "PCC@M, noise estimate"))
+    facts.append((percent(main.get("noise_share")), f"of that, {outcome.main}"))
     facts.append((f"{main['n_regions']}", "regions scored"))
     facts.append((number(main["n_genes"], 0), "genes"))
-    if len(done.folds) > 1:
-        facts.append((str(len(done.folds)), "folds"))
+    if len(outcome.folds) > 1:
+        facts.append((str(len(outcome.folds)), "folds"))
     return facts
 
 
-def _training(done: Evaluated) -> list[Section]:
-    rows = done.card.get("metrics", [])
+def _training(outcome: Evaluated) -> list[Section]:
+    rows = outcome.card.get("metrics", [])
     if not rows:
         return []
-    chosen, stages = done.card.get("steps"), {row["stage"] for row in rows}
+    chosen = outcome.card.get("steps")
+    stages = {row["stage"] for row in rows}
     if "search" not in stages:
         text = f"All training samples were learned from, for {chosen} steps."
     else:
-        text = "The number of steps was chosen on a part of the training samples, the validation part; then "
-        text += (
-            "all of them were trained anew for that many steps." if "refit" in stages else "nothing was trained anew."
-        )
+        last = "all of them were trained anew for that many steps" if "refit" in stages else "nothing was trained anew"
+        text = f"The number of steps was chosen on a part of the training samples, the validation part; then {last}."
     picture = Picture(data_uri(curves.draw_training(rows, chosen)), "")
     return [Section("Training", [text], pictures=[picture])]

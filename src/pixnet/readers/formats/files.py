@@ -74,15 +74,15 @@ def read_plain_or_gzip(path: Path, most: int | None = None) -> bytes:
     return data
 
 
-def read_json(path: Path, remedy: str = "Copy it again.") -> dict[str, Any]:
-    """Read the keys and values of a JSON file, plain or gzipped."""
+def read_json(path: Path, what: str, remedy: str = "Copy it again.") -> dict[str, Any]:
+    """Read keys and values from a JSON file, plain or gzipped; messages call them `what`."""
     data = read_plain_or_gzip(path, _MOST_JSON_BYTES)
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not a JSON file ({first_line(error)}). {remedy}") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path}: does not hold a table of keys and values. {remedy}")
+        raise DataError(f"{path}: does not hold {what}. {remedy}")
     return content
 
 

@@ -49,7 +49,7 @@ def read_scalefactors(path: Path) -> dict[str, float]:
     pictures per pixel of it, and for HD also `microns_per_pixel` and `bin_size_um`.
     """
     factors: dict[str, float] = {}
-    for name, value in read_json(path, "Copy it again from the pipeline's output.").items():
+    for name, value in read_json(path, "scale factors", "Copy it again from the pipeline's output.").items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         try:
@@ -106,8 +106,8 @@ def required_image(path: Path, folders: Sequence[Path], spatial: Path) -> Path:
     image = find_image(folders, spatial)
     if image is None:
         raise DataError(
-            f"{path}: full-resolution image not found; Space Ranger does not copy it. Give the H&E image that it was "
-            "run on as `image`; tissue_hires_image.png is too coarse."
+            f"{path}: full-resolution image not found; Space Ranger does not copy it, and its own pictures "
+            "(tissue_hires_image.png) are too coarse. Give the H&E image that it was run on as `image`."
         )
     return image
 

@@ -12,7 +12,6 @@ from typing import Unpack
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError
@@ -50,7 +49,6 @@ from pixnet.regions import Squares
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
 from pixnet.sample.genes import merge_genes
-from pixnet.slide import Slide
 from pixnet.slide.slide import open_slide
 
 _NEIGHBOURS = 20_000  # places that a pitch is measured from; rows of the file are mostly neighbours
@@ -147,7 +145,10 @@ def read_visium_hd(
     notes = {"bin_um": size * factor, "lattice_mean_off_um": mean_off_um, "lattice_most_off_um": off_um}
     table = Counts(matrix, genes, ids, obs=pd.DataFrame(obs), notes=notes)
     if bins.pooled is not None:
-        included = _not_beyond(squares, bins.pooled < factor**2, slide)
+        # A large square at the image's edge may have its centre outside, with bins only inside.
+        centres = squares.centers_um
+        on_image = ((centres >= 0) & (centres <= (slide.width_um, slide.height_um))).all(axis=1)
+        included = np.asarray(on_image | (bins.pooled >= factor**2))
         if not included.all():
             bins.notes.append(
                 f"{np.count_nonzero(~included)} squares, filled in part, have their centre beyond the image and are "
@@ -188,16 +189,6 @@ def _folder(path: Path, bin_um: float | None) -> tuple[Path, float, int]:
         f"{path}: has no bins that make squares of {wanted:g} um; it has bins of {available} um. "
         "Give one of these or a multiple as `bin_um`."
     )
-
-
-def _not_beyond(squares: Squares, partial: NDArray[np.bool_], slide: Slide) -> NDArray[np.bool_]:
-    """Return which squares to include.
-
-    A large square at the image's edge may have its centre outside, with bins only inside.
-    """
-    centres = squares.centers_um
-    inside = ((centres >= 0) & (centres <= (slide.width_um, slide.height_um))).all(axis=1)
-    return np.asarray(inside | ~partial)
 
 
 def _read_bins(folder: Path, positions: Positions, factor: int, filtered: bool | None) -> _Bins:

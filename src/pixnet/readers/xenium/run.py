@@ -127,7 +127,7 @@ def _to_slide(matrix: Floats, mpp: float, pixel_um: float) -> Floats:
 
 def _pixel_um(folder: Path) -> float:
     path = required_file(folder, ["experiment.xenium"], "It states the scale of the alignment.")
-    size = read_json(path).get("pixel_size")
+    size = read_json(path, "pixel_size").get("pixel_size")
     if isinstance(size, bool) or not isinstance(size, int | float) or not 1e-3 < size < 1e3:
         raise DataError(f"{path}: pixel_size must be the um per pixel of the morphology image, not {size!r}.")
     return float(size)

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from pixnet.errors import DataError
-from pixnet.evaluation.scoring.metrics import correlation_given_depth, rank_correlation, score
+from pixnet.scoring.metrics import correlation_given_depth, rank_correlation, score
 
 
 @pytest.fixture

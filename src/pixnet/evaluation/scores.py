@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pixnet.evaluation.scoring.bootstrap import Scored
-from pixnet.evaluation.scoring.held_out import Floats, FoldPredictions, Prediction
-from pixnet.evaluation.scoring.metrics import Score, correlation_given_depth, rank_correlation, score
-from pixnet.evaluation.scoring.spatial import morans_i, neighbour_weights
-from pixnet.evaluation.scoring.table import gene_rows, rows
+from pixnet.evaluation.held_out import Floats, FoldPredictions, Prediction
 from pixnet.expression import NoiseEstimate, noise_estimate
+from pixnet.scoring.bootstrap import Scored
+from pixnet.scoring.metrics import Score, correlation_given_depth, rank_correlation, score
+from pixnet.scoring.spatial import morans_i, neighbour_weights
+from pixnet.scoring.table import gene_rows, rows
 
 NOISE = "noise estimate"
 """Stands in the table as a method: the correlation that counting noise leaves to be reached."""

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tests.evaluation.made import fold_of, held_out
 
-from pixnet.evaluation.scoring.scores import NOISE, score_fold
-from pixnet.evaluation.scoring.summary import OVER_DONORS, comparison_rows, main_method, summarise
-from pixnet.evaluation.scoring.table import Scores
+from pixnet.evaluation.scores import NOISE, score_fold
+from pixnet.evaluation.summary import OVER_DONORS, comparison_rows, main_method, summarise
+from pixnet.scoring.table import Scores
 
 
 def noisy(held, seed=0, spread=0.5):

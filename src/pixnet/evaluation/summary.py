@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pixnet.evaluation.scoring.bootstrap import SUMMARIES, interval, intervals, paired_test, redrawn_scores
-from pixnet.evaluation.scoring.held_out import Floats
-from pixnet.evaluation.scoring.scores import METRICS, NOISE, SIZES, FoldScores
-from pixnet.evaluation.scoring.table import ALL, Scores, rows
+from pixnet.evaluation.held_out import Floats
+from pixnet.evaluation.scores import METRICS, NOISE, SIZES, FoldScores
+from pixnet.scoring.bootstrap import SUMMARIES, interval, intervals, paired_test, redrawn_scores
+from pixnet.scoring.table import ALL, Scores, rows
 
 OVER_DONORS = "measured, donors redrawn"
 """Value of `target` where the interval is over redrawn donors; elsewhere it is over redrawn blocks."""

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pixnet.evaluation.scoring.bootstrap import (
+from pixnet.regions.blocks import block_of
+from pixnet.scoring.bootstrap import (
     SUMMARIES,
     Scored,
     _FoldSums,
@@ -15,8 +16,7 @@ from pixnet.evaluation.scoring.bootstrap import (
     paired_test,
     redrawn_scores,
 )
-from pixnet.evaluation.scoring.metrics import score
-from pixnet.regions.blocks import block_of
+from pixnet.scoring.metrics import score
 
 
 def made(seed=0, regions=60, genes=5, donors=("p",), quality=1.0, shift=0.0):

@@ -6,9 +6,9 @@ from scipy import stats
 from tests.evaluation.made import fold_of, held_out, make_sample, with_counts
 
 from pixnet.errors import DataError
-from pixnet.evaluation.scoring.metrics import correlation_given_depth
-from pixnet.evaluation.scoring.scores import NOISE, PER_GENE, score_fold
-from pixnet.evaluation.scoring.table import Scores
+from pixnet.evaluation.scores import NOISE, PER_GENE, score_fold
+from pixnet.scoring.metrics import correlation_given_depth
+from pixnet.scoring.table import Scores
 
 
 def noisy(held, seed=0):

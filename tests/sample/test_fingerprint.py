@@ -6,9 +6,10 @@ import sys
 import numpy as np
 from tests.evaluation.made import make_sample, with_counts
 
-from pixnet.evaluation.provenance import environment, sample_hashes
 from pixnet.regions import Disks
+from pixnet.sample.fingerprint import sample_hashes
 from pixnet.slide import Slide
+from pixnet.version import environment
 
 
 def test_each_hash_depends_on_its_own_part_only():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pixnet.errors import DataError
-from pixnet.evaluation.scoring.spatial import morans_i, neighbour_weights
+from pixnet.scoring.spatial import morans_i, neighbour_weights
 
 
 def test_morans_i_agrees_with_one_by_hand():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pixnet.evaluation.scoring.table import ALL, COLUMNS, Scores, gene_rows, rows
+from pixnet.scoring.table import ALL, COLUMNS, Scores, gene_rows, rows
 
 
 @pytest.fixture

@@ -12,18 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from pixnet.evaluation.folds import make_folds
-from tests.evaluation.made import config, fold_of, held_out, make_sample
+from tests.evaluation.made import config, fold_of, held_out, make_sample, outcome_of
 
 from pixnet.config import Config
 from pixnet.errors import DataError
+from pixnet.evaluation.held_out import HeldOut, Prediction
 from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.report import Section, Table, number, richest_window, shrink, write_report
 from pixnet.evaluation.report.canvas import Backdrop, Marks
 from pixnet.evaluation.report.parts import duration, interval, over_interval
-from pixnet.evaluation.results import summarise
 from pixnet.evaluation.runner import evaluate, run
-from pixnet.evaluation.scoring.held_out import HeldOut, Prediction
+from pixnet.evaluation.splits import make_folds
 from pixnet.sample import Sample
 from pixnet.sample.panel import GenePanel
 from pixnet.slide import Slide
@@ -79,15 +78,15 @@ def test_report_is_one_file_with_all_its_sections_and_pictures(evaluated: tuple[
     assert len(html) < 8e6
 
 
-def test_report_gives_the_scores_of_every_method(evaluated: tuple[Path, list[Sample]]) -> None:
+def test_report_shows_the_scores_of_every_method(evaluated: tuple[Path, list[Sample]]) -> None:
     folder, samples = evaluated
     html = write_report(folder, samples).read_text(encoding="utf-8")
     results = json.loads((folder / "results.json").read_text())
     assert set(results["methods"]) == {"pixnet", "ridge", "mean"}
-    for name, one in results["methods"].items():
+    for name, scores in results["methods"].items():
         row = " ".join(re.findall(rf'<tr[^>]*><td class="words">{name}</td>(.*?)</tr>', html, re.DOTALL))
         for key in ("pcc_m", "pcc_s", "pcc_f", "mse", "mae"):
-            assert number(one[key]) in row
+            assert number(scores[key]) in row
     assert f'<td class="words">noise estimate</td><td>{number(results["noise_estimate"]["pcc_m"])}</td>' in html
     assert samples[0].id in html
 
@@ -97,8 +96,9 @@ def test_report_warns_when_a_donor_is_on_both_sides(evaluated: tuple[Path, list[
     results = json.loads((folder / "results.json").read_text())
     results["protocol"] |= {"donors_on_both_sides": ["P7"], "donor_note": "donor P7 is on both sides."}
     (tmp_path / "results.json").write_text(json.dumps(results))
-    (tmp_path / "predictions.h5ad").write_bytes((folder / "predictions.h5ad").read_bytes())
-    # Neither model, field nor slide is at hand: what can be shown is shown.
+    for name in ("predictions.h5ad", "scores.parquet"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    # Model, field and slide are missing: the rest is shown.
     html = write_report(tmp_path).read_text(encoding="utf-8")
     assert '<p class="warning">Donor P7 is on both sides.</p>' in html
     assert "Observed and predicted" in html
@@ -117,7 +117,7 @@ def test_report_says_what_was_learned_from(
     evaluated: tuple[Path, list[Sample]], tmp_path: Path, stages: tuple[str, ...], words: str
 ) -> None:
     folder, _ = evaluated
-    for name in ("results.json", "predictions.h5ad"):
+    for name in ("results.json", "scores.parquet", "predictions.h5ad"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     card = json.loads((folder / "model/card.json").read_text())
     card |= {"steps": 4, "metrics": [row for row in card["metrics"] if row["stage"] == "search"]}
@@ -127,7 +127,7 @@ def test_report_says_what_was_learned_from(
     assert words in write_report(tmp_path).read_text(encoding="utf-8")
 
 
-def test_many_folds_are_told_one_by_one(tmp_path: Path) -> None:
+def test_each_of_many_folds_has_a_row(tmp_path: Path) -> None:
     samples = [make_sample(name, name.lower()) for name in "ABCDE"]
     frozen = Protocol.freeze(samples, make_folds(samples, "loso"), ["mean"], config(), split="loso")
     outcome = run(frozen, samples, tmp_path)
@@ -136,7 +136,8 @@ def test_many_folds_are_told_one_by_one(tmp_path: Path) -> None:
     assert "each section held out in turn; 5 folds, seed 0" in html
     assert "Also held out, but not drawn here: E; predictions.h5ad holds" in html
     for fold in outcome.results["folds"]:
-        row = re.search(rf'<td class="words">{fold["name"]}</td><td>20</td><td>([^<]*)</td>', html)
+        assert f"{fold['name']} 20" in html[html.index("Regions: ") :]
+        row = re.search(rf'<td class="words">{fold["name"]}</td><td>([^<]*)</td>', html[html.index("PCC@M by fold") :])
         assert row
         score, _, between = row[1].partition("\n")
         assert score == number(fold["methods"]["mean"]["pcc_m"])
@@ -147,49 +148,53 @@ def test_many_folds_are_told_one_by_one(tmp_path: Path) -> None:
         for kind in ("slide_sha256", "counts_sha256", "positions_sha256"):
             assert facts[kind] in folded
             assert f'<td class="words">{facts[kind][:16]}</td>' in folded
-    for cell in outcome.results["protocol"]["cells"]["mean"]:
-        assert cell["key"][:16] in folded
-    assert outcome.results["protocol"]["methods"]["mean"]["code_sha256"] in folded
+    for facts in outcome.results["protocol"]["runs"]["mean"]:
+        assert facts["key"][:16] in folded
+    version = outcome.results["protocol"]["methods"]["mean"]["version"]
+    assert re.search(rf'<td class="words">mean</td><td class="words">{version}</td>', folded)
     assert folded.count("&#34;seed&#34;: 0") == 2  # the protocol's, and the configuration's
 
 
-def test_what_was_shared_is_told_beside_what_was_spent(tmp_path: Path) -> None:
+def test_shared_time_is_shown_beside_the_time_of_the_run(tmp_path: Path) -> None:
     held = held_out("AB")
     fold = fold_of(held, {"net": held.observed, "flat": np.zeros_like(held.observed)})
     shared = Prediction(fold.predictions["net"][0].values, 30.0, 2000.0, 60.0)
     fold = replace(fold, predictions={**fold.predictions, "net": {0: shared}})
-    cells = {"net": [{"key": "k", "fold": "fold", "seed": 0, "device": "cpu", "threads": 3}]}
-    summarise([fold], {"cells": cells}, 0).write(tmp_path)
+    facts = {"key": "k", "fold": "fold", "seed": 0, "device": "cpu", "threads": 3, "seconds": 30.0,
+             "peak_rss_mb": 2000.0, "features": {"made": 0.0, "found": 60.0}}  # fmt: skip
+    outcome_of([fold], {"runs": {"net": [facts]}}).write(tmp_path)
     html = write_report(tmp_path).read_text(encoding="utf-8")
     costs = html[html.index("What it costs") :]
-    cells_of = [f"<td>{text}</td>" for text in ("90 s", "60 s", "30 s", "2.00 GB", "cpu", "3")]
-    assert f'<td class="words">net</td>{"".join(cells_of)}' in costs
+    entries = [f"<td>{text}</td>" for text in ("90 s", "60 s", "30 s", "2.00 GB", "cpu", "3")]
+    assert f'<td class="words">net</td>{"".join(entries)}' in costs
+    dashes = "<td>\N{EN DASH}</td>" * 6
+    assert f'<td class="words">flat</td>{dashes}' in costs
 
 
-def test_folds_stand_across_where_methods_are_more(tmp_path: Path) -> None:
+def test_folds_are_columns_where_there_are_more_methods(tmp_path: Path) -> None:
     held = {name: held_out(name) for name in "AB"}
     rng = np.random.default_rng(0)
     folds = []
-    for one in held.values():
-        tables = {name: one.observed + rng.normal(size=one.observed.shape) for name in ("net", "other", "third")}
-        folds.append(fold_of(one, tables))
-    outcome = summarise(folds, {}, 0)
+    for name, part in held.items():
+        tables = {method: part.observed + rng.normal(size=part.observed.shape) for method in ("net", "other", "third")}
+        folds.append(fold_of(part, tables, name=name))
+    outcome = outcome_of(folds)
     outcome.write(tmp_path)
     html = write_report(tmp_path).read_text(encoding="utf-8")
     table = html[html.index("PCC@M by fold") :]
     head = "".join(f"<th>{fold['name']}</th>" for fold in outcome.results["folds"])
-    assert f'<th class="words">fold</th>{head}' in table
-    scores = [over_interval(fold["methods"]["other"]["pcc_m"], fold["methods"]["other"]["interval_blocks"])
-              for fold in outcome.results["folds"]]  # fmt: skip
+    assert f'<th class="words">method</th>{head}' in table
+    others = [fold["methods"]["other"] for fold in outcome.results["folds"]]
+    scores = [over_interval(other["pcc_m"], other["interval_blocks"]) for other in others]
     assert '<td class="words">other</td>' + "".join(f"<td>{score}</td>" for score in scores) in table
 
 
-def test_single_genes_are_named_and_notes_say_what_the_figures_are_of(tmp_path: Path) -> None:
+def test_single_genes_are_named_and_notes_explain_the_numbers(tmp_path: Path) -> None:
     genes = ("G3", "ERBB2", *(f"G{number}" for number in range(4, 12)), "CD74")
     held = HeldOut([make_sample(name, genes=genes) for name in "AB"], GenePanel(genes, "list"), 50)
     noise = np.random.default_rng(0).normal(size=held.observed.shape) * np.linspace(0.0, 5.0, len(genes))
     tables = {"net": held.observed + noise, "istar": held.observed + 1.0, "mean": np.zeros_like(held.observed)}
-    outcome = summarise([fold_of(held, tables)], {}, 0)
+    outcome = outcome_of([fold_of(held, tables)])
     outcome.write(tmp_path)
     html = write_report(tmp_path).read_text(encoding="utf-8")
     table = html[html.index("Correlation of single genes") : html.index("What it costs")]
@@ -199,22 +204,27 @@ def test_single_genes_are_named_and_notes_say_what_the_figures_are_of(tmp_path: 
     assert named[:5] == list(order[:5])
     assert named[-1] == order[-1]
     assert {"ERBB2", "CD74"} <= set(named)
-    figures = [number(frame.loc["ERBB2", key]) for key in ("mean_counts", "noise_estimate", "pcc_net", "pcc_istar")]
-    assert '<td class="words">ERBB2</td>' + "".join(f"<td>{one}</td>" for one in figures) in table
+    texts = [number(frame.loc["ERBB2", key]) for key in ("mean_counts", "noise_estimate", "pcc_net", "pcc_istar")]
+    assert '<td class="words">ERBB2</td>' + "".join(f"<td>{text}</td>" for text in texts) in table
     assert "istar: this package's own versions of published methods" in unescape(html)
     given = outcome.results["methods"]["net"]["pcc_m_given_depth"]
     assert f"<td>{number(given)}</td>" in html[html.index("given depth") : html.index("MAE")]
 
 
 def test_a_time_has_no_sixty_seconds() -> None:
-    assert [duration(one) for one in (59.6, 119.7, 119.4, 3661)] == ["60 s", "2 min 0 s", "1 min 59 s", "61 min 1 s"]
+    assert [duration(seconds) for seconds in (59.6, 119.7, 119.4, 3661)] == [
+        "60 s",
+        "2 min 0 s",
+        "1 min 59 s",
+        "61 min 1 s",
+    ]
 
 
 def test_seeds_and_samples_have_tables_of_their_own(tmp_path: Path) -> None:
     held = held_out("AB")
     rng = np.random.default_rng(0)
     tables = {seed: held.observed + rng.normal(size=held.observed.shape) for seed in (4, 9)}
-    outcome = summarise([fold_of(held, {"net": tables, "flat": np.zeros_like(held.observed)})], {}, 0)
+    outcome = outcome_of([fold_of(held, {"net": tables, "flat": np.zeros_like(held.observed)})])
     outcome.write(tmp_path)
     html = write_report(tmp_path).read_text(encoding="utf-8")
     net = outcome.results["methods"]["net"]
@@ -227,24 +237,27 @@ def test_seeds_and_samples_have_tables_of_their_own(tmp_path: Path) -> None:
         assert f'<td class="words">{name}</td><td>{number(scores["pcc_m"])}</td><td>0.000</td>' in samples
 
 
-def test_a_gene_that_does_not_vary_is_told_of(tmp_path: Path) -> None:
+def test_a_gene_that_does_not_vary_is_mentioned(tmp_path: Path) -> None:
     held = held_out("A")
     held.observed[:, 1] = 1.0
     noisy = held.observed + np.random.default_rng(0).normal(size=held.observed.shape)
-    summarise([fold_of(held, {"net": noisy})], {}, 0).write(tmp_path)
+    outcome_of([fold_of(held, {"net": noisy})]).write(tmp_path)
     html = write_report(tmp_path).read_text(encoding="utf-8")
     assert "Genes that do not vary in a fold (1) have no correlation there" in html
     held.observed[:] = 1.0
-    summarise([fold_of(held, {"net": noisy})], {}, 0).write(tmp_path)
+    outcome_of([fold_of(held, {"net": noisy})]).write(tmp_path)
     html = write_report(tmp_path).read_text(encoding="utf-8")
     assert '<td class="words">net</td><td>\N{EN DASH}</td>' in html
 
 
-def test_report_of_a_folder_without_evaluation_says_what_is_missing(tmp_path: Path) -> None:
+def test_a_folder_without_an_evaluation_has_no_report(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"results\.json: is missing; give a folder that"):
         write_report(tmp_path)
     (tmp_path / "results.json").write_text("{")
-    (tmp_path / "predictions.h5ad").write_text("no table")
+    for name in ("predictions.h5ad", "scores.parquet"):
+        with pytest.raises(DataError, match=r"(scores\.parquet|predictions\.h5ad): is missing"):
+            write_report(tmp_path)
+        (tmp_path / name).write_text("not a table")
     with pytest.raises(DataError, match="cannot be read"):
         write_report(tmp_path)
 
@@ -281,7 +294,7 @@ def test_outlines_have_the_size_of_the_regions() -> None:
         assert np.allclose((outlines.min(axis=1) + outlines.max(axis=1)) / 2, centers)
 
 
-def test_backdrop_shows_the_asked_window() -> None:
+def test_backdrop_shows_the_requested_window() -> None:
     rgb = np.zeros((40, 60, 3), np.uint8)
     rgb[:, 30:] = 200
     slide = Slide.from_array(rgb, 2.0)
