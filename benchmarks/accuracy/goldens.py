@@ -84,7 +84,9 @@ def compare(results: Results, run: Run, rows: pd.DataFrame, facts: Mapping[str, 
     pairs = stored.merge(rows, on=list(KEYS), how="outer", suffixes=("", "_new"))
     columns = ["value", "low", "high"]
     old, new = pairs[columns].to_numpy(), pairs[[f"{name}_new" for name in columns]].to_numpy()
-    if len(pairs) == len(stored) == len(rows) and np.array_equal(old, new, equal_nan=True):
+    if not len(pairs) == len(stored) == len(rows):
+        return f"{len(rows)} scores where the table has {len(stored)}, not all of the same kind", False
+    if np.array_equal(old, new, equal_nan=True):
         return f"equal bit for bit, {len(pairs)} scores", True
     main = pairs[pairs["metric"] == "pcc_m"]
     apart = float((main["value"] - main["value_new"]).abs().max(skipna=False))

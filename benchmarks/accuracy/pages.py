@@ -18,6 +18,7 @@ from pixnet.demo.curves import draw_sizes
 from pixnet.demo.regions import SIDES
 from pixnet.demo.scores import CEILING, is_crop_method
 from pixnet.demo.targets import KINDS, TARGETS
+from pixnet.evaluation.protocol import Protocol
 from pixnet.evaluation.report.canvas import data_uri
 from pixnet.evaluation.report.grid import (
     Column,
@@ -70,17 +71,12 @@ def write_protocol_page(
     """Write `accuracy.md` and `accuracy.html` of an evaluation by a protocol, and return the first."""
     protocol, methods = plan.protocols[""], list(facts)
     main = main_method(methods)
-    donors = {name: sample.donor for name, sample in protocol.samples.items()}
-    shared = {donors[name] for fold in protocol.folds for name in fold.train} & {
-        donors[name] for fold in protocol.folds for name in fold.test
-    }
     folds = [fold.name for fold in protocol.folds]
     lead = (
         f"{len(folds)} folds ({', '.join(folds)}), seeds {', '.join(map(str, protocol.seeds))}; "
         f"{scores.value(main, 'n_regions'):.0f} regions scored, {len(protocol.folds[0].genes)} genes. "
-        + (f"Donors on both sides of a fold: {', '.join(map(str, shared))}, so the scores say nothing about new donors."
-           if shared else "No donor is on both sides of a fold.")
-    )  # fmt: skip
+        + _donors(protocol)
+    )
     others = [name for name in methods if name != main]
     best = max(others, key=lambda name: scores.value(name, "pcc_m"))
     note = (
@@ -189,6 +185,18 @@ def _write(out: Path, name: str, title: str, lead: str, made: str, tables: Seque
     if html:
         write_page(out / f"{name}.html", title, f"{lead} {made}", [], [Section("", tables=tables)])
     return out / f"{name}.md"
+
+
+def _donors(protocol: Protocol) -> str:
+    """Return a sentence on donors that are on both sides of a fold."""
+    donors = {name: sample.donor for name, sample in protocol.samples.items()}
+    pairs = [({donors[name] for name in fold.train}, {donors[name] for name in fold.test}) for fold in protocol.folds]
+    shared = sorted({str(donor) for train, test in pairs for donor in train & test if donor is not None})
+    if shared:
+        return f"Donors on both sides of a fold: {', '.join(shared)}, so the scores say nothing about new donors."
+    if None in donors.values():
+        return "The donors of some samples are not known, so the scores may say nothing about new donors."
+    return "No donor is on both sides of a fold."
 
 
 def _titled(table: Table) -> list[str]:

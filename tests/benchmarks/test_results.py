@@ -81,7 +81,7 @@ def test_a_deleted_run_is_computed_again_with_the_same_scores(done: SmallPlan, t
     pd.testing.assert_frame_equal(scores.frame, before.of(done).frame, check_exact=True)
 
 
-@pytest.mark.parametrize("method", SCALE_METHODS)
+@pytest.mark.parametrize("method", ["pixnet", "colour-ridge"])
 def test_a_deleted_run_on_virtual_tissue_too(done_scales: SmallScales, tmp_path: Path, method: str) -> None:
     run = next(run for variant, run in done_scales.runs if run.method == method and not variant)
     results = without(copied(done_scales, tmp_path / "results"), run)

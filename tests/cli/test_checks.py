@@ -32,7 +32,7 @@ def test_errors_are_refused(copied, run, tmp_path, command):
         tmp_path / "o",
     )
     done = run(*arguments)
-    done.assert_refused("sample 'B' cannot be used", "flipped: Read as turned by 180 degrees", "--skip-checks")
+    done.assert_refused("sample 'B' cannot be used", "flipped: If the positions are read as turned by", "--skip-checks")
     assert not (tmp_path / "o").exists()
     assert not (tmp_path / "o.work").exists()
     assert run(*arguments, "--skip-checks").status == 0

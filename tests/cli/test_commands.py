@@ -104,7 +104,7 @@ def options():
         ("train", 'torch finds no GPU; use `device="cpu"`.', "torch finds no GPU; use --device cpu."),
         ("predict", "no tissue; give `tissue_mask=False`", "no tissue; give --no-tissue-mask"),
         ("predict", "`resume=True` or `overwrite=True`", "--resume or --overwrite"),
-        ("query", "give its pixel size as `mask_mpp`", "give its pixel size as --labels-mpp"),
+        ("query", "give its pixel size as `labels_mpp`", "give its pixel size as --labels-mpp"),
         ("inspect", "Give `mpp`, or `swap_xy=True`.", "Give --mpp, or --swap-xy."),
     ],
 )

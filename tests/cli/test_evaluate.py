@@ -32,9 +32,8 @@ def test_the_results_have_their_shape(evaluated):
         assert scores["n_genes"] == 12
         assert scores["seconds"] > 0
         assert scores["peak_rss_mb"] > 100
-        for name in ("pcc_m_interval", "interval_blocks"):
-            low, high = scores[name]
-            assert low <= scores["pcc_m"] <= high
+        low, high = scores["interval_blocks"]
+        assert low <= scores["pcc_m"] <= high
         assert scores["unfiltered"]["n_regions"] == scores["n_regions"] + results["excluded_regions"]
     assert results["noise_estimate"].keys() >= {"pcc_f", "pcc_s", "pcc_m"}
     protocol = results["protocol"]
@@ -67,7 +66,8 @@ def test_the_model_and_its_field_are_in_the_results(evaluated, data):
     field = ExpressionField.open(out / "fields" / "C")
     assert list(field.gene_names) == json.loads((out / "results.json").read_text())["protocol"]["genes"]
     names = {path.name for path in out.iterdir()}
-    assert names == {"model", "fields", "results.json", "per_gene.csv", "predictions.h5ad", "report.html"}
+    tables = {"scores.parquet", "per_gene.csv", "predictions.h5ad"}
+    assert names == {"model", "fields", "results.json", "report.html"} | tables
 
 
 def test_a_table_is_printed_with_a_warning_about_the_donor(evaluated):
@@ -130,12 +130,12 @@ def test_several_manifests_are_one_data_set(data, run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--hold-out", "C", "--methods", "pixnet,magic"], "'magic' is not known; there are pixnet, ridge, mean"),
-        (["--hold-out", "Z"], "no sample 'Z' to hold out; there are A, B, C"),
-        (["--hold-out", "C", "--samples", "A,B"], "no sample 'C' to hold out; there are A, B"),
-        (["--hold-out", "C", "--samples", "A,C,Q"], "--samples: there is no sample 'Q'; there are A, B, C"),
-        (["--hold-out", "A,B,C"], "no sample is left to train on"),
-        (["--hold-out", "C", "--samples", "C"], "no sample is left to train on"),
+        (["--hold-out", "C", "--methods", "pixnet,magic"], "'magic' is not known; choose from pixnet, ridge, mean"),
+        (["--hold-out", "Z"], "--hold-out: sample 'Z' does not exist; choose from A, B, C"),
+        (["--hold-out", "C", "--samples", "A,B"], "--hold-out: sample 'C' does not exist; choose from A, B"),
+        (["--hold-out", "C", "--samples", "A,C,Q"], "--samples: sample 'Q' does not exist; choose from A, B, C"),
+        (["--hold-out", "A,B,C"], "all of A, B, C are held out, so none is left to train on"),
+        (["--hold-out", "C", "--samples", "C"], "all of C are held out, so none is left to train on"),
         (["--hold-out", ","], "names nothing"),
         (["--hold-out", "C", "--genes", "5000"], "give a number from 1 to"),
         (["--hold-out", "C", "--genes", "4", "--min-counts", "1000000"], "Lower --min-counts"),
@@ -180,7 +180,7 @@ def test_a_frozen_protocol_is_repeated_exactly(data, run, tmp_path):
         assert (tmp_path / "direct" / name).is_file()
     first, second = results(tmp_path / "direct"), results(tmp_path / "repeated")
     for content in (first, second):
-        assert content["protocol"].pop("cells")
+        assert content["protocol"].pop("runs")
         content["protocol"].pop("manifests")
         for scores in content["methods"].values():
             assert scores.pop("seconds") == scores.pop("seconds_cold") > 0
@@ -196,13 +196,14 @@ def test_the_runs_of_several_folds_are_stored_and_reported(data, run, tmp_path):
     arguments = ("evaluate", data / "samples.toml", "--split", "loso", *FEW, "--out", tmp_path / "out")
     done = run(*arguments)
     assert done.status == 0, done.err
-    assert "cells 3/3" in done.err
+    assert "runs 3/3" in done.err
     assert (tmp_path / "out" / "scores.csv").is_file()
-    assert len(list((tmp_path / "out" / "cells" / "mean").iterdir())) == 3
-    stored = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").rglob("cell.json")}
+    assert len(list((tmp_path / "out" / "runs" / "mean").iterdir())) == 3
+    stored = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("run.json")}
+    assert len(stored) == 3
     again = run(*arguments, "--overwrite")
     assert again.status == 0, again.err
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "cells").rglob("cell.json")} == stored
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("run.json")} == stored
     assert "3 folds (A, B, C), 1 seed; mean over both" in again.out
 
 
@@ -227,7 +228,7 @@ def test_a_protocol_whose_inputs_changed_names_hash_and_sample(copied, run, tmp_
     (copied / "samples.toml").write_text(text.replace('id = "B"', 'id = "Q"'))
     run("evaluate", "--protocol", frozen, "--out", out).assert_refused(str(frozen), "needs the sample 'B'", "A, Q, C")
     frozen.write_text(frozen.read_text()[:300])
-    run("evaluate", "--protocol", frozen, "--out", out).assert_refused(str(frozen), "is no protocol of pixnet")
+    run("evaluate", "--protocol", frozen, "--out", out).assert_refused(str(frozen), "is not a protocol of pixnet")
 
 
 def test_imported_predictions_are_in_the_table(data, run, tmp_path):
@@ -248,7 +249,7 @@ def test_imported_predictions_are_in_the_table(data, run, tmp_path):
     twice.assert_refused("--import 'theirs'", "twice")
     short = theirs[:, 1:].copy()
     short.write_h5ad(tmp_path / "theirs.h5ad")
-    run(*arguments, "--overwrite", "--import", text).assert_refused("--import 'theirs'", "lacks 1 of 4 genes")
+    run(*arguments, "--overwrite", "--import", text).assert_refused("imported as theirs", "lacks 1 of 4 genes")
 
 
 @pytest.mark.parametrize(

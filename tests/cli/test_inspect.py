@@ -48,7 +48,7 @@ def test_keys_of_a_manifest_are_options(run, tmp_path):
     assert regions[0] > 3 * regions[1]
     assert run("inspect", folder, "--set", "bin_um = 12").out.count("refused") == 1
     run("inspect", folder, "--set", "bin=16").assert_refused("unknown key 'bin'", "did you mean 'bin_um'?")
-    run("inspect", folder, "--swap-xy").assert_refused("unknown key 'swap_xy'", "known are id, donor, platform")
+    run("inspect", folder, "--swap-xy").assert_refused("unknown key 'swap_xy'", "known keys are id, donor, platform")
     run("inspect", folder, "--set", "bin_um").assert_refused("give a key and its value")
     run("inspect", folder, "--set", "mpp=1").assert_refused("mpp has an argument or option of its own")
     done = run("inspect", folder, "--set", "platform=xenium")

@@ -87,7 +87,7 @@ def test_boundaries_without_an_alignment_are_in_um_of_the_run(xenium, table, ref
     refused("--polygons", path, "--alignment", alignment, words=["experiment.xenium", "scale"])
     # Without one they are in um of the run, which is another coordinate system.
     plain, done = table("--polygons", path)
-    assert any("no *he_imagealignment.csv" in line for line in done.messages)
+    assert any("*he_imagealignment.csv not found" in line for line in done.messages)
     shutil.copy(xenium / "experiment.xenium", tmp_path)
     right, _ = table("--polygons", path, "--alignment", alignment)
     assert list(plain.obs_names) == list(right.obs_names)
@@ -168,7 +168,7 @@ MASKS = {
     "of another size": (np.ones((300, 260), int), [], "is 260 x 300 pixels, but the slide 'C' is 300 x 260"),
     "larger than the slide": (np.ones((260, 300), int), ["--labels-mpp", "3"], "900 x 780 um and reaches beyond"),
     "of no size": (np.ones((260, 300), int), ["--labels-mpp", "0"], "--labels-mpp 0.0: must be a positive"),
-    "objects": (np.full((2, 2), {}), [], "no TIFF, PNG or npy that can be read"),
+    "objects": (np.full((2, 2), {}), [], "is not a TIFF, PNG or npy file that can be read"),
 }
 
 

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
-from tests.evaluation.made import fold_of, held_out
+from tests.evaluation.made import fold_of, held_out, outcome_of
 
 from pixnet.cli.scores import score_lines
-from pixnet.evaluation.results import summarise
 
 
 def lines_of(constant=False, donors="ABC"):
@@ -17,7 +16,7 @@ def lines_of(constant=False, donors="ABC"):
         tables = {seed: held.observed + rng.normal(size=held.observed.shape) for seed in (0, 1)}
         folds.append(fold_of(held, {"net": tables, "flat": np.zeros_like(held.observed)}, name=name))
     protocol = {"folds": [{"name": name} for name in donors], "seeds": [0, 1], "min_counts": 50}
-    results = summarise(folds, protocol, 0).results
+    results = outcome_of(folds, protocol).results
     return results, score_lines(results)
 
 

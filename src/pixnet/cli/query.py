@@ -54,9 +54,8 @@ def query(
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Label mask (TIFF, PNG or npy); 0 is background.")
     ] = None,
-    mask_mpp: Annotated[
-        float | None,
-        typer.Option("--labels-mpp", metavar="X", help="Pixel size of the mask in um, if it is not the slide's."),
+    labels_mpp: Annotated[
+        float | None, typer.Option(metavar="X", help="Pixel size of the mask in um, if it is not the slide's.")
     ] = None,
     like: Annotated[
         Path | None,
@@ -86,7 +85,7 @@ def query(
         alignment=alignment,
         by_class=by_class,
         labels=labels,
-        labels_mpp=mask_mpp,
+        labels_mpp=labels_mpp,
         like=like,
         sample=sample,
         image=image,

@@ -1,6 +1,6 @@
 """The table of platforms: how each is recognised, what a manifest may say about its samples, and who reads them.
 
-To add a platform, write its reader, and add its entry and a row of `PLATFORMS` here.
+To add a platform, write its reader, and add its entry, its sign and a row of the table here.
 """
 
 from __future__ import annotations
@@ -172,8 +172,8 @@ class Platform:
         What a manifest may say about a sample. It also names the reader, whose module has the functions of `RawReader`
         too.
     sign
-        Returns by what a path is known to be of this platform; nothing if it is not. By default nothing ever is: such
-        samples have no folder of their own.
+        Returns what shows that a path is of this platform, in words; "" if it is not, and by default, for samples that
+        have no folder of their own.
     missing_part
         What a folder that was copied in part lacks, by the file that it has.
     merges_genes

@@ -16,7 +16,7 @@ then computed again, and a training that began before cannot be resumed."""
 
 
 class TrainingConfig(BaseModel):
-    """The settings of one training; docs/configuration.md lists all of them.
+    """The settings of one training; docs/reference/settings.md lists all of them.
 
     Attributes
     ----------
