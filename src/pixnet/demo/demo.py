@@ -35,22 +35,9 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class DemoSize:
-    """The size of the demo.
+    """The size of the demo: training slides, 1 to 4, are each of another donor; `bins` are compared with the truth.
 
-    Parameters
-    ----------
-    preset
-        Name of the virtual tissue.
-    side_um
-        Side of the slides, in um.
-    training_slides
-        Number of training slides, 1 to 4, each of another donor.
-    genes
-        Number of genes to predict.
-    steps, tiles, views, min_counts
-        See `TrainingConfig`; only the default of the steps is another.
-    bins
-        Number of places at which the prediction is compared with the truth.
+    For `steps`, `tiles`, `views` and `min_counts` see `TrainingConfig`, whose defaults these are but for the steps.
     """
 
     preset: str = "breast"
@@ -73,34 +60,17 @@ class DemoSize:
 def run_demo(out: Path, progress: Progress, size: DemoSize | None = None) -> Path:
     """Draw slides, measure them, train on some, and score on the slide of another donor; return the report.
 
-    Parameters
-    ----------
-    out
-        Folder for all results: `data/` as a user would have it, `evaluation/` as `pixnet evaluate` writes it, and
-        `truth.json`, the comparison with the noise-free truth.
-    progress
-        Called with a stage's name, the work done, all the work and a few words.
-    size
-        Size of the demo; by default about four minutes of two CPU cores.
-
-    Raises
-    ------
-    DataError
-        If there is no such virtual tissue, or too little of it to train on.
+    `out` gets `data/` as a user would have it, `evaluation/` as `pixnet evaluate` writes it, and `truth.json`, the
+    comparison with the noise-free truth. The default size takes about four minutes of two CPU cores. DataError if there
+    is no such virtual tissue, or too little of it to train on.
     """
     size = size or DemoSize()
     tissue, manifest = _make_data(Path(out) / "data", size, progress)
     folder = Path(out) / "evaluation"
     samples = read_manifest(manifest)
-    evaluate(
-        samples,
-        [TEST_ID],
-        folder,
-        config=size.config,
-        overwrite=True,
-        options=Options(progress=progress),
-        manifests=[manifest.name],
-    )
+    options = Options(progress=progress)
+    manifests = [manifest.name]
+    evaluate(samples, [TEST_ID], folder, config=size.config, options=options, overwrite=True, manifests=manifests)
     test = next(sample for sample in samples if sample.id == TEST_ID)
     training = [sample for sample in samples if sample.id != TEST_ID]
     field = ExpressionField.open(folder / "fields" / TEST_ID)

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from pixnet.field.build.build import build_field
-from pixnet.field.build.inputs import BuildOptions, LatentSource
-from pixnet.field.field import ExpressionField
+from pixnet.field.build.inputs import BuildOptions, LatentSource, PredictOptions
+from pixnet.field.field import ExportOptions, ExpressionField
 from pixnet.field.head import LinearHead
 
-__all__ = ["BuildOptions", "ExpressionField", "LatentSource", "LinearHead", "build_field"]
+__all__ = [
+    "BuildOptions",
+    "ExportOptions",
+    "ExpressionField",
+    "LatentSource",
+    "LinearHead",
+    "PredictOptions",
+    "build_field",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,31 @@ if TYPE_CHECKING:
     import zarr
 
     from pixnet.regions import Regions
+
+
+class ExportOptions(TypedDict, total=False):
+    """Options of `ExpressionField.export`.
+
+    Attributes
+    ----------
+    log
+        For a `rate` head, whether to write log1p of counts per 10,000 instead of counts, as in `gene` and `query`.
+    level
+        For images, the finest level of the pyramid that is written; 0 by default.
+    regions
+        Regions for `"geojson"` and `"csv"`, and for a table beside the image of `"spatialdata"`.
+    grid_um
+        Side in um of squares that cover the slide, in place of `regions`; by default 100 um for `"geojson"` and
+        `"csv"`. Squares without data are left out.
+    progress
+        Called with the work done and the total work.
+    """
+
+    log: bool
+    level: int | None
+    regions: Regions | None
+    grid_um: float | None
+    progress: Callable[[int, int], None] | None
 
 
 class ExpressionField:
@@ -273,12 +298,8 @@ class ExpressionField:
         to: str,
         genes: Sequence[str],
         *,
-        log: bool = False,
-        level: int | None = None,
-        regions: Regions | None = None,
-        grid_um: float | None = None,
         overwrite: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        **options: Unpack[ExportOptions],
     ) -> None:
         """Write maps or regions of some genes for other programs, block by block; see docs/how-to/export.md.
 
@@ -291,20 +312,11 @@ class ExpressionField:
             `"geojson"` or `"csv"`: regions with their values.
         genes
             Names of the genes.
-        log
-            For a `rate` head, whether to write log1p of counts per 10,000 instead of counts, as in `gene` and `query`.
-        level
-            For images, the finest level of the pyramid that is written; 0 by default.
-        regions
-            Regions for `"geojson"` and `"csv"`, and for a table beside the image of `"spatialdata"`.
-        grid_um
-            Side in um of squares that cover the slide, in place of `regions`; by default 100 um for `"geojson"` and
-            `"csv"`. Squares without data are left out.
         overwrite
             Whether an export that exists at `out` is replaced. A field is never replaced, nor a folder that is not a
             Zarr store.
-        progress
-            Called with the work done and the total work.
+        options
+            `log`, `level`, `regions`, `grid_um` and `progress`, as in `pixnet.field.ExportOptions`.
 
         Raises
         ------
@@ -315,5 +327,5 @@ class ExpressionField:
         from pixnet.field.export import Request, export
 
         names = (genes,) if isinstance(genes, str) else tuple(genes)
-        request = Request(self._store, names, log, level, regions, grid_um, progress or (lambda *_: None))
+        request = Request(self._store, names, **options)
         export(request, Path(out), to, overwrite=overwrite)

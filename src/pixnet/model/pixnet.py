@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pixnet.config import Config
 from pixnet.digest import digest
 from pixnet.errors import DataError, ModelError, SlideError, first_line
-from pixnet.field import BuildOptions, ExpressionField, LatentSource, LinearHead, build_field
+from pixnet.field import BuildOptions, ExpressionField, LatentSource, LinearHead, PredictOptions, build_field
 from pixnet.field.build.tile import TileImages
 from pixnet.files import check_place, writing_beside
 from pixnet.model.blocks import fitting_core, seam_error
@@ -140,14 +140,8 @@ class PixNet:
         slide: Slide,
         out: str | Path,
         *,
-        core: int | None = None,
-        dtype: str = "float16",
-        tissue_mask: bool = True,
-        workers: int = 1,
         device: str = "auto",
-        resume: bool = False,
-        overwrite: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        **options: Unpack[PredictOptions],
     ) -> ExpressionField:
         """Predict the dense expression field of a slide.
 
@@ -157,23 +151,11 @@ class PixNet:
             Any H&E slide; only the image is used.
         out
             Folder of the field's Zarr store.
-        core
-            Side of a block in pixels of the working resolution; changes speed and memory, not the field. By default
-            2048, or less if the encoder's features of such a block would take more than 1 GB.
-        dtype
-            Type of the stored latent field: `"float16"` with a scale per channel, or `"float32"`.
-        tissue_mask
-            Whether background (bare glass, found in a thumbnail of the slide) is left out.
-        workers
-            Number of blocks that are read ahead, each in a thread of its own.
         device
             `"auto"`, `"cpu"` or `"cuda"`.
-        resume
-            Whether to continue an unfinished field of the same slide, model and options, if there is one.
-        overwrite
-            Whether to replace a field that exists at `out`, and to discard an unfinished one.
-        progress
-            Called at the start and after each block with the numbers of blocks computed and of all blocks with tissue.
+        options
+            `core`, `dtype`, `tissue_mask`, `workers`, `resume`, `overwrite` and `progress`, as in
+            `pixnet.field.PredictOptions`.
 
         Raises
         ------
@@ -196,16 +178,8 @@ class PixNet:
 
         seams = seam_error(network, lattice, slide, latent) if network.encoder.window else None
         source = LatentSource(lattice, network.strides[0], latent, self._linear_head(), self.card, seams)
-        options = BuildOptions(
-            core=core or fitting_core(network),
-            dtype=dtype,
-            tissue_mask=tissue_mask,
-            workers=workers,
-            resume=resume,
-            overwrite=overwrite,
-            progress=progress,
-        )
-        return build_field(slide, source, out, options)
+        options.setdefault("core", fitting_core(network))
+        return build_field(slide, source, out, BuildOptions(**options))
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write the model to a folder, `model.safetensors` and `card.json`, and return its path.

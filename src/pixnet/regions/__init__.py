@@ -7,24 +7,6 @@ area of the pixel.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import lazy_loader
 
-if TYPE_CHECKING:
-    from pixnet.regions.base import Regions as Regions
-    from pixnet.regions.disks import Disks as Disks
-    from pixnet.regions.labels import LabelMask as LabelMask
-    from pixnet.regions.polygons import Polygons as Polygons
-    from pixnet.regions.squares import Squares as Squares
-
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "base": ["Regions"],
-        "disks": ["Disks"],
-        "squares": ["Squares"],
-        "polygons": ["Polygons"],
-        "labels": ["LabelMask"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import lazy_loader
 
-if TYPE_CHECKING:
-    from pixnet.slide.slide import Slide as Slide
-
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"slide": ["Slide"]})
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

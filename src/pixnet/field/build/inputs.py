@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,11 +68,40 @@ class LatentSource:
         return Box(*(side // self.finest for side in (box.row, box.col, box.height, box.width)))
 
 
+class PredictOptions(TypedDict, total=False):
+    """Options of `PixNet.predict`.
+
+    Attributes
+    ----------
+    core
+        Side of a block in pixels of the working resolution; changes speed and memory, not the field. By default 2048,
+        or less if the encoder's features of such a block would take more than 1 GB.
+    dtype
+        Type of the stored latent field: `"float16"` with a scale per channel (the default), or `"float32"`.
+    tissue_mask
+        Whether background (bare glass, found in a thumbnail of the slide) is left out; by default it is.
+    workers
+        Number of blocks that are read ahead, each in a thread of its own; 1 by default.
+    resume
+        Whether to continue an unfinished field of the same slide, model and options, if there is one.
+    overwrite
+        Whether to replace a field that exists in this place, and to discard an unfinished one.
+    progress
+        Called at the start and after each block with the numbers of blocks computed and of all blocks with tissue.
+    """
+
+    core: int
+    dtype: str
+    tissue_mask: bool
+    workers: int
+    resume: bool
+    overwrite: bool
+    progress: Callable[[int, int], None] | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """How a field is built; `PixNet.predict` documents each option.
-
-    `core` is rounded up to a multiple of the stride.
+    """The values of `PredictOptions`, checked. `core` is rounded up to a multiple of the stride.
 
     Raises
     ------

@@ -73,7 +73,7 @@ def _write_levels(request: Request, path: Path) -> list[zarr.Array[Any]]:
     group = zarr.create_group(path, zarr_format=3)
     grids, arrays = request.grids, []
     done, total = 0, sum(len(list(grid.boxes(TILE))) for grid in grids)
-    request.progress(done, total)
+    request.report(done, total)
     for number, grid in enumerate(grids):
         array = group.create_array(
             str(number),
@@ -90,7 +90,7 @@ def _write_levels(request: Request, path: Path) -> list[zarr.Array[Any]]:
                 values = read_values(request.store, request.readout.take(part), request.finest_level + number, box)
                 array[(part, *box.window)] = values
             done += 1
-            request.progress(done, total)
+            request.report(done, total)
     return arrays
 
 

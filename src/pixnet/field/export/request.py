@@ -28,11 +28,11 @@ class Request:
 
     store: FieldStore
     genes: tuple[str, ...]
-    log: bool
-    level: int | None
-    regions: Regions | None
-    grid_um: float | None
-    progress: Callable[[int, int], None]
+    log: bool = False
+    level: int | None = None
+    regions: Regions | None = None
+    grid_um: float | None = None
+    progress: Callable[[int, int], None] | None = None
 
     @property
     def slide(self) -> SlideFacts:
@@ -71,6 +71,11 @@ class Request:
             "pixnet_version": self.store.attributes.pixnet_version,
             "made_from": self.store.attributes.made_from,
         }
+
+    def report(self, done: int, total: int) -> None:
+        """Tell the user how much of the work is done."""
+        if self.progress is not None:
+            self.progress(done, total)
 
     def make_regions(self, sizes: Sizes) -> Regions:
         """Return the regions, or the squares that cover the slide; raise FieldError if the export would be too large.

@@ -33,13 +33,13 @@ def write_spatialdata(request: Request, path: Path) -> None:
         raise FieldError(
             "to export to SpatialData, install the package spatialdata: pip install 'pixnet[spatialdata]'"
         ) from None
-    request.progress(0, 1)
+    request.report(0, 1)
     elements: dict[str, Any] = {IMAGE: _image(request)}
     if request.has_regions:
         elements |= _regions(request)
     data = spatialdata.SpatialData.init_from_elements(elements, attrs={EXPORT_KEY: request.facts})
     data.write(path)
-    request.progress(1, 1)
+    request.report(1, 1)
 
 
 def _image(request: Request) -> Any:

@@ -69,7 +69,7 @@ def _read_rows(request: Request, regions: Regions) -> Iterator[_Rows]:
     Of squares that cover the slide, those without data are left out. Regions that the user gave are all written, with
     NaN where there is no data.
     """
-    request.progress(0, len(regions))
+    request.report(0, len(regions))
     with warnings.catch_warnings():
         if request.regions is None:
             warnings.simplefilter("ignore", PixNetWarning)
@@ -81,7 +81,7 @@ def _read_rows(request: Request, regions: Regions) -> Iterator[_Rows]:
             # As text or outlines a region takes far more memory than as numbers.
             for rows in (written[step] for step in steps(len(written), _ROWS)):
                 yield _Rows(regions.take(part.rows.start + rows), part.obs.iloc[rows], values[rows])
-            request.progress(part.rows.stop, len(regions))
+            request.report(part.rows.stop, len(regions))
 
 
 def _features(request: Request, rows: _Rows, kind: str) -> Iterator[dict[str, Any]]:

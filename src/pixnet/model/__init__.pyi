@@ -1,0 +1,1 @@
+from .pixnet import PixNet as PixNet

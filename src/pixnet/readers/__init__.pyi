@@ -1,0 +1,12 @@
+from .anndata import read_anndata as read_anndata
+from .common import SampleOptions as SampleOptions
+from .hest import read_hest as read_hest
+from .legacy_st import read_legacy_st as read_legacy_st
+from .manifest import read_manifest as read_manifest
+from .recognition import read as read
+from .recognition import recognise as recognise
+from .spatialdata import read_spatialdata as read_spatialdata
+from .visium import read_visium as read_visium
+from .visium_hd import read_visium_hd as read_visium_hd
+from .visium_hd import read_visium_hd_cells as read_visium_hd_cells
+from .xenium import read_xenium as read_xenium

@@ -1,0 +1,5 @@
+from .base import Regions as Regions
+from .disks import Disks as Disks
+from .labels import LabelMask as LabelMask
+from .polygons import Polygons as Polygons
+from .squares import Squares as Squares

@@ -1,0 +1,1 @@
+from .slide import Slide as Slide
