@@ -20,13 +20,13 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_no_file_means_the_small_preset() -> None:
-    assert Config.read(None) == Config() == Config.of({}) == Config.of({"preset": "small"})
+    assert Config.read(None) == Config() == Config.from_dict({}) == Config.from_dict({"preset": "small"})
     assert Config().network == PRESETS["small"]
     assert Config().network.preset == "small"
 
 
 def test_the_paper_preset_has_the_published_widths() -> None:
-    config = Config.of({"preset": "paper"})
+    config = Config.from_dict({"preset": "paper"})
     assert config.network.decoder.channels == (64, 128, 256, 512, 512, 512)
     assert len(config.network.encoder.strides) == 6
     assert config.network.decoder.dsub_steps == 3
@@ -68,7 +68,7 @@ def test_sections_override_their_preset(tmp_path: Path) -> None:
 
 
 def test_a_configuration_round_trips_through_json() -> None:
-    config = Config.of({"preset": "paper", "training": {"lr": 0.003}, "genes": {"names": ["A"]}})
+    config = Config.from_dict({"preset": "paper", "training": {"lr": 0.003}, "genes": {"names": ["A"]}})
     assert Config.model_validate(json.loads(json.dumps(config.model_dump(mode="json")))) == config
 
 
@@ -84,7 +84,7 @@ def test_a_configuration_round_trips_through_json() -> None:
 )
 def test_a_misspelt_key_is_reported_with_the_most_similar_one(data: dict[str, Any], named: str) -> None:
     with pytest.raises(ModelError, match=named):
-        Config.of(data)
+        Config.from_dict(data)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_misspelt_key_is_reported_with_the_most_similar_one(data: dict[str, An
 )
 def test_wrong_values_are_reported(data: dict[str, Any], named: str) -> None:
     with pytest.raises(ModelError) as caught:
-        Config.of(data, "own.toml")
+        Config.from_dict(data, "own.toml")
     assert str(caught.value).startswith("own.toml: ")
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -132,7 +132,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_reading_does_not_change_the_input() -> None:
     data = {"preset": "paper", "network": {"decoder": {"attention": "local"}}}
-    Config.of(data)
+    Config.from_dict(data)
     assert data == {"preset": "paper", "network": {"decoder": {"attention": "local"}}}
 
 
@@ -156,7 +156,7 @@ def test_strides_double_from_the_finest(finest: Any, stride: Any, strides: tuple
 def test_the_page_names_every_setting_with_its_default() -> None:
     page = (Path(__file__).parents[1] / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
     some, all_settings = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
-    assert Config.of(tomllib.loads(some)).training.min_counts == 100
+    assert Config.from_dict(tomllib.loads(some)).training.min_counts == 100
     found = tomllib.loads(all_settings)
     default = Config().model_dump(mode="json")
     for key in ("preset", "surroundings_um"):  # said at the top; has no value until the samples are known

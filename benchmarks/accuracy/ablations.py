@@ -93,7 +93,7 @@ def read_variants(path: str | Path, base: Config, only: Sequence[str] | None = N
     if unknown:
         raise DataError(f"{path}: has no variant {unknown[0]!r}; it has {', '.join(tables)}.")
     below = base.model_dump(mode="json")
-    variants = {name: Config.of(merged_settings(below, tables[name]), f"{path}: {name}") for name in wanted}
+    variants = {name: Config.from_dict(merged_settings(below, tables[name]), f"{path}: {name}") for name in wanted}
     for name, config in variants.items():
         if (config.genes, config.training.min_counts) != (base.genes, base.training.min_counts):
             raise ModelError(f"{path}: {name}: changes what is scored (genes or min_counts); leave that as it is.")

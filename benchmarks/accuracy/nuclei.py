@@ -34,7 +34,7 @@ def run(quick: bool = False) -> Figures:
     for seed, donor in _TRAINING_SEEDS:
         tissue = VirtualTissue.generate("breast", seed, donor, side, side)
         measured.append(tissue.measure(spots(side, side, 100.0, 110.0), 0))
-    model = PixNet(Config.of({"training": training, "genes": {"number": 100}})).fit(measured)
+    model = PixNet(Config.from_dict({"training": training, "genes": {"number": 100}})).fit(measured)
     tissue = VirtualTissue.generate("breast", *TEST_SEEDS["breast"][0], side, side)
     with tempfile.TemporaryDirectory() as folder:
         # Without the mask: all cells count, also those alone on the glass.

@@ -60,10 +60,10 @@ class Config(BaseModel):
             raise ModelError(f"{path}: the configuration cannot be read ({error.strerror}).") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ModelError(f"{path}: is not valid TOML ({error}).") from error
-        return cls.of(data, str(path))
+        return cls.from_dict(data, str(path))
 
     @classmethod
-    def of(cls, data: dict[str, Any], origin: str = "configuration") -> Config:
+    def from_dict(cls, data: dict[str, Any], origin: str = "configuration") -> Config:
         """Make a configuration from nested dictionaries; missing settings come from its preset.
 
         Parameters

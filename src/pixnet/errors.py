@@ -1,12 +1,5 @@
 """The exceptions and the warning that PixNet raises.
 
-- PixNetError
-  - SlideError
-  - DataError
-  - ModelError
-  - FieldError
-- PixNetWarning (a UserWarning)
-
 Every message says which file or argument is wrong, what was found there and how to fix it. Arguments are named in
 backticks, as Python and manifests have them, such as `mpp`; the command line names its own options instead.
 """

@@ -27,13 +27,13 @@ NETWORK = {
     "decoder": {"channels": [4, 4, 4, 4]},
 }
 TRAINING = {"steps": 3, "tiles": 2, "views": 1, "validation": "none", "tile_um": 64.0, "min_counts": 20}
-CONFIG = Config.of({"genes": {"number": 5}, "network": NETWORK, "training": TRAINING})
+CONFIG = Config.from_dict({"genes": {"number": 5}, "network": NETWORK, "training": TRAINING})
 METHODS = ("pixnet", "mean", "ridge")
 SETTINGS = ScaleSettings(
     "breast", (100.0,), training=((3, 7), (5, 6)), test=((4, 8),), side_um=400.0, places=25, genes=6
 )
 SCALE_METHODS = ("pixnet", "colour-ridge", "mean")
-VARIANTS = {"mean-head": Config.of({"network": {**NETWORK, "head": "mean"}, "training": TRAINING})}
+VARIANTS = {"mean-head": Config.from_dict({"network": {**NETWORK, "head": "mean"}, "training": TRAINING})}
 
 
 class _Recorded:

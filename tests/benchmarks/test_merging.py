@@ -92,7 +92,7 @@ def test_samples_that_cannot_be_merged_are_refused() -> None:
 
 
 def _config(head: str) -> Config:
-    return Config.of({"genes": {"number": 4}, "network": {**NETWORK, "head": head}, "training": TRAINING})
+    return Config.from_dict({"genes": {"number": 4}, "network": {**NETWORK, "head": head}, "training": TRAINING})
 
 
 def _plan(

@@ -44,7 +44,7 @@ def with_counts(sample, change):
 
 
 def config(number=4, min_counts=50):
-    return Config.of({"genes": {"number": number}, "training": {"min_counts": min_counts}})
+    return Config.from_dict({"genes": {"number": number}, "training": {"min_counts": min_counts}})
 
 
 def held_out(names="AB", genes=("G0", "G5", "G2"), min_counts=50, **options):

@@ -21,7 +21,7 @@ from pixnet.virtual import VirtualTissue, spots
 
 WIDTH_UM, HEIGHT_UM = 260.0, 200.0
 SPLITS = ("hold-out", "loso", "lodo", "kfold:2", "blocks:2:20")
-CONFIG = Config.of(
+CONFIG = Config.from_dict(
     {
         "network": {"encoder": {"name": "test_resnet", "weights": "random", "finest": 4},
                     "decoder": {"channels": [6, 6, 6], "dsub_steps": 1}},

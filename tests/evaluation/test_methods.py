@@ -37,9 +37,9 @@ def test_settings_and_version_of_every_method_are_known(method):
 
 def test_pixnet_depends_on_its_configuration_but_not_through_the_seed():
     plain = method_settings("pixnet", Config())
-    assert method_settings("pixnet", Config.of({"training": {"seed": 5, "min_counts": 3}})) == plain
-    assert method_settings("pixnet", Config.of({"training": {"steps": 5}})) != plain
-    assert method_settings("ridge", Config.of({"training": {"steps": 5}})) == method_settings("ridge", Config())
+    assert method_settings("pixnet", Config.from_dict({"training": {"seed": 5, "min_counts": 3}})) == plain
+    assert method_settings("pixnet", Config.from_dict({"training": {"steps": 5}})) != plain
+    assert method_settings("ridge", Config.from_dict({"training": {"steps": 5}})) == method_settings("ridge", Config())
 
 
 # What PixNet predicts for regions

@@ -182,7 +182,7 @@ def test_runs_that_another_process_works_on_are_left_alone(tmp_path, samples):
     assert not (tmp_path / "out").exists()
 
 
-TINY = Config.of(
+TINY = Config.from_dict(
     {
         "network": {"encoder": {"name": "test_resnet", "weights": "random", "finest": 4},
                     "decoder": {"channels": [6, 6, 6], "dsub_steps": 1}},

@@ -37,7 +37,7 @@ from pixnet.virtual import VirtualTissue, spots
 def small_config(**network: Any) -> Config:
     encoder = {"name": "test_resnet", "weights": "random", "finest": 4, "stride": 16, **network.pop("encoder", {})}
     decoder = {"channels": [6] * 3, "dsub_steps": 1}
-    return Config.of(
+    return Config.from_dict(
         {
             "network": {"encoder": encoder, "decoder": decoder, "surroundings_um": [64.0], **network},
             "training": {
@@ -492,14 +492,14 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fit_on_nothing_or_on_unknown_genes(samples: list[Sample]) -> None:
     with pytest.raises(DataError, match="at least one sample"):
         PixNet(small_config()).fit([])
-    config = small_config().model_copy(update={"genes": Config.of({"genes": {"names": ["NOSUCH"]}}).genes})
+    config = small_config().model_copy(update={"genes": Config.from_dict({"genes": {"names": ["NOSUCH"]}}).genes})
     with pytest.raises(DataError, match="NOSUCH"):
         PixNet(config).fit(samples)
 
 
 def test_named_genes_are_the_panel(samples: list[Sample]) -> None:
     names = ["VG003", "VG001", "VG010"]
-    config = small_config().model_copy(update={"genes": Config.of({"genes": {"names": names}}).genes})
+    config = small_config().model_copy(update={"genes": Config.from_dict({"genes": {"names": names}}).genes})
     assert PixNet(config).fit(samples, device="cpu").genes == tuple(names)
 
 

@@ -246,7 +246,7 @@ def test_a_row_of_the_table_adds_a_platform(tmp_path: Path, patch: None) -> None
 
 def test_platforms_train_one_model(dataset: Path, tmp_path: Path) -> None:
     samples = read_manifest(dataset, ["visium", "visium-hd", "xenium"])
-    config = Config.of(
+    config = Config.from_dict(
         {
             "network": {
                 "encoder": {"name": "test_resnet", "weights": "random", "finest": 4, "stride": 16},

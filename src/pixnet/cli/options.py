@@ -58,7 +58,7 @@ def read_config(path: Path | None, preset: Preset | None, genes: int | None, **t
 
     if path is not None and preset is not None:
         raise ModelError(f"--preset {preset} with --config {path}: write preset = {preset.value!r} into the file.")
-    config = Config.of({"preset": preset.value}) if preset is not None else Config.read(path)
+    config = Config.from_dict({"preset": preset.value}) if preset is not None else Config.read(path)
     if genes is not None:
         panel = config.genes.model_copy(update={"number": genes, "names": ()})
         config = config.model_copy(update={"genes": panel})

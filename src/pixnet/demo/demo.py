@@ -54,7 +54,7 @@ class DemoSize:
     def config(self) -> Config:
         """The model's configuration."""
         training = {name: getattr(self, name) for name in ("steps", "tiles", "views", "min_counts")}
-        return Config.of({"training": training, "genes": {"number": self.genes}})
+        return Config.from_dict({"training": training, "genes": {"number": self.genes}})
 
 
 def run_demo(out: Path, progress: Progress, size: DemoSize | None = None) -> Path:

@@ -24,28 +24,23 @@ if TYPE_CHECKING:
 
 
 class ExportOptions(TypedDict, total=False):
-    """Options of `ExpressionField.export`.
-
-    Attributes
-    ----------
-    log
-        For a `rate` head, whether to write log1p of counts per 10,000 instead of counts, as in `gene` and `query`.
-    level
-        For images, the finest level of the pyramid that is written; 0 by default.
-    regions
-        Regions for `"geojson"` and `"csv"`, and for a table beside the image of `"spatialdata"`.
-    grid_um
-        Side in um of squares that cover the slide, in place of `regions`; by default 100 um for `"geojson"` and
-        `"csv"`. Squares without data are left out.
-    progress
-        Called with the work done and the total work.
-    """
+    """Options of `ExpressionField.export`."""
 
     log: bool
+    """For a `rate` head, whether to write log1p of counts per 10,000 instead of counts, as in `gene` and `query`."""
+
     level: int | None
+    """For images, the finest level of the pyramid that is written; 0 by default."""
+
     regions: Regions | None
+    """Regions for `"geojson"` and `"csv"`, and for a table beside the image of `"spatialdata"`."""
+
     grid_um: float | None
+    """Side in um of squares that cover the slide, in place of `regions`; by default 100 um for `"geojson"` and `"csv"`.
+    Squares without data are left out."""
+
     progress: Callable[[int, int], None] | None
+    """Called with the work done and the total work."""
 
 
 class ExpressionField:

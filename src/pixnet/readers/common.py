@@ -18,25 +18,20 @@ _PIPELINE_FOLDERS = re.compile(r"outs|binned_outputs|segmented_outputs|(?:.*_)?s
 
 
 class SampleOptions(TypedDict, total=False):
-    """Options of every reader.
-
-    Attributes
-    ----------
-    id
-        Name of the sample; by default that of the folder or file.
-    donor
-        The person that the tissue is from.
-    mpp
-        um per pixel of the image. Each reader documents where it is from by default.
-    image_transform
-        Only for an image that is not the one the positions were written for: CSV file of, or array with, the (3, 3)
-        matrix from pixels of that image to pixels of the given one. It turns, scales and shifts.
-    """
+    """Options of every reader."""
 
     id: str | None
+    """Name of the sample; by default that of the folder or file."""
+
     donor: str | None
+    """The person that the tissue is from."""
+
     mpp: float | None
+    """um per pixel of the image. Each reader documents where it is from by default."""
+
     image_transform: GivenTransform
+    """Only for an image that is not the one the positions were written for: CSV file of, or array with, the (3, 3)
+    matrix from pixels of that image to pixels of the given one. It turns, scales and shifts."""
 
 
 @dataclass(frozen=True)

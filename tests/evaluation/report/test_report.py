@@ -37,7 +37,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Samp
         VirtualTissue.generate("breast", seed, donor, 400.0, 300.0).measure(spots(400.0, 300.0, 100.0, 100.0), 0)
         for seed, donor in ((1, 5), (2, 6))
     ]
-    settings = Config.of(
+    settings = Config.from_dict(
         {
             "training": {
                 "steps": 4,

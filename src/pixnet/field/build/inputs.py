@@ -69,34 +69,29 @@ class LatentSource:
 
 
 class PredictOptions(TypedDict, total=False):
-    """Options of `PixNet.predict`.
-
-    Attributes
-    ----------
-    core
-        Side of a block in pixels of the working resolution; changes speed and memory, not the field. By default 2048,
-        or less if the encoder's features of such a block would take more than 1 GB.
-    dtype
-        Type of the stored latent field: `"float16"` with a scale per channel (the default), or `"float32"`.
-    tissue_mask
-        Whether background (bare glass, found in a thumbnail of the slide) is left out; by default it is.
-    workers
-        Number of blocks that are read ahead, each in a thread of its own; 1 by default.
-    resume
-        Whether to continue an unfinished field of the same slide, model and options, if there is one.
-    overwrite
-        Whether to replace a field that exists in this place, and to discard an unfinished one.
-    progress
-        Called at the start and after each block with the numbers of blocks computed and of all blocks with tissue.
-    """
+    """Options of `PixNet.predict`."""
 
     core: int
+    """Side of a block in pixels of the working resolution; changes speed and memory, not the field. By default 2048, or
+    less if the encoder's features of such a block would take more than 1 GB."""
+
     dtype: str
+    """Type of the stored latent field: `"float16"` with a scale per channel (the default), or `"float32"`."""
+
     tissue_mask: bool
+    """Whether background (bare glass, found in a thumbnail of the slide) is left out; by default it is."""
+
     workers: int
+    """Number of blocks that are read ahead, each in a thread of its own; 1 by default."""
+
     resume: bool
+    """Whether to continue an unfinished field of the same slide, model and options, if there is one."""
+
     overwrite: bool
+    """Whether to replace a field that exists in this place, and to discard an unfinished one."""
+
     progress: Callable[[int, int], None] | None
+    """Called at the start and after each block with the numbers of blocks computed and of all blocks with tissue."""
 
 
 @dataclass(frozen=True, kw_only=True)
