@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.accuracy.protocol_plan import ProtocolPlan
 from benchmarks.accuracy.scales_plan import ScalesPlan
-from pixnet.demo.ask import BIN_UM, SQUARE_UM
 from pixnet.demo.curves import draw_sizes
+from pixnet.demo.predictions import BIN_UM, SQUARE_UM
 from pixnet.demo.regions import SIDES
 from pixnet.demo.scores import CEILING, is_crop_method
 from pixnet.demo.targets import KINDS, TARGETS
@@ -54,7 +54,7 @@ Facts = Mapping[str, Sequence[Mapping[str, Any]]]
 _TARGETS = dict(zip(TARGETS, ("noise-free truth", "counts"), strict=True))
 _KINDS = dict(zip(KINDS, ("expected counts per region", "log(1 + counts per 10,000)"), strict=True))
 _CAPTION = (
-    "PCC@M over the size of the region that is asked for; vertical lines: 95 % intervals, drawn a little beside the "
+    "PCC@M over the size of the region that is predicted; vertical lines: 95 % intervals, drawn a little beside the "
     "size so that none hides another. Dashed: the ceiling, the best prediction from the type, outline, niche and donor "
     "of every cell. A whole cell has no single size and is drawn apart."
 )

@@ -13,8 +13,8 @@ import pandas as pd
 
 from benchmarks.accuracy.results import SUMMARY
 from pixnet.config import Config, GenesConfig
-from pixnet.demo.ask import additivity_error, ask_baseline, ask_field
-from pixnet.demo.regions import SIDES, ScaleSettings, asked_regions, draw, slide_name, training_sample
+from pixnet.demo.predictions import additivity_error, predict_baseline, predict_field
+from pixnet.demo.regions import SIDES, ScaleSettings, draw, regions_by_size, slide_name, training_sample
 from pixnet.demo.scores import CEILING, ScoredSlide, scale_scores
 from pixnet.demo.targets import REDRAWS, Targets, target_arrays
 from pixnet.errors import DataError
@@ -46,7 +46,7 @@ class ScalesPlan:
     Parameters
     ----------
     settings
-        What is trained on and asked for.
+        Training data and regions to predict.
     configs
         By name of the variant, the settings of PixNet; "" for those of `pixnet` itself.
     methods, seeds
@@ -86,19 +86,19 @@ class ScalesPlan:
         self._targets_run = Run("targets", settings.name, settings.seed, {"scales": facts, "version": SCALES_VERSION})
 
     @cached_property
-    def asked(self) -> list[tuple[VirtualTissue, dict[str, Regions]]]:
+    def slides(self) -> list[tuple[VirtualTissue, dict[str, Regions]]]:
         """Every slide with the regions to be predicted on it; drawn when something has to be computed."""
         slides = [*self.settings.training, *self.settings.test]
         tissues = []
         for number, slide in enumerate(slides):
             self.options.progress("tissue", number, len(slides), self.settings.preset)
             tissues.append(draw(self.settings, slide))
-        return [(tissue, asked_regions(tissue, self.settings.places, self.settings.seed)) for tissue in tissues]
+        return [(tissue, regions_by_size(tissue, self.settings.places, self.settings.seed)) for tissue in tissues]
 
     @cached_property
     def samples(self) -> list[Sample]:
         """The measured training slides."""
-        training = self.asked[: len(self.settings.training)]
+        training = self.slides[: len(self.settings.training)]
         return [training_sample(self.settings, tissue, number) for number, (tissue, _) in enumerate(training)]
 
     @cached_property
@@ -148,8 +148,8 @@ class ScalesPlan:
     def _compute_targets(self, work: Path) -> tuple[Arrays, dict[str, Any]]:
         panel = choose_panel(self.samples, self.settings.genes, "top-mean", self.settings.min_counts)
         arrays: Arrays = {}
-        for number, (tissue, sets) in enumerate(self.asked):
-            self.options.progress("targets", number, len(self.asked), slide_name(tissue))
+        for number, (tissue, sets) in enumerate(self.slides):
+            self.options.progress("targets", number, len(self.slides), slide_name(tissue))
             tables = target_arrays(tissue, sets, panel.names, self.settings.seed, self.redraws)
             arrays |= {f"{slide_name(tissue)}|{key}": table for key, table in tables.items()}
         return arrays, {"genes": list(panel.names)}
@@ -158,9 +158,9 @@ class ScalesPlan:
         baseline = BASELINES[method]()
         baseline.fit(self.samples, GenePanel(self.genes, "list"), self.settings.min_counts, seed, density=True)
         arrays: Arrays = {}
-        for number, (tissue, sets) in enumerate(self.asked):
-            options.progress("predict", number, len(self.asked), slide_name(tissue))
-            tables = ask_baseline(baseline, tissue.slide, sets)
+        for number, (tissue, sets) in enumerate(self.slides):
+            options.progress("predict", number, len(self.slides), slide_name(tissue))
+            tables = predict_baseline(baseline, tissue.slide, sets)
             arrays |= {f"{slide_name(tissue)}|{key}": table for key, table in tables.items()}
         return arrays, baseline.choices()
 
@@ -174,11 +174,11 @@ class ScalesPlan:
         shutil.rmtree(fields, ignore_errors=True)  # left by a session that was killed
         arrays: Arrays = {}
         errors = []
-        for number, (tissue, sets) in enumerate(self.asked):
+        for number, (tissue, sets) in enumerate(self.slides):
             name = slide_name(tissue)
-            options.progress("predict", number, len(self.asked), name)
+            options.progress("predict", number, len(self.slides), name)
             field = model.predict(tissue.slide, fields / name, tissue_mask=False, device=options.device)
-            arrays |= {f"{name}|{key}": table for key, table in ask_field(field, sets).items()}
+            arrays |= {f"{name}|{key}": table for key, table in predict_field(field, sets).items()}
             errors.append(additivity_error(field, tissue.slide.width_um, tissue.slide.height_um))
             shutil.rmtree(fields / name)
         known = [error for error in errors if error is not None]

@@ -13,7 +13,7 @@ from benchmarks.accuracy.pages import headline, write_scales_accuracy, write_sca
 from benchmarks.accuracy.results import Results
 from tests.benchmarks.small import SCALE_METHODS, SmallScales
 
-from pixnet.demo.ask import SQUARE_UM, additivity_error
+from pixnet.demo.predictions import SQUARE_UM, additivity_error
 from pixnet.demo.regions import SIDES
 from pixnet.errors import DataError
 from pixnet.evaluation.report.parts import DASH, duration, number, percent

@@ -10,9 +10,9 @@ from pixnet.demo.regions import (
     MARGIN_UM,
     TRAINING_SEEDS,
     ScaleSettings,
-    asked_points,
-    asked_regions,
     draw,
+    region_points,
+    regions_by_size,
     training_sample,
 )
 from pixnet.errors import DataError
@@ -32,7 +32,7 @@ def test_training_slides_and_donors_are_not_among_the_frozen_test_ones() -> None
 
 
 def test_places_are_on_tissue_and_all_regions_are_centred_there(tissue: VirtualTissue) -> None:
-    sets = asked_regions(tissue, 50)
+    sets = regions_by_size(tissue, 50)
     cells = sets.pop(CELL)
     centers = sets["100-µm disk"].centers_um
     assert len(np.unique(centers, axis=0)) == 50
@@ -48,7 +48,7 @@ def test_places_are_on_tissue_and_all_regions_are_centred_there(tissue: VirtualT
 
 
 def test_whole_cells_are_those_of_the_section(tissue: VirtualTissue) -> None:
-    cells = asked_regions(tissue, 20)[CELL]
+    cells = regions_by_size(tissue, 20)[CELL]
     owned = tissue.areas(cells)
     assert len(cells) == 20
     assert (np.diff(owned.indptr) == 1).all()
@@ -57,12 +57,12 @@ def test_whole_cells_are_those_of_the_section(tissue: VirtualTissue) -> None:
 
 
 def test_two_sets_of_points_are_enough_for_all_sizes(tissue: VirtualTissue) -> None:
-    points = asked_points(asked_regions(tissue, 30))
+    points = region_points(regions_by_size(tissue, 30))
     assert {name: table.shape for name, table in points.items()} == {"places": (30, 2), "cells": (30, 2)}
 
 
 def test_the_seed_chooses_the_places(tissue: VirtualTissue) -> None:
-    first, again, other = (asked_regions(tissue, 30, seed)["100-µm disk"].centers_um for seed in (0, 0, 1))
+    first, again, other = (regions_by_size(tissue, 30, seed)["100-µm disk"].centers_um for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -91,4 +91,4 @@ def test_settings_that_cannot_be_used_are_refused() -> None:
     with pytest.raises(DataError, match="donor 7 is among"):
         ScaleSettings("breast", (100.0,), training=((3, 7),), test=((4, 7),))
     with pytest.raises(DataError, match="no room"):
-        asked_regions(VirtualTissue.generate("breast", 3, 7, 110.0, 110.0), 10)
+        regions_by_size(VirtualTissue.generate("breast", 3, 7, 110.0, 110.0), 10)

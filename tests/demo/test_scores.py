@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pixnet.demo.regions import CELL, asked_regions
+from pixnet.demo.regions import CELL, regions_by_size
 from pixnet.demo.scores import CEILING, ScoredSlide, is_crop_method, scale_scores
 from pixnet.demo.targets import Targets, expected_counts, target_arrays
 from pixnet.expression import normalise
@@ -21,14 +21,14 @@ def slides() -> list[tuple[VirtualTissue, Targets]]:
     found = []
     for seed, donor in ((3, 7), (4, 8)):
         tissue = VirtualTissue.generate("breast", seed, donor, 300.0, 300.0)
-        arrays = target_arrays(tissue, asked_regions(tissue, 80), tissue.genes[:12], seed=1, redraws=8)
+        arrays = target_arrays(tissue, regions_by_size(tissue, 80), tissue.genes[:12], seed=1, redraws=8)
         found.append((tissue, Targets(arrays)))
     return found
 
 
 def test_targets_are_those_of_the_tissue(slides: list[tuple[VirtualTissue, Targets]]) -> None:
     tissue, targets = slides[0]
-    sets = asked_regions(tissue, 80)
+    sets = regions_by_size(tissue, 80)
     assert targets.names == list(sets)
     for name, regions in sets.items():
         truth, visible, measured = tissue.truth(regions), tissue.visible(regions), tissue.measure(regions, 1)
@@ -47,7 +47,7 @@ def test_the_best_prediction_of_counts_has_their_diffusion_and_capture(
     slides: list[tuple[VirtualTissue, Targets]],
 ) -> None:
     tissue, targets = slides[0]
-    disks = asked_regions(tissue, 80)["100-µm disk"]
+    disks = regions_by_size(tissue, 80)["100-µm disk"]
     notes = tissue.measure(disks, 1).counts.notes
     expected = notes["capture"] * (tissue.areas(disks, notes["diffusion_um"]) @ tissue.visible_rates)[:, :12]
     assert np.allclose(targets.best("100-µm disk", "measured", "counts"), expected, rtol=1e-5)
@@ -57,7 +57,7 @@ def test_the_expected_logarithm_is_closer_to_the_truth_than_the_logarithm_of_the
     slides: list[tuple[VirtualTissue, Targets]],
 ) -> None:
     tissue, targets = slides[0]
-    sets = asked_regions(tissue, 80)
+    sets = regions_by_size(tissue, 80)
     for name in ("2-µm square", "8-µm square"):
         truth = targets.observed(name, "truth", "log")
         visible = tissue.visible(sets[name])

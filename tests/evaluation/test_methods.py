@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pixnet.config import Config
-from pixnet.demo.ask import ask_field
+from pixnet.demo.predictions import predict_field
 from pixnet.errors import DataError
 from pixnet.evaluation.methods import METHODS, check_methods, log_values, method_settings, method_version, seeds_of
 from pixnet.expression import log_expectation
@@ -80,7 +80,7 @@ def test_a_rate_head_predicts_the_expected_logarithm_at_the_predicted_total(make
 @pytest.mark.parametrize("kind", ["rate", "mean", "sum"])
 def test_only_a_rate_head_predicts_measured_logs_apart_from_those_of_shares(make_field, kind):
     field = make_field(kind)
-    arrays = ask_field(field, {"disks": REGIONS})
+    arrays = predict_field(field, {"disks": REGIONS})
     if kind != "rate":
         assert set(arrays) == {"disks|counts", "disks|log"}
         return

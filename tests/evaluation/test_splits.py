@@ -178,7 +178,7 @@ def test_the_panel_holds_genes_that_were_measured_in_all_samples():
 
 def test_too_few_common_genes_are_refused():
     split = Split([make_sample("A")], [make_sample("B", genes=GENES[:5])])
-    with pytest.raises(DataError, match="fewer than the 6 genes asked for were measured in all samples"):
+    with pytest.raises(DataError, match="fewer than the 6 genes requested were measured in all samples"):
         common_panel(split, GenesConfig(number=6), 50)
     with pytest.raises(DataError, match="from 1 to 12"):
         common_panel(split, GenesConfig(number=13), 50)

@@ -110,7 +110,7 @@ def slide_name(tissue: VirtualTissue) -> str:
     return f"{tissue.preset.name}-{tissue.seed}"
 
 
-def asked_regions(tissue: VirtualTissue, places: int, seed: int = 0) -> dict[str, Regions]:
+def regions_by_size(tissue: VirtualTissue, places: int, seed: int = 0) -> dict[str, Regions]:
     """Return the regions to predict on a slide, at most `places` of each, by the name of their size.
 
     Squares of 2, 8 and 16 um and disks of 55 and 100 um are centred on the same random places on tissue; whole cells,
@@ -150,7 +150,7 @@ def points_of(name: str) -> str:
     return CELLS if name == CELL else PLACES
 
 
-def asked_points(sets: Mapping[str, Regions]) -> dict[str, Floats]:
+def region_points(sets: Mapping[str, Regions]) -> dict[str, Floats]:
     """Return the two sets of points, (n, 2) each, that the regions are centred on."""
     return {points_of(name): regions.centers_um for name, regions in sets.items()}
 

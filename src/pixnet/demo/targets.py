@@ -37,7 +37,7 @@ _HIDDEN_SEED = 700_000  # far from the seed of any slide
 def target_arrays(
     tissue: VirtualTissue, sets: Mapping[str, Regions], genes: Sequence[str], seed: int, redraws: int = REDRAWS
 ) -> Arrays:
-    """Return targets and best predictions for the regions to predict on a slide (see `asked_regions`).
+    """Return targets and best predictions for the regions to predict on a slide (see `regions_by_size`).
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class Targets:
     def predicted(
         self, arrays: Mapping[str, NDArray[np.float32]], name: str, points: str, target: str, kind: str
     ) -> NDArray[np.float32]:
-        """Return what a method predicts for a target, (n, g), from the arrays of `ask_field` or `ask_baseline`.
+        """Return what a method predicts for a target, (n, g), from the arrays of `predict_field` or `predict_baseline`.
 
         `name` is that of the regions' size, and `points` that of the points that they are centred on.
         """

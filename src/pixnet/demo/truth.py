@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pixnet.demo.ask import ask_baseline, ask_field, counts_and_logs
 from pixnet.demo.curves import draw_sizes
-from pixnet.demo.regions import MARGIN_UM, asked_regions
+from pixnet.demo.predictions import counts_and_logs, predict_baseline, predict_field
+from pixnet.demo.regions import MARGIN_UM, regions_by_size
 from pixnet.demo.scores import ScoredSlide, scale_scores
 from pixnet.demo.targets import KINDS, TRUTH, Targets, target_arrays
 from pixnet.evaluation.report import Picture, Section, Table, figures, number, richest_window
@@ -43,11 +43,11 @@ def compare_with_truth(
         `places`, `genes`, and `sizes`: for each size PCC@M of `pixnet`, `ridge` and `ceiling` (the best that can be
         predicted from the image), for expected `counts` and for `log`-normalised values.
     """
-    sets = asked_regions(tissue, places, _SEED)
+    sets = regions_by_size(tissue, places, _SEED)
     targets = Targets(target_arrays(tissue, sets, field.gene_names, _SEED))
-    predictions = {"pixnet": {0: ask_field(field, sets)}, "ridge": {0: ask_baseline(ridge, slide, sets)}}
-    asked = ScoredSlide(slide.name, "test", f"donor {tissue.donor_seed}", targets, predictions)
-    scores = Scores(scale_scores([asked], _SEED))
+    predictions = {"pixnet": {0: predict_field(field, sets)}, "ridge": {0: predict_baseline(ridge, slide, sets)}}
+    scored = ScoredSlide(slide.name, "test", f"donor {tissue.donor_seed}", targets, predictions)
+    scores = Scores(scale_scores([scored], _SEED))
     sizes: list[dict[str, Any]] = []
     for name, regions in sets.items():
         size: dict[str, Any] = {"regions": name}

@@ -246,7 +246,7 @@ def common_panel(split: Split, genes: GenesConfig, min_counts: int) -> GenePanel
             if number == genes.number:
                 raise
             raise DataError(
-                f"fewer than the {genes.number} genes asked for were measured in all samples, held-out ones "
+                f"fewer than the {genes.number} genes requested were measured in all samples, held-out ones "
                 "included; ask for fewer `genes`."
             ) from error
         names = tuple(name for name in panel.names if name in measured)[: genes.number]

@@ -108,9 +108,12 @@ def test_report_warns_when_a_donor_is_on_both_sides(evaluated: tuple[Path, list[
 @pytest.mark.parametrize(
     ("stages", "words"),
     [
-        (("fit",), "All training samples were learned from, for 4 steps."),
-        (("search",), "the validation part; then nothing was trained anew."),
-        (("search", "refit"), "the validation part; then all of them were trained anew for that many steps."),
+        (("fit",), "The network was trained on all training samples, for 4 steps."),
+        (("search",), "the validation part; then training ended."),
+        (
+            ("search", "refit"),
+            "the validation part; then the network was trained again on all of them, for that many steps.",
+        ),
     ],
 )
 def test_report_says_what_was_learned_from(

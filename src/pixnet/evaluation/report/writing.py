@@ -91,9 +91,10 @@ def _training(outcome: Evaluated) -> list[Section]:
     chosen = outcome.card.get("steps")
     stages = {row["stage"] for row in rows}
     if "search" not in stages:
-        text = f"All training samples were learned from, for {chosen} steps."
+        text = f"The network was trained on all training samples, for {chosen} steps."
     else:
-        last = "all of them were trained anew for that many steps" if "refit" in stages else "nothing was trained anew"
+        again = "the network was trained again on all of them, for that many steps"
+        last = again if "refit" in stages else "training ended"
         text = f"The number of steps was chosen on a part of the training samples, the validation part; then {last}."
     picture = Picture(data_uri(curves.draw_training(rows, chosen)), "")
     return [Section("Training", [text], pictures=[picture])]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pixnet.demo.regions import asked_points
+from pixnet.demo.regions import region_points
 from pixnet.evaluation.methods import measured_logs
 from pixnet.field import ExpressionField
 from pixnet.regions import Regions, Squares
@@ -21,8 +21,8 @@ SQUARE_UM, BIN_UM = 104, 8
 """Sides of the squares that must add up, and of the bins that they are added up from."""
 
 
-def ask_field(field: ExpressionField, sets: Mapping[str, Regions]) -> dict[str, NDArray[np.float32]]:
-    """Return what a field predicts for regions (see `asked_regions`), for all genes of the panel.
+def predict_field(field: ExpressionField, sets: Mapping[str, Regions]) -> dict[str, NDArray[np.float32]]:
+    """Return what a field predicts for regions (see `regions_by_size`), for all genes of the panel.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def additivity_error(field: ExpressionField, width_um: float, height_um: float) 
     return float(np.abs(summed - whole).max() / np.abs(whole).max())
 
 
-def ask_baseline(baseline: Baseline, slide: Slide, sets: Mapping[str, Regions]) -> dict[str, NDArray[np.float32]]:
+def predict_baseline(baseline: Baseline, slide: Slide, sets: Mapping[str, Regions]) -> dict[str, NDArray[np.float32]]:
     """Return the log-normalised values and the density that a baseline, fitted with `density`, predicts for regions.
 
     A method that can predict regions does so. A crop method predicts each region, however small, from the crop around
@@ -89,6 +89,6 @@ def ask_baseline(baseline: Baseline, slide: Slide, sets: Mapping[str, Regions]) 
     if of_regions is not None:
         tables = {name: of_regions(slide, regions) for name, regions in sets.items()}
     else:
-        tables = {name: baseline.predict(slide, points) for name, points in asked_points(sets).items()}
+        tables = {name: baseline.predict(slide, points) for name, points in region_points(sets).items()}
     arrays = {f"{name}|log": table[:, :-1] for name, table in tables.items()}
     return arrays | {f"{name}|density": table[:, -1] for name, table in tables.items()}
