@@ -140,6 +140,7 @@ class PixNet:
         slide: Slide,
         out: str | Path,
         *,
+        core: int | None = None,
         device: str = "auto",
         **options: Unpack[PredictOptions],
     ) -> ExpressionField:
@@ -151,11 +152,13 @@ class PixNet:
             Any H&E slide; only the image is used.
         out
             Folder of the field's Zarr store.
+        core
+            Side of a block in pixels of the working resolution; changes speed and memory, not the field. By default
+            2048, or less if the encoder's features of such a block would take more than 1 GB.
         device
             `"auto"`, `"cpu"` or `"cuda"`.
         options
-            `core`, `dtype`, `tissue_mask`, `workers`, `resume`, `overwrite` and `progress`, as in
-            `pixnet.field.PredictOptions`.
+            `dtype`, `tissue_mask`, `workers`, `resume`, `overwrite`, `progress`, as in `pixnet.field.PredictOptions`.
 
         Raises
         ------
@@ -178,8 +181,7 @@ class PixNet:
 
         seams = seam_error(network, lattice, slide, latent) if network.encoder.window else None
         source = LatentSource(lattice, network.strides[0], latent, self._linear_head(), self.card, seams)
-        options.setdefault("core", fitting_core(network))
-        return build_field(slide, source, out, BuildOptions(**options))
+        return build_field(slide, source, out, BuildOptions(core=core or fitting_core(network), **options))
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write the model to a folder, `model.safetensors` and `card.json`, and return its path.

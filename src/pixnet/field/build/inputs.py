@@ -71,10 +71,6 @@ class LatentSource:
 class PredictOptions(TypedDict, total=False):
     """Options of `PixNet.predict`."""
 
-    core: int
-    """Side of a block in pixels of the working resolution; changes speed and memory, not the field. By default 2048, or
-    less if the encoder's features of such a block would take more than 1 GB."""
-
     dtype: str
     """Type of the stored latent field: `"float16"` with a scale per channel (the default), or `"float32"`."""
 
@@ -96,7 +92,7 @@ class PredictOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """The values of `PredictOptions`, checked. `core` is rounded up to a multiple of the stride.
+    """The values of `PredictOptions`, checked, and `core`, which is rounded up to a multiple of the stride.
 
     Raises
     ------

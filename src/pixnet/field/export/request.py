@@ -73,7 +73,7 @@ class Request:
         }
 
     def report(self, done: int, total: int) -> None:
-        """Tell the user how much of the work is done."""
+        """Report how much of the work is done."""
         if self.progress is not None:
             self.progress(done, total)
 
