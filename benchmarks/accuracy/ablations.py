@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import tomllib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.pages import typed, write_ablations_page
+from benchmarks.accuracy.arguments import add_common, typed
+from benchmarks.accuracy.pages import write_ablations_page
 from benchmarks.accuracy.protocol_plan import ProtocolPlan
 from benchmarks.accuracy.results import Results
 from pixnet.cli.progress import Progress
-from pixnet.config import Config, merged_settings
+from pixnet.config import Config, merged_settings, read_toml
 from pixnet.errors import DataError, ModelError, PixNetError
 from pixnet.evaluation.methods import Options
 from pixnet.evaluation.protocol import Protocol
@@ -32,13 +32,11 @@ def main() -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--hold-out", metavar="ID,ID", help="ids of the samples to score on")
     which.add_argument("--split", help="loso, lodo, kfold:K or blocks:K:GAP")
-    parser.add_argument("--runs", type=Path, default=Path("out/runs"), metavar="DIR", help="for runs being computed")
-    parser.add_argument("--out", type=Path, default=Path("out/ablations"), metavar="DIR", help="for tables and pages")
+    add_common(parser, out="out/ablations")
     parser.add_argument("--variants", type=Path, default=VARIANTS, metavar="FILE.toml", help="by default all shipped")
     parser.add_argument("--only", metavar="NAME,NAME", help="some of the variants")
     parser.add_argument("--seeds", default="0", metavar="0,1,2")
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="what the variants are changes of")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     options = parser.parse_args()
     base = Config.read(options.config)
     only = options.only.split(",") if options.only else None
@@ -82,12 +80,7 @@ def read_variants(path: str | Path, base: Config, only: Sequence[str] | None = N
     ModelError
         If a setting is not known, or a variant changes genes or `min_counts`, for it could not be compared then.
     """
-    try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: the variants cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is not valid TOML ({error}).") from error
+    tables = read_toml(path, "the variants", DataError)
     wanted = list(tables) if only is None else list(dict.fromkeys(only))
     unknown = [name for name in wanted if not isinstance(tables.get(name), dict)]
     if unknown:

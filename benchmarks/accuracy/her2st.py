@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.accuracy.arguments import add_published, typed
 from benchmarks.accuracy.merging import MergedPlan
-from benchmarks.accuracy.pages import typed, write_protocol_page
+from benchmarks.accuracy.pages import write_protocol_page
 from benchmarks.accuracy.protocol_plan import ProtocolPlan, predictions_entry
-from benchmarks.accuracy.results import FOLDER, Results
+from benchmarks.accuracy.results import Results
 from pixnet.cli.progress import Progress
 from pixnet.errors import PixNetError
 from pixnet.evaluation.methods import Options
@@ -29,17 +30,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.her2st", description=__doc__)
     parser.add_argument("--protocol", type=Path, default=PROTOCOL)
-    parser.add_argument(
-        "--results", type=Path, default=FOLDER, metavar="DIR", help="folder of the two tables of all results"
-    )
-    parser.add_argument(
-        "--runs", type=Path, default=Path("out/runs"), metavar="DIR", help="folder for runs while they are computed"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/benchmark-her2st"), metavar="DIR", help="folder for the pages"
-    )
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--command", help="command that the pages name, in place of this one")
+    add_published(parser, out="out/benchmark-her2st")
     parser.add_argument("--keep-predictions", action="store_true", help="also write the predictions of all runs")
     arguments = parser.parse_args()
     results, protocol = Results(arguments.results), Protocol.read(arguments.protocol)

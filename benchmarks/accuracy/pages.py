@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import math
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,11 +56,6 @@ _CAPTION = (
     "size so that none hides another. Dashed: the ceiling, the best prediction from the type, outline, niche and donor "
     "of every cell. A whole cell has no single size and is drawn apart."
 )
-
-
-def typed(command: str | None, module: str) -> str:
-    """Return the command that pages name."""
-    return command or shlex.join(["python", "-m", f"benchmarks.accuracy.{module}", *sys.argv[1:]])
 
 
 def write_protocol_page(

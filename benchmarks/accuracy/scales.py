@@ -9,8 +9,9 @@ import argparse
 from pathlib import Path
 
 from benchmarks.accuracy.ablations import VARIANTS, read_variants
-from benchmarks.accuracy.pages import headline, typed, write_scales_accuracy, write_scales_page
-from benchmarks.accuracy.results import FOLDER, Results
+from benchmarks.accuracy.arguments import add_published, typed
+from benchmarks.accuracy.pages import headline, write_scales_accuracy, write_scales_page
+from benchmarks.accuracy.results import Results
 from benchmarks.accuracy.scales_plan import ScalesPlan
 from pixnet.cli.progress import Progress
 from pixnet.config import Config
@@ -29,23 +30,13 @@ def main() -> None:
     )
     parser.add_argument("--methods", default=",".join(METHODS), metavar="A,B")
     parser.add_argument("--seeds", default="0", metavar="0,1,2")
-    parser.add_argument(
-        "--results", type=Path, default=FOLDER, metavar="DIR", help="folder of the two tables of all results"
-    )
-    parser.add_argument(
-        "--runs", type=Path, default=Path("out/runs"), metavar="DIR", help="folder for runs while they are computed"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/benchmark-virtual"), metavar="DIR", help="folder for the pages"
-    )
+    add_published(parser, out="out/benchmark-virtual")
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings of pixnet")
     parser.add_argument("--only", metavar="NAME,NAME", help="also these variants of pixnet, from --variants")
     parser.add_argument("--variants", type=Path, default=VARIANTS, metavar="FILE.toml")
     parser.add_argument("--side-um", type=float, default=1200.0, help="side of all slides")
     parser.add_argument("--places", type=int, default=800, help="regions of each size on each slide")
     parser.add_argument("--genes", type=int, default=100)
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--command", help="command that the pages name, in place of this one")
     arguments = parser.parse_args()
     command = typed(arguments.command, "scales")
     base = Config.read(arguments.config)

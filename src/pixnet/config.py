@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pixnet.errors import ModelError
+from pixnet.errors import ModelError, PixNetError
 from pixnet.network.config import PRESETS, NetworkConfig
 from pixnet.training.config import TrainingConfig
 
@@ -54,13 +54,7 @@ class Config(BaseModel):
         """
         if path is None:
             return cls()
-        try:
-            data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ModelError(f"{path}: the configuration cannot be read ({error.strerror}).") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ModelError(f"{path}: is not valid TOML ({error}).") from error
-        return cls.from_dict(data, str(path))
+        return cls.from_dict(read_toml(path, "the configuration", ModelError), str(path))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], origin: str = "configuration") -> Config:
@@ -87,6 +81,16 @@ class Config(BaseModel):
             return cls.model_validate(merged_settings(base, data))
         except ValidationError as error:
             raise ModelError(f"{origin}: {_first_problem(error, base)}") from error
+
+
+def read_toml(path: str | Path, what: str, error: type[PixNetError]) -> dict[str, Any]:
+    """Read a TOML file of settings; `what` names it in the message if it cannot be read."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise error(f"{path}: {what} cannot be read ({problem.strerror}).") from problem
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise error(f"{path}: is not valid TOML ({problem}).") from problem
 
 
 def merged_settings(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,11 @@ from pixnet.sample.panel import GenePanel
 from pixnet.slide import Slide
 
 GENES = [f"G{number}" for number in range(12)]
+SMALLEST_NETWORK = {
+    "encoder": {"name": "test_resnet", "weights": "random", "finest": 4},
+    "decoder": {"channels": [6, 6, 6], "dsub_steps": 1},
+}
+SHORT_TRAINING = {"tiles": 2, "views": 1, "tile_um": 64.0, "warmup": 1, "validation": "auto"}
 
 
 def make_sample(name, donor=None, seed=0, genes=GENES, depth=300, regions=20):

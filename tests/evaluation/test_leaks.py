@@ -11,6 +11,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from tests.evaluation.made import SHORT_TRAINING, SMALLEST_NETWORK
 
 from pixnet.config import Config
 from pixnet.evaluation.methods import METHODS, Options, run_method
@@ -23,13 +24,11 @@ WIDTH_UM, HEIGHT_UM = 260.0, 200.0
 SPLITS = ("hold-out", "loso", "lodo", "kfold:2", "blocks:2:20")
 CONFIG = Config.from_dict(
     {
-        "network": {"encoder": {"name": "test_resnet", "weights": "random", "finest": 4},
-                    "decoder": {"channels": [6, 6, 6], "dsub_steps": 1}},
-        "training": {"steps": 3, "tiles": 2, "views": 1, "tile_um": 64.0, "warmup": 1, "evaluate_every": 1,
-                     "min_counts": 20, "validation": "auto"},
+        "network": SMALLEST_NETWORK,
+        "training": {**SHORT_TRAINING, "steps": 3, "evaluate_every": 1, "min_counts": 20},
         "genes": {"number": 5},
     }
-)  # fmt: skip
+)
 
 
 @cache

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.evaluation.made import config, make_sample, with_counts
+from tests.evaluation.made import SHORT_TRAINING, SMALLEST_NETWORK, config, make_sample, with_counts
 
 from pixnet.config import Config
 from pixnet.errors import DataError, PixNetWarning
@@ -184,13 +184,11 @@ def test_runs_that_another_process_works_on_are_left_alone(tmp_path, samples):
 
 TINY = Config.from_dict(
     {
-        "network": {"encoder": {"name": "test_resnet", "weights": "random", "finest": 4},
-                    "decoder": {"channels": [6, 6, 6], "dsub_steps": 1}},
-        "training": {"steps": 4, "tiles": 2, "views": 1, "tile_um": 64.0, "warmup": 1, "evaluate_every": 2,
-                     "min_counts": 50, "validation": "auto"},
+        "network": SMALLEST_NETWORK,
+        "training": {**SHORT_TRAINING, "steps": 4, "evaluate_every": 2, "min_counts": 50},
         "genes": {"number": 4},
     }
-)  # fmt: skip
+)
 
 
 def test_a_training_that_was_interrupted_continues_to_the_same_predictions(tmp_path, samples):

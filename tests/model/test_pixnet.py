@@ -189,7 +189,7 @@ def test_the_field_does_not_depend_on_its_tiles(
     model: PixNet, field: ExpressionField, slide: Slide, tmp_path: Path
 ) -> None:
     largest = float(np.abs(field.read()[0]).max())
-    for core in (64, 128):
+    for core in (64, 128, None):
         other = model.predict(slide, tmp_path / str(core), core=core, dtype="float32", device="cpu")
         assert np.abs(other.read()[0] - field.read()[0]).max() <= 1e-4 * largest
 
