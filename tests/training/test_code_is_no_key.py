@@ -25,14 +25,12 @@ STEPS, BROKEN_OFF_AFTER = 6, 3
 
 # Resumes the training with the package found first on PYTHONPATH, and prints what it did.
 RESUME = """
-import importlib.util, json, sys
+import json, sys
 from pathlib import Path
 import torch
-conftest, work, features, steps, threads = sys.argv[1:]
+from tests.training import small
+work, features, steps, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))
-spec = importlib.util.spec_from_file_location("small", conftest)
-small = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(small)
 import pixnet
 from pixnet.network.weights import weights_hash
 from pixnet.training.feature_costs import COSTS
@@ -113,14 +111,14 @@ def test_a_training_goes_on_with_renamed_modules_and_reworded_messages(
         fit(FitOptions(work, features=features, progress=break_off))
     (work / COSTS).unlink()  # so that it holds what the resumed training does
 
-    conftest = Path(__file__).with_name("conftest.py")
     threads = str(torch.get_num_threads())
     resumed = subprocess.run(  # noqa: S603  this very test's own program
-        [sys.executable, "-W", "ignore", "-c", RESUME, str(conftest), str(work), str(features), str(STEPS), threads],
+        [sys.executable, "-W", "ignore", "-c", RESUME, str(work), str(features), str(STEPS), threads],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "PYTHONPATH": str(renamed_package.parent), "OMP_NUM_THREADS": threads},
+        cwd=Path(__file__).parents[2],  # where it finds `tests`
     )
     assert resumed.returncode == 0, resumed.stderr
     facts = json.loads(resumed.stdout)

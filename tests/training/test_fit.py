@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import importlib.util
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.training import small
 
 from pixnet.errors import DataError, ModelError, PixNetWarning
 from pixnet.field.build.tile import read_tile
@@ -34,14 +34,12 @@ from pixnet.training.targets import Components, Targets
 
 # Trains as the test does, and waits in one step of one stage until it is killed.
 CHILD = """
-import importlib.util, sys, time
+import sys, time
 from pathlib import Path
 import torch
-conftest, work, stage, step, threads = sys.argv[1:]
+from tests.training import small
+work, stage, step, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))
-spec = importlib.util.spec_from_file_location("small", conftest)
-small = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(small)
 from pixnet.training import loop
 from pixnet.training.fit import FitOptions, fit_network
 loop._CHECKPOINT_SECONDS = -1.0
@@ -65,12 +63,6 @@ def fit(samples: list[Sample], panel: GenePanel, network: Any, config: Any, work
 def test_kill_9_in_both_stages_and_resume_end_in_the_same_bytes(
     tmp_path: Path, network_config: Any, training_config: Any
 ) -> None:
-    conftest = Path(__file__).with_name("conftest.py")
-    spec = importlib.util.spec_from_file_location("small", conftest)
-    assert spec is not None
-    assert spec.loader is not None
-    small = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(small)
     samples = small.make_samples(2)
     panel, config = small.make_panel(samples), training_config(validation="block", steps=6)
     whole = fit(samples, panel, network_config(), config, tmp_path / "whole")
@@ -78,12 +70,13 @@ def test_kill_9_in_both_stages_and_resume_end_in_the_same_bytes(
 
     work = tmp_path / "work"
     for stage, step in (("search", 4), ("refit", 2)):
-        arguments = [conftest, work, stage, step, torch.get_num_threads()]
+        arguments = [work, stage, step, torch.get_num_threads()]
         child = subprocess.Popen(  # noqa: S603  this very test's own program
             [sys.executable, "-W", "ignore", "-c", CHILD, *map(str, arguments)],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+            cwd=Path(__file__).parents[2],  # where it finds `tests`
         )
         with child:
             assert child.stdout is not None
