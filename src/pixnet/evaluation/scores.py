@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pixnet.evaluation.held_out import Floats, FoldPredictions, Prediction
 from pixnet.expression import NoiseEstimate, noise_estimate
 from pixnet.scoring.bootstrap import Scored
-from pixnet.scoring.metrics import Score, correlation_given_depth, rank_correlation, score
+from pixnet.scoring.metrics import Score, correlation_given_depth, quartiles, rank_correlation, score
 from pixnet.scoring.spatial import morans_i, neighbour_weights
 from pixnet.scoring.table import gene_rows, rows
 
@@ -84,7 +84,8 @@ def score_fold(source: FoldPredictions, seed: int) -> FoldScores:
     noise = noise_estimate(held.counts[kept], held.total[kept], seed=seed)
     # The scores leave out genes that do not vary, and so does the estimate that they are compared with.
     varies = np.ptp(held.observed[kept], axis=0) > 0
-    parts.append(rows(_quartiles(noise.per_gene[varies]), method=NOISE, fold=fold.name))
+    attainable = dict(zip(("pcc_f", "pcc_s", "pcc_m"), quartiles(noise.per_gene[varies]), strict=True))
+    parts.append(rows(attainable, method=NOISE, fold=fold.name))
     mean_counts = held.counts[kept].mean(axis=0, dtype=np.float64)
     for metric, values in (("pcc", noise.per_gene), ("mean_counts", mean_counts)):
         parts.append(gene_rows(metric, held.panel.names, values, method=NOISE, fold=fold.name))
@@ -137,11 +138,3 @@ def _mean(per_gene: Floats) -> float:
     """Average over the genes that vary."""
     finite = per_gene[np.isfinite(per_gene)]
     return float(finite.mean()) if len(finite) else math.nan
-
-
-def _quartiles(per_gene: Floats) -> dict[str, float]:
-    """Return first quartile, median and mean over genes, as for the scores."""
-    if not len(per_gene):
-        return dict.fromkeys(("pcc_f", "pcc_s", "pcc_m"), math.nan)
-    first, median = np.percentile(per_gene, [25, 50])
-    return {"pcc_f": float(first), "pcc_s": float(median), "pcc_m": float(per_gene.mean())}

@@ -55,19 +55,27 @@ def score(observed: ArrayLike, predicted: ArrayLike) -> Score:
     error = guess - truth
     varies, guess_varies = np.ptp(truth, axis=0) > 0, np.ptp(guess, axis=0) > 0
     per_gene = np.where(varies, correlation(truth, guess), np.nan)
-    summary = [*np.percentile(per_gene[varies], [25, 50]), per_gene[varies].mean()] if varies.any() else [np.nan] * 3
+    first, median, mean = quartiles(per_gene[varies])
     return Score(
         mse=float(np.mean(error**2)),
         mae=float(np.mean(np.abs(error))),
-        pcc_f=float(summary[0]),
-        pcc_s=float(summary[1]),
-        pcc_m=float(summary[2]),
+        pcc_f=first,
+        pcc_s=median,
+        pcc_m=mean,
         per_gene=per_gene,
         n_regions=len(truth),
         n_genes=truth.shape[1],
         n_constant_observed=int((~varies).sum()),
         n_constant_predicted=int((varies & ~guess_varies).sum()),
     )
+
+
+def quartiles(per_gene: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return first quartile, median and mean over genes (PCC@F, @S, @M); NaN if there are none."""
+    if not len(per_gene):
+        return np.nan, np.nan, np.nan
+    first, median = np.percentile(per_gene, [25, 50])
+    return float(first), float(median), float(per_gene.mean())
 
 
 def rank_correlation(observed: ArrayLike, predicted: ArrayLike) -> NDArray[np.float64]:

@@ -72,15 +72,17 @@ class Scores:
 
     def values(self, key: str, **where: Any) -> list[str]:
         """Return the values of a key among the rows that match, in their order; `all` is left out."""
-        frame = self.frame
-        for name, wanted in where.items():
-            frame = frame[frame[name].astype(str) == str(wanted)]
-        return [value for value in dict.fromkeys(frame[key].astype(str)) if value != ALL]
+        return [value for value in dict.fromkeys(self._matching(where)[key].astype(str)) if value != ALL]
 
     def genes(self, metric: str, method: str, **where: Any) -> pd.Series[float]:
         """Return a metric by gene, mean over folds and seeds; a gene that has no value in one of them has none."""
-        frame = self.frame
-        for name, wanted in {"metric": metric, "method": method, **where}.items():
-            frame = frame[frame[name].astype(str) == str(wanted)]
+        frame = self._matching({"metric": metric, "method": method, **where})
         of_gene = frame[frame["gene"] != ALL].groupby("gene", sort=False)["value"]
         return of_gene.agg(lambda values: values.mean(skipna=False))
+
+    def _matching(self, where: Mapping[str, Any]) -> pd.DataFrame:
+        """Return the rows with these values of their keys."""
+        frame = self.frame
+        for name, wanted in where.items():
+            frame = frame[frame[name].astype(str) == str(wanted)]
+        return frame

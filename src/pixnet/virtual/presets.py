@@ -7,11 +7,10 @@ If you change a number, raise the version: scores of different versions cannot b
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from pixnet.digest import digest
 from pixnet.virtual.parameters import CellType, Population, TissuePreset, Zone
 
 # These cells look similar in every tissue. A lymphocyte's nucleus is about as large as a red blood cell.
@@ -238,4 +237,4 @@ def frozen_digest() -> str:
         "presets": {name: dataclasses.asdict(preset) for name, preset in PRESETS.items()},
         "test_seeds": dict(TEST_SEEDS),
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return digest(content)

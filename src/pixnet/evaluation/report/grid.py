@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pixnet.evaluation.report.parts import DASH, Table, interval, number, over_interval, p_value, percent
+from pixnet.evaluation.report.parts import DASH, Table, interval, number, over_interval, percent
 from pixnet.scoring.table import Scores
 
 Where = Mapping[str, Any]
@@ -46,8 +46,8 @@ def share(score: float, low: float, high: float) -> str:
 
 
 def p(score: float, low: float, high: float) -> str:
-    """Show the score as a p value."""
-    return p_value(score)
+    """Show the score as a p value; a thousand draws cannot distinguish values below 0.002."""
+    return "< 0.002" if score < 0.002 else number(score)
 
 
 def score_table(scores: Scores, heading: str, rows: Mapping[str, Where], columns: Mapping[str, Column]) -> Table:

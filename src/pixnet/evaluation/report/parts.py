@@ -76,11 +76,6 @@ def percent(value: Any) -> str:
     return f"{number(100 * value, 0)} %" if number(value) != DASH else DASH
 
 
-def p_value(value: Any) -> str:
-    """Return a p value as text; a thousand draws cannot distinguish values below 0.002."""
-    return "< 0.002" if isinstance(value, float) and value < 0.002 else number(value)
-
-
 def duration(seconds: Any) -> str:
     """Return a time as text."""
     if number(seconds) == DASH:
