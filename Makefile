@@ -19,7 +19,7 @@ VIRTUAL_OPTIONS ?=
 # The command that the pages name.
 TYPED = $(strip make $@ $(MAKEOVERRIDES))
 
-.PHONY: setup demo test lint docs bench benchmark-her2st benchmark-virtual freeze-her2st goldens clean
+.PHONY: setup demo test lint docs bench benchmark-her2st benchmark-virtual freeze-her2st benchmark-repeat clean
 
 setup: $(VENV)/.complete
 
@@ -70,8 +70,8 @@ benchmark-virtual: setup
 	  --runs $(RUNS) --command '$(TYPED)' $(VIRTUAL_OPTIONS)
 
 # Computes a few runs of both benchmarks again, from nothing, and compares their scores with the tables; 15 minutes.
-goldens: setup
-	$(BIN)/python -m benchmarks.accuracy.goldens --results $(RESULTS)
+benchmark-repeat: setup
+	$(BIN)/python -m benchmarks.accuracy.repeat --results $(RESULTS)
 
 # The peers keep to the lock file, except for packages of which they need older versions.
 $(PEERS)/.complete: pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""A few runs of both benchmarks computed from nothing and compared with the tables: `make goldens`.
+"""A few runs of both benchmarks computed from nothing and compared with the tables: `make benchmark-repeat`.
 
 On the machine that computed the tables, with the same libraries, scores must be equal bit for bit. Elsewhere PCC@M may
 differ by 0.02.
@@ -39,7 +39,7 @@ TOLERANCE = 0.02
 
 def main() -> None:
     """Run the command line; exit with 1 if a method differs."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.goldens", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.repeat", description=__doc__)
     parser.add_argument("--methods", default=",".join(METHODS), metavar="A,B")
     parser.add_argument("--results", type=Path, default=FOLDER, metavar="DIR", help="folder of the two tables")
     arguments = parser.parse_args()

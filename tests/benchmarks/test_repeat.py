@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from benchmarks.accuracy.goldens import compare
+from benchmarks.accuracy.repeat import compare
 from benchmarks.accuracy.results import Results
 from tests.benchmarks.small import SmallPlan
 
