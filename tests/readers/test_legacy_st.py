@@ -53,6 +53,20 @@ def test_a_section(section: Section) -> None:
     assert np.allclose(sample.regions.areas_um2, np.pi * 50**2)
 
 
+def test_on_a_staggered_array_the_nearest_spots_are_those_of_the_next_row(section: Section) -> None:
+    # Columns are 90 pixels apart and the places of a row 2 x 120, so the nearest spots are 150 apart.
+    places = [(x, y) for y in range(1, 5) for x in range(1, 6) if (x + y) % 2 == 0]
+    lines = (f"{x}\t{y}\t{x}\t{y}\t{90 * x}\t{120 * y}\t1\n" for x, y in places)
+    section.spots = HEADER + "".join(lines)
+    section.counts = "\tA\tB\n" + "".join(f"{x}x{y}\t{x}\t{y}\n" for x, y in places)
+    assert section.read().slide.mpp == pytest.approx(150 / 150, rel=1e-3)
+    assert section.read(spot_pitch_um=300).slide.mpp == pytest.approx(2.0, rel=1e-3)
+    # A square array of which the same places are left must be square.
+    section.spots = section.spots.replace("5\t5\t", "5\t4\t") + "2\t1\t2\t1\t180\t120\t1\n"
+    with pytest.raises(DataError, match="must be equally far apart"):
+        section.read()
+
+
 def test_pitch_and_diameter_can_be_told(section: Section) -> None:
     sample = section.read(id="mine", spot_pitch_um=150, spot_diameter_um=55)
     assert sample.id == "mine"
@@ -223,3 +237,12 @@ def test_the_small_section(shared: Path) -> None:
     assert sample.to_anndata()[["17x17"], ["Calm1"]].X.toarray().item() == 37
     centre = sample.regions.centers_um[sample.counts.region_names().get_loc("17x17")]
     assert np.allclose(centre / sample.slide.mpp, [462.1, 465.8])
+
+
+@pytest.mark.parametrize(("name", "regions"), [("MOB1", 379), ("MOB4", 403)])
+def test_sections_of_the_second_generation(shared: Path, name: str, regions: int) -> None:
+    files = (f"{name}.jpg", f"{name}.tsv.gz", f"alignment_table_{name}.tsv")
+    with pytest.warns(PixNetWarning, match="spots with counts have no position"):
+        sample = read_legacy_st(*(shared / "data/mob" / file for file in files))
+    assert sample.counts.shape == (regions, 1000)
+    assert sample.slide.mpp == pytest.approx(4.63, abs=0.02)

@@ -30,7 +30,7 @@ def test_paths_start_at_the_manifest_and_top_level_keys_hold_unless_a_sample_say
     a, b = manifest_entries(write(tmp_path, text))
     assert (a.id, a.donor, a.platform) == ("a", None, "legacy-st")
     assert (a.image, a.counts, a.spots) == (tmp_path / "images/a.jpg", tmp_path / "a.tsv", Path("/far/a_spots.tsv"))
-    assert (a.mpp, a.spot_diameter_um, a.spot_pitch_um) == (0.5, 50, 200)
+    assert (a.mpp, a.spot_diameter_um, a.spot_pitch_um) == (0.5, 50, None)
     assert (b.mpp, b.spot_diameter_um, b.donor) == (0.7, 50, "d")
 
 

@@ -1,12 +1,14 @@
 """Legacy Spatial Transcriptomics arrays: a table of counts, a table of spot positions, and the image.
 
 The files state no pixel size. It follows from the pitch of the array: the spots are printed a known distance apart,
-and the spot file states how many pixels that is.
+and the spot file states how many pixels that is. On arrays of the first generation they form a square lattice; on those
+of the second, every other place of each row is empty, and the nearest spots are those of the next row.
 """
 
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -32,6 +34,8 @@ from pixnet.slide.slide import open_slide
 
 Spot = tuple[int, int]
 
+_PITCH_UM = {False: 200.0, True: 150.0}  # of square and of staggered arrays
+_FEW, _STRAY = 0.1, 0.02  # shares of the spots
 _COLUMNS = ("x", "y", "pixel_x", "pixel_y")
 
 
@@ -51,7 +55,7 @@ def read_legacy_st(
     spots: str | Path,
     *,
     spot_diameter_um: float = 100.0,
-    spot_pitch_um: float = 200.0,
+    spot_pitch_um: float | None = None,
     **options: Unpack[SampleOptions],
 ) -> Sample:
     """Read a section that was measured on a legacy ST array.
@@ -66,7 +70,8 @@ def read_legacy_st(
         TSV file with the columns `x`, `y` (place in the array), `pixel_x`, `pixel_y` (place in the image), and
         optionally `new_x`, `new_y` (adjusted place in the array) and `selected` (1 if the spot is under tissue).
     spot_diameter_um, spot_pitch_um
-        Diameter of a spot and distance between neighbours, in um.
+        Diameter of a spot and distance between nearest neighbours, in um. By default they are 200 um apart on a square
+        array, and 150 um on a staggered one.
     **options
         `id`, `donor`, `mpp` and `image_transform`, as in `SampleOptions`. By default `id` is the name of the counts
         file, and `mpp` follows from the pitch.
@@ -87,7 +92,7 @@ def read_legacy_st(
     given = given_options(**options)
     counts, spots = Path(counts), Path(spots)
     for argument, value in (("spot_diameter_um", spot_diameter_um), ("spot_pitch_um", spot_pitch_um)):
-        if not (np.isfinite(value) and value > 0):
+        if value is not None and not (np.isfinite(value) and value > 0):
             raise DataError(f"{spots}: `{argument}` must be a positive number of um, not {value!r}.")
     name = given.id or counts.name.split(".")[0]
     positions = _read_spots(spots, given.transform)
@@ -198,14 +203,16 @@ def _label(spot: Spot) -> str:
     return f"{spot[0]}x{spot[1]}"
 
 
-def _pixel_size(path: Path, positions: _Positions, pitch_um: float, given: PixelSize | None) -> PixelSize:
+def _pixel_size(path: Path, positions: _Positions, pitch_um: float | None, given: PixelSize | None) -> PixelSize:
     """Return the given pixel size, if the pitch does not contradict it, or else the pitch's."""
     pitch = pitch_in_pixels(positions.array, positions.pixels)
     if isinstance(pitch, str):
         if given is not None:
             return given
         raise DataError(f"{path}: {pitch}, so it gives no pixel size. Check the file, or give `mpp`.")
-    measured = pitch_um / square_pitch(path, pitch)
+    staggered = _is_staggered(np.array(positions.keys))
+    pitch_um = pitch_um or _PITCH_UM[staggered]
+    measured = pitch_um / (_nearest(pitch) if staggered else square_pitch(path, pitch))
     return agreed_pixel_size(
         given,
         PixelSize(measured, "spot pitch"),
@@ -214,18 +221,31 @@ def _pixel_size(path: Path, positions: _Positions, pitch_um: float, given: Pixel
     )
 
 
+def _is_staggered(places: NDArray[np.int64]) -> bool:
+    """Return whether every other place of each row is empty, and of the next row those between, but for stray spots."""
+    odd = (places % 2).mean(axis=0)
+    between = float((places.sum(axis=1) % 2).mean())
+    return bool(odd.min() > _FEW and odd.max() < 1 - _FEW and not _STRAY <= between <= 1 - _STRAY)
+
+
+def _nearest(pitch: tuple[float, float]) -> float:
+    """Return the distance of the nearest spots of a staggered array by its pitch along both axes."""
+    return min(math.hypot(*pitch), 2 * pitch[0], 2 * pitch[1])
+
+
 def raw_places(entry: LegacyStEntry, raw: RawFiles) -> None:
     """Fill in the selected spots; see `RawReader`."""
     table = pd.read_csv(entry.spots, sep="\t")
     pixels = table[["pixel_x", "pixel_y"]].to_numpy(np.float64)
     selected = table["selected"].to_numpy() == 1 if "selected" in table else np.ones(len(table), bool)
     raw.xy_px = pixels[selected]
-    raw.pitch_um = entry.spot_pitch_um
+    staggered = _is_staggered(np.rint(table[["x", "y"]].to_numpy(np.float64)).astype(np.int64))
+    raw.pitch_um = entry.spot_pitch_um or _PITCH_UM[staggered]
     adjusted = "new_x" in table and "new_y" in table
     array = table[["new_x", "new_y"] if adjusted else ["x", "y"]].to_numpy(np.float64)
     pitch = pitch_in_pixels(array, pixels)
     if not isinstance(pitch, str):
-        raw.pitch_px = float(np.sqrt(pitch[0] * pitch[1]))
+        raw.pitch_px = _nearest(pitch) if staggered else math.sqrt(pitch[0] * pitch[1])
 
 
 def raw_counts(entry: LegacyStEntry) -> RawCounts:

@@ -29,7 +29,7 @@ class LegacyStEntry(Entry):
     counts: Path
     spots: Path
     spot_diameter_um: Length = 100.0
-    spot_pitch_um: Length = 200.0
+    spot_pitch_um: Length | None = None
 
 
 class VisiumEntry(Entry):
