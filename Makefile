@@ -11,6 +11,8 @@ JOBS ?= 2
 RESULTS ?= benchmarks/results
 RUNS ?= out/runs
 HER2ST ?= ../shared/data/her2st/samples.toml
+MOB_SEEDS ?= 0
+MOB ?= ../shared/data/mob/samples.toml
 HER2ST_PROTOCOL ?= benchmarks/accuracy/her2st.protocol.json
 METHODS ?= pixnet,mean,colour-ridge,ridge,hest-ridge,knn,st-net,istar
 SEEDS ?= 0,1,2,3,4
@@ -19,7 +21,7 @@ VIRTUAL_OPTIONS ?=
 # The command that the pages name.
 TYPED = $(strip make $@ $(MAKEOVERRIDES))
 
-.PHONY: setup demo test lint docs bench benchmark-her2st benchmark-virtual freeze-her2st benchmark-repeat clean
+.PHONY: setup demo test lint docs bench benchmark-her2st benchmark-virtual freeze-her2st benchmark-mob freeze-mob benchmark-repeat clean
 
 setup: $(VENV)/.complete
 
@@ -62,8 +64,15 @@ benchmark-her2st: setup
 
 # After a change of settings, methods or seeds: freezes folds, genes and hashes of Her2ST again.
 freeze-her2st: setup
-	$(BIN)/pixnet evaluate $(HER2ST) --samples C2,C3,C4,C5 --split loso --methods $(METHODS) --seeds $(SEEDS) \
-	  --write-protocol $(HER2ST_PROTOCOL) --overwrite
+	$(BIN)/pixnet evaluate $(HER2ST) --samples C2,C3,C4,C5 --split loso --target same-donor --methods $(METHODS) \
+	  --seeds $(SEEDS) --write-protocol $(HER2ST_PROTOCOL) --overwrite
+
+benchmark-mob: setup
+	$(BIN)/python -m benchmarks.accuracy.mob --results $(RESULTS) --runs $(RUNS) --command '$(TYPED)'
+
+freeze-mob: setup
+	$(BIN)/pixnet evaluate $(MOB) --split lodo --config benchmarks/accuracy/mob.toml --methods $(METHODS) \
+	  --seeds $(MOB_SEEDS) --write-protocol benchmarks/accuracy/mob.protocol.json --overwrite
 
 benchmark-virtual: setup
 	$(BIN)/python -m benchmarks.accuracy.scales --methods $(METHODS) --seeds $(VIRTUAL_SEEDS) --results $(RESULTS) \

@@ -24,6 +24,7 @@ ALL = {
     "coverage": "speed.coverage:run",
     "visium_hd": "speed.visium_hd:run",
     "platforms": "accuracy.platforms:run",
+    "encoders": "speed.encoders:run",
     "demo": "speed.programs:demo",
     "evaluate": "speed.programs:evaluate",
 }

@@ -21,8 +21,21 @@ def write(folder: Path, text: str) -> Path:
 
 def test_no_file_means_the_small_preset() -> None:
     assert Config.read(None) == Config() == Config.from_dict({}) == Config.from_dict({"preset": "small"})
-    assert Config().network == PRESETS["small"]
+    assert Config().network == PRESETS["small"].model_copy(update={"surroundings_um": ()})
     assert Config().network.preset == "small"
+
+
+def test_the_target_decides_about_surroundings_that_are_not_given(tmp_path: Path) -> None:
+    wide = (300.0, 600.0, 1200.0)
+    assert Config(target="same-donor").network.surroundings_um == wide
+    path = write(tmp_path, 'target = "same-donor"')
+    assert Config.read(path).network.surroundings_um == wide
+    assert Config.read(path, target="new-donor").network.surroundings_um == ()
+    assert Config.read(None, target="same-donor", preset="paper").network.surroundings_um == wide
+    given = write(tmp_path, 'target = "same-donor"\n[network]\nsurroundings_um = [64]')
+    assert Config.read(given).network.surroundings_um == (64.0,)
+    with pytest.raises(ModelError, match="target = 'old-donor'"):
+        Config.from_dict({"target": "old-donor"})
 
 
 def test_the_paper_preset_has_the_published_widths() -> None:

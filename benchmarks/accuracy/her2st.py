@@ -14,7 +14,7 @@ from benchmarks.accuracy.arguments import add_published, typed
 from benchmarks.accuracy.merging import MergedPlan
 from benchmarks.accuracy.pages import write_protocol_page
 from benchmarks.accuracy.protocol_plan import ProtocolPlan, predictions_entry
-from benchmarks.accuracy.results import Results
+from benchmarks.accuracy.results import Plan, Results
 from pixnet.cli.progress import Progress
 from pixnet.errors import PixNetError
 from pixnet.evaluation.methods import Options
@@ -39,18 +39,25 @@ def main() -> None:
         options = Options(arguments.device, arguments.runs / "features", progress)
         plan = ProtocolPlan("her2st", {"": protocol}, RunStore(arguments.runs), options, predictions)
         merged_plan = MergedPlan(plan)
-        missing = [*results.missing(plan), *results.missing(merged_plan)]
-        absent = [path for path in protocol.manifests if not Path(path).exists()]
-        if absent and missing:
-            count = f"{len(missing)} run{'s' * (len(missing) > 1)}"
-            print(f"skipped: {arguments.results} lacks {count}, and {absent[0]}, which they need, does not exist.")
+        if lacking := absent_manifest(protocol, results, plan, merged_plan):
+            print(lacking)
             return
         scores, merged = results.complete(plan), results.complete(merged_plan)
         if arguments.keep_predictions:
             write_predictions(plan, predictions)
     command = typed(arguments.command, "her2st")
-    page = write_protocol_page(arguments.out, "Her2ST", plan, results.facts(plan), scores, merged, command)
+    page = write_protocol_page(arguments.out, "Her2ST", plan, results.facts(plan), scores, command, merged)
     print(page.read_text(encoding="utf-8"))
+
+
+def absent_manifest(protocol: Protocol, results: Results, *plans: Plan) -> str | None:
+    """Return a sentence if runs are missing in the results and the data that they need is absent too."""
+    missing = [run for plan in plans for run in results.missing(plan)]
+    absent = [path for path in protocol.manifests if not Path(path).exists()]
+    if not (absent and missing):
+        return None
+    count = f"{len(missing)} run{'s' * (len(missing) > 1)}"
+    return f"skipped: {results.folder} lacks {count}, and {absent[0]}, which they need, does not exist."
 
 
 def write_predictions(plan: ProtocolPlan, path: Path) -> None:

@@ -59,7 +59,7 @@ _CAPTION = (
 
 
 def write_protocol_page(
-    out: Path, title: str, plan: ProtocolPlan, facts: Facts, scores: Scores, merged: Scores, command: str
+    out: Path, title: str, plan: ProtocolPlan, facts: Facts, scores: Scores, command: str, merged: Scores | None = None
 ) -> Path:
     """Write `accuracy.md` and `accuracy.html` of an evaluation by a protocol, and return the first."""
     protocol, methods = plan.protocols[""], list(facts)
@@ -81,7 +81,7 @@ def write_protocol_page(
         accuracy_table(scores, methods, main),
         replace(comparison, title=f"{main} against the others", note=note, emphasis=others.index(best)),
         fold_table(scores, methods, folds),
-        _merged_table(merged, methods, main),
+        *([_merged_table(merged, methods, main)] if merged else []),
         costs_table(facts, methods, main),
     ]
     return _write(out, "accuracy", title, lead, provenance(command, facts), tables)

@@ -125,11 +125,10 @@ class ScalesPlan:
         return scores[~of_runs], {"chosen": {"genes": self.genes}}
 
     def _run(self, variant: str, method: str, seed: int) -> Run:
-        donors = [str(donor) for _, donor in self.settings.training]
         depends_on = {
             "scales": self.settings.facts(),
             "min_counts": self.settings.min_counts,
-            "settings": method_settings(method, self.configs[variant].settled(donors)),
+            "settings": method_settings(method, self.configs[variant]),
             "version": [SCALES_VERSION, method_version(method)],
         }
         return Run(method, self.settings.name, seed, depends_on)

@@ -32,7 +32,7 @@ _ROUNDS = 3  # the fastest counts
 
 def run(quick: bool = False) -> Figures:
     """Predict 2 x 2 mm and query all bins; run the encoder alone on the crop of every tenth bin, in batches."""
-    default = PRESETS["small"].settled(["A"])
+    default = PRESETS["small"].model_copy(update={"surroundings_um": (300.0, 600.0, 1200.0)})
     networks = {"same context": default.model_copy(update={"surroundings_um": ()}), "1,200 um around": default}
     encoder = untrained(_GENES).network.for_prediction("cpu").encoder
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():

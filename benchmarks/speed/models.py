@@ -12,7 +12,7 @@ from pixnet.sample.panel import GenePanel
 from pixnet.training.fit import Fitted
 
 # With surroundings: the slower one of the two default networks.
-_DEFAULT = PRESETS["small"].settled(["A"])
+_DEFAULT = PRESETS["small"].model_copy(update={"surroundings_um": (300.0, 600.0, 1200.0)})
 
 
 def untrained(genes: int, network: NetworkConfig = _DEFAULT) -> PixNet:

@@ -15,7 +15,7 @@ from benchmarks.speed.figures import Figures, Target
 from benchmarks.speed.models import untrained
 from benchmarks.speed.slides import write_slide
 from pixnet.field.build.tile import TileImages, read_tile
-from pixnet.network.encoders import Encoder, as_image
+from pixnet.network.encoders.base import Encoder, as_image
 from pixnet.network.network import Network
 from pixnet.slide import Slide
 
@@ -94,4 +94,4 @@ def run(quick: bool = False) -> Figures:
 
 
 def _latent(network: Network, tile: TileImages) -> None:
-    network.latent(*(as_image(rgb) for rgb in tile if rgb is not None))
+    network.latent(*(as_image(rgb) for rgb in tile[:2] if rgb is not None))

@@ -37,7 +37,7 @@ def page(
     results: Results, done: SmallPlan, scores: Scores, merged: Scores, tmp_path_factory: pytest.TempPathFactory
 ) -> str:
     out = tmp_path_factory.mktemp("pages")
-    path = write_protocol_page(out, "Some data", done, results.facts(done), scores, merged, "make it")
+    path = write_protocol_page(out, "Some data", done, results.facts(done), scores, "make it", merged)
     assert "<table" in path.with_suffix(".html").read_text(encoding="utf-8")
     return path.read_text(encoding="utf-8")
 

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 import pixnet
 from pixnet.cli import app
-from pixnet.cli.encoders import ENCODERS
+from pixnet.cli.encoders import CONVOLUTIONAL
 from pixnet.cli.messages import name_options, option_names, plain_messages
 from pixnet.errors import DataError, PixNetWarning
-from pixnet.network.config import EncoderConfig
-from pixnet.network.encoders import make_encoder
-from pixnet.network.weights import DEFAULT_ENCODER
+from pixnet.network.config import DEFAULT_ENCODER, EncoderConfig
+from pixnet.network.encoders.make import make_encoder
+from pixnet.network.encoders.registry import definitions
 
 HEAVY = ("torch", "timm", "anndata", "pandas", "scipy", "matplotlib", "zarr", "numpy", "shapely", "pydantic")
 COMMANDS = ("demo", "inspect", "train", "predict", "query", "export", "evaluate", "encoders")
@@ -142,7 +142,7 @@ def test_errors_and_warnings_name_the_options_of_the_command(capsys):
 def test_ctrl_c_ends_with_status_130():
     code = (
         "import time; import pixnet.cli.encoders as encoders; from pixnet.cli import main; "
-        "encoders.is_installed = lambda _: print('here', flush=True) or time.sleep(60); main()"
+        "encoders._installed = lambda *_: print('here', flush=True) or time.sleep(60); main()"
     )
     arguments = [sys.executable, "-c", code, "encoders"]
     process = subprocess.Popen(  # noqa: S603
@@ -168,18 +168,20 @@ def test_encoders_are_listed():
     assert default[1:5] == ["4.7", "M", "19", "MB"]
     assert "open" in default
     assert "yes" in default
-    assert "gated" in rows["hf-hub:MahmoodLab/UNI2-h"]
-    assert "CC-BY-NC-ND-4.0" in rows["hf-hub:MahmoodLab/UNI2-h"]
+    assert "gated" in rows["uni2-h"]
+    assert "CC-BY-NC-ND-4.0" in rows["uni2-h"]
+    assert "0.5" in rows["uni2-h"].split()
+    assert set(definitions()) <= set(rows)
 
 
-@pytest.mark.parametrize("facts", [facts for facts in ENCODERS if ":" not in facts.name], ids=lambda facts: facts.name)
-def test_the_listed_facts_of_timms_encoders_are_right(facts):
-    registered = timm.get_pretrained_cfg(facts.name)
-    assert registered.license == facts.licence.lower()
-    assert facts.hub in ("", registered.hf_hub_id)
+@pytest.mark.parametrize(("name", "hub", "parameters", "remark"), CONVOLUTIONAL, ids=lambda value: str(value)[:20])
+def test_the_listed_facts_of_timms_encoders_are_right(name, hub, parameters, remark):
+    registered = timm.get_pretrained_cfg(name)
+    assert registered.license == "apache-2.0"
+    assert hub in ("", registered.hf_hub_id)
     with torch.device("meta"):
-        classifier = timm.create_model(facts.name)
-        finest = 4 if "finest = 4" in facts.note else 2
-        encoder = make_encoder(EncoderConfig(name=facts.name, weights="random", finest=finest))
-    assert encoder.strides == tuple(2**n for n in range(finest.bit_length() - 1, 5))
-    assert facts.parameters == pytest.approx(sum(p.numel() for p in classifier.parameters()) / 1e6, abs=0.06)
+        classifier = timm.create_model(name)
+        finest = 4 if "finest = 4" in remark else 2
+        encoder = make_encoder(EncoderConfig(name=name, weights="random", finest=finest))
+    assert encoder.pitches == tuple(2**n for n in range(finest.bit_length() - 1, 5))
+    assert parameters == pytest.approx(sum(p.numel() for p in classifier.parameters()) / 1e6, abs=0.06)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -25,20 +26,49 @@ def test_a_model_folder_has_the_requested_content(data, model):
 
 
 @pytest.mark.parametrize(
-    ("ids", "words"),
-    [("B,A", "not used, because the samples are of several donors"), ("B,C", "used, because all samples")],
+    ("ids", "target", "words"),
+    [
+        ("B,A", "new-donor", r"on slides of other donors: PCC@M .* from 2 trainings that left out 2 donors in turn\."),
+        ("B,C", "new-donor", r"on slides of other donors: not known; all samples are of one donor, .* --target same"),
+        ("B,C", "same-donor", r"on other sections of the same donor: PCC@M .* \(.* to .*\), .* left out 2 samples"),
+    ],
 )
-def test_options_come_before_the_file(data, run, tmp_path, ids, words):
+def test_options_come_before_the_file(data, run, tmp_path, ids, target, words):
     out = tmp_path / "model"
     arguments = ("--config", data / "small.toml", "--genes", "5", "--seed", "7", "--samples", ids, "--device", "cpu")
-    done = run("train", data / "samples.toml", *arguments, "--out", out)
+    done = run("train", data / "samples.toml", *arguments, "--target", target, "--out", out)
     assert done.status == 0, done.err
-    model, surroundings = done.out.splitlines()
+    model, expected = done.out.splitlines()
     assert model == f"Model: {out} (5 genes, 6 steps on 2 samples)"
-    assert surroundings.startswith(f"Surroundings: {words}")
+    assert re.match(f"Expected {words}", expected), expected
     card = json.loads((out / "card.json").read_text())
-    assert (len(card["genes"]), card["seed"]) == (5, 7)
+    assert (len(card["genes"]), card["seed"], card["config"]["target"]) == (5, 7, target)
     assert [sample["id"] for sample in card["samples"]] == ids.split(",")
+
+
+def test_an_estimate_that_was_interrupted_goes_on(data, run, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "model"
+    arguments = ("--config", data / "small.toml", "--samples", "A,B", "--device", "cpu", "--out", out)
+    with monkeypatch.context() as patch:
+        patch.setattr("pixnet.training.left_out._predicted", interrupted)
+        assert run("train", data / "samples.toml", *arguments).status == 130
+    assert (tmp_path / "model.work" / "left-out-0").is_dir()
+    assert not out.exists()
+    done = run("train", data / "samples.toml", *arguments, "--resume")
+    assert done.status == 0, done.err
+    assert "Expected on slides of other donors: PCC@M" in done.out
+    assert json.loads((out / "card.json").read_text())["expected"]["folds"] == 2
+    assert not (tmp_path / "model.work").exists()
+
+
+def test_without_an_estimate_nothing_is_said_of_others(data, run, tmp_path):
+    arguments = ("--config", data / "small.toml", "--samples", "A,B", "--device", "cpu", "--out", tmp_path / "model")
+    done = run("train", data / "samples.toml", *arguments, "--no-estimate")
+    assert done.out.splitlines()[1] == "Expected on slides of other donors: not estimated (--no-estimate)."
+    assert json.loads((tmp_path / "model" / "card.json").read_text())["expected"] is None
 
 
 def test_a_model_is_not_overwritten_unasked(data, model, run):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tests.evaluation.made import GENES, config, make_sample, with_counts
 
+from pixnet.config import Config
 from pixnet.errors import DataError, PixNetWarning
 from pixnet.evaluation import protocol as protocol_module
 from pixnet.evaluation import splits as splits_module
@@ -77,10 +78,17 @@ def test_a_protocol_that_is_cut_off_is_refused(samples, tmp_path, share):
         Protocol.read(path)
 
 
+def test_a_protocol_of_an_earlier_version_is_refused(samples, tmp_path):
+    path = freeze(samples).write(tmp_path / "p.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 1}))
+    with pytest.raises(DataError, match="was frozen by an earlier version of pixnet"):
+        Protocol.read(path)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": 2}, "format"),
+        ({"format": 3}, "format"),
         ({"extra": 1}, "extra"),
         ({"folds": []}, "folds"),
         ({"seeds": ["one"]}, "seeds"),
@@ -219,19 +227,17 @@ def test_the_hashes_of_the_protocol_are_enough_where_whole_samples_are_held_out(
         blocks.run("ridge", blocks.folds[0], 0)
 
 
-def test_a_run_depends_on_the_surroundings_that_its_training_donors_settle(samples):
-    def key(method, donor, around_um):
-        given = [samples[0], dataclasses.replace(samples[1], donor=donor), samples[2]]
+def test_a_run_depends_on_the_surroundings_and_on_nothing_else_of_the_target(samples):
+    def key(method, target, around_um=None):
         plain = config(4)
         network = plain.network.model_copy(update={"surroundings_um": around_um})
-        settings = plain.model_copy(update={"network": network})
-        frozen = Protocol.freeze(given, hold_out(given, ["C"]), (method,), settings, split="hold-out")
+        settings = Config(target=target, network=network, training=plain.training, genes=plain.genes)
+        frozen = Protocol.freeze(samples, hold_out(samples, ["C"]), (method,), settings, split="hold-out")
         return frozen.run(method, frozen.folds[0], 0, {}).key
 
-    wide = (300.0, 600.0, 1200.0)
-    assert key("pixnet", "p", None) == key("pixnet", "p", wide) == key("pixnet", "q", wide)
-    assert key("pixnet", "q", None) == key("pixnet", None, None) == key("pixnet", "q", ()) != key("pixnet", "p", None)
-    assert key("ridge", "p", None) == key("ridge", "q", None)
+    assert key("pixnet", "same-donor") == key("pixnet", "new-donor", (300.0, 600.0, 1200.0))
+    assert key("pixnet", "new-donor") == key("pixnet", "same-donor", ()) != key("pixnet", "same-donor")
+    assert key("ridge", "new-donor") == key("ridge", "same-donor")
 
 
 def test_samples_that_cannot_be_evaluated_are_not_frozen(samples):

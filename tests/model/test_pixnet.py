@@ -34,11 +34,12 @@ from pixnet.training.fit import Fitted
 from pixnet.virtual import VirtualTissue, spots
 
 
-def small_config(**network: Any) -> Config:
+def small_config(target: str = "new-donor", **network: Any) -> Config:
     encoder = {"name": "test_resnet", "weights": "random", "finest": 4, "stride": 16, **network.pop("encoder", {})}
     decoder = {"channels": [6] * 3, "dsub_steps": 1}
     return Config.from_dict(
         {
+            "target": target,
             "network": {"encoder": encoder, "decoder": decoder, "surroundings_um": [64.0], **network},
             "training": {
                 "steps": 4, "tiles": 4, "tile_um": 64.0, "views": 1, "min_counts": 100, "validation": "none",
@@ -74,14 +75,16 @@ def field(model: PixNet, slide: Slide, tmp_path_factory: pytest.TempPathFactory)
     return model.predict(slide, tmp_path_factory.mktemp("field") / "f", dtype="float32", device="cpu")
 
 
-def test_the_card_says_what_was_settled_by_the_samples(samples: list[Sample], tmp_path: Path) -> None:
-    model = PixNet(small_config(surroundings_um=None))
-    for part, expected in ((samples[:1], [300.0, 600.0, 1200.0]), (samples, [])):
-        assert len({sample.donor for sample in part}) == len(part)
-        model.fit(part, device="cpu")  # each time settled by its own samples
-        assert model.card["config"]["network"]["surroundings_um"] == expected
-        loaded = PixNet.load(model.save(tmp_path / "model", overwrite=True))
-        assert loaded.config.network.surroundings_um == tuple(expected)
+@pytest.mark.parametrize(("target", "expected"), [("new-donor", []), ("same-donor", [300.0, 600.0, 1200.0])])
+def test_the_target_decides_about_surroundings_and_the_card_says_so(
+    samples: list[Sample], tmp_path: Path, target: str, expected: list[float]
+) -> None:
+    model = PixNet(small_config(target, surroundings_um=None))
+    model.fit(samples[:1], device="cpu")
+    assert model.card["config"]["target"] == target
+    assert model.card["config"]["network"]["surroundings_um"] == expected
+    loaded = PixNet.load(model.save(tmp_path / "model"))
+    assert loaded.config.network.surroundings_um == tuple(expected)
 
 
 def test_the_card_tells_what_was_trained(model: PixNet, samples: list[Sample]) -> None:
@@ -118,7 +121,7 @@ def test_the_card_tells_of_how_many_components_each_sample_was_learned(model: Pi
 def test_blocks_are_as_large_as_their_features_allow(
     monkeypatch: pytest.MonkeyPatch, gigabytes: float, expected: int
 ) -> None:
-    network = Network(PRESETS["small"].settled(["A"]), 3)
+    network = Network(PRESETS["small"].model_copy(update={"surroundings_um": (300.0, 600.0, 1200.0)}), 3)
     monkeypatch.setattr(blocks, "_FEATURE_BYTES", gigabytes * 1e9)
     assert blocks.fitting_core(network) == expected
 
@@ -537,6 +540,28 @@ def test_a_vits_seams_are_measured_and_kept(samples: list[Sample], slide: Slide,
     )
     largest = np.abs(one.read()[0]).max()
     assert np.abs(one.read()[0] - other.read()[0]).max() <= 1e-4 * largest
+
+
+def test_an_encoder_that_others_published_is_found_again(samples: list[Sample], tmp_path: Path) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    arguments = {"img_size": 56, "patch_size": 14, "embed_dim": 48, "depth": 4, "num_heads": 3}
+    source = timm.create_model("vit_small_patch14_dinov2", num_classes=0, **arguments)
+    (tmp_path / "here").mkdir()
+    save_file(source.state_dict(), tmp_path / "here" / "model.safetensors")
+    definition = {"architecture": "vit_small_patch14_dinov2", "arguments": arguments, "window": 56, "mpp": 1.0}
+    for hub in ("", "someone/small"):
+        encoder = {"name": "small", "weights": str(tmp_path / "here"), "definition": {**definition, "hub": hub}}
+        config = small_config(encoder=encoder, surroundings_um=())
+        path = PixNet(config).fit(samples[:1], device="cpu").save(tmp_path / f"model {bool(hub)}")
+        card = PixNet.load(path).card["encoder"]
+        assert (card["inside"], card["window"], card["mean"]) == (not hub, 56, pytest.approx([0.485, 0.456, 0.406]))
+    (tmp_path / "here").rename(tmp_path / "there")
+    PixNet.load(tmp_path / "model False")  # an encoder of one's own is in the folder
+    with pytest.raises(ModelError, match="encoder 'small': its weights are not on this computer"):
+        PixNet.load(tmp_path / "model True")
+    PixNet.load(tmp_path / "model True", tmp_path / "there")
 
 
 def test_a_convolutional_encoder_has_no_seam_to_measure(field: ExpressionField) -> None:

@@ -50,7 +50,7 @@ def settle(network: Network) -> Network:
         side, rng = 64 // finest, np.random.default_rng(0)
         places = margin // finest + rng.integers(0, core // finest - side, (8, 2), endpoint=True)
         wants = [Box(int(row), int(col), side, side) for row, col in places]
-        boxes = [network.level_boxes(want) for want in wants]
+        boxes = [network.map_boxes(want) for want in wants]
         crops = [
             Crop(
                 torch.cat([level[:, :, b.row : b.row + b.height, b.col : b.col + b.width] for b in level_boxes]),
@@ -59,7 +59,7 @@ def settle(network: Network) -> Network:
             )
             for level, level_boxes in zip(levels, zip(*boxes, strict=True), strict=True)
         ]
-        network.decoder.learn_scale([crops], [wants])
+        network.learn_scale([crops], [wants])
         for module in network.decoder.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = None  # the plain mean over batches

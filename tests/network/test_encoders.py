@@ -9,10 +9,12 @@ import torch
 
 from pixnet.errors import ModelError
 from pixnet.network.config import PRESETS, EncoderConfig
-from pixnet.network.encoders import Encoder, ViTEncoder, make_encoder
+from pixnet.network.encoders.base import Encoder
+from pixnet.network.encoders.make import make_encoder
+from pixnet.network.encoders.receptive import receptive_radius
+from pixnet.network.encoders.transformer import TransformerEncoder
+from pixnet.network.encoders.weights import lite0_state, weights_hash
 from pixnet.network.network import Network
-from pixnet.network.receptive import receptive_radius
-from pixnet.network.weights import lite0_state, weights_hash
 
 
 def bytes_image(*shape: int) -> torch.Tensor:
@@ -22,7 +24,7 @@ def bytes_image(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("name", "weights", "options", "channels"),
     [
-        ("tf_efficientnet_lite0", "imagenet", {}, (16, 24, 40, 112)),
+        ("tf_efficientnet_lite0", "pretrained", {}, (16, 24, 40, 112)),
         ("tf_efficientnet_lite0", "random", {"stride": 32}, (16, 24, 40, 112, 320)),
         ("tf_efficientnet_lite0", "random", {"finest": 1, "stride": 8}, (3, 16, 24, 40)),
         ("resnet18", "random", {"stride": 32}, (64, 64, 128, 256, 512)),
@@ -32,7 +34,7 @@ def bytes_image(*shape: int) -> torch.Tensor:
 def test_convolutional_pyramids(name: str, weights: str, options: dict[str, Any], channels: tuple[int, ...]) -> None:
     config = EncoderConfig(name=name, weights=weights, **options)
     encoder = make_encoder(config)
-    assert encoder.strides == config.strides
+    assert encoder.pitches == config.strides
     assert encoder.channels == channels
     with torch.inference_mode():
         levels = encoder(bytes_image(2, 3, 64, 128))
@@ -85,7 +87,7 @@ def test_stored_statistics_are_used_and_kept_while_training(make_network: Callab
 
 def test_making_a_network_leaves_the_weights_alone() -> None:
     state = lite0_state()
-    encoder = Network(PRESETS["small"].settled(["A"]), 5).encoder
+    encoder = Network(PRESETS["small"].model_copy(update={"surroundings_um": (300.0, 600.0, 1200.0)}), 5).encoder
     assert not encoder.training
     assert weights_hash(encoder) == weights_hash(make_encoder(PRESETS["small"].encoder))
     for name, value in encoder.state_dict().items():
@@ -118,45 +120,62 @@ def vit() -> Encoder:
     return make_encoder(EncoderConfig(name="vit_tiny_patch16_224", weights="random")).eval()
 
 
-def test_a_plain_vit_gives_a_pyramid(vit: Encoder) -> None:
-    assert isinstance(vit, ViTEncoder)
-    assert (vit.window, vit.phase, vit.channels) == (224, 112, (192,) * 4)
+def test_a_plain_vit_keeps_its_tokens_at_the_pitch_of_its_patches(vit: Encoder) -> None:
+    assert isinstance(vit, TransformerEncoder)
+    assert (vit.window, vit.patch, vit.overlap, vit.step, vit.channels) == (224, 16, 4, 160, (192,) * 4)
     assert vit.blocks == (2, 5, 8, 11)
+    assert vit.pitches == (16,) * 4
     with torch.inference_mode():
-        levels = vit(bytes_image(1, 3, 112, 224))
-    assert [level.shape[1:] for level in levels] == [(192, 112 // s, 224 // s) for s in (2, 4, 8, 16)]
-    assert all(level.isfinite().all() for level in levels)
+        levels = vit(bytes_image(2, 3, 320, 480))
+    assert [level.shape for level in levels] == [(2, 192, 20, 30)] * 4
+    assert all(level.isfinite().all() and level.std() > 0 for level in levels)
 
 
-@pytest.mark.parametrize("stride", [2, 16])
-def test_blending_weights_add_up_to_one(vit: Encoder, stride: int) -> None:
-    assert isinstance(vit, ViTEncoder)
-    # Windows of an image of 224 x 336 px with a window's half around it: 3 x 4 windows.
-    tokens = torch.arange(1.0, 4.0).view(1, 3, 1, 1).expand(12, 3, 14, 14)
-    blended = vit._blend(tokens, stride, 1, (224 + 224, 336 + 224))
-    assert blended.shape == (1, 3, 224 // stride, 336 // stride)
-    expected = torch.arange(1.0, 4.0).view(1, 3, 1, 1).expand_as(blended)
-    assert torch.allclose(blended, expected, rtol=1e-5)
+def test_blending_weights_add_up_to_one(vit: Encoder) -> None:
+    assert isinstance(vit, TransformerEncoder)
+    expected = torch.arange(1.0, 4.0).view(1, 3, 1, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vit, "channels", (3,))
+        patch.setattr(vit, "_encoded", lambda windows: [expected.expand(len(windows), 3, 14, 14)])
+        (blended,) = vit(bytes_image(2, 3, 320, 480))
+    assert blended.shape == (2, 3, 20, 30)
+    assert torch.allclose(blended, expected.expand_as(blended), rtol=1e-5)
+
+
+def test_windows_that_reach_only_the_rim_are_not_computed(vit: Encoder) -> None:
+    assert isinstance(vit, TransformerEncoder)
+    image, seen = bytes_image(1, 3, 960, 960), []
+    encoded = vit._encoded
+    with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vit, "_encoded", lambda windows: seen.append(len(windows)) or encoded(windows))
+        whole, inner = vit(image), vit(image, 320)
+    assert (sum(seen[:7]), sum(seen[7:])) == (7**2, 3**2)
+    for level, part in zip(whole, inner, strict=True):
+        assert torch.equal(level[..., 20:40, 20:40], part[..., 20:40, 20:40])
+
+
+@pytest.mark.parametrize("row", [0, 16, 80, 272])
+def test_a_feature_depends_on_its_place_on_the_slide_alone(vit: Encoder, row: int) -> None:
+    slide = bytes_image(1, 3, 1600, 640)
+    with torch.inference_mode():
+        whole, part = vit(slide), vit(slide[:, :, row : row + 960], 224, (row, 0))
+    for level, cut in zip(whole, part, strict=True):
+        first, last = row // 16 + 14, row // 16 + 60 - 14
+        assert torch.equal(level[..., first:last, 14:-14], cut[..., 14:-14, 14:-14])
 
 
 def test_a_vits_tokens_are_where_the_image_has_them() -> None:
     """A bright square far from a point must not move that point's features more than one beside it does."""
     torch.manual_seed(0)
     encoder = make_encoder(EncoderConfig(name="test_vit", weights="random", finest=8)).eval()
-    assert isinstance(encoder, ViTEncoder)
+    assert isinstance(encoder, TransformerEncoder)
     plain = bytes_image(1, 3, 320, 320)
     marked = plain.clone()
     marked[:, :, 160:176, 64:80] = 255
     with torch.inference_mode():
         change = (encoder(marked)[0] - encoder(plain)[0]).abs().sum(1)[0]
     row, col = np.unravel_index(int(change.argmax()), change.shape)
-    assert (row // 2, col // 2) == (160 // 16, 64 // 16)
-
-
-def test_vit_windows_that_no_stride_divides_are_refused() -> None:
-    message = "works on windows of 224 px, and half of that is not a multiple of the deepest stride, 32"
-    with pytest.raises(ModelError, match=message):
-        make_encoder(EncoderConfig(name="vit_tiny_patch16_224", weights="random", stride=32))
+    assert (row, col) == (160 // 16, 64 // 16)
 
 
 @pytest.mark.parametrize("blocks", [(0, 1), (0, 1, 2, 99)])

@@ -26,9 +26,9 @@ def latents(network: Network, slide: Slide, core: int, chosen: list[int]) -> Lat
     for number in chosen:
         box = tiles[number]
         images, _ = read_tile(slide, lattice, box)
-        near, far = (None if rgb is None else torch.from_numpy(rgb).permute(2, 0, 1) for rgb in images)
+        near, far = (None if rgb is None else torch.from_numpy(rgb).permute(2, 0, 1) for rgb in images[:2])
         field_box = Box(*(side // finest for side in (box.row, box.col, box.height, box.width)))
-        yield field_box, network.latent(near, far).numpy()
+        yield field_box, network.latent(near, far, (box.row, box.col)).numpy()
 
 
 def seam(network: Network, slide: Slide, large: int, small: dict[int, list[int]]) -> float:
@@ -52,13 +52,13 @@ def slide(wavy: Callable[..., NDArray[np.uint8]]) -> Slide:
 
 def test_the_default_has_no_seams(slide: Slide, settle: Callable[[Network], Network]) -> None:
     torch.manual_seed(0)
-    network = settle(Network(PRESETS["small"].settled(["A"]), 5))
+    network = settle(Network(PRESETS["small"].model_copy(update={"surroundings_um": (300.0, 600.0, 1200.0)}), 5))
     assert network.strides[0] * network.config.mpp == network.config.pitch_um
     assert seam(network, slide, 512, {256: [5]}) <= 1e-4
 
 
 def test_stride_32_has_no_seams(slide: Slide, make_network: Callable[..., Network]) -> None:
-    network = make_network("tf_efficientnet_lite0", weights="imagenet", stride=32, finest=4, width=4)
+    network = make_network("tf_efficientnet_lite0", weights="pretrained", stride=32, finest=4, width=4)
     assert seam(network, slide, 512, {256: [5]}) <= 1e-4
 
 
@@ -147,7 +147,7 @@ def test_the_latent_map_of_a_core_has_its_pixels(make_network: Callable[..., Net
 
 def test_the_paper_preset_maps_every_pixel(wavy: Callable[..., NDArray[np.uint8]], tile_sides: TileSides) -> None:
     torch.manual_seed(0)
-    network = Network(PRESETS["paper"].settled(["A"]), 5).eval()
+    network = Network(PRESETS["paper"].model_copy(update={"surroundings_um": (300.0, 600.0, 1200.0)}), 5).eval()
     assert network.strides == (1, 2, 4, 8, 16, 32)
     images = (torch.from_numpy(wavy(side, side)).permute(2, 0, 1) for side in tile_sides(network, network.stride))
     latent = network.latent(*images)
@@ -166,7 +166,7 @@ def test_halo_and_strides_fit_each_other(make_network: Callable[..., Network]) -
         assert bool(network.far_halo) == bool(network.surroundings.widths)
         if network.far_halo:
             assert network.zoom * network.far_halo >= network.halo
-            assert network.far_halo % network.strides[-1] == network.far_halo % network.encoder.phase == 0
+            assert network.far_halo % network.pitches[-1] == network.far_halo % network.encoder.phase == 0
 
 
 def test_a_white_slide_gives_one_value_everywhere(make_network: Callable[..., Network]) -> None:
@@ -203,3 +203,29 @@ def test_training_and_prediction_give_the_same_map(
         both = network.decode(crops, [want, want])
     assert torch.allclose(single, both, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(single[0], single[1], atol=1e-2)
+
+
+def test_few_windows_are_computed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a slide of 4096 x 4096 px at most 4.5 times as many windows as would cover it without overlap."""
+    from pixnet.config import Config
+    from pixnet.model.blocks import fitting_core
+
+    arguments = {"img_size": 224, "patch_size": 14, "embed_dim": 48, "depth": 4, "num_heads": 3}
+    definition = {"architecture": "vit_small_patch14_dinov2", "arguments": arguments}
+    encoder = {"name": "small", "weights": "random", "definition": definition}
+    network = Network(Config.from_dict({"network": {"encoder": encoder}}).network, 5).eval()
+    windows = 0
+
+    def counted(batch: torch.Tensor) -> list[torch.Tensor]:
+        nonlocal windows
+        windows += len(batch)
+        return [torch.zeros(len(batch), 1, 16, 16)] * 4
+
+    monkeypatch.setattr(network.encoder, "_encoded", counted)
+    slide = Slide.from_array(np.full((4096, 4096, 3), 200, np.uint8), 0.5)
+    lattice = network.lattice(slide)
+    for tile in lattice.tiles(fitting_core(network)):
+        near, _ = read_tile(slide, lattice, tile)
+        with torch.inference_mode():
+            network.pyramid(torch.from_numpy(near.near).permute(2, 0, 1)[None], None, [(tile.row, tile.col)])
+    assert windows / (4096 / 224) ** 2 <= 4.5

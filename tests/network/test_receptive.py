@@ -7,8 +7,8 @@ import torch
 
 from pixnet.grid import round_up
 from pixnet.network.config import EncoderConfig
-from pixnet.network.encoders import make_encoder
-from pixnet.network.receptive import receptive_radius
+from pixnet.network.encoders.make import make_encoder
+from pixnet.network.encoders.receptive import receptive_radius
 
 Awaken = Callable[[torch.nn.Module], None]
 
@@ -27,7 +27,7 @@ def influence(name: str, weights: str, finest: int, stride: int, awaken: Awaken)
     def features(changed: torch.Tensor) -> list[torch.Tensor]:
         with torch.inference_mode():
             levels = encoder(changed)
-        cuts = [slice(halo // s, (halo + core) // s) for s in encoder.strides]
+        cuts = [slice(halo // s, (halo + core) // s) for s in encoder.pitches]
         return [level[:, :, cut, cut].clone() for level, cut in zip(levels, cuts, strict=True)]
 
     plain = features(image)
@@ -52,7 +52,7 @@ def influence(name: str, weights: str, finest: int, stride: int, awaken: Awaken)
     [
         ("test_resnet", "random", 2, 16, 0.5),
         ("test_convnext2", "random", 4, 16, 0.2),
-        ("tf_efficientnet_lite0", "imagenet", 2, 16, 0.5),
+        ("tf_efficientnet_lite0", "pretrained", 2, 16, 0.5),
     ],
 )
 def test_the_counted_radius_bounds_what_is_seen(

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from pixnet.errors import ModelError
 from pixnet.network.config import EncoderConfig
-from pixnet.network.encoders import make_encoder
-from pixnet.network.weights import create_timm, lite0_state, load_matching, read_safetensors, weights_hash
+from pixnet.network.encoders.make import make_encoder
+from pixnet.network.encoders.weights import create_timm, lite0_state, load_matching, read_safetensors, weights_hash
 
 LITE0 = "tf_efficientnet_lite0"
 
@@ -126,7 +126,9 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_names_that_timm_does_not_know() -> None:
-    with pytest.raises(ModelError, match="'resnot18' is not known to timm"):
+    with pytest.raises(
+        ModelError, match="'resnot18' is neither in the registry nor known to timm; did you mean 'resnet18'"
+    ):
         make_encoder(EncoderConfig(name="resnot18", weights="random"))
     with pytest.raises(ModelError, match="cannot be made"):
         create_timm("resnot18", "random")

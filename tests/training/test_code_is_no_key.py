@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import pixnet
-from pixnet.network.weights import weights_hash
+from pixnet.network.encoders.weights import weights_hash
 from pixnet.sample import Sample
 from pixnet.sample.panel import choose_panel
 from pixnet.training import loop
@@ -32,7 +32,7 @@ from tests.training import small
 work, features, steps, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))
 import pixnet
-from pixnet.network.weights import weights_hash
+from pixnet.network.encoders.weights import weights_hash
 from pixnet.training.feature_costs import COSTS
 from pixnet.training.fit import FitOptions, fit_network
 

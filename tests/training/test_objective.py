@@ -30,6 +30,7 @@ def make_batch(regions: int = 30, genes: int = 4) -> Batch:
         values=torch.from_numpy(values),
         measured=torch.ones(regions, genes + 1),
         sample=torch.from_numpy(np.arange(regions) % 2),
+        region=np.arange(regions),
     )
 
 
@@ -257,6 +258,7 @@ def test_few_counts_teach_the_share_itself(training_config: Any) -> None:
         values=torch.from_numpy(np.asarray(values, np.float32)),
         measured=torch.ones(4000, 4),
         sample=torch.zeros(4000, dtype=torch.long),
+        region=np.arange(4000),
     )
     objective = Objective(training_config(pcc_weight=0.0, depth_weight=1.0), 1, 4)
     logits = torch.zeros(4, requires_grad=True)

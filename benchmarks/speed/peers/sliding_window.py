@@ -15,7 +15,7 @@ from benchmarks.speed.models import untrained
 from benchmarks.speed.processes import answer
 from pixnet.grid import Box
 from pixnet.network.crop import Crop
-from pixnet.network.encoders import as_image
+from pixnet.network.encoders.base import as_image
 from pixnet.network.network import Network
 from pixnet.slide import Slide
 

@@ -19,6 +19,7 @@ from pixnet.cli.options import (
     OverwriteOption,
     PresetOption,
     SamplesOption,
+    TargetOption,
     names,
     read_config,
 )
@@ -67,6 +68,7 @@ def evaluate(
     config: ConfigOption = None,
     genes: GenesOption = None,
     preset: PresetOption = None,
+    target: TargetOption = None,
     min_counts: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Leave out regions with fewer counts; default: 500.")
     ] = None,
@@ -109,6 +111,7 @@ def evaluate(
         "--config": config,
         "--genes": genes,
         "--preset": preset,
+        "--target": target,
         "--min-counts": min_counts,
         "--seeds": seeds,
     }
@@ -119,7 +122,7 @@ def evaluate(
     else:
         frozen, used = _freeze(
             manifests or [],
-            read_config(config, preset, genes, min_counts=min_counts),
+            read_config(config, preset, target, genes, min_counts=min_counts),
             methods=names(methods, "--methods"),
             held_out=names(hold_out, "--hold-out") or [],
             seeds=_seeds(seeds),
@@ -199,9 +202,11 @@ def _read_frozen(path: Path, skip_checks: bool) -> tuple[Protocol, list[Sample]]
     """Read a protocol and its samples."""
     from pixnet.evaluation.protocol import Protocol
     from pixnet.evaluation.splits import listed_entries
+    from pixnet.network.encoders.sources import check_weights
     from pixnet.sample.genes import join_genes
 
     protocol = Protocol.read(path)
+    check_weights(protocol.config.network.encoder)
     listed = {entry.id: entry for entry in listed_entries(protocol.manifests)}
     missing = [name for name in protocol.samples if name not in listed]
     if missing:

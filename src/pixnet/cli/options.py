@@ -30,6 +30,13 @@ class Preset(StrEnum):
     paper = "paper"
 
 
+class Target(StrEnum):
+    """Whose slides a model is for."""
+
+    new_donor = "new-donor"
+    same_donor = "same-donor"
+
+
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto uses a GPU if there is one.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 ConfigOption = Annotated[
@@ -37,6 +44,10 @@ ConfigOption = Annotated[
 ]
 GenesOption = Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of genes to predict.")]
 PresetOption = Annotated[Preset | None, typer.Option(help="Size of the network; default: small.")]
+TargetOption = Annotated[
+    Target | None,
+    typer.Option(help="Whose slides will be predicted: new-donor (default), or serial sections of the same-donor."),
+]
 SeedOption = Annotated[int | None, typer.Option(min=0, metavar="N", help="Seed of all random numbers.")]
 SamplesOption = Annotated[str | None, typer.Option(metavar="A,B", help="Ids of the samples to use; default: all.")]
 
@@ -52,17 +63,25 @@ def names(text: str | None, option: str) -> list[str] | None:
     return unique
 
 
-def read_config(path: Path | None, preset: Preset | None, genes: int | None, **training: int | None) -> Config:
-    """Read the settings; options of the command line that are given take precedence over the file."""
+def read_config(
+    path: Path | None, preset: Preset | None, target: Target | None, genes: int | None, **training: int | None
+) -> Config:
+    """Read the settings, and find the encoder's weights before any data is read.
+
+    Options of the command line that are given take precedence over the file.
+    """
     from pixnet.config import Config
+    from pixnet.network.encoders.sources import check_weights
 
     if path is not None and preset is not None:
         raise ModelError(f"--preset {preset} with --config {path}: write preset = {preset.value!r} into the file.")
-    config = Config.from_dict({"preset": preset.value}) if preset is not None else Config.read(path)
+    chosen = {"preset": preset, "target": target}
+    config = Config.read(path, **{name: value.value for name, value in chosen.items() if value is not None})
     if genes is not None:
         panel = config.genes.model_copy(update={"number": genes, "names": ()})
         config = config.model_copy(update={"genes": panel})
     given = {key: value for key, value in training.items() if value is not None}
+    check_weights(config.network.encoder)
     return config.model_copy(update={"training": config.training.model_copy(update=given)})
 
 

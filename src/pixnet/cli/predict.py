@@ -27,6 +27,10 @@ def predict(
         float | None,
         typer.Option(metavar="X", help="Pixel size of the image, in um; needed if the file does not state it."),
     ] = None,
+    encoder_weights: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="File or folder with the encoder's weights, if they are not with the model."),
+    ] = None,
     device: DeviceOption = Device.auto,
     workers: Annotated[int, typer.Option(min=1, metavar="N", help="Number of threads that read the slide ahead.")] = 1,
     no_tissue_mask: Annotated[bool, typer.Option("--no-tissue-mask", help="Also predict on bare glass.")] = False,
@@ -44,7 +48,7 @@ def predict(
     image = Slide.open(slide, mpp)
     from pixnet.model import PixNet
 
-    trained = PixNet.load(model)
+    trained = PixNet.load(model, encoder_weights)
     _check_stain(image, trained.card)
     megapixels = image.width_um * image.height_um / trained.config.network.mpp**2 / 1e6
     with Progress() as progress:

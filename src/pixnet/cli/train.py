@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ from pixnet.cli.options import (
     PresetOption,
     SamplesOption,
     SeedOption,
+    TargetOption,
     names,
     read_config,
 )
@@ -26,7 +27,7 @@ from pixnet.cli.process import keep_freed_memory
 from pixnet.cli.progress import Progress
 from pixnet.errors import ModelError, PixNetError, PixNetWarning
 from pixnet.files import check_place
-from pixnet.training.feature_costs import COSTS
+from pixnet.training.feature_costs import COSTS, LEFT_OUT
 
 
 def train(
@@ -36,11 +37,16 @@ def train(
     config: ConfigOption = None,
     genes: GenesOption = None,
     preset: PresetOption = None,
+    target: TargetOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was interrupted.")] = False,
     seed: SeedOption = None,
     device: DeviceOption = Device.auto,
     overwrite: OverwriteOption = False,
     skip_checks: SkipChecksOption = False,
+    estimate: Annotated[
+        bool,
+        typer.Option(help="Train up to three more times, without some donors each, to estimate the score on new ones."),
+    ] = True,
     threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of CPU threads.")] = None,
 ) -> None:
     """Train a model on measured samples.
@@ -52,7 +58,7 @@ def train(
     from pixnet.model.card import is_model
 
     check_place(out, ModelError, what="a model folder", replaceable=is_model, overwrite=overwrite)
-    settings = read_config(config, preset, genes, seed=seed)
+    settings = read_config(config, preset, target, genes, seed=seed)
     absolute = out.resolve()
     work = absolute.with_name(f"{absolute.name}.work")
     is_new = _check_work(work, resume)
@@ -70,7 +76,7 @@ def train(
     model = PixNet(settings)
     try:
         with Progress() as progress:
-            model.fit(chosen, work=work, device=device.value, resume=resume, progress=progress)
+            model.fit(chosen, work=work, device=device.value, resume=resume, estimate=estimate, progress=progress)
     except PixNetError:
         if is_new:
             shutil.rmtree(work, ignore_errors=True)
@@ -79,14 +85,24 @@ def train(
     shutil.copy(work / "metrics.csv", out / "metrics.csv")
     shutil.rmtree(work)
     typer.echo(f"Model: {out} ({len(model.genes)} genes, {model.card['steps']} steps on {len(chosen)} samples)")
-    if settings.network.surroundings_um is None:
-        if model.network.config.surroundings_um:
-            typer.echo("Surroundings: used, because all samples are of one donor.")
-        else:
-            typer.echo(
-                "Surroundings: not used, because the samples are of several donors "
-                "(each sample without a donor counts as one)."
-            )
+    typer.echo(_expectation(settings.target, model.card["expected"]))
+
+
+def _expectation(target: str, expected: dict[str, Any] | None) -> str:
+    """Return a sentence on what can be expected of a model on slides that it was not trained on."""
+    if target == "same-donor":
+        meant, what = "on other sections of the same donor", "samples"
+    else:
+        meant, what = "on slides of other donors", "donors"
+    if expected is None:
+        return f"Expected {meant}: not estimated (--no-estimate)."
+    if "unknown" in expected:
+        advice = " For other sections of this donor, train with --target same-donor." if expected["one_donor"] else ""
+        return f"Expected {meant}: not known; {expected['unknown']}.{advice}"
+    low, high = expected["low"], expected["high"]
+    over = f"{low:.3f} to {high:.3f} over {expected['interval_over']}" if low is not None else "no interval"
+    how = f"from {expected['folds']} trainings that left out {expected['left_out']} {what} in turn"
+    return f"Expected {meant}: PCC@M {expected['pcc_m']:.3f} ({over}), {how}."
 
 
 def _check_work(work: Path, resume: bool) -> bool:
@@ -97,6 +113,9 @@ def _check_work(work: Path, resume: bool) -> bool:
             warnings.warn(message, PixNetWarning, stacklevel=2)
         return True
     known = {"run", "features", "metrics.csv", COSTS}
-    if not work.is_dir() or any(p.name not in known and p.suffix not in (".ckpt", ".part") for p in work.iterdir()):
+    if not work.is_dir() or any(
+        p.name not in known and p.suffix not in (".ckpt", ".part") and not p.name.startswith(LEFT_OUT)
+        for p in work.iterdir()
+    ):
         raise ModelError(f"{work}: is needed for checkpoints, but is not a work folder of pixnet; move it away.")
     return False

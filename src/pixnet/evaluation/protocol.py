@@ -81,7 +81,7 @@ class Protocol(_Frozen):
         Settings of network and training; the seed in it is the first of the seeds.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     split: str
     manifests: tuple[str, ...] = ()
     samples: dict[str, SampleFacts]
@@ -155,6 +155,11 @@ class Protocol(_Frozen):
         except ValidationError as error:
             problem = error.errors()[0]
             place = ".".join(map(str, problem["loc"]))
+            if place == "format" and problem["input"] == 1:
+                raise DataError(
+                    f"{path}: was frozen by an earlier version of pixnet, whose settings mean something else; freeze "
+                    "it again."
+                ) from error
             raise DataError(
                 f"{path}: is not a protocol of pixnet ({place}: {problem['msg']}); freeze it again."
             ) from error
@@ -228,12 +233,11 @@ class Protocol(_Frozen):
             side: {key: value for key, value in facts.items() if not (side.startswith("test:") and "counts" in key)}
             for side, facts in hashes.items()
         }
-        donors = [self.samples[sample].donor for sample in fold.train]
         depends_on = {
             "samples": used,
             "genes": list(fold.genes),
             "min_counts": self.min_counts,
-            "settings": method_settings(method, self.config.settled(donors)),
+            "settings": method_settings(method, self.config),
             "version": method_version(method),
         }
         return Run(method, fold.name, seed, depends_on)

@@ -24,19 +24,19 @@ def fitting_core(network: Network) -> int:
     """Return the side of the largest block whose features fit in 1 GB, in pixels, up to 2048."""
 
     def feature_bytes(core: int) -> float:
-        near = _bytes_per_pixel(network.encoder.channels, network.strides) * (core + 2 * network.halo) ** 2
+        near = _bytes_per_pixel(network.encoder.channels, network.pitches) * (core + 2 * network.halo) ** 2
         if not network.far_halo:
             return near
         far_side = core / network.zoom + 2 * network.far_halo
-        return near + _bytes_per_pixel(network.channels, network.strides) * far_side**2
+        return near + _bytes_per_pixel(network.channels, network.pitches) * far_side**2
 
     sides = range(_LARGEST_CORE // network.stride * network.stride, network.stride, -network.stride)
     return next((core for core in sides if feature_bytes(core) <= _FEATURE_BYTES), network.stride)
 
 
-def _bytes_per_pixel(channels: Sequence[int], strides: Sequence[int]) -> float:
+def _bytes_per_pixel(channels: Sequence[int], pitches: Sequence[int]) -> float:
     """Return the bytes that the features of all levels take for each pixel of the image."""
-    return 4 * sum(count / stride**2 for count, stride in zip(channels, strides, strict=True))
+    return 4 * sum(count / pitch**2 for count, pitch in zip(channels, pitches, strict=True))
 
 
 def seam_error(

@@ -30,7 +30,7 @@ UNITS = {
 
 def make_card(config: Config, samples: Sequence[Sample], panel: GenePanel, fitted: Fitted) -> dict[str, Any]:
     """Return the card of a model that was trained with a configuration on samples, to predict the genes of a panel."""
-    from pixnet.network.weights import weights_hash
+    from pixnet.network.encoders.weights import weights_hash
 
     # The configuration of the network has all choices that were left to the samples.
     config = config.model_copy(update={"network": fitted.network.config})
@@ -50,8 +50,12 @@ def make_card(config: Config, samples: Sequence[Sample], panel: GenePanel, fitte
             "name": network.encoder.name,
             "sha256": weights_hash(fitted.network.encoder),
             "inside": encoder_inside(network.encoder),
+            "mean": fitted.network.encoder.mean.flatten().tolist(),
+            "std": fitted.network.encoder.std.flatten().tolist(),
+            "window": fitted.network.encoder.window,
         },
         "samples": [{**_describe(sample), "components": fitted.components.get(sample.id)} for sample in samples],
+        "expected": None,
         "steps": fitted.steps,
         "seed": config.training.seed,
         "config": config.model_dump(mode="json"),
@@ -59,8 +63,9 @@ def make_card(config: Config, samples: Sequence[Sample], panel: GenePanel, fitte
 
 
 def encoder_inside(encoder: EncoderConfig) -> bool:
-    """Return whether the encoder's weights are saved with the model; the licence of a hub's encoder may forbid it."""
-    return encoder.trainable or not encoder.name.startswith("hf-hub:")
+    """Return whether the encoder's weights are saved with the model; a published encoder's licence may forbid it."""
+    published = encoder.name.startswith("hf-hub:") or (encoder.definition is not None and encoder.definition.hub)
+    return encoder.trainable or encoder.weights == "random" or not published
 
 
 def _describe(sample: Sample) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -21,6 +22,7 @@ from pixnet.field.build.tile import TileImages
 from pixnet.files import check_place, writing_beside
 from pixnet.model.blocks import fitting_core, seam_error
 from pixnet.model.card import UNITS, encoder_inside, is_model, make_card, read_card
+from pixnet.model.expected import expected_score
 from pixnet.network.device import choose_device
 from pixnet.sample.genes import join_genes
 from pixnet.sample.panel import choose_panel
@@ -87,6 +89,7 @@ class PixNet:
         features: str | Path | None = None,
         device: str = "auto",
         resume: bool = False,
+        estimate: bool = False,
         progress: Progress | None = None,
     ) -> Self:
         """Train on samples.
@@ -103,6 +106,9 @@ class PixNet:
             `"auto"`, `"cpu"` or `"cuda"`.
         resume
             Whether to continue from the checkpoints in `work`.
+        estimate
+            Whether to train up to three more times afterwards, without some donors each, to estimate the score on new
+            ones; see `expected` in the card.
         progress
             Called with the name of a stage, the work done, the total work and a short text.
 
@@ -131,8 +137,10 @@ class PixNet:
                 progress=progress or (lambda *_: None),
             )
             fitted = fit_network(samples, panel, self.config.network, training, options)
-        self._network, self.metrics = fitted.network, fitted.metrics
-        self.card = make_card(self.config, samples, panel, fitted)
+            self._network, self.metrics = fitted.network, fitted.metrics
+            self.card = make_card(self.config, samples, panel, fitted)
+            if estimate:
+                self.card["expected"] = expected_score(samples, panel, self.config, options)
         return self
 
     def predict(
@@ -167,7 +175,7 @@ class PixNet:
         FieldError
             If `out` exists; for other reasons see `pixnet.field.build_field`.
         """
-        from pixnet.network.encoders import as_image
+        from pixnet.network.encoders.base import as_image
 
         self._check_resolution(slide)
         chosen_device = choose_device(device)
@@ -176,18 +184,22 @@ class PixNet:
         glass = self.config.training.glass(slide)
 
         def latent(images: TileImages) -> NDArray[np.float32]:
-            inputs = [as_image(glass.whiten(rgb)).to(chosen_device) for rgb in images if rgb is not None]
-            return network.latent(*inputs).cpu().numpy()
+            near, *far = (
+                as_image(glass.whiten(rgb)).to(chosen_device) for rgb in (images.near, images.far) if rgb is not None
+            )
+            at = images.core.row, images.core.col
+            return network.latent(near, far[0] if far else None, at).cpu().numpy()
 
-        seams = seam_error(network, lattice, slide, latent) if network.encoder.window else None
+        # The layers of a convolutional encoder say how far it sees; of a transformer the seams are measured.
+        seams = partial(seam_error, network, lattice, slide, latent) if network.encoder.window else None
         source = LatentSource(lattice, network.strides[0], latent, self._linear_head(), self.card, seams)
         return build_field(slide, source, out, BuildOptions(core=core or fitting_core(network), **options))
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write the model to a folder, `model.safetensors` and `card.json`, and return its path.
 
-        The folder appears when it is complete. The weights of a frozen encoder from a hub are not written, since
-        their licence may forbid it; the card holds their hash.
+        The folder appears when it is complete. The weights of a frozen encoder that others published are not written,
+        since their licence may forbid it; the card holds their hash.
 
         Raises
         ------
@@ -201,28 +213,36 @@ class PixNet:
         state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
         if not encoder_inside(self.config.network.encoder):
             state = {key: value for key, value in state.items() if not key.startswith("encoder.")}
-        with writing_beside(path) as partial:
-            partial.mkdir()
-            partial.chmod(0o755)
-            weights = partial / "model.safetensors"
+        with writing_beside(path) as unfinished:
+            unfinished.mkdir()
+            unfinished.chmod(0o755)
+            weights = unfinished / "model.safetensors"
             save_file(state, weights)
             card = {**self.card, "weights_sha256": _file_hash(weights), "metrics": self.metrics}
             card["card_sha256"] = digest(card)  # an edited gene name or unit is noticed by it
-            (partial / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+            (unfinished / "card.json").write_text(json.dumps(card, indent=1) + "\n")
         return path
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, encoder_weights: str | Path | None = None) -> Self:
         """Load a model from a folder. Nothing in it is unpickled or executed.
+
+        Parameters
+        ----------
+        path
+            The folder.
+        encoder_weights
+            File or folder with the weights of a published encoder, which are not in the model's folder. By default they
+            are looked for where they were in training, and then on the hub.
 
         Raises
         ------
         ModelError
-            If a file is missing, was altered or has another format version, or if a hub's encoder cannot be fetched or
-            is not the one that the model was trained with.
+            If a file is missing, was altered or has another format version, or if the weights of a published encoder
+            cannot be had or are not those that the model was trained with.
         """
+        from pixnet.network.encoders.weights import read_safetensors, weights_hash
         from pixnet.network.network import Network
-        from pixnet.network.weights import read_safetensors, weights_hash
 
         path = Path(path)
         card = read_card(path)
@@ -234,17 +254,23 @@ class PixNet:
         try:
             model = cls(Config.model_validate(card["config"]))
             network_config = model.config.network
-            if card["encoder"]["inside"]:
+            inside, encoder = card["encoder"]["inside"], network_config.encoder
+            if inside:
                 # The weights are in the folder, so the file that they came from is not needed.
-                encoder = network_config.encoder.model_copy(update={"weights": "random"})
-                network_config = network_config.model_copy(update={"encoder": encoder})
-            network = Network(network_config, card["outputs"])
-            state = read_safetensors(weights)
-            if not card["encoder"]["inside"]:
-                state |= {f"encoder.{key}": value for key, value in network.encoder.state_dict().items()}
-            network.load_state_dict(state)
+                encoder = encoder.model_copy(update={"weights": "random"})
+            elif encoder_weights is not None:
+                encoder = encoder.model_copy(update={"weights": str(encoder_weights)})
+            elif encoder.weights != "pretrained" and not Path(encoder.weights).exists():
+                # It was a file of another computer.
+                encoder = encoder.model_copy(update={"weights": "pretrained"})
+            network = Network(network_config.model_copy(update={"encoder": encoder}), card["outputs"])
+            (network if inside else network.trained).load_state_dict(read_safetensors(weights))
             name, expected = card["encoder"]["name"], card["encoder"]["sha256"]
         except (ValidationError, KeyError, TypeError, RuntimeError) as error:
+            if "reassembly." in str(error):
+                raise ModelError(
+                    f"{path}: has a transformer as encoder and is of an earlier version; train the model again."
+                ) from error
             raise ModelError(
                 f"{path}: card and weights do not fit each other ({first_line(error)}); copy the folder again."
             ) from error

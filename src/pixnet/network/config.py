@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+import math
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from pixnet.network.weights import DEFAULT_ENCODER
+from pixnet.network.encoders.registry import Definition, definitions
 
-_ONE_DONOR_UM = (300.0, 600.0, 1200.0)  # surroundings where all training samples are of one donor
+DEFAULT_ENCODER = "tf_efficientnet_lite0"
+_FINEST, _DEEPEST = (1, 2, 4, 8), (4, 8, 16, 32, 64)  # strides
 
 
 class EncoderConfig(BaseModel):
@@ -18,27 +28,49 @@ class EncoderConfig(BaseModel):
     Attributes
     ----------
     name
-        Name of a timm model, or `hf-hub:owner/model`.
+        Name in the registry (`pixnet encoders`) or in `definition`, of a timm model, or `hf-hub:owner/model`.
     weights
-        `"imagenet"` (pretrained), `"random"`, or the path of a safetensors file.
+        `"pretrained"`, `"random"`, or the path of a file of weights; for an encoder of the registry also of a folder
+        that holds it.
     stride
-        Deepest stride used, in pixels. Convolutional encoders stop there; a plain ViT's tokens are resampled to it.
+        Deepest stride used, in pixels. Convolutional encoders stop there; a transformer's tokens are resampled to it.
     finest
         Finest stride used, in pixels. The pixel size of the map is `finest` times the working um/px.
     blocks
-        For a plain ViT, the blocks whose tokens become the levels, finest level first; empty: evenly spaced blocks.
+        For a transformer, the blocks whose tokens become the levels, finest level first; empty: evenly spaced blocks.
     trainable
         Whether to fine-tune the encoder with the decoder. Its batch normalisation uses stored statistics either way.
+    definition
+        How a transformer is built and what it was trained on; taken from the registry if its name is there.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = DEFAULT_ENCODER
-    weights: str = "imagenet"
-    stride: Literal[4, 8, 16, 32] = 16
+    weights: str = "pretrained"
+    stride: Literal[4, 8, 16, 32, 64] = 16
     finest: Literal[1, 2, 4, 8] = 2
     blocks: tuple[int, ...] = ()
     trainable: bool = False
+    definition: Definition | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_by_name(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            # Models of earlier versions call the weights after ImageNet, whatever they were trained on.
+            data = {**data, "weights": "pretrained"} if data.get("weights") == "imagenet" else data
+            name = data.get("name", DEFAULT_ENCODER)
+            if data.get("definition") is None and isinstance(name, str) and (known := definitions().get(name)):
+                data = {**data, "definition": known}
+            if data.get("definition") is not None and name == DEFAULT_ENCODER:
+                raise ValueError("a definition needs a name of its own; set `name` beside it")
+        return data
+
+    @model_serializer(mode="wrap")
+    def _without_absent_definition(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        return values if self.definition is not None else {k: v for k, v in values.items() if k != "definition"}
 
     @model_validator(mode="after")
     def _finest_is_finer(self) -> EncoderConfig:
@@ -94,7 +126,7 @@ class NetworkConfig(BaseModel):
         Working resolution, in um per pixel.
     surroundings_um
         Widths, in um, of the squares around each pixel over which the encoder's features are averaged and concatenated
-        with those of its deepest level; empty: none. None: decided by the training samples, see `settled`.
+        with those of its deepest level; empty or None: none. In a `Config` None is decided by its target.
     surroundings_zoom
         How many times coarser than `mpp` the image is in which the encoder sees the surroundings.
     head
@@ -111,22 +143,25 @@ class NetworkConfig(BaseModel):
     surroundings_zoom: Literal[1, 2, 4, 8] = 4
     head: Literal["rate", "mean", "sum"] = "rate"
 
+    def with_encoder(self, name: str, definition: Definition | None = None, mpp: float | None = None) -> Self:
+        """Return the configuration with another encoder, at a resolution, by default the one that it was trained at.
+
+        The strides change by a power of two, so that they are about as many um as before, as far as strides go. An
+        encoder without a definition, whose resolution is not known, leaves resolution and strides as they are.
+        """
+        changed = self.encoder.model_copy(update={"name": name, "definition": definition or definitions().get(name)})
+        if (known := changed.definition) is None:
+            return self.model_copy(update={"encoder": changed})
+        mpp = mpp or known.mpp
+        finest, deepest = _FINEST[-1] // changed.finest, _DEEPEST[-1] // changed.stride
+        factor = min(2 ** max(0, round(math.log2(self.mpp / mpp))), finest, deepest)
+        strides = {"stride": factor * changed.stride, "finest": factor * changed.finest}
+        return self.model_copy(update={"mpp": mpp, "encoder": changed.model_copy(update=strides)})
+
     @property
     def pitch_um(self) -> float:
         """Side of a pixel of the latent map, in um."""
         return self.mpp * self.encoder.finest
-
-    def settled(self, donors: Sequence[str | None]) -> NetworkConfig:
-        """Return the configuration with the choice that depends on the donors of the training samples made.
-
-        Wide surroundings show where on a slide a place is. That helps much between sections of one donor. With several
-        donors the network memorises them, and predicts other donors worse than without (benchmarks/notes/tried.md). A
-        sample whose donor is None counts as a donor of its own.
-        """
-        if self.surroundings_um is not None:
-            return self
-        one_donor = len(donors) == 1 or (len(set(donors)) == 1 and donors[0] is not None)
-        return self.model_copy(update={"surroundings_um": _ONE_DONOR_UM if one_donor else ()})
 
 
 # `paper` has the published widths. The decoder of `small` takes at most half the time of its encoder, for a CPU.

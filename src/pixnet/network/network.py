@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from pixnet.grid import Box, Lattice, round_up
 from pixnet.network.crop import Crop
 from pixnet.network.decoder import Decoder
-from pixnet.network.encoders import make_encoder
+from pixnet.network.encoders.make import make_encoder
+from pixnet.network.encoders.receptive import receptive_radius
 from pixnet.network.fast.folding import folded
 from pixnet.network.fast.stripwise import stripwise
 from pixnet.network.fusion import fusion_reach
 from pixnet.network.heads import Head
-from pixnet.network.receptive import receptive_radius
+from pixnet.network.reassembly import Reassembly, token_box
 from pixnet.network.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -39,17 +40,20 @@ class Network(nn.Module):
     Parameters
     ----------
     config
-        Encoder, decoder, head and working resolution; settled (see `NetworkConfig.settled`).
+        Encoder, decoder, head and working resolution.
     outputs
         Number of outputs of the head: the genes, and one more for all other genes if the head is `rate`.
 
     Attributes
     ----------
-    strides, channels
-        Strides, in image pixels, and channels of all levels, finest first. The deepest holds the surroundings too.
+    strides
+        Strides of the pyramid's levels, in image pixels, finest first.
+    pitches, channels
+        Pitch, in image pixels, and channels of the map of each level. A convolutional encoder's maps have the pyramid's
+        strides, a transformer's that of its patches. The deepest holds the surroundings too.
     stride
         Tiles start and end on multiples of it, in image pixels: the deepest stride, or a multiple of it that the far
-        image or a transformer's windows need.
+        image or a transformer's tokens need.
     halo
         Image pixels around a tile's core that can influence it: the decoder's margin and the encoder's reach.
     zoom
@@ -57,6 +61,8 @@ class Network(nn.Module):
     far_halo
         Pixels of the far image around a tile's core that can influence it: the decoder's margin, the encoder's reach
         and the radius of the surroundings; 0 without surroundings.
+    far_rim
+        Pixels of the far image along its edges whose features are not needed.
     decoder_margin
         Image pixels around a latent pixel whose features can influence it.
     encoder_halo
@@ -67,27 +73,36 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = make_encoder(config.encoder)
-        self.strides = config.encoder.strides
-        if config.surroundings_um is None:
-            raise ValueError("surroundings_um is None: decide it by the training samples with NetworkConfig.settled")
-        self.zoom = config.surroundings_zoom if config.surroundings_um else 1
-        far_pixel_um = config.mpp * self.zoom * self.strides[-1]
-        self.surroundings = Surroundings(config.surroundings_um, far_pixel_um, self.zoom)
+        self.strides, self.pitches = config.encoder.strides, self.encoder.pitches
+        around_um = config.surroundings_um or ()
+        self.zoom = config.surroundings_zoom if around_um else 1
+        far_pixel_um = config.mpp * self.zoom * self.pitches[-1]
+        self.surroundings = Surroundings(around_um, far_pixel_um, self.zoom)
         *finer, deepest = self.encoder.channels
         self.channels = (*finer, deepest + len(self.surroundings.widths) * sum(self.encoder.channels))
+        resampled, decoder = self.pitches != self.strides, config.decoder
+        self.reassembly = Reassembly(self.pitches, self.strides, self.channels, decoder.channels) if resampled else None
+        channels = self.reassembly.channels if self.reassembly else self.channels
         # Log-normalised values have no density.
-        self.decoder = Decoder(self.channels, config.decoder, with_density=config.head == "rate")
+        self.decoder = Decoder(channels, decoder, with_density=config.head == "rate")
         self.head = Head(config.head, config.decoder.channels[0], outputs)
-        phase = math.lcm(self.strides[-1], self.encoder.phase)
-        self.stride = phase * self.zoom
+        # A tile starts on pixels of the deepest level, of the encoder's maps and of those of the far image.
+        phase = self.encoder.phase
+        self.stride = math.lcm(self.strides[-1], phase * self.zoom)
         self._reach = fusion_reach(config.decoder)
         one_pixel = self.level_boxes(Box(0, 0, 1, 1))
-        self.decoder_margin = max(-box.row * stride for box, stride in zip(one_pixel, self.strides, strict=True))
-        # A window across a tile's edge overlaps the tile by half a window at most.
+        # Interpolation between tokens reaches one and a half of them from the centre of a pixel.
+        beyond = [
+            math.ceil(1.5 * p - s / 2) if resampled else 0 for p, s in zip(self.pitches, self.strides, strict=True)
+        ]
+        self.decoder_margin = max(
+            -box.row * stride + reach for box, stride, reach in zip(one_pixel, self.strides, beyond, strict=True)
+        )
         self.encoder_halo = self.encoder.window or receptive_radius(self.encoder)
         self.halo = round_up(self.decoder_margin + self.encoder_halo, self.stride)
-        far_reach = self.surroundings.reach(-(-self.decoder_margin // self.strides[-1])) * self.strides[-1]
+        far_reach = self.surroundings.reach(-(-self.decoder_margin // self.pitches[-1])) * self.pitches[-1]
         self.far_halo = round_up(far_reach + self.encoder_halo, phase) if self.surroundings.widths else 0
+        self.far_rim = max(0, self.far_halo - far_reach)
         self.encoder.requires_grad_(config.encoder.trainable)
         # Depthwise convolutions on a CPU run about twice as fast on channels-last memory.
         self.to(memory_format=torch.channels_last)
@@ -109,13 +124,36 @@ class Network(nn.Module):
             exact = Box(fine.row // 2 - _STEP_MARGIN, fine.col // 2 - _STEP_MARGIN, height, width)
         return boxes
 
+    def map_boxes(self, want: Box) -> list[Box]:
+        """Return, for each level, the box of pixels of the encoder's map that the latent pixels `want` depend on."""
+        boxes = self.level_boxes(want)
+        if not self.reassembly:
+            return boxes
+        grids = zip(boxes, self.pitches, self.strides, strict=True)
+        return [token_box(box, pitch, stride) for box, pitch, stride in grids]
+
+    def learn_scale(self, batches: Sequence[Sequence[Crop]], wants: Sequence[Sequence[Box]]) -> None:
+        """Take the scale of the encoder's channels, and of the decoder's output, from batches of training tiles."""
+        if self.reassembly:
+            self.reassembly.learn_scale(batches)
+            batches = [self._reassembled(crops, want) for crops, want in zip(batches, wants, strict=True)]
+        self.decoder.learn_scale(batches, wants)
+
+    def _reassembled(self, crops: Sequence[Crop], want: Sequence[Box]) -> Sequence[Crop]:
+        if not self.reassembly:
+            return crops
+        levels: list[Crop] = self.reassembly(crops, list(zip(*map(self.level_boxes, want), strict=True)))
+        return levels
+
     def lattice(self, slide: Slide) -> Lattice:
         """Return the lattice of image pixels on which this network sees a slide."""
         mpp = self.config.mpp
         return Lattice(slide.width_um, slide.height_um, mpp, self.stride, self.halo, self.zoom, self.far_halo)
 
-    def pyramid(self, near: Tensor, far: Tensor | None = None) -> list[Tensor]:
-        """Return all levels, finest first, with the surroundings concatenated to the deepest one.
+    def pyramid(
+        self, near: Tensor, far: Tensor | None = None, cores: Sequence[tuple[int, int]] | None = None
+    ) -> list[Tensor]:
+        """Return the encoder's maps, finest level first, with the surroundings concatenated to the deepest one.
 
         Parameters
         ----------
@@ -124,28 +162,41 @@ class Network(nn.Module):
         far
             The same tiles in the far image, with `far_halo` of its pixels on every side, bytes, shape (T, 3, h, w).
             Ignored by a network without surroundings.
+        cores
+            First row and column of each tile's core on the lattice; the slide's origin by default.
         """
-        *finer, deepest = self._encoded(near)
+        if cores is not None and len(set(cores)) > 1:
+            parts = (
+                self.pyramid(near[i : i + 1], None if far is None else far[i : i + 1], [core])
+                for i, core in enumerate(cores)
+            )
+            return [torch.cat(level) for level in zip(*parts, strict=True)]
+        at = cores[0] if cores else (0, 0)
+        *finer, deepest = self._encoded_near(near, (self.halo, self.halo), at)
         shape = deepest.shape[-2:]
-        return [*finer, self._with_surroundings(deepest, self._means(far), Box(0, 0, *shape), shape)]
+        return [*finer, self._with_surroundings(deepest, self._means(far, at), Box(0, 0, *shape), shape)]
 
-    def _encoded(self, image: Tensor) -> list[Tensor]:
-        levels: list[Tensor] = self.encoder(image.contiguous(memory_format=torch.channels_last))
+    def _encoded_near(self, near: Tensor, core: tuple[int, int], at: tuple[int, int]) -> list[Tensor]:
+        """Return the maps of an image whose core starts at row and column `core`, and on the lattice at `at`."""
+        return self._encoded(near, self.halo - self.decoder_margin, (at[0] - core[0], at[1] - core[1]))
+
+    def _encoded(self, image: Tensor, rim: int, origin: tuple[int, int]) -> list[Tensor]:
+        levels: list[Tensor] = self.encoder(image.contiguous(memory_format=torch.channels_last), rim, origin)
         return levels
 
-    def _means(self, far: Tensor | None) -> Tensor | None:
-        """Return the surroundings at the far image's deepest stride; None for a network without surroundings."""
+    def _means(self, far: Tensor | None, at: tuple[int, int]) -> Tensor | None:
+        """Return the surroundings at the pitch of the far image's deepest map; None for a network without them."""
         if not self.surroundings.widths:
             return None
         if far is None:
             raise ValueError("a network with surroundings needs the far image as well as the near one")
-        return self.surroundings(self._encoded(far))
+        return self.surroundings(self._encoded(far, self.far_rim, self.far_origin(*at)))
 
     def _with_surroundings(self, deepest: Tensor, means: Tensor | None, box: Box, shape: Sequence[int]) -> Tensor:
-        """Return the part `box` of the deepest level, (T, C, h, w), with its surroundings concatenated.
+        """Return the part `box` of the deepest map, (T, C, h, w), with its surroundings concatenated.
 
-        `means` are the surroundings of the complete map, of this shape (height, width), at the far image's deepest
-        stride.
+        `means` are the surroundings of the complete map, of this shape (height, width), at the pitch of the far image's
+        deepest map.
         """
         if means is None:
             return deepest
@@ -163,20 +214,25 @@ class Network(nn.Module):
         Parameters
         ----------
         crops
-            The pyramid, finest level first, each level at least on its box of `level_boxes`.
+            The encoder's maps, finest level first, each at least on its box of `map_boxes`.
         want
             One box of latent pixels for each tile, all of the same size.
         """
-        return self.head.activate(*self.decoder(crops, want))
+        return self.head.activate(*self.decoder(self._reassembled(crops, want), want))
 
-    def forward(self, near: Tensor, far: Tensor | None, core: Box) -> Tensor:
+    def far_origin(self, row: int, col: int) -> tuple[int, int]:
+        """Return the first pixel of the far image of a tile on the far lattice, by the start of the tile's core."""
+        return row // self.zoom - self.far_halo, col // self.zoom - self.far_halo
+
+    def forward(self, near: Tensor, far: Tensor | None, core: Box, at: tuple[int, int] = (0, 0)) -> Tensor:
         """Return the latent map of a tile's core, shape (1, C, h, w), computed from its padded images.
 
-        `near` and `far` are those of one tile, as for `pyramid`; `core` is in pixels of the near image.
+        `near` and `far` are those of one tile, as for `pyramid`; `core` is in pixels of the near image, and starts at
+        row and column `at` of the lattice.
         """
         finest = self.strides[0]
         want = Box(core.row // finest, core.col // finest, core.height // finest, core.width // finest)
-        levels, means = self._encoded(near), self._means(far)
+        levels, means = self._encoded_near(near, (core.row, core.col), at), self._means(far, at)
         # Attention along rows sees complete rows, so such a tile is decoded in one part.
         decoder = self.config.decoder
         along_rows = decoder.fusion == "safb" and decoder.attention == "row"
@@ -185,7 +241,7 @@ class Network(nn.Module):
         for row in range(0, want.height, part):
             for col in range(0, want.width, part):
                 box = Box(want.row + row, want.col + col, min(part, want.height - row), min(part, want.width - col))
-                boxes = self.level_boxes(box)
+                boxes = self.map_boxes(box)
                 *finer, deepest = (
                     Crop(level, [0], [0]).cut([needed]) for level, needed in zip(levels, boxes, strict=True)
                 )
@@ -194,18 +250,31 @@ class Network(nn.Module):
                 _copy_rows(latent[:, :, row : row + box.height, col : col + box.width], decoded)
         return latent
 
+    @property
+    def trained(self) -> nn.ModuleDict:
+        """The parts that training changes: all but a frozen encoder. Their weights have the same names as here."""
+        fixed = () if self.config.encoder.trainable else ("encoder",)
+        return nn.ModuleDict({name: part for name, part in self.named_children() if name not in fixed})
+
     @torch.inference_mode()
-    def latent(self, near: Tensor, far: Tensor | None = None) -> Tensor:
-        """Return the latent map of a tile's core (C, h, w), computed from its padded images of bytes (3, H, W)."""
+    def latent(self, near: Tensor, far: Tensor | None = None, at: tuple[int, int] = (0, 0)) -> Tensor:
+        """Return the latent map of a tile's core (C, h, w), computed from its padded images of bytes (3, H, W).
+
+        `at` is the first row and column of the core on the lattice.
+        """
         core = Box(self.halo, self.halo, near.shape[1] - 2 * self.halo, near.shape[2] - 2 * self.halo)
-        return self.forward(near[None], None if far is None else far[None], core)[0].float()
+        return self.forward(near[None], None if far is None else far[None], core, at)[0].float()
 
     def for_prediction(self, device: str) -> Network:
         """Return a copy on a device, in evaluation mode, that computes the same in less time and memory."""
-        result = copy.deepcopy(self).to(device).eval()
-        result.decoder = folded(result.decoder)
+        encoder = self.encoder
+        if encoder.mean.device.type != device:
+            encoder = copy.deepcopy(encoder).to(device)
         if device == "cpu":
-            result.encoder = stripwise(result.encoder)
+            encoder = stripwise(encoder)
+        # The encoder is not copied again: the weights of a transformer take gigabytes.
+        result = copy.deepcopy(self, {id(self.encoder): encoder}).to(device).eval()
+        result.decoder = folded(result.decoder)
         return result
 
 

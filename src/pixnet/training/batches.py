@@ -35,6 +35,7 @@ class Batch:
     values: Tensor  # target log-normalised values, (N, genes)
     measured: Tensor  # 1 where a region's sample was measured for an output, otherwise 0, (N, M)
     sample: Tensor  # number of each region's sample, (N,)
+    region: NDArray[np.int64]  # number of each region in its sample, (N,)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its tensors on a device."""
@@ -185,4 +186,5 @@ class Batcher:
             values=torch.from_numpy(np.concatenate(values)),
             measured=torch.from_numpy(self._measured[sample]),
             sample=torch.from_numpy(sample),
+            region=np.concatenate(indices),
         )

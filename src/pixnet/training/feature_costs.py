@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from pixnet.files import write_whole
 
 COSTS = "feature-costs.json"
+LEFT_OUT = "left-out-"
+"""Beginning of the names of the folders, in that of a training, of trainings without some samples."""
 
 
 class PreparedView(NamedTuple):

@@ -19,9 +19,9 @@ from pixnet.digest import digest
 from pixnet.files import write_whole
 from pixnet.grid import Box, round_up
 from pixnet.network.crop import Crop
-from pixnet.network.encoders import as_image
+from pixnet.network.encoders.base import as_image
+from pixnet.network.encoders.weights import weights_hash
 from pixnet.network.fast.stripwise import stripwise
-from pixnet.network.weights import weights_hash
 from pixnet.training.feature_costs import PreparedView
 from pixnet.training.views import View
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pixnet.sample import Sample
 
 _CORE = 1536  # side of a tile, in image pixels, while features are computed
-_STRIP = 64  # rows of pixels of the deepest level whose surroundings are interpolated at a time
+_STRIP = 64  # rows of pixels of the deepest map whose surroundings are interpolated at a time
 _NEAR = 64  # image pixels that a region's bounds are rounded to when looking for what is near
 FEATURES_VERSION = 1
 """Version of the cached features. Raise it when the same slide, encoder and settings lead to other features: stored
@@ -44,23 +44,23 @@ class LiveEncoder:
         self.network = network
 
     def crops(self, views: Sequence[View], wants: Sequence[Box]) -> list[Crop]:
-        """Return the pyramid of a batch of tiles, each level on the pixels that the decoder needs."""
+        """Return the encoder's maps for a batch of tiles, each on the pixels that the decoder needs."""
         network, stride, finest = self.network, self.network.stride, self.network.strides[0]
-        boxes = [network.level_boxes(want) for want in wants]
+        boxes = [network.map_boxes(want) for want in wants]
         side = round_up(finest * max(wants[0].height, wants[0].width), stride) + stride
-        near, far, starts = [], [], []
+        near, far, cores = [], [], []
         for view, want in zip(views, wants, strict=True):
             row, col = (finest * v // stride * stride for v in (want.row, want.col))
             core = Box(row, col, side, side)
             near.append(as_image(view.read(core.grown(network.halo))))
             if network.far_halo:
                 far.append(as_image(view.read(view.lattice.far(core), network.zoom)))
-            starts.append((row - network.halo, col - network.halo))
-        device = network.head.scale.device
-        levels = network.pyramid(torch.stack(near).to(device), torch.stack(far).to(device) if far else None)
+            cores.append((row, col))
+        device, halo = network.head.scale.device, network.halo
+        levels = network.pyramid(torch.stack(near).to(device), torch.stack(far).to(device) if far else None, cores)
         return [
-            Crop(level, [row // s for row, _ in starts], [col // s for _, col in starts]).cut(of_level)
-            for level, s, of_level in zip(levels, network.strides, zip(*boxes, strict=True), strict=True)
+            Crop(level, [(row - halo) // p for row, _ in cores], [(col - halo) // p for _, col in cores]).cut(of_level)
+            for level, p, of_level in zip(levels, network.pitches, zip(*boxes, strict=True), strict=True)
         ]
 
 
@@ -95,12 +95,12 @@ class CachedFeatures:
         return PreparedView(key, facts.get("seconds"), made)
 
     def crops(self, views: Sequence[View], wants: Sequence[Box]) -> list[Crop]:
-        """Return the pyramid of a batch of tiles, each level on the pixels that the decoder needs."""
-        boxes = [self.network.level_boxes(want) for want in wants]
+        """Return the encoder's maps for a batch of tiles, each on the pixels that the decoder needs."""
+        boxes = [self.network.map_boxes(want) for want in wants]
         device = self.network.head.scale.device
         crops = []
-        for level, stride in enumerate(self.network.strides):
-            shift = self.margin // stride
+        for level, pitch in enumerate(self.network.pitches):
+            shift = self.margin // pitch
             tiles = [
                 self._maps[view][level][
                     b[level].row + shift : b[level].row + shift + b[level].height,
@@ -114,11 +114,13 @@ class CachedFeatures:
 
     def _key(self, view: View) -> str:
         network, slide = self.network, view.sample.slide
+        definition = network.config.encoder.definition
         facts = {
             "slide": slide.fingerprint(),
             "mpp": [slide.mpp, view.lattice.mpp],
             "encoder": self._encoder_hash,
-            "network": network.config.encoder.model_dump(mode="json", exclude={"weights", "trainable"}),
+            "network": network.config.encoder.model_dump(mode="json", exclude={"weights", "trainable", "definition"}),
+            "definition": definition.construction if definition else None,
             "strides": network.strides,
             "surroundings": [network.surroundings.widths, network.zoom],
             "reach": self.reach,
@@ -133,12 +135,12 @@ class CachedFeatures:
         folder.mkdir(parents=True, exist_ok=True)
         shape = tuple(side + 2 * self.margin for side in view.shape)
 
-        def create(name: str, stride: int, channels: int) -> NDArray[np.float16]:
-            size = (shape[0] // stride, shape[1] // stride, channels)
-            return np.lib.format.open_memmap(folder / name, mode="w+", dtype=np.float16, shape=size)
+        def create(stride: int, pitch: int, channels: int) -> NDArray[np.float16]:
+            size = (shape[0] // pitch, shape[1] // pitch, channels)
+            return np.lib.format.open_memmap(folder / f"{stride}.npy", mode="w+", dtype=np.float16, shape=size)
 
         network = self.network
-        maps = [create(f"{s}.npy", s, count) for s, count in zip(network.strides, network.channels, strict=True)]
+        maps = [create(*level) for level in zip(network.strides, network.pitches, network.channels, strict=True)]
         self._encode(view, maps)
         if network.far_halo:
             self._surround(view, maps[-1][:, :, network.encoder.channels[-1] :])
@@ -154,24 +156,26 @@ class CachedFeatures:
         for core in self._cores_near(view, _CORE):
             image = self._tensor(view.read(core.grown(halo)))
             with torch.inference_mode():
-                levels = self._encoder(image)
-            for target, level, stride in zip(maps, levels, network.strides, strict=True):
-                self._fill(target, level, core, stride, halo)
+                levels = self._encoder(image, halo, (core.row - halo, core.col - halo))
+            for target, level, pitch in zip(maps, levels, network.pitches, strict=True):
+                self._fill(target, level, core, pitch, halo)
 
     def _surround(self, view: View, target: NDArray[np.float16]) -> None:
         """Fill in the surroundings, computed from the coarser image."""
-        network, stride, zoom = self.network, self.network.strides[-1], self.network.zoom
-        halo = zoom * network.far_halo // stride  # in pixels of the deepest level
+        network, pitch, zoom = self.network, self.network.pitches[-1], self.network.zoom
+        halo = zoom * network.far_halo // pitch  # in pixels of the deepest map
         for core in self._cores_near(view, _CORE * zoom):
             image = self._tensor(view.read(view.lattice.far(core), zoom))
-            cols = slice(halo, halo + core.width // stride)
+            cols = slice(halo, halo + core.width // pitch)
             with torch.inference_mode():
-                means = network.surroundings(self._encoder(image))
-                for first in range(0, core.height // stride, _STRIP):
-                    rows = min(_STRIP, core.height // stride - first)
+                means = network.surroundings(
+                    self._encoder(image, network.far_rim, network.far_origin(core.row, core.col))
+                )
+                for first in range(0, core.height // pitch, _STRIP):
+                    rows = min(_STRIP, core.height // pitch - first)
                     part = network.surroundings.finer(means, slice(halo + first, halo + first + rows), cols)
-                    strip = Box(core.row + first * stride, core.col, rows * stride, core.width)
-                    self._fill(target, part, strip, stride, 0)
+                    strip = Box(core.row + first * pitch, core.col, rows * pitch, core.width)
+                    self._fill(target, part, strip, pitch, 0)
 
     def _cores_near(self, view: View, side: int) -> Iterator[Box]:
         """Cut the view and its margin into tiles of about `side` image pixels, and yield those near a region."""
@@ -185,10 +189,10 @@ class CachedFeatures:
                 if touched.any():
                     yield Box(row, col, h, w)
 
-    def _fill(self, target: NDArray[np.float16], level: Tensor, core: Box, stride: int, halo: int) -> None:
+    def _fill(self, target: NDArray[np.float16], level: Tensor, core: Box, pitch: int, halo: int) -> None:
         """Write the core of a tile's level into the map of the complete view; the halo is in image pixels."""
-        row, col, cut = (core.row + self.margin) // stride, (core.col + self.margin) // stride, halo // stride
-        h, w = core.height // stride, core.width // stride
+        row, col, cut = (core.row + self.margin) // pitch, (core.col + self.margin) // pitch, halo // pitch
+        h, w = core.height // pitch, core.width // pitch
         inner = level[0, :, cut : cut + h, cut : cut + w].permute(1, 2, 0)
         target[row : row + h, col : col + w, : inner.shape[2]] = inner.cpu().numpy()
 

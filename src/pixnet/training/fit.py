@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from pixnet.network.network import Network
 from pixnet.training.batches import Batcher
 from pixnet.training.components import denoised
 from pixnet.training.config import METHOD_VERSION
-from pixnet.training.feature_costs import COSTS, record_cost
+from pixnet.training.feature_costs import COSTS, LEFT_OUT, record_cost
 from pixnet.training.features import CachedFeatures, LiveEncoder, PyramidSource, bounds_hash
 from pixnet.training.loop import History, Stage, Trainer
 from pixnet.training.targets import Targets, split
@@ -103,14 +104,13 @@ def fit_network(
         If the training cannot be resumed.
     """
     _check_ids(samples)
-    network_config = network_config.settled([sample.donor for sample in samples])
     _open_work_folder(options.work, training_key(samples, panel, network_config, config), options.resume)
     targets = _make_targets(samples, panel, config.min_counts, with_other=network_config.head == "rate")
     network = _make_network(network_config, targets, config.seed).to(options.device)
-    source = _make_source(network, targets, config, options)
+    source = make_source(network, targets, config, options)
     views = _draw_views(targets, network, config)
     if isinstance(source, CachedFeatures):
-        _fill_cache(source, [view for views_of_sample in views.values() for view in views_of_sample], options)
+        fill_cache(source, [view for views_of_sample in views.values() for view in views_of_sample], options)
 
     stages = _Stages(network, source, targets, views, config, options)
     training, validation = split(targets, config.validation, config.seed)
@@ -136,7 +136,7 @@ class _Stages:
     options: FitOptions
 
     def __post_init__(self) -> None:
-        self._untrained = copy.deepcopy(self.network.state_dict())
+        self._untrained = copy.deepcopy(self.network.trained.state_dict())
 
     def run(
         self, name: str, training: Sequence[Targets], validation: Sequence[Targets], steps: int
@@ -158,12 +158,12 @@ class _Stages:
 
     def _reset(self) -> None:
         """Return to the untrained weights, with the decoder scaled to the training data."""
-        self.network.load_state_dict(self._untrained)
+        self.network.trained.load_state_dict(self._untrained)
         rng = np.random.default_rng([self.config.seed, 2])
         batches = [self._batcher(self.targets).draw(self.config.tiles, rng) for _ in range(_SCALE_BATCHES)]
         with torch.no_grad():
             crops = [self.source.crops(batch.views, batch.wants) for batch in batches]
-            self.network.decoder.learn_scale(crops, [batch.wants for batch in batches])
+            self.network.learn_scale(crops, [batch.wants for batch in batches])
 
     def _batcher(self, part: Sequence[Targets]) -> Batcher:
         views = [self.views[target.sample.id] for target in part]
@@ -213,6 +213,8 @@ def _open_work_folder(work: Path, key: str, resume: bool) -> None:
             )
         return
     if work.exists():
+        for leftover in work.glob(f"{LEFT_OUT}*"):
+            shutil.rmtree(leftover)
         for pattern in ("*.ckpt", "*.part", "metrics.csv", COSTS):
             for leftover in work.glob(pattern):
                 leftover.unlink()
@@ -258,7 +260,7 @@ def _make_network(config: NetworkConfig, targets: Sequence[Targets], seed: int) 
     return network
 
 
-def _make_source(
+def make_source(
     network: Network, targets: Sequence[Targets], config: TrainingConfig, options: FitOptions
 ) -> PyramidSource:
     """Return the feature cache of a frozen encoder with fixed views, otherwise the encoder itself."""
@@ -270,12 +272,17 @@ def _make_source(
     return CachedFeatures(network, options.features or options.work / "features", tile)
 
 
+def plain_view(target: Targets, network: Network, config: TrainingConfig) -> View:
+    """Return the slide of a sample as it is, as a network sees it."""
+    slide = target.sample.slide
+    return View(target.sample, network.lattice(slide), glass=config.glass(slide))
+
+
 def _draw_views(targets: Sequence[Targets], network: Network, config: TrainingConfig) -> dict[str, list[View]]:
     """Return the views of each sample, by its id; the first is the slide as it is, which validation uses."""
     views = {}
     for target in targets:
-        slide = target.sample.slide
-        plain = View(target.sample, network.lattice(slide), glass=config.glass(slide))
+        slide, plain = target.sample.slide, plain_view(target, network, config)
         # A view depends on the slide and its number alone, so trainings on other samples find its features.
         slide_seed = int(slide.fingerprint()[:12], 16)
         drawn = [
@@ -286,7 +293,7 @@ def _draw_views(targets: Sequence[Targets], network: Network, config: TrainingCo
     return views
 
 
-def _fill_cache(cache: CachedFeatures, views: Sequence[View], options: FitOptions) -> None:
+def fill_cache(cache: CachedFeatures, views: Sequence[View], options: FitOptions) -> None:
     """Compute the features of all views that are not in the cache, and record what they cost."""
     for done, view in enumerate(views):
         options.progress("features", done, len(views), view.sample.id)

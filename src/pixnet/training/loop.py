@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pixnet.errors import DataError, ModelError
 from pixnet.expression import correlation
@@ -83,9 +83,15 @@ class Trainer:
         self.objective = Objective(config, len(training.targets), network.head.scale.shape[0]).to(self.device)
         self.parameters = [p for p in (*network.parameters(), *self.objective.parameters()) if p.requires_grad]
         self.optimiser = torch.optim.AdamW(self._parameter_groups(), weight_decay=config.weight_decay)
-        self._parts: dict[str, Any] = {"network": network, "objective": self.objective, "optimiser": self.optimiser}
-        self.average = copy.deepcopy(network.state_dict())
-        self.best = copy.deepcopy(self.average)
+        # The weights of a frozen encoder, which may take gigabytes, are neither averaged nor stored.
+        self.trained = network.trained
+        self._parts: dict[str, Any] = {
+            "network": self.trained,
+            "objective": self.objective,
+            "optimiser": self.optimiser,
+        }
+        self.average = copy.deepcopy(self.trained.state_dict())
+        self.best: dict[str, Tensor] = {}  # of the running mean at the best validation step
         self.history = History()
         self.steps_done = 0
         self._loss_sum = 0.0
@@ -111,7 +117,7 @@ class Trainer:
                 saved = time.monotonic()
             if finished:
                 break
-        self.network.load_state_dict(self.best if self.validation else self.average)
+        self.trained.load_state_dict(self.best or self.average)
         self.network.eval()
         return self.history
 
@@ -142,7 +148,7 @@ class Trainer:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, _LARGEST_GRADIENT)
         self.optimiser.step()
-        _update_average(self.average, network, config.ema, step)
+        _update_average(self.average, self.trained, config.ema, step)
         self._loss_sum += float(loss.detach())
         self._loss_count += 1
         self.steps_done = step + 1
@@ -167,10 +173,10 @@ class Trainer:
 
     def _validate(self, validation: Batcher) -> dict[str, float]:
         """Return the scores of the running mean of the weights on the validation part."""
-        current = copy.deepcopy(self.network.state_dict())
-        self.network.load_state_dict(self.average)
-        predicted, observed = predict_regions(self.network, self.source, validation, self.config.tiles)
-        self.network.load_state_dict(current)
+        current = copy.deepcopy(self.trained.state_dict())
+        self.trained.load_state_dict(self.average)
+        predicted, observed, _ = predict_regions(self.network, self.source, validation, self.config.tiles)
+        self.trained.load_state_dict(current)
         self.network.train()
         return {"pcc_m": mean_correlation(observed, predicted), "mse": float(np.nanmean((predicted - observed) ** 2))}
 
@@ -217,16 +223,16 @@ def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any]:
 @torch.no_grad()
 def predict_regions(
     network: Network, source: PyramidSource, batcher: Batcher, tiles: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """Predict every region of a batcher with the network's present weights, `tiles` at once, in evaluation mode.
 
-    Returns predicted and observed log-normalised values, shape (N, genes) each, in the order of the batcher's regions.
-    Observed values are NaN where a region's sample was not measured for a gene. DataError is raised if no region has a
-    valid pixel.
+    Returns predicted and observed log-normalised values, shape (N, genes) each, in the order of the batcher's regions,
+    and the number of each region in its sample: those without a valid pixel are left out. Observed values are NaN where
+    a region's sample was not measured for a gene. DataError is raised if no region has a valid pixel.
     """
     network.eval()
     device = network.head.scale.device
-    predicted, observed = [], []
+    predicted, observed, regions = [], [], []
     for batch, _ in batcher.sweep(tiles):
         batch = batch.to(device)
         latent = network.decode(source.crops(batch.views, batch.wants), batch.wants)
@@ -235,10 +241,11 @@ def predict_regions(
         predicted.append(values.float().cpu().numpy())
         measured = batch.measured[:, : values.shape[1]] > 0
         observed.append(torch.where(measured, batch.values, torch.nan).cpu().numpy())
+        regions.append(batch.region)
     if not sum(map(len, observed)):
         names = ", ".join(target.sample.id for target in batcher.targets)
         raise DataError(f"{names}: none of the regions to validate on has a valid pixel; choose another validation.")
-    return np.concatenate(predicted), np.concatenate(observed)
+    return np.concatenate(predicted), np.concatenate(observed), np.concatenate(regions)
 
 
 def mean_correlation(observed: NDArray[np.float32], predicted: NDArray[np.float32]) -> float:
@@ -264,10 +271,10 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
     return _LOWEST_RATE + (1.0 - _LOWEST_RATE) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
 
-def _update_average(average: dict[str, Tensor], network: Network, decay: float, step: int) -> None:
+def _update_average(average: dict[str, Tensor], trained: nn.Module, decay: float, step: int) -> None:
     """Move the running mean towards the weights; in early steps it forgets the random start faster."""
     decay = min(decay, (1.0 + step) / (10.0 + step))
-    for name, value in network.state_dict().items():
+    for name, value in trained.state_dict().items():
         if value.dtype.is_floating_point:
             average[name].lerp_(value, 1.0 - decay)
         else:

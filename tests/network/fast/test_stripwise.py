@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pixnet.network.config import EncoderConfig, NetworkConfig
-from pixnet.network.encoders import make_encoder
+from pixnet.network.encoders.make import make_encoder
 from pixnet.network.fast.stripwise import Stripwise, stripwise
 from pixnet.network.network import Network
 

@@ -14,7 +14,7 @@ from pixnet.evaluation.baselines.base import as_points
 
 if TYPE_CHECKING:
     from pixnet.evaluation.baselines.networks import PooledEncoder
-    from pixnet.network.encoders import Encoder
+    from pixnet.network.encoders.base import Encoder
     from pixnet.slide import Slide
 
 SIDE_UM = 112.0
@@ -101,7 +101,7 @@ def read_crops(slide: Slide, centers_um: ArrayLike, um_per_px: float = UM_PER_PX
 def frozen_encoder() -> Encoder:
     """Return the default encoder with its five stages, strides 2 to 32; it is made once."""
     from pixnet.network.config import EncoderConfig
-    from pixnet.network.encoders import make_encoder
+    from pixnet.network.encoders.make import make_encoder
 
     return make_encoder(EncoderConfig(finest=2, stride=32)).eval()
 

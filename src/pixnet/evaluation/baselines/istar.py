@@ -211,7 +211,7 @@ def _features(slide: Slide, box: Box) -> NDArray[np.float32]:
     import torch
     import torch.nn.functional as F
 
-    from pixnet.network.encoders import as_image
+    from pixnet.network.encoders.base import as_image
 
     rgb, _ = slide.read_box(box.grown(_HALO), _UM_PER_PX)
     rows, cols, halo = box.height // _SIDE, box.width // _SIDE, _HALO // _SIDE

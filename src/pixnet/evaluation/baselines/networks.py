@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor, nn
 
+from pixnet.network.config import DEFAULT_ENCODER
+from pixnet.network.encoders.weights import create_timm
 from pixnet.network.heads import to_torch
-from pixnet.network.weights import DEFAULT_ENCODER, create_timm
 
 _CROPS_AT_ONCE = 32  # when predicting
 _SUPERPIXELS_AT_ONCE = 1 << 14  # when predicting
@@ -33,7 +34,7 @@ class PooledEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        model: Any = create_timm(DEFAULT_ENCODER, "imagenet", num_classes=0)
+        model: Any = create_timm(DEFAULT_ENCODER, "pretrained", num_classes=0)
         self.model = model
         self.channels = int(model.num_features)
         for name in ("mean", "std"):

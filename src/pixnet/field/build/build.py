@@ -67,6 +67,7 @@ def build_field(
     with claimed(out, facts, resume=options.resume, overwrite=options.overwrite) as unfinished:
         background = Background(slide, lattice, source.finest, keep_all=not options.tissue_mask)
         builder = BlockBuilder(slide, source, core, np.dtype(options.dtype), background, unfinished)
+        seam_error = source.seam_error() if source.seam_error else None
         scale = builder.run(options.workers, options.progress or (lambda *_: None))
         levels = open_levels(unfinished.store)
         write_coarser_levels(levels, builder.side)
@@ -98,7 +99,7 @@ def build_field(
             ),
             levels=len(levels),
             tissue_mask=options.tissue_mask,
-            seam_error=source.seam_error,
+            seam_error=seam_error,
             made_from=made_from,
             card=source.card,
             files=data_files(unfinished.store),

@@ -35,7 +35,7 @@ class LatentSource:
     card
         The model card, as JSON values.
     seam_error
-        Measured difference that the cut into blocks makes, as a share of the largest value; stored with the field.
+        Measures the difference that the cut into blocks makes, as a share of the largest value; stored with the field.
 
     Raises
     ------
@@ -48,7 +48,7 @@ class LatentSource:
     latent: Latent
     head: LinearHead
     card: dict[str, Any]
-    seam_error: float | None = None
+    seam_error: Callable[[], float] | None = None
 
     def __post_init__(self) -> None:
         if self.finest <= 0 or self.lattice.stride % self.finest:

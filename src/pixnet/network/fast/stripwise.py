@@ -21,7 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pixnet.network.encoders import Encoder
+    from pixnet.network.encoders.base import Encoder
 
 _STRIP_VALUES = 1 << 21  # values in the widened map of a strip of one image: 8 MB
 _TRIAL_ROWS = (1, 3)  # rows of a strip during the trial: one; several, the last strip shorter
@@ -29,17 +29,19 @@ _TOLERANCE = 1e-4  # of the largest value of a level
 
 
 def stripwise(encoder: Encoder) -> Encoder:
-    """Return a copy of a trained encoder that computes its inverted residual blocks strip by strip.
+    """Return a trained encoder that computes its inverted residual blocks strip by strip; it is a copy.
 
-    Encoders without such blocks are copied unchanged. So are those whose blocks do more than this module knows of: the
+    An encoder without such blocks is returned as it is. So is one whose blocks do more than this module knows of: the
     outputs are compared on a small image, in strips of so few rows that every block is cut. Where only the stem does
     more, the stem is left unchanged.
     """
+    if not any(isinstance(module, DepthwiseSeparableConv | InvertedResidual) for module in encoder.modules()):
+        return encoder
     for change in (_with_stem_in_strips, _with_blocks_in_strips):
         result = change(encoder)
         if _agree(encoder, result):
             return result
-    return copy.deepcopy(encoder).eval()
+    return encoder
 
 
 def _with_blocks_in_strips(encoder: Encoder) -> Encoder:

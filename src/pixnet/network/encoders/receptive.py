@@ -12,7 +12,7 @@ from pixnet.errors import ModelError
 from pixnet.grid import round_up
 
 if TYPE_CHECKING:
-    from pixnet.network.encoders import Encoder
+    from pixnet.network.encoders.base import Encoder
 
 # Layers that mix all positions: the edges of a tile would change all of its features.
 _GLOBAL = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.InstanceNorm2d, nn.GroupNorm)
@@ -28,7 +28,7 @@ def receptive_radius(encoder: Encoder) -> int:
     (squeeze-and-excitation, instance or group normalisation) raises ModelError.
     """
     radius = 0.0
-    side = 4 * max(encoder.strides) * 2
+    side = 4 * max(encoder.pitches) * 2
 
     def note(module: nn.Module, inputs: tuple[torch.Tensor, ...], _: object) -> None:
         nonlocal radius
@@ -56,13 +56,13 @@ def receptive_radius(encoder: Encoder) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    _check_by_change(encoder, round_up(math.ceil(radius), max(encoder.strides)))
+    _check_by_change(encoder, round_up(math.ceil(radius), max(encoder.pitches)))
     return math.ceil(radius)
 
 
 def _check_by_change(encoder: Encoder, reach: int) -> None:
     """Check that a change of everything beyond the reach changes no feature: a list of layer names may miss some."""
-    stride = max(encoder.strides)
+    stride = max(encoder.pitches)
     side = 2 * reach + 4 * stride
     generator = torch.Generator().manual_seed(0)
     first = torch.randint(0, 256, (1, 3, side, side), generator=generator, dtype=torch.uint8)

@@ -1,0 +1,120 @@
+"""Predictions for samples that a second training leaves out: what a model can be expected to do on new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixnet.training.batches import Batcher
+from pixnet.training.feature_costs import LEFT_OUT
+from pixnet.training.features import CachedFeatures
+from pixnet.training.fit import FitOptions, Progress, fill_cache, fit_network, make_source, plain_view
+from pixnet.training.loop import predict_regions
+from pixnet.training.targets import Targets
+
+if TYPE_CHECKING:
+    from pixnet.network.config import NetworkConfig
+    from pixnet.network.network import Network
+    from pixnet.sample import Sample
+    from pixnet.sample.panel import GenePanel
+    from pixnet.training.config import TrainingConfig
+
+_MOST_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A sample, and what a network that was trained without it predicts for its regions.
+
+    Attributes
+    ----------
+    sample
+        The sample that was left out.
+    predicted, observed
+        Log-normalised values, shape (n, genes); observed ones are NaN for genes that it was not measured for.
+    centers_um
+        Centres of the regions, shape (n, 2).
+    """
+
+    sample: Sample
+    predicted: NDArray[np.float32]
+    observed: NDArray[np.float32]
+    centers_um: NDArray[np.float64]
+
+
+def left_out_folds(samples: Sequence[Sample], by_sample: bool) -> list[list[int]]:
+    """Return the samples, by number, that are left out together in each of at most three folds.
+
+    A fold holds whole donors, or samples with `by_sample`, and the folds have about equally many regions. There is none
+    if all samples are of one donor, or if there is one sample.
+    """
+    groups: dict[object, list[int]] = {}
+    for number, sample in enumerate(samples):
+        # A sample of an unknown donor counts as a donor of its own.
+        own = by_sample or sample.donor is None
+        groups.setdefault(number if own else sample.donor, []).append(number)
+    members = list(groups.values())
+    sizes = [sum(len(samples[i].regions) for i in of_group) for of_group in members]
+    if len(sizes) < 2:
+        return []
+    folds: list[list[int]] = [[] for _ in range(min(len(sizes), _MOST_FOLDS))]
+    held = [0] * len(folds)
+    for group in sorted(range(len(sizes)), key=lambda group: -sizes[group]):
+        smallest = held.index(min(held))
+        folds[smallest] += members[group]
+        held[smallest] += sizes[group]
+    return [sorted(fold) for fold in folds]
+
+
+def predict_left_out(
+    samples: Sequence[Sample],
+    folds: Sequence[Sequence[int]],
+    panel: GenePanel,
+    network_config: NetworkConfig,
+    config: TrainingConfig,
+    options: FitOptions,
+) -> list[LeftOut]:
+    """Train on all but the samples of each fold in turn, and predict these.
+
+    Trainings are in folders `left-out-N` of the work folder, where each can be resumed; features are shared.
+    """
+    results: list[LeftOut] = []
+    most_genes = max(len(sample.genes) for sample in samples)
+    features = options.features or options.work / "features"
+    for number, fold in enumerate(folds):
+        progress = _titled(options.progress, f"left out {number + 1} of {len(folds)}")
+        own = replace(options, work=options.work / f"{LEFT_OUT}{number}", features=features, progress=progress)
+        others = [sample for index, sample in enumerate(samples) if index not in fold]
+        fitted = fit_network(others, panel, network_config, config, own)
+        results += _predicted([samples[index] for index in fold], panel, fitted.network, config, own, most_genes)
+    return results
+
+
+def _predicted(
+    samples: Sequence[Sample],
+    panel: GenePanel,
+    network: Network,
+    config: TrainingConfig,
+    options: FitOptions,
+    most_genes: int,
+) -> list[LeftOut]:
+    with_other = network.config.head == "rate"
+    targets = [Targets.from_sample(sample, panel, config.min_counts, with_other, most_genes) for sample in samples]
+    source = make_source(network, targets, config, options)
+    views = [plain_view(target, network, config) for target in targets]
+    if isinstance(source, CachedFeatures):
+        fill_cache(source, views, options)
+    results = []
+    for target, view in zip(targets, views, strict=True):
+        batcher = Batcher([target], [[view]], network.config.pitch_um, network.strides[0], config.tile_um)
+        predicted, observed, regions = predict_regions(network, source, batcher, config.tiles)
+        results.append(LeftOut(target.sample, predicted, observed, target.regions.centers_um[regions]))
+    return results
+
+
+def _titled(progress: Progress, title: str) -> Progress:
+    return lambda stage, done, total, text: progress(f"{title}: {stage}", done, total, text)
