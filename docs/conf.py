@@ -55,6 +55,7 @@ html_static_path = ["_static"]
 html_css_files = ["pixnet.css"]
 html_theme_options = {
     "home_page_in_toc": False,
+    "navbar_persistent": [],  # the sidebar has a search field
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "use_download_button": False,
