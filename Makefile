@@ -11,6 +11,7 @@ JOBS ?= 2
 RESULTS ?= benchmarks/results
 RUNS ?= out/runs
 HER2ST ?= ../shared/data/her2st/samples.toml
+MOB_METHODS ?= pixnet,mean,colour-ridge,ridge,hest-ridge,knn,st-net
 MOB_SEEDS ?= 0
 MOB ?= ../shared/data/mob/samples.toml
 HER2ST_PROTOCOL ?= benchmarks/accuracy/her2st.protocol.json
@@ -71,7 +72,7 @@ benchmark-mob: setup
 	$(BIN)/python -m benchmarks.accuracy.mob --results $(RESULTS) --runs $(RUNS) --command '$(TYPED)'
 
 freeze-mob: setup
-	$(BIN)/pixnet evaluate $(MOB) --split lodo --config benchmarks/accuracy/mob.toml --methods $(METHODS) \
+	$(BIN)/pixnet evaluate $(MOB) --split lodo --config benchmarks/accuracy/mob.toml --methods $(MOB_METHODS) \
 	  --seeds $(MOB_SEEDS) --write-protocol benchmarks/accuracy/mob.protocol.json --overwrite
 
 benchmark-virtual: setup
