@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from benchmarks.accuracy.her2st import PREDICTIONS, PROTOCOL, main
 from benchmarks.accuracy.merging import MergedPlan
+from benchmarks.accuracy.mob import PROTOCOL as MOB
 from benchmarks.accuracy.protocol_plan import ProtocolPlan, predictions_entry
 from benchmarks.accuracy.results import FOLDER, Results
 from benchmarks.accuracy.scales_plan import ScalesPlan
@@ -36,6 +37,13 @@ def test_every_run_on_her2st_is_there(results: Results, plan: ProtocolPlan) -> N
     missing = [run.title for _, run in (*results.missing(plan), *results.missing(MergedPlan(plan)))]
     assert not missing, f"settings or a METHOD_VERSION changed: run `make benchmark-her2st`, which computes {missing}"
     assert {run.method for _, run in plan.runs} == set(METHODS)
+
+
+def test_every_run_on_the_mouse_bulb_is_there(results: Results, tmp_path: Path) -> None:
+    plan = ProtocolPlan("mob", {"": Protocol.read(MOB)}, RunStore(tmp_path), Options("cpu"))
+    missing = [run.title for _, run in results.missing(plan)]
+    assert not missing, f"settings or a METHOD_VERSION changed: run `make benchmark-mob`, which computes {missing}"
+    assert {run.method for _, run in plan.runs} == set(METHODS) - {"istar"}
 
 
 @pytest.mark.parametrize("size", [100.0, 55.0])
