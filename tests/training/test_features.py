@@ -220,3 +220,16 @@ def test_the_live_encoder_passes_gradients(targets: list[Targets], network_confi
     crops = LiveEncoder(network).crops([view], [Box(5, 6, 16, 16)])
     sum(crop.feature.square().mean() for crop in crops).backward()  # type: ignore[union-attr]
     assert sum(float(p.grad.abs().sum()) for p in network.encoder.parameters() if p.grad is not None) > 0
+
+
+def test_tiles_of_a_convolutional_encoder_are_computed_together(
+    network: Network, targets: list[Targets], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view, seen = views_of(network, targets[0].sample)[0], []
+    encoder = network.encoder.forward
+    monkeypatch.setattr(
+        network.encoder, "forward", lambda image, *rest: seen.append(len(image)) or encoder(image, *rest)
+    )
+    with torch.no_grad():
+        LiveEncoder(network).crops([view] * 3, [Box(5, 6, 16, 16), Box(40, 30, 16, 16), Box(11, 50, 16, 16)])
+    assert seen == [3] * (2 if network.far_halo else 1)

@@ -18,7 +18,7 @@ from pixnet.readers.manifest import manifest_entries
 from pixnet.regions.blocks import Rectangle, cut_blocks, distance, inside
 from pixnet.sample import Sample
 from pixnet.sample.panel import GenePanel, choose_panel, panel_counts
-from pixnet.sample.sample import enough_counts
+from pixnet.sample.sample import balanced_groups, enough_counts
 
 SPLITS = "loso, lodo, kfold:K or blocks:K:GAP"
 VARIABLE = 50
@@ -188,18 +188,17 @@ def _donors(samples: Sequence[Sample], split: str) -> dict[str, list[Sample]]:
 
 
 def _donor_folds(samples: Sequence[Sample], split: str, donors: dict[str, list[Sample]], number: int) -> list[Fold]:
-    """Put donors into groups, the largest first, each into the group with the fewest regions so far."""
+    """Hold donors out in groups of about equally many regions."""
     if number < 2 or len(donors) < number:
         raise DataError(
             f"`split={split!r}`: {len(donors)} donors ({', '.join(donors)}) do not make {number} folds; "
             "it takes at least two folds, and a donor for each."
         )
-    sizes = {donor: sum(len(sample.regions) for sample in samples) for donor, samples in donors.items()}
-    groups: list[list[str]] = [[] for _ in range(number)]
-    for donor in sorted(donors, key=lambda name: (-sizes[name], name)):
-        min(groups, key=lambda group: sum(sizes[name] for name in group)).append(donor)
+    names = sorted(donors)
+    sizes = [sum(len(sample.regions) for sample in donors[name]) for name in names]
     folds = []
-    for index, group in enumerate(groups):
+    for index, members in enumerate(balanced_groups(sizes, number)):
+        group = [names[member] for member in members]
         ids = [sample.id for sample in samples if sample.donor in group]
         name = group[0] if number == len(donors) else f"group {index + 1}"
         folds.append(hold_out(samples, ids)[0].model_copy(update={"name": name}))

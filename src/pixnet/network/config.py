@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -19,7 +19,8 @@ from pydantic import (
 from pixnet.network.encoders.registry import Definition, definitions
 
 DEFAULT_ENCODER = "tf_efficientnet_lite0"
-_FINEST, _DEEPEST = (1, 2, 4, 8), (4, 8, 16, 32, 64)  # strides
+Finest = Literal[1, 2, 4, 8]
+Deepest = Literal[4, 8, 16, 32, 64]
 
 
 class EncoderConfig(BaseModel):
@@ -48,8 +49,8 @@ class EncoderConfig(BaseModel):
 
     name: str = DEFAULT_ENCODER
     weights: str = "pretrained"
-    stride: Literal[4, 8, 16, 32, 64] = 16
-    finest: Literal[1, 2, 4, 8] = 2
+    stride: Deepest = 16
+    finest: Finest = 2
     blocks: tuple[int, ...] = ()
     trainable: bool = False
     definition: Definition | None = None
@@ -153,7 +154,7 @@ class NetworkConfig(BaseModel):
         if (known := changed.definition) is None:
             return self.model_copy(update={"encoder": changed})
         mpp = mpp or known.mpp
-        finest, deepest = _FINEST[-1] // changed.finest, _DEEPEST[-1] // changed.stride
+        finest, deepest = get_args(Finest)[-1] // changed.finest, get_args(Deepest)[-1] // changed.stride
         factor = min(2 ** max(0, round(math.log2(self.mpp / mpp))), finest, deepest)
         strides = {"stride": factor * changed.stride, "finest": factor * changed.finest}
         return self.model_copy(update={"mpp": mpp, "encoder": changed.model_copy(update=strides)})

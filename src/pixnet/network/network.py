@@ -165,7 +165,8 @@ class Network(nn.Module):
         cores
             First row and column of each tile's core on the lattice; the slide's origin by default.
         """
-        if cores is not None and len(set(cores)) > 1:
+        # Only a transformer's windows depend on where a tile is; a convolutional encoder takes all tiles together.
+        if self.encoder.window and cores is not None and len(set(cores)) > 1:
             parts = (
                 self.pyramid(near[i : i + 1], None if far is None else far[i : i + 1], [core])
                 for i, core in enumerate(cores)

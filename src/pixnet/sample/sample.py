@@ -144,6 +144,14 @@ def donor_groups(donors: Sequence[str | None]) -> NDArray[np.int64]:
     return np.array([groups.index(name) for name in names], np.int64)
 
 
+def balanced_groups(sizes: Sequence[int], number: int) -> list[list[int]]:
+    """Put parts, by number, into groups of about equal size: the largest first, each into the smallest group so far."""
+    groups: list[list[int]] = [[] for _ in range(number)]
+    for part in sorted(range(len(sizes)), key=lambda part: -sizes[part]):
+        min(groups, key=lambda group: sum(sizes[i] for i in group)).append(part)
+    return groups
+
+
 def enough_counts(sample: Sample, min_counts: int) -> NDArray[np.bool_]:
     """Return whether each region has at least `min_counts` counts over all genes, shape (n,)."""
     return np.asarray(sample.depth >= min_counts, np.bool_)

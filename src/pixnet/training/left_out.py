@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pixnet.sample.sample import balanced_groups
 from pixnet.training.batches import Batcher
 from pixnet.training.feature_costs import LEFT_OUT
 from pixnet.training.features import CachedFeatures
@@ -61,13 +62,8 @@ def left_out_folds(samples: Sequence[Sample], by_sample: bool) -> list[list[int]
     sizes = [sum(len(samples[i].regions) for i in of_group) for of_group in members]
     if len(sizes) < 2:
         return []
-    folds: list[list[int]] = [[] for _ in range(min(len(sizes), _MOST_FOLDS))]
-    held = [0] * len(folds)
-    for group in sorted(range(len(sizes)), key=lambda group: -sizes[group]):
-        smallest = held.index(min(held))
-        folds[smallest] += members[group]
-        held[smallest] += sizes[group]
-    return [sorted(fold) for fold in folds]
+    folds = balanced_groups(sizes, min(len(sizes), _MOST_FOLDS))
+    return [sorted(i for group in fold for i in members[group]) for fold in folds]
 
 
 def predict_left_out(
