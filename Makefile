@@ -22,7 +22,7 @@ VIRTUAL_OPTIONS ?=
 # The command that the pages name.
 TYPED = $(strip make $@ $(MAKEOVERRIDES))
 
-.PHONY: setup demo test lint docs bench benchmark-her2st benchmark-virtual freeze-her2st benchmark-mob freeze-mob benchmark-repeat clean
+.PHONY: setup demo test lint docs bench benchmark-her2st benchmark-virtual benchmark-donors freeze-her2st benchmark-mob freeze-mob benchmark-repeat clean
 
 setup: $(VENV)/.complete
 
@@ -78,6 +78,10 @@ freeze-mob: setup
 benchmark-virtual: setup
 	$(BIN)/python -m benchmarks.accuracy.scales --methods $(METHODS) --seeds $(VIRTUAL_SEEDS) --results $(RESULTS) \
 	  --runs $(RUNS) --command '$(TYPED)' $(VIRTUAL_OPTIONS)
+
+benchmark-donors: setup
+	$(BIN)/python -m benchmarks.accuracy.donors --methods $(METHODS) --seeds $(VIRTUAL_SEEDS) --results $(RESULTS) \
+	  --runs $(RUNS) --command '$(TYPED)'
 
 # Computes a few runs of both benchmarks again, from nothing, and compares their scores with the tables; 15 minutes.
 benchmark-repeat: setup

@@ -84,7 +84,7 @@ def write_protocol_page(
         *([_merged_table(merged, methods, main)] if merged else []),
         costs_table(facts, methods, main),
     ]
-    return _write(out, "accuracy", title, lead, provenance(command, facts), tables)
+    return write_tables(out, "accuracy", title, lead, provenance(command, facts), tables)
 
 
 def write_ablations_page(
@@ -115,7 +115,7 @@ def write_ablations_page(
     note = "PCC@M, and the default's minus the variant's, with 95 % intervals over redrawn blocks."
     shown = Table([table.columns[0], "changes", *table.columns[1:], *against], rows, note, words=2)
     costs = costs_table(facts, list(facts), "pixnet")
-    return _write(out, "ablations", "Ablations", "", provenance(command, facts), [shown, costs])
+    return write_tables(out, "ablations", "Ablations", "", provenance(command, facts), [shown, costs])
 
 
 def write_scales_page(out: Path, plan: ScalesPlan, facts: Facts, scores: Scores, command: str) -> Path:
@@ -138,7 +138,7 @@ def write_scales_page(out: Path, plan: ScalesPlan, facts: Facts, scores: Scores,
                     path.write_bytes(base64.b64decode(picture.partition(",")[2]))
     closing = _closing_tables(plan, facts, scores)
     sections.append(Section("Details and costs", tables=closing))
-    _write(out, plan.name, title, lead, provenance(command, facts), [*tables, *closing], html=False)
+    write_tables(out, plan.name, title, lead, provenance(command, facts), [*tables, *closing], html=False)
     return write_page(out / f"{plan.name}.html", title, lead, _headline_facts(scores), sections)
 
 
@@ -169,7 +169,13 @@ def headline(plan: ScalesPlan, scores: Scores) -> str:
     return f"{plan.name}, {SIDES[1]}: " + ("; ".join(words) or "pixnet was not evaluated")
 
 
-def _write(out: Path, name: str, title: str, lead: str, made: str, tables: Sequence[Table], html: bool = True) -> Path:
+def write_tables(
+    out: Path, name: str, title: str, lead: str, made: str, tables: Sequence[Table], html: bool = True
+) -> Path:
+    """Write a page of tables, `NAME.md` and, if wanted, `NAME.html`, and return the first.
+
+    `lead` is its first paragraph, and `made` says how and when the scores were made.
+    """
     out.mkdir(parents=True, exist_ok=True)
     lines = [f"# {title}", "", made, *(["", lead] if lead else [])]
     for table in tables:

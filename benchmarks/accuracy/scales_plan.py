@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks.accuracy.results import SUMMARY
 from pixnet.config import Config, GenesConfig
 from pixnet.demo.predictions import additivity_error, predict_baseline, predict_field
-from pixnet.demo.regions import SIDES, ScaleSettings, draw, regions_by_size, slide_name, training_sample
+from pixnet.demo.regions import ScaleSettings, slide_name, training_sample
 from pixnet.demo.scores import CEILING, ScoredSlide, scale_scores
 from pixnet.demo.targets import REDRAWS, Targets, target_arrays
 from pixnet.errors import DataError
@@ -86,20 +86,25 @@ class ScalesPlan:
         self._targets_run = Run("targets", settings.name, settings.seed, {"scales": facts, "version": SCALES_VERSION})
 
     @cached_property
-    def slides(self) -> list[tuple[VirtualTissue, dict[str, Regions]]]:
-        """Every slide with the regions to be predicted on it; drawn when something has to be computed."""
-        slides = [*self.settings.training, *self.settings.test]
-        tissues = []
+    def tissues(self) -> dict[tuple[int, int], VirtualTissue]:
+        """All slides by their seeds, drawn when something has to be computed."""
+        slides, tissues = [*self.settings.training, *self.settings.test], {}
         for number, slide in enumerate(slides):
             self.options.progress("tissue", number, len(slides), self.settings.preset)
-            tissues.append(draw(self.settings, slide))
-        return [(tissue, regions_by_size(tissue, self.settings.places, self.settings.seed)) for tissue in tissues]
+            tissues[slide] = self.settings.draw(slide)
+        return tissues
+
+    @cached_property
+    def slides(self) -> list[tuple[VirtualTissue, dict[str, Regions]]]:
+        """Every slide to predict, with the regions to predict on it."""
+        tissues = [self.tissues[slide] for group in self.settings.predicted.values() for slide in group]
+        return [(tissue, self.settings.regions(tissue)) for tissue in tissues]
 
     @cached_property
     def samples(self) -> list[Sample]:
         """The measured training slides."""
-        training = self.slides[: len(self.settings.training)]
-        return [training_sample(self.settings, tissue, number) for number, (tissue, _) in enumerate(training)]
+        training = [self.tissues[slide] for slide in self.settings.training]
+        return [training_sample(self.settings, tissue, number) for number, tissue in enumerate(training)]
 
     @cached_property
     def targets(self) -> Stored:
@@ -114,15 +119,14 @@ class ScalesPlan:
     def score(self, variant: str, run: Run) -> tuple[pd.DataFrame, Mapping[str, Any]]:
         """Fit, predict and score a run."""
         stored = self._stored(variant, run)
-        scores = scale_scores(self._slides([(variant, run)]), self.settings.seed)
+        scores = scale_scores(self.scored([(variant, run)]), self.settings.seed)
         of_run = (scores["method"] == run.method) & (scores["sample"] != ALL) & (scores["seed"] != ALL)
         return scores[of_run], {**stored.facts, "settings": run.depends_on["settings"]}
 
     def summarise(self) -> tuple[pd.DataFrame, Mapping[str, Any]]:
         """Score all runs together."""
-        scores = scale_scores(self._slides(self.runs), self.settings.seed)
-        of_runs = (scores["sample"] != ALL) & (scores["seed"] != ALL) & (scores["method"] != CEILING)
-        return scores[~of_runs], {"chosen": {"genes": self.genes}}
+        scores = scale_scores(self.scored(self.runs), self.settings.seed)
+        return without_runs(scores), {"chosen": {"genes": self.genes}}
 
     def _run(self, variant: str, method: str, seed: int) -> Run:
         depends_on = {
@@ -183,11 +187,11 @@ class ScalesPlan:
         known = [error for error in errors if error is not None]
         return arrays, {**pixnet_choices(model), "additivity_error": max(known, default=None)}
 
-    def _slides(self, runs: Sequence[tuple[str, Run]]) -> list[ScoredSlide]:
+    def scored(self, runs: Sequence[tuple[str, Run]]) -> list[ScoredSlide]:
         """Return the targets of each slide, and the predictions of some runs for it."""
         targets, slides = self.targets, []
         stored = [(variant, run, self._stored(variant, run)) for variant, run in runs]
-        for side, pairs in zip(SIDES, (self.settings.training, self.settings.test), strict=True):
+        for side, pairs in self.settings.predicted.items():
             for number, donor in pairs:
                 name = f"{self.settings.preset}-{number}"
                 predictions: dict[str, dict[int, Arrays]] = {}
@@ -197,6 +201,12 @@ class ScalesPlan:
                 of_slide = Targets(_of_slide(targets.arrays, name))
                 slides.append(ScoredSlide(name, side, f"donor {donor}", of_slide, predictions))
         return slides
+
+
+def without_runs(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `scale_scores` that are of several runs, and those of the ceiling."""
+    of_runs = (scores["sample"] != ALL) & (scores["seed"] != ALL) & (scores["method"] != CEILING)
+    return scores[~of_runs]
 
 
 def _of_slide(arrays: Arrays, name: str) -> Arrays:

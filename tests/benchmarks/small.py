@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from benchmarks.accuracy.donors_plan import DonorsPlan
 from benchmarks.accuracy.protocol_plan import ProtocolPlan
 from benchmarks.accuracy.scales_plan import ScalesPlan
 
@@ -63,6 +64,15 @@ class SmallScales(_Recorded, ScalesPlan):
     ) -> None:  # fmt: skip
         configs = {"": CONFIG, **(VARIANTS if variants is None else variants)}
         super().__init__(SETTINGS, configs, methods, seeds, RunStore(runs), Options("cpu"), redraws)
+        self.computed = []
+
+
+class SmallDonors(_Recorded, DonorsPlan):
+    def __init__(self, runs: Path, methods: tuple[str, ...] = SCALE_METHODS) -> None:
+        super().__init__(
+            "breast", CONFIG, methods, (0,), RunStore(runs), Options("cpu"), redraws=2,
+            donors=((3, 7), (5, 6), (4, 8)), side_um=400.0, genes=6,
+        )  # fmt: skip
         self.computed = []
 
 

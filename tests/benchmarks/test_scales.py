@@ -89,7 +89,7 @@ def test_a_field_that_does_not_add_up_is_seen() -> None:
 def test_complete_tables_need_no_slide(
     done_scales: SmallScales, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.accuracy.scales_plan.draw", lambda *_: pytest.fail("a slide was drawn"))
+    monkeypatch.setattr("pixnet.demo.regions.ScaleSettings.draw", lambda *_: pytest.fail("a slide was drawn"))
     plan = SmallScales(tmp_path / "runs")
     Results(done_scales.store.folder.parent / "results").complete(plan)
     assert plan.computed == []

@@ -10,7 +10,6 @@ from pixnet.demo.regions import (
     MARGIN_UM,
     TRAINING_SEEDS,
     ScaleSettings,
-    draw,
     region_points,
     regions_by_size,
     training_sample,
@@ -69,7 +68,7 @@ def test_the_seed_chooses_the_places(tissue: VirtualTissue) -> None:
 
 def test_training_regions_are_spots_or_bins_and_slides_take_turns() -> None:
     settings = ScaleSettings("breast", (100.0, 55.0, 16.0), training=((3, 7),), test=((4, 8),), side_um=260.0)
-    tissue = draw(settings, (3, 7))
+    tissue = settings.draw((3, 7))
     samples = [training_sample(settings, tissue, number) for number in range(4)]
     assert [type(sample.regions) for sample in samples] == [Disks, Disks, Squares, Disks]
     assert [float(np.sqrt(s.regions.areas_um2[0])) for s in samples] == pytest.approx(

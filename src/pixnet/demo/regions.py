@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pixnet.errors import DataError
 from pixnet.regions import Disks, LabelMask, Regions, Squares
 from pixnet.sample import Sample
-from pixnet.virtual.presets import TEST_SEEDS, VIRTUAL_VERSION, frozen_digest
+from pixnet.virtual.presets import TEST_SEEDS, frozen_digest, tissue_version
+from pixnet.virtual.shifts import Shifts
 from pixnet.virtual.tissue import VirtualTissue, spots
 
 Floats = NDArray[np.float64]
@@ -47,6 +48,8 @@ _LEAST_DENSITY = 500.0 / (math.pi * 50.0**2)  # 500 counts in a spot of 100 um
 @dataclass(frozen=True)
 class ScaleSettings:
     """The slides to train on, and the regions to predict."""
+
+    shifts: ClassVar[Shifts | None] = None  # between donors
 
     preset: str
     # Of the training regions: the diameter of spots, or the side of bins up to 40 um. The training slides take turns.
@@ -80,14 +83,23 @@ class ScaleSettings:
         """Fewest counts of a training region: 500 for a spot of 100 um, and in proportion for the smallest size."""
         return max(1, int(_LEAST_DENSITY * min(_area(size) for size in self.sizes_um)))
 
+    @property
+    def predicted(self) -> dict[str, tuple[tuple[int, int], ...]]:
+        """The slides to predict, by group."""
+        return dict(zip(SIDES, (self.training, self.test), strict=True))
+
     def facts(self) -> dict[str, Any]:
         """Return all that the slides, their counts and the predicted regions depend on, except for the code."""
-        return {**dataclasses.asdict(self), "virtual_version": VIRTUAL_VERSION, "frozen_digest": frozen_digest()}
+        version, frozen = tissue_version(self.shifts), frozen_digest(self.shifts)
+        return {**dataclasses.asdict(self), "virtual_version": version, "frozen_digest": frozen}
 
+    def draw(self, slide: tuple[int, int]) -> VirtualTissue:
+        """Draw one of the slides, given by its two seeds."""
+        return VirtualTissue.generate(self.preset, *slide, self.side_um, self.side_um, shifts=self.shifts)
 
-def draw(settings: ScaleSettings, slide: tuple[int, int]) -> VirtualTissue:
-    """Draw one of the slides, given by its two seeds."""
-    return VirtualTissue.generate(settings.preset, *slide, settings.side_um, settings.side_um)
+    def regions(self, tissue: VirtualTissue) -> dict[str, Regions]:
+        """Return the regions to predict on a slide, by the name of their size."""
+        return regions_by_size(tissue, self.places, self.seed)
 
 
 def training_sample(settings: ScaleSettings, tissue: VirtualTissue, number: int) -> Sample:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,20 +42,32 @@ def is_crop_method(method: str) -> bool:
     return method.partition(":")[0] not in (*NOT_CROPS, CEILING)
 
 
-def scale_scores(slides: Sequence[ScoredSlide], seed: int = 0) -> pd.DataFrame:
+def is_opponent(method: str) -> bool:
+    """Return whether a method is one that PixNet is compared with."""
+    return method.partition(":")[0] not in ("pixnet", CEILING)
+
+
+Groups = Mapping[str, Callable[[str], bool]]
+"""Groups of methods by name: whether a method belongs to it."""
+
+BEST_CROP: Groups = {"best crop": is_crop_method}
+BEST_OPPONENT: Groups = {"best opponent": is_opponent}
+
+
+def scale_scores(slides: Sequence[ScoredSlide], seed: int = 0, best: Groups = BEST_CROP) -> pd.DataFrame:
     """Score every method for every group of slides, size of regions, target and kind of value.
 
     PCC@M of a slide is the mean over genes of the correlation over its regions. It is averaged over the slides of a
     group, so that differences between slides (capture, donor) play no part, and over seeds. `seed` is that of the
-    intervals.
+    intervals. `best` names groups of methods; every method is divided by the one of them that does best there.
 
     Returns
     -------
     DataFrame
         The long table: `fold` is the group of slides, `sample` the slide, `regions` their size, `target` such as `truth
         counts` or `measured log`. Averages have intervals over redrawn blocks of each slide, and `places`, `sd of
-        pcc_m`, `share` of the ceiling, `ratio vs best crop` (the crop method that does best there), and for pixnet the
-        comparisons with each other method. Slides that were trained on have no share: their counts show what the image
+        pcc_m`, `share` of the ceiling, `ratio vs NAME` for each group of `best`, and for pixnet the comparisons with
+        each other method. Slides that were trained on have no share: their counts show what the image
         does not, so the ceiling is not a bound.
     """
     parts = []
@@ -66,7 +78,7 @@ def scale_scores(slides: Sequence[ScoredSlide], seed: int = 0) -> pd.DataFrame:
                 for name in group[0].targets.names:
                     scored = [_scored(slide, name, target, kind) for slide in group]
                     where = {"fold": side, "regions": name, "target": f"{target} {kind}"}
-                    parts += _of_regions(group, scored, seed, where)
+                    parts += _of_regions(group, scored, seed, best, where)
     return pd.concat(parts, ignore_index=True)
 
 
@@ -82,8 +94,9 @@ def _scored(slide: ScoredSlide, name: str, target: str, kind: str) -> Scored:
 
 
 def _of_regions(
-    group: Sequence[ScoredSlide], scored: Sequence[Scored], seed: int, where: Mapping[str, str]
-) -> list[pd.DataFrame]:
+    group: Sequence[ScoredSlide], scored: Sequence[Scored], seed: int, best: Groups,
+    where: Mapping[str, str],
+) -> list[pd.DataFrame]:  # fmt: skip
     """Return the rows of all methods for one size of regions, target and kind."""
     draws = {method: redrawn["pcc_m"] for method, redrawn in redrawn_scores(scored, seed=seed).items()}
     parts = []
@@ -108,23 +121,24 @@ def _of_regions(
         ]
     places = sum(len(part.truth) for part in scored)
     parts.append(rows({"places": places}, method=CEILING, **where))
-    return parts + _ratios(of_slides, draws, where)
+    return parts + _ratios(of_slides, draws, best, where)
 
 
 def _ratios(
-    of_slides: Mapping[str, Floats], draws: Mapping[str, Floats], where: Mapping[str, str]
-) -> list[pd.DataFrame]:
-    """Return shares of the ceiling, ratios to the best crop method, and the comparisons of pixnet."""
+    of_slides: Mapping[str, Floats], draws: Mapping[str, Floats], best: Groups,
+    where: Mapping[str, str],
+) -> list[pd.DataFrame]:  # fmt: skip
+    """Return shares of the ceiling, ratios to the best of each group of methods, and the comparisons of pixnet."""
     mean = {method: float(scores.mean()) for method, scores in of_slides.items()}
-    crops = [method for method in mean if is_crop_method(method)]
-    best = max(crops, key=lambda method: mean[method]) if crops else None
+    groups = {name: [method for method in mean if belongs(method)] for name, belongs in best.items()}
+    leaders = {name: max(group, key=lambda method: mean[method]) for name, group in groups.items() if group}
     parts = []
     for method in mean:
         values = {}
         if where["fold"] != SIDES[0]:
             values["share"] = _over(mean, draws, method, CEILING)
-        if best is not None:
-            values["ratio vs best crop"] = _over(mean, draws, method, best)
+        for name, leader in leaders.items():
+            values[f"ratio vs {name}"] = _over(mean, draws, method, leader)
         if values:
             parts.append(rows(values, **where, **_method_keys(method)))
     for other in mean if "pixnet" in mean else ():

@@ -17,7 +17,7 @@ from pixnet.evaluation.report.canvas import Backdrop, data_uri
 from pixnet.expression import normalise
 from pixnet.regions import Squares
 from pixnet.scoring.table import Scores
-from pixnet.virtual import VIRTUAL_VERSION, VirtualTissue
+from pixnet.virtual import VirtualTissue, tissue_version
 
 if TYPE_CHECKING:
     from pixnet.evaluation.baselines import RidgeBaseline
@@ -56,7 +56,7 @@ def compare_with_truth(
             size[kind] = {method: scores.value(method, "pcc_m", **keys) for method in _METHODS}
         sizes.append({**size, "places": len(regions)})
     return {
-        "virtual_version": VIRTUAL_VERSION,
+        "virtual_version": tissue_version(tissue.shifts),
         "preset": tissue.preset.name,
         "slide_seed": tissue.seed,
         "donor_seed": tissue.donor_seed,

@@ -24,7 +24,7 @@ class Seeds(NamedTuple):
 
 
 # Every step draws from its own stream, so that a change of one step does not change the others.
-_STREAMS = ("layout", "cells", "render", "stain", "donor", "hidden", "counts", "profiles")
+_STREAMS = ("layout", "cells", "render", "stain", "donor", "hidden", "counts", "profiles", "shifts", "scanner")
 
 
 def stream(name: str, *seeds: int) -> np.random.Generator:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from pixnet.digest import digest
 from pixnet.virtual.parameters import CellType, Population, TissuePreset, Zone
+from pixnet.virtual.shifts import Shifts
 
 # These cells look similar in every tissue. A lymphocyte's nucleus is about as large as a red blood cell.
 _LYMPHOCYTE = CellType("lymphocyte", (6.6, 6.0), (8.6, 8.0), 0.7, chromatin=1.35, clumping=0.35, eosin=0.3)
@@ -218,7 +220,8 @@ CORTEX = TissuePreset(
 
 PRESETS: Mapping[str, TissuePreset] = MappingProxyType({preset.name: preset for preset in (BREAST, COLON, CORTEX)})
 
-VIRTUAL_VERSION = "1"
+VIRTUAL_VERSION = "2"
+_WITHOUT_SHIFTS = "1"
 
 # For each preset: (slide seed, donor seed). Do not use these slides or donors for training or tuning.
 TEST_SEEDS: Mapping[str, tuple[tuple[int, int], ...]] = MappingProxyType(
@@ -230,11 +233,31 @@ TEST_SEEDS: Mapping[str, tuple[tuple[int, int], ...]] = MappingProxyType(
 )
 
 
-def frozen_digest() -> str:
-    """Return the SHA-256, in hexadecimal, of the version, all parameters of the presets and the test seeds."""
-    content = {
-        "version": VIRTUAL_VERSION,
+# The same for tissue with shifts: four donors, each left out in turn.
+DONOR_SEEDS: Mapping[str, tuple[tuple[int, int], ...]] = MappingProxyType(
+    {
+        "breast": ((9011, 904), (9012, 905), (9013, 906), (9014, 907)),
+        "colon": ((9111, 914), (9112, 915), (9113, 916), (9114, 917)),
+        "cortex": ((9211, 924), (9212, 925), (9213, 926), (9214, 927)),
+    }
+)
+
+
+def tissue_version(shifts: Shifts | None = None) -> str:
+    """Return the version that last changed the tissue with these shifts; without any it is that of version 1."""
+    return _WITHOUT_SHIFTS if shifts is None else VIRTUAL_VERSION
+
+
+def frozen_digest(shifts: Shifts | None = None) -> str:
+    """Return the SHA-256, in hexadecimal, of all that tissue depends on beside its seeds and size.
+
+    That is the version, the parameters of the presets, the seeds that are kept for tests, and the shifts.
+    """
+    content: dict[str, Any] = {
+        "version": tissue_version(shifts),
         "presets": {name: dataclasses.asdict(preset) for name, preset in PRESETS.items()},
         "test_seeds": dict(TEST_SEEDS),
     }
+    if shifts is not None:
+        content |= {"shifts": dataclasses.asdict(shifts), "donor_seeds": dict(DONOR_SEEDS)}
     return digest(content)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -10,6 +12,8 @@ from pixnet.virtual.cells import Cells, along_and_across
 from pixnet.virtual.layout import Layout
 from pixnet.virtual.noise import Seeds, fibres, smooth, stream
 from pixnet.virtual.parameters import CellType, Stain, TissuePreset
+from pixnet.virtual.scanner import eight_bits, out_of_plane, scan
+from pixnet.virtual.shifts import Imaging
 
 Array = NDArray[np.float64]
 
@@ -23,16 +27,26 @@ def render(
     seeds: Seeds,
     shape: tuple[int, int],
     mpp: float,
+    imaging: Imaging | None = None,
 ) -> NDArray[np.uint8]:
     """Draw a tissue as a stained section, shape (rows, columns, 3).
 
     The image depends on zones and cells alone, and on no gene. `outlines` and `footprints` are the cells of each um^2
-    with and without fat droplets, as `footprints` returns them.
+    with and without fat droplets, as `footprints` returns them. Without `imaging` every section is of the usual
+    thickness, and the scanner adds nothing.
     """
     rng = stream("render", seeds.slide)
     haematoxylin, eosin = _ground(preset, layout, cells, outlines, footprints, rng, shape, mpp)
+    if imaging is None:
+        _nuclei(preset, cells, haematoxylin, eosin, rng, mpp)
+        light = _light(preset.stain, haematoxylin, eosin, rng, seeds.donor, mpp)
+        return np.stack([eight_bits(channel) for channel in light], axis=-1)
+    own = stream("scanner", seeds.slide, seeds.donor)
+    matrix = haematoxylin.copy()
     _nuclei(preset, cells, haematoxylin, eosin, rng, mpp)
-    return _light(preset.stain, haematoxylin, eosin, rng, seeds.donor, mpp)
+    haematoxylin += out_of_plane(np.clip(haematoxylin - matrix, 0, None), imaging, own, mpp)
+    dyes = imaging.thickness * haematoxylin, imaging.thickness * eosin
+    return scan(np.stack([*_light(preset.stain, *dyes, rng, seeds.donor, mpp)], axis=-1), imaging, own, mpp)
 
 
 def _ground(
@@ -165,16 +179,14 @@ def donor_stain(stain: Stain, donor_seed: int) -> tuple[Array, Array]:
 
 def _light(
     stain: Stain, haematoxylin: Array, eosin: Array, rng: np.random.Generator, donor_seed: int, mpp: float
-) -> NDArray[np.uint8]:
-    """Return the image of a section: light that passes through it (Beer-Lambert), blurred, with noise."""
+) -> Iterator[Array]:
+    """Yield the light that passes through a section (Beer-Lambert), blurred, with noise, channel by channel."""
     directions, amounts = donor_stain(stain, donor_seed)
     thickness = 1 + stain.thickness_sd * smooth(rng, haematoxylin.shape, stain.thickness_um / mpp)
-    image = np.empty((*haematoxylin.shape, 3), np.uint8)
     for channel in range(3):
         density = amounts[0] * directions[0, channel] * haematoxylin + amounts[1] * directions[1, channel] * eosin
         light = 0.955 * np.exp(-density * thickness)
         light = ndimage.gaussian_filter(light, stain.blur_um / mpp)
         # Photon noise grows with the square root of the light.
         light += stain.noise * np.sqrt(light) * rng.standard_normal(light.shape)
-        image[..., channel] = np.clip(np.rint(255 * light), 0, 255)
-    return image
+        yield light

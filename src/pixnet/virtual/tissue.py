@@ -23,6 +23,7 @@ from pixnet.virtual.noise import Seeds, stream
 from pixnet.virtual.parameters import TissuePreset
 from pixnet.virtual.presets import PRESETS
 from pixnet.virtual.render import render
+from pixnet.virtual.shifts import Shifts, donor_imaging, donor_preset, donor_programs
 
 Array = NDArray[np.float64]
 
@@ -36,7 +37,9 @@ class VirtualTissue:
     Attributes
     ----------
     preset, layout, cells : TissuePreset, Layout, Cells
-        Parameters of the kind of tissue, its zones and its cells.
+        Parameters of the donor's tissue, its zones and its cells.
+    shifts : Shifts or None
+        How much donors differ beyond the preset.
     seed, donor_seed, hidden_seed : int
         Seeds of the slide, of the donor's stain and levels, and of what the image does not show.
     slide : Slide
@@ -54,9 +57,11 @@ class VirtualTissue:
     """
 
     def __init__(
-        self, preset: TissuePreset, seeds: Seeds, slide: Slide, layout: Layout, cells: Cells, labels: NDArray[np.int32]
-    ) -> None:
+        self, preset: TissuePreset, shifts: Shifts | None, seeds: Seeds, slide: Slide, layout: Layout, cells: Cells,
+        labels: NDArray[np.int32],
+    ) -> None:  # fmt: skip
         self.preset = preset
+        self.shifts = shifts
         self.seed = seeds.slide
         self.donor_seed = seeds.donor
         self.hidden_seed = seeds.hidden
@@ -69,6 +74,8 @@ class VirtualTissue:
         self.genes = profiles.names
         self.gene_groups = profiles.groups
         visible = visible_log_rates(preset, profiles, cells, seeds.donor)
+        if shifts is not None:
+            visible += donor_programs(preset, shifts, seeds.donor, len(self.genes))[cells.kind]
         hidden = hidden_log_rates(preset, profiles, cells, seeds.hidden)
         # Row 0 is what is outside of cells; the ambient level is everywhere.
         self.visible_rates = np.vstack([np.zeros(len(self.genes)), np.exp(visible)]) + profiles.ambient
@@ -92,6 +99,7 @@ class VirtualTissue:
         width_um: float = 1000.0,
         height_um: float = 1000.0,
         mpp: float = 1.0,
+        shifts: Shifts | None = None,
     ) -> VirtualTissue:
         """Draw a tissue.
 
@@ -106,6 +114,9 @@ class VirtualTissue:
             Size in um, from 100 to 20,000.
         mpp
             Pixel size of the image in um, from 0.1 to 10. The tissue itself does not depend on it.
+        shifts
+            How much donors differ in composition, section, stain, scanner and assay, such as `SHIFTS`. Without them,
+            donors differ mildly, in stain and levels alone.
 
         Raises
         ------
@@ -123,20 +134,23 @@ class VirtualTissue:
             )
         if min(seed, donor_seed) < 0:
             raise DataError(f"the seeds {seed} and {donor_seed} cannot be used; give whole numbers from 0 upwards")
+        if shifts is not None:
+            preset = donor_preset(preset, shifts, donor_seed)
         shape = math.ceil(height_um), math.ceil(width_um)
         pixels = round(height_um / mpp), round(width_um / mpp)
         layout = draw_layout(preset, stream("layout", seed), shape)
         cells = place_cells(preset, layout, stream("cells", seed))
         outlines, labels = footprints(preset, layout, cells)
         seeds = Seeds(slide=seed, donor=donor_seed, hidden=seed)
-        rgb = render(preset, layout, cells, outlines, labels, seeds, pixels, mpp)
+        imaging = None if shifts is None else donor_imaging(shifts, donor_seed)
+        rgb = render(preset, layout, cells, outlines, labels, seeds, pixels, mpp, imaging)
         slide = Slide.from_array(rgb, mpp, name=f"{preset.name}-{seed}-{donor_seed}")
-        return cls(preset, seeds, slide, layout, cells, labels)
+        return cls(preset, shifts, seeds, slide, layout, cells, labels)
 
     def redrawn(self, hidden_seed: int) -> VirtualTissue:
         """Return the same image with the hidden part of the expression drawn again from this seed."""
         seeds = Seeds(self.seed, self.donor_seed, hidden_seed)
-        return VirtualTissue(self.preset, seeds, self.slide, self.layout, self.cells, self.labels)
+        return VirtualTissue(self.preset, self.shifts, seeds, self.slide, self.layout, self.cells, self.labels)
 
     def truth(self, regions: Regions) -> Array:
         """Return the expected counts in n regions at capture 1, without diffusion and noise, (n, genes).
