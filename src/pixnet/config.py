@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import math
-import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pixnet.errors import ModelError, PixNetError
+from pixnet.errors import ModelError, PixNetError, first_line
 from pixnet.network.config import PRESETS, NetworkConfig
 from pixnet.network.encoders.registry import Definition
+from pixnet.safe.documents import parse_toml, read_bytes
 from pixnet.training.config import TrainingConfig
 
 _SAME_DONOR_UM = (300.0, 600.0, 1200.0)  # widths of the surroundings that tell sections of one donor apart
@@ -122,11 +122,11 @@ def _with_its_encoder(network: NetworkConfig, data: dict[str, Any]) -> NetworkCo
 def read_toml(path: str | Path, what: str, error: type[PixNetError]) -> dict[str, Any]:
     """Read a TOML file of settings; `what` names it in the message if it cannot be read."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise error(f"{path}: {what} cannot be read ({problem.strerror}).") from problem
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise error(f"{path}: is not valid TOML ({problem}).") from problem
+        return parse_toml(read_bytes(Path(path), error).decode("utf-8"))
+    except FileNotFoundError as problem:
+        raise error(f"{path}: {what} cannot be read (no such file).") from problem
+    except ValueError as problem:
+        raise error(f"{path}: is not valid TOML ({first_line(problem)}).") from problem
 
 
 def merged_settings(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

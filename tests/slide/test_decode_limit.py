@@ -6,23 +6,24 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pixnet.errors import SlideError
+from pixnet.errors import PixNetError, SlideError
+from pixnet.safe.budget import VARIABLE, memory_limit
 from pixnet.slide import Slide
-from pixnet.slide.decode_limit import VARIABLE, check_decoded_size, decode_limit, pillow_limit
+from pixnet.slide.decode_limit import check_decoded_size, pillow_limit
 
 
 def test_the_limit_is_4_gb_or_the_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    assert decode_limit() == 4 << 30
+    assert memory_limit() == 4 << 30
     monkeypatch.setenv(VARIABLE, "0.5")
-    assert decode_limit() == 1 << 29
+    assert memory_limit() == 1 << 29
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "4GB"])
 def test_an_invalid_limit_is_an_error(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv(VARIABLE, given)
-    with pytest.raises(SlideError, match=f"{VARIABLE} must be a positive number of GB, not '{given}'"):
-        decode_limit()
+    with pytest.raises(PixNetError, match=f"{VARIABLE} must be a positive number of GB, not '{given}'"):
+        memory_limit()
 
 
 def test_a_higher_limit_allows_larger_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

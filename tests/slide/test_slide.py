@@ -464,12 +464,12 @@ def test_16_bit_and_cmyk_images_are_errors(tmp_path: Path) -> None:
 
 
 def test_images_over_the_limit_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIXNET_DECODE_LIMIT_GB", "0.0001")
+    monkeypatch.setenv("PIXNET_MEMORY_LIMIT_GB", "0.0001")
     Image.new("RGB", (400, 300)).save(tmp_path / "a.png")
     tifffile.imwrite(tmp_path / "a.tif", smooth(300, 400), photometric="rgb")
     for name in ("a.png", "a.tif"):
         with pytest.raises(
-            SlideError, match=r"400 x 300 pixels without tiles.*tiled, pyramidal TIFF.*PIXNET_DECODE_LIMIT_GB"
+            SlideError, match=r"400 x 300 pixels without tiles.*tiled, pyramidal TIFF.*PIXNET_MEMORY_LIMIT_GB"
         ):
             Slide.open(tmp_path / name, mpp=1)
     tifffile.imwrite(tmp_path / "b.tif", smooth(300, 400), photometric="rgb", tile=(64, 64))

@@ -92,7 +92,7 @@ def test_other_arrays_and_chunks_over_the_limit_are_errors(tmp_path: Path, monke
         ZarrSource(tmp_path / "none")
     zarr.create_array(tmp_path / "one", shape=(3, 800, 800), chunks=(3, 800, 800), dtype=np.uint8)
     zarr.create_array(tmp_path / "many", shape=(3, 800, 800), chunks=(3, 80, 80), dtype=np.uint8)
-    monkeypatch.setenv("PIXNET_DECODE_LIMIT_GB", "0.001")
-    with pytest.raises(SlideError, match=r"a chunk of 800 x 800 pixels.*smaller chunks.*PIXNET_DECODE_LIMIT_GB"):
+    monkeypatch.setenv("PIXNET_MEMORY_LIMIT_GB", "0.001")
+    with pytest.raises(SlideError, match=r"a chunk of 800 x 800 pixels.*smaller chunks.*PIXNET_MEMORY_LIMIT_GB"):
         ZarrSource(tmp_path / "one")
     assert ZarrSource(tmp_path / "many").levels == ((1.0, (800, 800)),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,8 @@ import typer
 from pixnet.cli.messages import name_options, option_names
 from pixnet.cli.options import names
 from pixnet.errors import DataError
+from pixnet.safe.documents import parse_toml
+from pixnet.safe.names import file_name
 
 
 def inspect(
@@ -62,7 +63,7 @@ def inspect(
         if out is not None:
             from pixnet.inspection.report import write_report
 
-            write_report(result, out / result.inspection.id if path.suffix == ".toml" else out)
+            write_report(result, out / file_name(result.inspection.id) if path.suffix == ".toml" else out)
     if out is not None:
         typer.echo(f"Report: {out}")
     status = max(result.inspection.status for result in inspected)
@@ -80,7 +81,7 @@ def _manifest_keys(settings: Sequence[str]) -> dict[str, Any]:
         if key in ("image", "mpp", "path", "samples", "card"):
             raise DataError(f"--set {setting!r}: {key} has an argument or option of its own; use that.")
         try:
-            keys[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
+            keys[key] = parse_toml(f"value = {value}")["value"]
+        except ValueError:
             keys[key] = value
     return keys

@@ -20,6 +20,7 @@ from pixnet.expression import log_expectation
 from pixnet.field import ExpressionField
 from pixnet.model import PixNet
 from pixnet.regions import Regions
+from pixnet.safe.names import file_name
 from pixnet.sample import Sample
 from pixnet.sample.panel import GenePanel
 from pixnet.training.config import METHOD_VERSION
@@ -130,7 +131,7 @@ def predict_pixnet(model: PixNet, test: Sequence[Sample], fields: Path, options:
 
         # Without the tissue mask: every method is scored on the same regions, also where the glass is bare.
         field = model.predict(
-            sample.slide, fields / sample.id, tissue_mask=False, device=options.device, progress=report
+            sample.slide, fields / file_name(sample.id), tissue_mask=False, device=options.device, progress=report
         )
         values.append(log_values(field, sample.regions))
     return values

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pixnet.digest import digest
 from pixnet.errors import DataError
 from pixnet.evaluation.cost import next_session, total_cost
+from pixnet.safe.names import file_name
 from pixnet.version import environment, machine
 
 FORMAT = 2
@@ -86,7 +87,7 @@ class RunStore:
     def path(self, run: Run) -> Path:
         """Return the folder of a run."""
         fold = "".join(letter if letter.isalnum() or letter in "-_+." else "_" for letter in run.fold)
-        return self.folder / run.method / f"{fold}-seed{run.seed}-{run.key[:12]}"
+        return self.folder / run.method / f"{file_name(fold)}-seed{run.seed}-{run.key[:12]}"
 
     def has(self, run: Run) -> bool:
         """Return whether a run is stored."""

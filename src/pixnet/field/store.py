@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pixnet.errors import FieldError, first_line
 from pixnet.field.head import HeadKind, LinearHead
 from pixnet.grid import Box, Grid, Lattice
+from pixnet.safe.zarr_store import check_zarr
 
 FORMAT_VERSION: Literal[2] = 2
 KEY = "pixnet"
@@ -153,6 +154,7 @@ def open_store(path: Path) -> FieldStore:
         raise FieldError(f"{path}: no such folder. Give the folder of a predicted field.")
     if not (path / "zarr.json").is_file():
         raise FieldError(f"{path} is not an expression field (it has no zarr.json). Predict the slide again.")
+    check_zarr(path, FieldError, "Predict the slide again.")
     try:
         group = zarr.open_group(path, mode="r", zarr_format=3)
         stored = group.attrs.asdict().get(KEY)

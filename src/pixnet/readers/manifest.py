@@ -25,16 +25,16 @@ The entries in `pixnet.readers.platforms` define the keys of each platform.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pixnet.errors import DataError
+from pixnet.errors import DataError, first_line
 from pixnet.readers.entry import Entry, Length
 from pixnet.readers.platforms import PLATFORMS
+from pixnet.safe.documents import parse_toml, read_bytes
 from pixnet.sample import Sample
 
 
@@ -81,11 +81,11 @@ def manifest_entries(path: str | Path) -> list[Entry]:
     """List the samples of a manifest without reading their files; a `DataError` names a key that is not valid."""
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}). Give the path of a manifest.") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"{path}: is not a TOML file ({error}).") from error
+        content = parse_toml(read_bytes(path, DataError).decode("utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file. Give the path of a manifest.") from error
+    except ValueError as error:
+        raise DataError(f"{path}: is not a TOML file ({first_line(error)}).") from error
     try:
         manifest = _Manifest.model_validate(content)
     except ValidationError as error:

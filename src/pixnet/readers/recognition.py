@@ -11,6 +11,7 @@ from pixnet.readers.common import outs_of, telling_name
 from pixnet.readers.entry import Entry
 from pixnet.readers.manifest import entry_of
 from pixnet.readers.platforms import PLATFORMS
+from pixnet.safe.names import as_text
 from pixnet.sample import Sample
 from pixnet.slide.formats import SUFFIXES
 
@@ -71,7 +72,7 @@ def read(path: str | Path, platform: str | None = None, **options: Any) -> Sampl
 
 def entry_at(path: Path, platform: str, options: Mapping[str, Any]) -> Entry:
     """Return the entry that a manifest would have for a path; paths in `options` start at the working directory."""
-    table = {"id": _sample_id(path), "path": path, **options, "platform": platform}
+    table = {"id": as_text(_sample_id(path)), "path": path, **options, "platform": platform}
     return entry_of(Path.cwd(), str(path), table, {})
 
 

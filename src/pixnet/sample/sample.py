@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pixnet.errors import DataError
 from pixnet.regions import Regions
+from pixnet.safe.names import as_text
 from pixnet.sample.counts import Counts
 from pixnet.slide import Slide
 
@@ -53,6 +54,7 @@ class Sample:
     platform: str = "unknown"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "id", as_text(self.id))  # it may be the name of a file
         if isinstance(self.counts, anndata.AnnData):
             try:
                 object.__setattr__(self, "counts", Counts.from_anndata(self.counts))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pixnet.errors import SlideError
 from pixnet.grid import Box
+from pixnet.safe.names import as_text
 from pixnet.slide import pixel_size
 from pixnet.slide.formats import open_source
 from pixnet.slide.pixel_size import PixelSize
@@ -70,7 +71,7 @@ class Slide:
     def __init__(self, source: Source, path: Path | None, name: str, size: PixelSize) -> None:
         self._source = source
         self.path = path
-        self.name = name
+        self.name = as_text(name)
         self.mpp = size.mpp
         self.mpp_source = size.source
         self.levels = tuple(sorted(source.levels))

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.errors import SlideError, first_line
-from pixnet.slide.decode_limit import VARIABLE, check_decoded_size, pillow_limit
+from pixnet.safe.budget import RAISE
+from pixnet.slide.decode_limit import check_decoded_size, pillow_limit
 from pixnet.slide.pixel_size import Found, from_openslide
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
@@ -27,7 +28,9 @@ Levels = tuple[tuple[float, tuple[int, int]], ...]
 """Downsampling and (height, width) of each pyramid level."""
 
 _FIXED_BLOCK = 512
-_STRIP = 1 << 24  # pixels
+# Bytes for a pixel that a decoder takes beside PIL's image: whole frames, and the coefficients of a progressive JPEG.
+_DECODER_BYTES = {"WEBP": 12, "JPEG2000": 16}
+_PROGRESSIVE_BYTES = 6
 _PIL_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
 _PIL_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, OverflowError)
 # How the messages about files that are not images describe them, by their first bytes.
@@ -167,11 +170,14 @@ class PilSource:
         self.path = path
         self.found = found
         self._lock = threading.Lock()
-        self._decoded: ArraySource | None = None
+        self._decoded: Any = None
         with self._image() as image:
             width, height = image.size
             mode = image.mode
-        check_decoded_size(path, height, width)
+            bytes_per_px = (1 if mode in ("1", "L", "P") else 4) + _DECODER_BYTES.get(image.format, 0)
+            if image.info.get("progressive"):
+                bytes_per_px += _PROGRESSIVE_BYTES
+        check_decoded_size(path, height, width, bytes_per_px)
         if _png_depth(path) > 8:
             mode = "16-bit"
         if mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"):
@@ -179,37 +185,24 @@ class PilSource:
         self.levels: Levels = ((1.0, (height, width)),)
 
     def read(self, level: int, row: int, col: int, height: int, width: int) -> Pixels:
-        """Return a window as a view of the decoded image; raise SlideError if the file is truncated or damaged."""
+        """Return a window of the decoded image; raise SlideError if the file is truncated or damaged."""
         with self._lock:
-            decoded = self._decoded = self._decoded or self._decode()
-        return decoded.read(level, row, col, height, width)
+            image = self._decoded = self._decoded or self._decode()
+        # Only windows are converted, so that PIL's pixels are the only complete copy.
+        part = image.crop((col, row, col + width, row + height))
+        if "A" in image.mode or "transparency" in image.info:
+            return over_white(np.asarray(part.convert("RGBA")))
+        return np.array(part.convert("RGB")), None
 
-    def _decode(self) -> ArraySource:
-        height, width = self.levels[0][1]
-        rgb = np.empty((height, width, 3), np.uint8)
-        mask: NDArray[np.bool_] | None = None
+    def _decode(self) -> Any:
         try:
             with self._image() as image:
                 image.load()
-                rows = max(1, _STRIP // width)
-                has_alpha = "A" in image.mode or "transparency" in image.info
-                if has_alpha:
-                    mask = np.ones((height, width), bool)
-                # Strip by strip, so that PIL's copy and this one are the only complete copies.
-                for top in range(0, height, rows):
-                    bottom = min(top + rows, height)
-                    part = image.crop((0, top, width, bottom)).convert("RGBA" if has_alpha else "RGB")
-                    if mask is None:
-                        rgb[top:bottom] = np.asarray(part)
-                        continue
-                    rgb[top:bottom], valid = over_white(np.asarray(part))
-                    if valid is not None:
-                        mask[top:bottom] = valid
         except _PIL_ERRORS as error:
             raise SlideError(
                 f"{self.path}: the image cannot be decoded ({first_line(error)}). Copy or download it again."
             ) from error
-        return ArraySource(rgb, mask)
+        return image
 
     def _image(self) -> Any:
         from PIL import Image
@@ -219,8 +212,7 @@ class PilSource:
                 return Image.open(self.path, formats=_PIL_FORMATS)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise SlideError(
-                f"{self.path}: {first_line(error)}. Convert the image to a tiled, pyramidal TIFF, or raise the "
-                f"limit with the environment variable {VARIABLE}."
+                f"{self.path}: {first_line(error)}. Convert the image to a tiled, pyramidal TIFF, or {RAISE}."
             ) from error
         except _PIL_ERRORS as error:
             raise SlideError(

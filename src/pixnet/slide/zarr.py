@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.errors import SlideError, first_line
-from pixnet.slide.decode_limit import VARIABLE, decode_limit
+from pixnet.safe.budget import Budget
 from pixnet.slide.pixel_size import Found
 from pixnet.slide.sources import Levels, Pixels
 
@@ -40,12 +40,9 @@ class ZarrSource:
         self.levels: Levels = ((1.0, (shape[1], shape[2])),)
         tall, wide = (min(int(chunk), side) for chunk, side in zip(array.chunks[1:], shape[1:], strict=True))
         needed = tall * wide * shape[0]
-        if needed > decode_limit():
-            raise SlideError(
-                f"{path}: a chunk of {wide} x {tall} pixels takes {needed / 2**30:.1f} GB in memory, but the limit is "
-                f"{decode_limit() / 2**30:g} GB. Write the image in smaller chunks, or raise the limit with the "
-                f"environment variable {VARIABLE}."
-            )
+        Budget(path, SlideError).check(
+            needed, f"a chunk of {wide} x {tall} pixels", "write the image in smaller chunks"
+        )
         self._unit = tuple(-(-_UNIT // side) * side for side in (tall, wide))
 
     def read(self, level: int, row: int, col: int, height: int, width: int) -> Pixels:

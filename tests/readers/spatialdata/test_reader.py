@@ -201,11 +201,11 @@ def test_an_image_is_read_in_windows(
     store.image(**here).circles(sample.regions.centers_um / MPP, 20.0, **here)
     path = store.table(np.arange(len(sample.regions))).write(tmp_path)
     # As a whole it would take 0.7 MB, its largest chunk 0.2 MB.
-    monkeypatch.setenv("PIXNET_DECODE_LIMIT_GB", "0.0003")
+    monkeypatch.setenv("PIXNET_MEMORY_LIMIT_GB", "0.0003")
     again = read_spatialdata(path, mpp=MPP)
     check_counts(again, sample)
     assert again.slide.fingerprint() == sample.slide.fingerprint()
-    monkeypatch.setenv("PIXNET_DECODE_LIMIT_GB", "0.0001")
+    monkeypatch.setenv("PIXNET_MEMORY_LIMIT_GB", "0.0001")
     with pytest.raises(SlideError, match="smaller chunks"):
         read_spatialdata(path, mpp=MPP)
 

@@ -16,6 +16,7 @@ from pixnet.evaluation.report.tables import MARKERS
 from pixnet.expression import correlation
 from pixnet.field import ExpressionField
 from pixnet.regions import Squares
+from pixnet.safe.names import file_name
 
 if TYPE_CHECKING:
     from pixnet.sample import Sample
@@ -56,7 +57,7 @@ def sample_sections(outcome: Evaluated, name: str, sample: Sample | None) -> lis
         "regions of this sample" + (f", of the first seed, {seeds[0]}." if len(seeds) > 1 else ".")
     ]
     sections.append(Section(f"Observed and predicted at the measured regions of {name}", text, pictures=pictures))
-    field = outcome.folder / "fields" / name
+    field = outcome.folder / "fields" / file_name(name)
     if field.is_dir():
         names = {str(outcome.table.var_names[gene]): f"{label} gene" for label, gene in list(shown.items())[:2]}
         sections.append(_dense(outcome, ExpressionField.open(field), name, sample, marks, names))

@@ -20,6 +20,7 @@ from pixnet.field.build.writing import data_files, finish, open_levels, write_co
 from pixnet.field.field import ExpressionField
 from pixnet.field.store import FORMAT_VERSION, Attributes, LatticeFacts, SlideFacts
 from pixnet.grid import round_up
+from pixnet.safe.names import as_text
 from pixnet.slide import Slide
 from pixnet.version import __version__
 
@@ -89,7 +90,7 @@ def build_field(
             ),
             slide=SlideFacts(
                 name=slide.name,
-                file=slide.path.name if slide.path is not None else None,
+                file=as_text(slide.path.name) if slide.path is not None else None,
                 fingerprint=slide.fingerprint(),
                 mpp=slide.mpp,
                 mpp_source=slide.mpp_source,

@@ -15,6 +15,7 @@ from pixnet.expression import SCALE
 from pixnet.field.read.query import gene_columns
 from pixnet.field.store import FieldStore
 from pixnet.grid import Box
+from pixnet.safe.names import as_text
 
 if TYPE_CHECKING:
     import dask.array
@@ -140,7 +141,7 @@ def lazy_values(
     sizes = zip((len(readout), *shape), (_GENES, side, side), strict=True)
     chunks = tuple(tuple(min(step, size - start) for start in range(0, size, step)) for size, step in sizes)
     values = (readout.loadings, readout.baseline, readout.total, readout.weights, level, shape)
-    key = tokenize(str(store.path), store.attributes.made_from, *values)
+    key = tokenize(as_text(store.path), store.attributes.made_from, *values)
     # By this name dask recognises the same values, so that they are computed once, however often they are used.
     array: dask.array.Array = dask.array.map_blocks(  # type: ignore[no-untyped-call]
         block, chunks=chunks, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32), name=f"field-{key}"

@@ -15,6 +15,7 @@ from pixnet.field.head import LinearHead
 from pixnet.field.read.integral import Integrals, expression, integrate
 from pixnet.field.store import FieldStore
 from pixnet.regions import LabelMask, Polygons, Regions, Squares
+from pixnet.safe.names import as_text
 
 if TYPE_CHECKING:
     import anndata
@@ -210,7 +211,7 @@ def facts(store: FieldStore) -> dict[str, Any]:
         "units": X_UNITS[attributes.head],
         "normalisation": _NORMALISATION[attributes.head],
         "head": attributes.head,
-        "field": str(store.path),
+        "field": as_text(store.path),
         "field_units": attributes.units,
         "pitch_um": attributes.pitch_um,
         "slide": attributes.slide.name,

@@ -21,6 +21,8 @@ from scipy import sparse
 from pixnet.errors import DataError, first_line
 from pixnet.readers.common import damage
 from pixnet.readers.formats.hdf5 import check_sizes, open_hdf5
+from pixnet.safe.budget import Budget
+from pixnet.safe.zarr_store import check_zarr
 
 _BLOCK = 1 << 28  # bytes of a dense matrix that are held at once
 
@@ -64,7 +66,7 @@ def open_table(table: str | Path | anndata.AnnData, name: str | None = None) -> 
     path = Path(table)
     name = name or str(path)
     try:
-        root = zarr.open_group(path, mode="r") if path.is_dir() else open_hdf5(path)
+        root = _open_zarr(path) if path.is_dir() else open_hdf5(path)
     except DataError:
         raise
     except Exception as error:  # a damaged file makes h5py and zarr raise nearly anything
@@ -79,6 +81,11 @@ def open_table(table: str | Path | anndata.AnnData, name: str | None = None) -> 
     finally:
         if isinstance(root, h5py.File):
             root.close()
+
+
+def _open_zarr(path: Path) -> zarr.Group:
+    check_zarr(path, DataError)
+    return zarr.open_group(path, mode="r")
 
 
 class _InMemory:
@@ -138,6 +145,8 @@ class _Stored:
     def __init__(self, root: Any, name: str) -> None:
         self.name = name
         self._root = root
+        self._budget = Budget(name)
+        self._frames: dict[str, pd.DataFrame] = {}
 
     def check(self) -> None:
         """Check whether it is an AnnData."""
@@ -201,15 +210,17 @@ class _Stored:
             return {name: dict(factors) for name, factors in elements.items() if isinstance(factors, Mapping)}
 
     def _frame(self, place: str) -> pd.DataFrame:
-        with self._reading(place):
-            frame = self._element(place)
-        if not isinstance(frame, pd.DataFrame):
-            raise DataError(f"{self.name}: {place} is not a table. Open the file with anndata and write it again.")
-        return frame
+        if place not in self._frames:
+            with self._reading(place):
+                frame = self._element(place)
+            if not isinstance(frame, pd.DataFrame):
+                raise DataError(f"{self.name}: {place} is not a table. Open the file with anndata and write it again.")
+            self._frames[place] = frame
+        return self._frames[place]
 
     def _element(self, place: str) -> Any:
         element = self._root[place]
-        check_sizes(self.name, element)
+        check_sizes(self.name, element, self._budget)
         return anndata.io.read_elem(element)
 
     def _dense(self, key: str, element: Any) -> sparse.csr_matrix:

@@ -27,19 +27,51 @@ _MOST_ADDRESSES = 3 << 29
 _MOST_READ = 128 << 20  # bytes of values, decompressed
 _SLAB = 4 << 20
 _LARGEST_ATTRIBUTE = 1 << 26
+_TEXTS = 1 << 14  # read at once
+_TEXT_BYTES = 64  # of the object that holds a text
 
 
-def walk(path: str) -> None:
-    """Read each object, link and attribute once, and values up to a limit."""
-    left = _MOST_READ
+def walk(path: str, limit: int) -> None:
+    """Read each object, link and attribute once, and values up to a limit; texts may take `limit` bytes in all."""
+    left, texts = _MOST_READ, limit
     share = left if os.path.getsize(path) < SMALL else _SLAB
     with h5py.File(path, "r") as file:
         for item in _objects(file):
             for name in _tried(list, item.attrs) or ():
                 _tried(_attribute, file, item, name)
-            if isinstance(item, h5py.Dataset):
+            if not isinstance(item, h5py.Dataset) or _stored_elsewhere(item):
+                continue
+            if item.dtype.kind == "O" and item.shape:
+                texts -= _tried(_texts, item, texts) or 0
+            else:
                 left -= _tried(_values, item, min(share, left)) or 0
         _tried(file.visititems, lambda name, item: None)
+
+
+def foreign(file: h5py.File) -> str | None:
+    """Return the name of a link or dataset whose content is in another file; None if there is none."""
+    found: list[str] = []
+
+    def of_link(name: bytes, link: Any) -> bool | None:
+        if link.type not in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT):
+            found.append(name.decode("utf-8", "replace"))
+        return bool(found) or None
+
+    def of_object(name: str, item: Any) -> bool | None:
+        if isinstance(item, h5py.Dataset) and _stored_elsewhere(item):
+            found.append(name)
+        return bool(found) or None
+
+    file.id.links.visit(of_link, info=True)
+    if not found:
+        file.visititems(of_object)
+    return found[0] if found else None
+
+
+def _stored_elsewhere(dataset: Any) -> bool:
+    """Return whether a dataset's values are in other files."""
+    properties = dataset.id.get_create_plist()
+    return bool(properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count())
 
 
 def _objects(file: h5py.File) -> Iterator[Any]:
@@ -54,9 +86,11 @@ def _objects(file: h5py.File) -> Iterator[Any]:
         seen.add(key)
         yield item
         for name in _tried(list, item) or () if isinstance(item, h5py.Group) else ():
-            child = _tried(item.__getitem__, name)
-            if child is not None:
-                waiting.append(child)
+            # Other files, which may be devices or pipes, are not opened.
+            if not isinstance(_tried(item.get, name, None, False, True), h5py.ExternalLink):
+                child = _tried(item.__getitem__, name)
+                if child is not None:
+                    waiting.append(child)
 
 
 def _address(item: Any) -> Any:
@@ -90,6 +124,25 @@ def _values(dataset: Any, most: int) -> int:
         dataset[start : start + step]
         read += row * step
     return read
+
+
+def _texts(dataset: Any, limit: int) -> int:
+    """Read all texts of a dataset, and return the bytes that they take; MemoryError if it is more than `limit`.
+
+    Any number of them may be one and the same text in the file.
+    """
+    total = 0
+    step = dataset.chunks[0] if dataset.chunks else 1
+    step *= max(1, _TEXTS // step)
+    for start in range(0, dataset.shape[0], step):
+        total += sum(map(_text_bytes, dataset[start : start + step].ravel()))
+        if total > limit:
+            raise MemoryError
+    return total
+
+
+def _text_bytes(value: Any) -> int:
+    return _TEXT_BYTES + (len(value) if isinstance(value, bytes) else int(getattr(value, "nbytes", 0)))
 
 
 def _tried(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -127,7 +180,7 @@ def _peak() -> int:
 if __name__ == "__main__":
     _limit(int(sys.argv[2]))
     try:
-        _tried(walk, sys.argv[1])
+        _tried(walk, sys.argv[1], int(sys.argv[3]))
         if _peak() > _MOST_MEMORY:
             raise MemoryError
     except MemoryError:

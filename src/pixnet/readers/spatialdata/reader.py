@@ -29,6 +29,7 @@ from pixnet.readers.platforms import SpatialDataEntry
 from pixnet.readers.raw import RawCounts, RawFiles
 from pixnet.readers.spatialdata.shapes import from_labels, from_shapes
 from pixnet.regions import Regions
+from pixnet.safe.zarr_store import check_zarr
 from pixnet.sample import Sample
 from pixnet.slide import Slide, pixel_size
 from pixnet.slide.pixel_size import PixelSize
@@ -173,6 +174,7 @@ def _open(path: Path) -> Any:
     if not path.is_dir():
         raise DataError(f"{path}: there is no such folder. Give the path of a SpatialData zarr store.")
     with damage(f"{path}: cannot be read as SpatialData"):
+        check_zarr(path, DataError)
         root = zarr.open_group(path, mode="r")
         for kind in _KINDS:
             if kind in root:
