@@ -25,6 +25,7 @@ def add_published(parser: argparse.ArgumentParser, out: str) -> None:
         "--results", type=Path, default=FOLDER, metavar="DIR", help="folder of the two tables of all results"
     )
     add_common(parser, out)
+    parser.add_argument("--rescore", action="store_true", help="compute all scores again from the predictions")
     parser.add_argument("--command", help="command that the pages name, in place of this one")
 
 

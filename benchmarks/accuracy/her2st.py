@@ -42,7 +42,7 @@ def main() -> None:
         if lacking := absent_manifest(protocol, results, plan, merged_plan):
             print(lacking)
             return
-        scores, merged = results.complete(plan), results.complete(merged_plan)
+        scores, merged = results.complete(plan, arguments.rescore), results.complete(merged_plan)
         if arguments.keep_predictions:
             write_predictions(plan, predictions)
     command = typed(arguments.command, "her2st")

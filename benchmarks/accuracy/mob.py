@@ -35,7 +35,7 @@ def main() -> None:
         if lacking := absent_manifest(protocol, results, plan):
             print(lacking)
             return
-        scores = results.complete(plan)
+        scores = results.complete(plan, arguments.rescore)
     command = typed(arguments.command, "mob")
     facts = results.facts(plan)
     print(write_protocol_page(arguments.out, "Mouse olfactory bulb", plan, facts, scores, command).read_text("utf-8"))

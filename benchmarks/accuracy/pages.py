@@ -41,7 +41,7 @@ from pixnet.evaluation.report.parts import (
     percent,
     provenance,
 )
-from pixnet.evaluation.report.tables import accuracy_table, costs_table, fold_table, method_table
+from pixnet.evaluation.report.tables import accuracy_table, axes_table, costs_table, fold_table, method_table
 from pixnet.evaluation.summary import main_method
 from pixnet.files import write_whole
 from pixnet.scoring.table import Scores
@@ -80,6 +80,7 @@ def write_protocol_page(
     tables = [
         accuracy_table(scores, methods, main),
         replace(comparison, title=f"{main} against the others", note=note, emphasis=others.index(best)),
+        axes_table(scores, methods, main),
         fold_table(scores, methods, folds),
         *([_merged_table(merged, methods, main)] if merged else []),
         costs_table(facts, methods, main),

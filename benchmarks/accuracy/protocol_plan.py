@@ -28,7 +28,7 @@ from pixnet.sample.genes import join_genes
 from pixnet.scoring.table import ALL
 
 SCORES_VERSION = 1
-"""Raise it when the scores of the same predictions change."""
+"""Raise it when the scores of the same predictions change. A new score needs `--rescore` alone."""
 
 _GENE_METRICS = ("pcc", "mean_counts")  # of single genes; the others can be computed from the predictions
 
@@ -96,7 +96,7 @@ class ProtocolPlan:
         return _without_most_genes(table), {**facts, "settings": run.depends_on["settings"]}
 
     def summarise(self) -> tuple[pd.DataFrame, Mapping[str, Any]]:
-        """Score all runs together."""
+        """Score all runs together; also return the rows of every run, with its key."""
         protocol, folds = next(iter(self.protocols.values())), []
         for fold in range(len(protocol.folds)):
             chosen: dict[str, dict[str, list[Run]]] = {}
@@ -105,10 +105,12 @@ class ProtocolPlan:
                     chosen.setdefault(variant, {}).setdefault(run.method, []).append(run)
             folds.append(score_fold(self._fold_predictions(fold, chosen), protocol.seeds[0]))
         table = summarise(folds, protocol.seeds[0]).frame
-        of_runs = (table["fold"] != ALL) & (table["seed"] != ALL)
-        table = _without_most_genes(table[~of_runs])
+        table = _without_most_genes(table)
         names = table["method"].str.partition(":")
         table = table.assign(method=names[0], variant=names[2])
+        keys = {(run.method, variant, run.fold, str(run.seed)): run.key for variant, run in self.runs}
+        of_runs = zip(*(table[name].astype(str) for name in ("method", "variant", "fold", "seed")), strict=True)
+        table["key"] = [keys.get(of_run, self.summary.key) for of_run in of_runs]
         facts = {"chosen": {"regions": [int(fold.kept.sum()) for fold in folds]}}
         return table, facts
 

@@ -52,7 +52,10 @@ class Plan(Protocol):
         ...
 
     def summarise(self) -> tuple[pd.DataFrame, Mapping[str, Any]]:
-        """Return the rows that need several runs, and facts about them."""
+        """Return the rows that need several runs, and facts about them.
+
+        Rows of a run that was scored again have its key in a column `key`, and replace all earlier ones.
+        """
         ...
 
 
@@ -77,9 +80,14 @@ class Results:
         self.runs = self._read("runs", _RUN_COLUMNS)
         self.scores = self._read("scores", _SCORE_COLUMNS)
 
-    def complete(self, plan: Plan) -> Scores:
-        """Return all scores of a benchmark; missing runs are computed first, and each is written when it is done."""
+    def complete(self, plan: Plan, rescore: bool = False) -> Scores:
+        """Return all scores of a benchmark; missing runs are computed first, and each is written when it is done.
+
+        `rescore` computes the scores of all runs again from their predictions.
+        """
         missing = self.missing(plan)
+        if rescore and all(run is not plan.summary for _, run in missing):
+            missing.append(("", plan.summary))
         if missing:
             with plan.store.locked():
                 for variant, run in missing:
@@ -140,9 +148,10 @@ class Results:
             **{name: json.dumps(facts.get(name, {}), sort_keys=True) for name in _JSON},
         }
         replaced = {run.key, *self._replaced(benchmark, variant, run)}
-        added = rows.assign(benchmark=benchmark, key=run.key)[list(_SCORE_COLUMNS)]
+        added = rows if "key" in rows else rows.assign(key=run.key)
+        added = added.assign(benchmark=benchmark)[list(_SCORE_COLUMNS)]
         self.runs = _joined(self.runs[~self.runs["key"].isin(replaced)], pd.DataFrame([row]))
-        self.scores = _joined(self.scores[~self.scores["key"].isin(replaced)], added)
+        self.scores = _joined(self.scores[~self.scores["key"].isin(replaced | set(added["key"]))], added)
         self.write()
 
     def _replaced(self, benchmark: str, variant: str, run: Run) -> list[str]:

@@ -47,7 +47,7 @@ def main() -> None:
         for settings in _settings(arguments):
             options = Options(arguments.device, progress=progress)
             plan = ScalesPlan(settings, {"": base, **variants}, methods, seeds, store, options)
-            scores = results.complete(plan)
+            scores = results.complete(plan, arguments.rescore)
             done.append((plan, results.facts(plan), scores))
             page = write_scales_page(arguments.out, *done[-1], command)
             print(headline(plan, scores), f"Report: {page}", sep="\n", flush=True)

@@ -90,3 +90,19 @@ def test_merged_regions_and_costs_are_shown(page: str, merged: Scores, results: 
 def test_a_table_entry_stays_within_its_column() -> None:
     lines = markdown_table(Table(["a", "b"], [["x|y", "1\n[0, 2]"]]))
     assert lines == ["| a | b |", "|---|---:|", "| x\\|y | 1 [0, 2] |"]
+
+
+def test_what_is_left_beyond_the_main_axes_is_shown(page: str, scores: Scores) -> None:
+    table = rows_of(page, "Beyond the main axes")
+    assert list(table) == [*METHODS, "noise estimate", "pixnet over the best other"]
+    for method in METHODS:
+        for axes in (1, 2, 3):
+            low, high = scores.interval(method, f"pcc_m_beyond_{axes}")
+            value = scores.value(method, f"pcc_m_beyond_{axes}")
+            assert table[method][f"beyond {axes} (95 %)"] == f"{number(value)} ({number(low)} to {number(high)})"
+        assert table[method]["axes"] == number(scores.value(method, "participation_ratio"), 1)
+        assert table[method]["pairs of genes"] == number(scores.value(method, "pair_agreement"))
+    assert table["noise estimate"]["axes"] == number(scores.value("noise estimate", "participation_ratio"), 1)
+    ratio = scores.value("pixnet", "pcc_m_beyond_1") / scores.value("ridge", "pcc_m_beyond_1")
+    if scores.value("ridge", "pcc_m_beyond_1") > 0:
+        assert table["pixnet over the best other"]["beyond 1 (95 %)"] == number(ratio, 2)

@@ -163,3 +163,16 @@ def test_two_processes_do_not_compute_the_same_runs(done: SmallPlan, tmp_path: P
     with RunStore(tmp_path / "runs").locked(), pytest.raises(DataError, match="another process works on these runs"):
         Results(tmp_path / "results").complete(plan)
     assert plan.computed == []
+
+
+def test_a_new_score_is_added_to_all_runs_from_their_predictions(done: SmallPlan, tmp_path: Path) -> None:
+    results = copied(done, tmp_path / "results")
+    path = results.folder / "scores.parquet"
+    results.scores[results.scores["metric"] != "pair_agreement"].to_parquet(path)
+    again = SmallPlan(done.protocols, done.store.folder)
+    earlier = Results(results.folder)
+    earlier.complete(again)
+    assert again.computed == []
+    earlier.complete(again, rescore=True)
+    assert again.computed == ["summary"]
+    assert_same_scores(Results(results.folder), copied(done, tmp_path / "unchanged"))

@@ -7,6 +7,12 @@ from tests.evaluation.made import fold_of, held_out, make_sample, with_counts
 
 from pixnet.errors import DataError
 from pixnet.evaluation.scores import NOISE, PER_GENE, score_fold
+from pixnet.scoring.axes import (
+    correlation_without_axes,
+    pair_agreement,
+    participation_above_noise,
+    participation_ratio,
+)
 from pixnet.scoring.metrics import correlation_given_depth
 from pixnet.scoring.table import Scores
 
@@ -33,6 +39,11 @@ def test_a_method_is_scored_with_each_seed():
         assert scores.value("m", "pcc_m_given_depth", **where) == pytest.approx(np.mean(given), rel=1e-5)
         rho = [stats.spearmanr(held.observed[:, gene], values[:, gene]).statistic for gene in range(3)]
         assert scores.value("m", "spearman_m", **where) == pytest.approx(np.mean(rho), rel=1e-5)
+        left = correlation_without_axes(held.observed, values.astype(np.float32), 2)
+        assert scores.value("m", "pcc_m_beyond_2", **where) == pytest.approx(np.mean(left), abs=1e-5)
+        assert scores.value("m", "participation_ratio", **where) == pytest.approx(participation_ratio(values), rel=1e-5)
+        agreement = pair_agreement(held.observed, values)
+        assert scores.value("m", "pair_agreement", **where) == pytest.approx(agreement, rel=1e-4)
         mse = scores.genes("mse", "m", seed=seed)
         np.testing.assert_allclose(mse.mean(), scores.value("m", "mse", **where))
         assert abs(scores.value("m", "moran_residual", **where)) < 0.3
@@ -52,6 +63,8 @@ def test_each_gene_has_its_scores_and_the_noise_estimate():
     assert all(len(scores.genes(metric, "m")) == 3 for metric in PER_GENE)
     np.testing.assert_array_equal(scores.genes("pcc", NOISE), fold.noise.per_gene)
     np.testing.assert_allclose(scores.genes("mean_counts", NOISE), held.counts.mean(axis=0))
+    axes = participation_above_noise(held.counts, held.total, seed=0)
+    assert scores.value(NOISE, "participation_ratio", fold="fold") == axes
 
 
 def test_a_constant_gene_is_marked_and_is_in_no_average():

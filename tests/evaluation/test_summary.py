@@ -140,3 +140,14 @@ def test_a_score_that_is_missing_in_a_fold_is_missing_on_average():
     assert np.isnan(scores.value("good", "pcc_m"))
     assert np.isfinite(scores.value("good", "pcc_m", fold="A"))
     assert scores.value("good", "n_constant_observed") == 3
+
+
+def test_scores_beyond_the_main_axes_have_intervals():
+    scores = summary_of(several())
+    for method in ("good", "poor"):
+        for axes in (1, 2, 3):
+            low, high = scores.interval(method, f"pcc_m_beyond_{axes}")
+            assert low <= scores.value(method, f"pcc_m_beyond_{axes}") <= high
+    assert scores.value("good", "pcc_m_beyond_3") == 0.0  # three genes have three axes
+    assert np.isfinite(scores.interval("good", "pcc_m_beyond_1")).all()
+    assert scores.value(NOISE, "participation_ratio") > 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +32,7 @@ from pixnet.errors import DataError
 if TYPE_CHECKING:
     from pixnet.config import Config
     from pixnet.evaluation.imported import Imported
+    from pixnet.evaluation.methods import Options
     from pixnet.evaluation.protocol import Protocol
     from pixnet.sample import Sample
 
@@ -64,6 +66,13 @@ def evaluate(
             help="Also score another tool's predictions of the genes that --write-protocol lists; can be repeated.",
         ),
     ] = None,
+    compartments: Annotated[
+        bool,
+        typer.Option(
+            "--compartments",
+            help="Also test whether the maps of pixnet and istar follow nuclei and eosin inside the regions.",
+        ),
+    ] = False,
     samples: SamplesOption = None,
     config: ConfigOption = None,
     genes: GenesOption = None,
@@ -116,7 +125,12 @@ def evaluate(
         "--seeds": seeds,
     }
     _check_choices([name for name, value in choices.items() if value not in (None, [])], protocol, write_protocol)
-    _check_outputs(out, {"--out": out, "--runs": runs, "--import": imports}, write_protocol, overwrite)
+    _check_outputs(
+        out,
+        {"--out": out, "--runs": runs, "--import": imports, "--compartments": compartments},
+        write_protocol,
+        overwrite,
+    )
     if protocol is not None:
         frozen, used = _read_frozen(protocol, skip_checks)
     else:
@@ -133,9 +147,12 @@ def evaluate(
     if write_protocol is not None:
         typer.echo(f"Protocol: {frozen.write(write_protocol)}")
     elif out is not None:
+        from pixnet.evaluation.methods import Options
+
         several = len(frozen.folds) * len(frozen.seeds) > 1
         runs = runs or (out / "runs" if several else None)
-        _run(frozen, used, out, runs, imports or [], device.value, features, overwrite)
+        options = Options(device.value, features)
+        _run(frozen, used, out, runs, imports or [], compartments, options, overwrite)
 
 
 def _check_choices(given: list[str], protocol: Path | None, write_protocol: Path | None) -> None:
@@ -242,20 +259,21 @@ def _run(
     out: Path,
     runs: Path | None,
     imports: list[str],
-    device: str,
-    features: Path | None,
+    compartments: bool,
+    options: Options,
     overwrite: bool,
 ) -> None:
     """Run a protocol, print the scores and write the report."""
     tables = _imported(imports)
-    from pixnet.evaluation.methods import Options
     from pixnet.evaluation.report import write_report
     from pixnet.evaluation.runner import run
 
     keep_freed_memory()
     with Progress() as progress:
-        options = Options(device, features, progress)
-        outcome = run(protocol, samples, out, runs=runs, imports=tables, options=options, overwrite=overwrite)
+        outcome = run(
+            protocol, samples, out, runs=runs, imports=tables, compartments=compartments,
+            options=replace(options, progress=progress), overwrite=overwrite,
+        )  # fmt: skip
     typer.echo("\n".join(score_lines(outcome.results)))
     report = write_report(out, samples, command=shlex.join(["pixnet", *sys.argv[1:]]))
     typer.echo(f"Results: {out / 'results.json'}\nReport: {report}")

@@ -147,6 +147,15 @@ def log_values(field: ExpressionField, regions: Regions) -> NDArray[np.float32]:
     return measured_logs(field.query(regions, field.head.genes).X)
 
 
+def log_shares(field: ExpressionField, regions: Regions) -> NDArray[np.float32]:
+    """Return the log-normalised shares that a field holds for regions, (n, g): which genes, whatever the density."""
+    table = field.query(regions)
+    if field.head.kind == "rate":
+        return np.asarray(table.layers["log1p"], np.float32)
+    values = np.asarray(table.X, np.float32)
+    return np.asarray(values / regions.areas_um2[:, None] if field.head.kind == "sum" else values, np.float32)
+
+
 def measured_logs(counts: ArrayLike) -> NDArray[np.float32]:
     """Return the log-normalised expression that a measurement is expected to show, given expected counts.
 

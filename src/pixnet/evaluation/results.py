@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pixnet.evaluation.scores import METRICS, NOISE, PER_GENE, SIZES, FoldScores
+from pixnet.evaluation.compartments.table import compartment_results
+from pixnet.evaluation.scores import AXES, METRICS, NOISE, PER_GENE, SIZES, FoldScores, beyond
 from pixnet.evaluation.summary import OVER_DONORS, main_method
 from pixnet.scoring.table import ALL, Scores
 
@@ -20,18 +21,22 @@ if TYPE_CHECKING:
     import anndata
 
 RESULTS, SCORES, PREDICTIONS = "results.json", "scores.parquet", "predictions.h5ad"
-GENE_TABLE, RUN_TABLE = "per_gene.csv", "scores.csv"
+GENE_TABLE, RUN_TABLE, COMPARTMENTS = "per_gene.csv", "scores.csv", "compartments.csv"
 CORRELATIONS = ("pcc_f", "pcc_s", "pcc_m")
 ERRORS = ("mse", "mae")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished evaluation: the scores of each fold, the long table of all, and the record of what was done."""
+    """A finished evaluation: the scores of each fold, the long table of all, and the record of what was done.
+
+    `compartments` is the table of genes of the compartment test, if it was carried out.
+    """
 
     folds: list[FoldScores]
     scores: Scores
     record: dict[str, Any]
+    compartments: pd.DataFrame | None = None
 
     @property
     def results(self) -> dict[str, Any]:
@@ -39,7 +44,7 @@ class Outcome:
         first = self.folds[0].source.predictions
         methods = {name: _method(self.scores, name, list(seeds)) for name, seeds in first.items()}
         uncovered = sum(int((~fold.covered).sum()) for fold in self.folds)
-        noise = {key: self.scores.value(NOISE, key) for key in CORRELATIONS}
+        noise = {key: self.scores.value(NOISE, key) for key in (*CORRELATIONS, "participation_ratio")}
         return {
             "protocol": {**self.record, "regions_without_prediction": uncovered},
             "methods": methods,
@@ -48,11 +53,14 @@ class Outcome:
             "excluded_regions": sum(int((~fold.kept).sum()) for fold in self.folds),
             "folds": [_fold(self.scores, fold, list(methods)) for fold in self.folds],
             "per_gene": GENE_TABLE,
+            **({} if self.compartments is None else {"compartments": compartment_results(self.scores)}),
         }
 
     def write(self, folder: Path) -> None:
         """Write everything; `scores.csv`, a row for each run, where a method has several."""
         self.scores.frame.to_parquet(folder / SCORES, index=False)
+        if self.compartments is not None:
+            _write_csv(self.compartments, folder / COMPARTMENTS)
         predictions_table(self.folds, self.scores).write_h5ad(folder / PREDICTIONS, compression="gzip")
         genes = pd.concat({fold.source.fold.name: _gene_table(fold) for fold in self.folds}, names=["fold", "gene"])
         genes = genes.reset_index().drop(columns=["fold"] if len(self.folds) == 1 else [])
@@ -171,11 +179,12 @@ def _method(scores: Scores, name: str, seeds: list[int]) -> dict[str, Any]:
     everything = (*ERRORS, *CORRELATIONS, *SIZES)
     blocks = {key: scores.interval(name, key) for key in CORRELATIONS}
     donors = {key: scores.interval(name, key, target=OVER_DONORS) for key in CORRELATIONS}
+    blocks |= {key: scores.interval(name, key) for key in map(beyond, AXES)}
     redrawn = {"blocks": blocks} | ({"donors": donors} if scores.values("metric", target=OVER_DONORS) else {})
     per_seed = {str(seed): _of_seed(scores, name, seed, len(seeds) > 1) for seed in seeds}
     return {
         **values(everything),
-        **values(("spearman_m", "pcc_m_variable", "pcc_m_given_depth", "moran_residual")),
+        **values(name for name in METRICS if name not in everything),
         **values(("seconds", "seconds_shared", "seconds_cold", "peak_rss_mb", "noise_share")),
         "unfiltered": values(everything, regions=ALL),
         "per_sample": {sample: values(everything, sample=sample) for sample in samples},

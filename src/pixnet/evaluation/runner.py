@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pixnet.config import Config
 from pixnet.errors import DataError, PixNetWarning
+from pixnet.evaluation.compartments.run import CompartmentTest
+from pixnet.evaluation.compartments.table import compartment_rows
 from pixnet.evaluation.held_out import FoldPredictions, HeldOut, Prediction
 from pixnet.evaluation.imported import Imported
 from pixnet.evaluation.methods import Options, Progress, predict_pixnet, run_method, seeds_of
 from pixnet.evaluation.protocol import Protocol, side_hashes
-from pixnet.evaluation.results import GENE_TABLE, PREDICTIONS, RESULTS, RUN_TABLE, SCORES, Outcome
+from pixnet.evaluation.results import COMPARTMENTS, GENE_TABLE, PREDICTIONS, RESULTS, RUN_TABLE, SCORES, Outcome
 from pixnet.evaluation.runs import Arrays, Compute, Run, RunStore, Stored
 from pixnet.evaluation.scores import NOISE, score_fold
 from pixnet.evaluation.splits import Split, hold_out
@@ -30,11 +33,12 @@ from pixnet.files import replacing_entries
 from pixnet.model import PixNet
 from pixnet.sample import Sample
 from pixnet.sample.genes import join_genes
+from pixnet.scoring.table import Scores
 
 USUAL = ("pixnet", "ridge", "mean")
 """Methods that are evaluated if none are named."""
 
-_WRITTEN = ("model", "fields", PREDICTIONS, SCORES, GENE_TABLE, RUN_TABLE, "report.html", RESULTS)
+_WRITTEN = ("model", "fields", PREDICTIONS, SCORES, GENE_TABLE, RUN_TABLE, COMPARTMENTS, "report.html", RESULTS)
 
 
 def evaluate(
@@ -79,6 +83,7 @@ def run(
     *,
     runs: str | Path | None = None,
     imports: Mapping[str, Imported] | None = None,
+    compartments: bool = False,
     options: Options | None = None,
     overwrite: bool = False,
 ) -> Outcome:
@@ -90,19 +95,23 @@ def run(
         What to do, with the samples it was frozen for, their genes joined.
     out
         Folder for `results.json`, `scores.parquet`, `per_gene.csv`, `predictions.h5ad`; `scores.csv` if a method has
-        several runs; of pixnet trained once, `model` and `fields/ID`. What is there stays until all is done.
+        several runs; `compartments.csv` of the compartment test; of pixnet trained once, `model` and `fields/ID`. What
+        is there stays until all is done.
     runs
         Folder that stores each run when it is done, so that an evaluation that was killed goes on from there. None:
         nothing is stored but the results.
     imports
         Predictions of other tools, by name.
+    compartments
+        Whether to carry out the compartment test with the first seed, on the maps of the methods that predict them.
     options
         Device, feature cache and progress. The cache is beside the runs by default.
 
     Raises
     ------
     DataError
-        If the samples are not the protocol's, there are results at `out` already, or an import lacks something.
+        If the samples are not the protocol's, there are results at `out` already, an import lacks something, or the
+        compartment test is not possible.
 
     Warns
     -----
@@ -119,6 +128,7 @@ def run(
         HeldOut(split.test, fold.panel, protocol.min_counts) for fold, split in zip(protocol.folds, splits, strict=True)
     ]
     imported = {name: [table.values_for(part) for part in held] for name, table in imports.items()}
+    test = CompartmentTest.prepare(protocol, splits, held) if compartments else None
     record = protocol.record(samples)
     if record["donors_on_both_sides"]:
         warnings.warn(record["donor_note"], PixNetWarning, stacklevel=2)
@@ -132,6 +142,7 @@ def run(
             options = replace(options, features=Path(runs) / "features")
         planned = planned_runs(protocol, side_hashes(samples, splits))
         stored = _computed(planned, store, options, partial(computation, protocol, samples))
+        tested = test.table(stored, store, options) if test else None  # while the fields are still with their runs
         if single and "pixnet" in protocol.methods:
             _keep_model(stored[0]["pixnet"][protocol.seeds[0]].folder, folder, splits[0], not runs, options)
         folds = []
@@ -145,7 +156,10 @@ def run(
             name: [run.public_facts for by_method in stored for run in by_method[name].values()]
             for name in protocol.methods
         }
-        outcome = Outcome(folds, summarise(folds, protocol.seeds[0]), record)
+        scores = summarise(folds, protocol.seeds[0])
+        if tested is not None:
+            scores = Scores(pd.concat([scores.frame, compartment_rows(tested)], ignore_index=True))
+        outcome = Outcome(folds, scores, record, tested)
         outcome.write(folder)
     return outcome
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,13 @@ from numpy.typing import NDArray
 
 from pixnet.evaluation.held_out import Floats, FoldPredictions, Prediction
 from pixnet.expression import NoiseEstimate, noise_estimate
+from pixnet.scoring.axes import (
+    correlation_without_axes,
+    pair_agreement,
+    participation_above_noise,
+    participation_ratio,
+    without_axes,
+)
 from pixnet.scoring.bootstrap import Scored
 from pixnet.scoring.metrics import Score, correlation_given_depth, quartiles, rank_correlation, score
 from pixnet.scoring.spatial import morans_i, neighbour_weights
@@ -19,8 +27,18 @@ from pixnet.scoring.table import gene_rows, rows
 NOISE = "noise estimate"
 """Stands in the table as a method: the correlation that counting noise leaves to be reached."""
 
+AXES = (1, 2, 3)
+"""Numbers of main axes of the predictions without which PCC@M is given, see `beyond`."""
+
+
+def beyond(axes: int) -> str:
+    """Name the metric that is PCC@M without the first `axes` axes of the predictions."""
+    return f"pcc_m_beyond_{axes}"
+
+
 METRICS = (
-    "mse", "mae", "pcc_f", "pcc_s", "pcc_m", "spearman_m", "pcc_m_variable", "pcc_m_given_depth", "moran_residual",
+    "mse", "mae", "pcc_f", "pcc_s", "pcc_m", "spearman_m", "pcc_m_variable", "pcc_m_given_depth", *map(beyond, AXES),
+    "participation_ratio", "pair_agreement", "moran_residual",
 )  # fmt: skip
 """Metrics that are averaged over folds and seeds."""
 
@@ -60,8 +78,18 @@ class FoldScores:
             for name, by_seed in self.source.predictions.items()
             if seed is None or seed in by_seed
         }
+        return self._scored(held.observed[kept], predicted)
+
+    def scored_without(self, axes: int, method: str, seed: int) -> Scored:
+        """Return the same of one run, without the first axes of its predictions."""
+        predicted = self.source.predictions[method][seed].values[self.kept]
+        truth, left = without_axes(self.source.held.observed[self.kept], predicted, axes)
+        return self._scored(truth, {method: [left]})
+
+    def _scored(self, truth: NDArray[np.floating], predicted: Mapping[str, Sequence[NDArray[np.floating]]]) -> Scored:
+        held, kept = self.source.held, self.kept
         donors = [sample.donor for sample in held.samples]
-        return Scored(held.observed[kept], predicted, held.centers_um[kept], held.owner[kept], donors)
+        return Scored(truth, predicted, held.centers_um[kept], held.owner[kept], donors)
 
 
 def score_fold(source: FoldPredictions, seed: int) -> FoldScores:
@@ -85,7 +113,8 @@ def score_fold(source: FoldPredictions, seed: int) -> FoldScores:
     # The scores leave out genes that do not vary, and so does the estimate that they are compared with.
     varies = np.ptp(held.observed[kept], axis=0) > 0
     attainable = dict(zip(("pcc_f", "pcc_s", "pcc_m"), quartiles(noise.per_gene[varies]), strict=True))
-    parts.append(rows(attainable, method=NOISE, fold=fold.name))
+    axes = participation_above_noise(held.counts[kept], held.total[kept], seed)
+    parts.append(rows({**attainable, "participation_ratio": axes}, method=NOISE, fold=fold.name))
     mean_counts = held.counts[kept].mean(axis=0, dtype=np.float64)
     for metric, values in (("pcc", noise.per_gene), ("mean_counts", mean_counts)):
         parts.append(gene_rows(metric, held.panel.names, values, method=NOISE, fold=fold.name))
@@ -112,6 +141,9 @@ def _run_table(
         "pcc_m_variable": _mean(result["per_gene"][variable]),
         "pcc_m_given_depth": _mean(correlation_given_depth(observed, predicted, held.total[kept])),
         "moran_residual": _mean(per_gene["moran"]),
+        **{beyond(axes): _mean(correlation_without_axes(observed, predicted, axes)) for axes in AXES},
+        "participation_ratio": participation_ratio(predicted),
+        "pair_agreement": pair_agreement(observed, predicted),
     }
     costs = {
         "seconds": prediction.seconds,

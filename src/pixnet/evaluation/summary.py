@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pixnet.evaluation.held_out import Floats
-from pixnet.evaluation.scores import METRICS, NOISE, SIZES, FoldScores
+from pixnet.evaluation.scores import AXES, METRICS, NOISE, SIZES, FoldScores, beyond
 from pixnet.scoring.bootstrap import SUMMARIES, interval, intervals, paired_test, redrawn_scores
 from pixnet.scoring.table import ALL, Scores, rows
 
@@ -37,7 +37,9 @@ def summarise(folds: Sequence[FoldScores], seed: int) -> Scores:
     noise = table[(table["method"] == NOISE) & (table["gene"] == ALL)]
     runs = table[(table["method"] != NOISE) & (table["gene"] == ALL)]
     over_blocks, over_donors = intervals([fold.scored() for fold in folds], seed)
-    whole = Scores(pd.concat([_averages(runs, over_blocks), _averages(noise)], ignore_index=True))
+    without_axes = _redrawn_without_axes(folds, seed)
+    of_means = {method: {**draws, **without_axes[method]} for method, draws in over_blocks.items()}
+    whole = Scores(pd.concat([_averages(runs, of_means), _averages(noise)], ignore_index=True))
     parts = [table, whole.frame, *_derived(runs, whole)]
     if over_donors is not None:
         main = _averages(runs, over_donors)
@@ -61,6 +63,20 @@ def summarise(folds: Sequence[FoldScores], seed: int) -> Scores:
             scores = whole.value(main_name, "pcc_m"), whole.value(other, "pcc_m")
             parts.append(comparison_rows(other, scores, draws, np.array(differences), method=main_name))
     return Scores(pd.concat(parts, ignore_index=True))
+
+
+def _redrawn_without_axes(folds: Sequence[FoldScores], seed: int) -> dict[str, dict[str, Floats]]:
+    """Return PCC@M without the main axes in redrawn data, by method and metric, means over folds and seeds.
+
+    The axes are those of the data as they are: they are not redrawn.
+    """
+    result: dict[str, dict[str, Floats]] = {}
+    for method, by_seed in folds[0].source.predictions.items():
+        for axes in AXES:
+            of_seeds = ([fold.scored_without(axes, method, number) for fold in folds] for number in by_seed)
+            redrawn = [redrawn_scores(scored, seed=seed)[method]["pcc_m"] for scored in of_seeds]
+            result.setdefault(method, {})[beyond(axes)] = np.mean(redrawn, axis=0)
+    return result
 
 
 def comparison_rows(
@@ -95,10 +111,11 @@ def _averages(table: pd.DataFrame, draws: Draws | None = None) -> pd.DataFrame:
     result["value"] = np.select([added, peak], [sums, grouped.max().to_numpy()], result["value"].to_numpy())
     result = result.assign(variant="", fold=ALL, seed=ALL, target="measured", gene=ALL, low=math.nan, high=math.nan)
     main = (result["regions"] == "enough") & (result["sample"] == ALL)
-    for place in result.index[main & result["metric"].isin(SUMMARIES)]:
+    for place in result.index[main]:
         method, metric, value = result.loc[place, ["method", "metric", "value"]]
-        if draws is not None and method in draws:
-            result.loc[place, ["low", "high"]] = interval(draws[method][metric], value)
+        redrawn = (draws or {}).get(method, {}).get(metric)
+        if redrawn is not None:
+            result.loc[place, ["low", "high"]] = interval(redrawn, value)
     return result
 
 

@@ -54,7 +54,7 @@ class StainProfile:
         if len(pixels) < _LEAST_PIXELS:
             return None
         some = pixels[None, :: len(pixels) // _MOST_PIXELS + 1]  # as an image of one row
-        density = _DENSITY_OF_VALUE[Glass.from_slide(slide).whiten(some)[0]] @ _DENSITY_TO_STAINS
+        density = stain_densities(Glass.from_slide(slide).whiten(some)[0])
         return cls(_rounded(density.mean(axis=0)), _rounded(density.std(axis=0)))
 
     @classmethod
@@ -80,6 +80,11 @@ class Distance:
     nearest: str  # name of the most similar slide
     nearest_sd: float  # distance to it
     middle: NDArray[np.float64]  # median of the other slides, shape (3,)
+
+
+def stain_densities(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the decadic optical density of each of `STAINS` in an image (..., 3) with white glass."""
+    return np.asarray(_DENSITY_OF_VALUE[rgb] @ _DENSITY_TO_STAINS)
 
 
 def stain_distance(profile: StainProfile, others: Mapping[str, StainProfile]) -> Distance:

@@ -48,12 +48,12 @@ def tissue_pixels(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], float]:
     high = rgb.max(axis=2).astype(np.float32)
     # The colour of the darkest pixels is not reliable: these are pen marks and the edge of the picture.
     saturation: Floats = np.asarray((high - rgb.min(axis=2)) / np.maximum(high, 40.0))
-    threshold = float(np.clip(_otsu(saturation), _LEAST, _MOST))
+    threshold = float(np.clip(otsu(saturation), _LEAST, _MOST))
     mask: NDArray[np.bool_] = ndimage.median_filter(saturation, 3) > threshold
     return mask, threshold
 
 
-def _otsu(values: Floats) -> float:
+def otsu(values: Floats) -> float:
     """Return the threshold that best splits values between 0 and 1 into two groups (Otsu's method)."""
     counts, edges = np.histogram(values, bins=256, range=(0.0, 1.0))
     middles = (edges[1:] + edges[:-1]) / 2

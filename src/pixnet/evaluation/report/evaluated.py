@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError
 from pixnet.evaluation.report.canvas import Floats
-from pixnet.evaluation.results import PREDICTIONS, RESULTS, SCORES
+from pixnet.evaluation.results import COMPARTMENTS, PREDICTIONS, RESULTS, SCORES
 from pixnet.evaluation.summary import main_method
 from pixnet.scoring.table import Scores
 
@@ -29,12 +30,12 @@ class Evaluated:
     scores: Scores
     table: anndata.AnnData  # truth and predictions of all held-out regions
     card: dict[str, Any] = field(default_factory=dict)  # of the model, if it was saved
+    compartments: pd.DataFrame | None = None  # genes of the compartment test, if it was carried out
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read a folder; raise `DataError` if it does not hold an evaluation."""
         import anndata
-        import pandas as pd
 
         for name in (RESULTS, SCORES, PREDICTIONS):
             if not (folder / name).is_file():
@@ -43,11 +44,13 @@ class Evaluated:
             results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
             scores = Scores(pd.read_parquet(folder / SCORES))
             table = anndata.read_h5ad(folder / PREDICTIONS)
+            genes = folder / COMPARTMENTS
+            compartments = pd.read_csv(genes) if genes.is_file() else None
         except (OSError, ValueError) as error:
             raise DataError(f"{folder}: cannot be read ({error}); evaluate again.") from error
         path = folder / "model" / "card.json"
         card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return cls(folder, results, scores, table, card)
+        return cls(folder, results, scores, table, card, compartments)
 
     @property
     def protocol(self) -> dict[str, Any]:

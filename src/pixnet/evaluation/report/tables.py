@@ -12,9 +12,19 @@ import numpy as np
 from pixnet.evaluation.report import curves
 from pixnet.evaluation.report.canvas import data_uri
 from pixnet.evaluation.report.evaluated import Evaluated
-from pixnet.evaluation.report.grid import Column, Where, below, beside, comparison_table, ends, score_table, share
-from pixnet.evaluation.report.parts import Picture, Section, Table, distinct, duration, memory, number
-from pixnet.evaluation.scores import NOISE
+from pixnet.evaluation.report.grid import (
+    Column,
+    Where,
+    below,
+    beside,
+    comparison_table,
+    ends,
+    score_table,
+    share,
+    value,
+)
+from pixnet.evaluation.report.parts import DASH, Picture, Section, Table, distinct, duration, memory, number
+from pixnet.evaluation.scores import AXES, NOISE, beyond
 from pixnet.evaluation.summary import OVER_DONORS
 from pixnet.scoring.table import Scores
 
@@ -27,7 +37,8 @@ _NAMED = 5  # genes that are listed at either end
 
 def scores_section(outcome: Evaluated) -> Section:
     """Show all scores: over everything, then by fold, seed and sample."""
-    tables = [means_table(outcome), _other_correlations(outcome), _errors(outcome)]
+    beyond_axes = axes_table(outcome.scores, outcome.methods, outcome.main)
+    tables = [means_table(outcome), _other_correlations(outcome), _errors(outcome), beyond_axes]
     if len(outcome.methods) > 1:
         tables.append(paired_table(outcome))
     tables += [*_by_fold(outcome), *_by_seed(outcome), *_by_sample(outcome), _genes(outcome)]
@@ -226,6 +237,35 @@ def accuracy_table(scores: Scores, methods: Sequence[str], main: str) -> Table:
         "and seeds, with 95 % intervals over redrawn spatial blocks, which leave out the variance of seeds."
     )
     return replace(method_table(scores, methods, main, columns, note), title="Scores")
+
+
+def axes_table(scores: Scores, methods: Sequence[str], main: str) -> Table:
+    """Show what is left beyond the main axes of the predictions, and how many axes they have."""
+    columns = {"PCC@M": Column({"metric": "pcc_m"})}
+    columns |= {f"beyond {axes} (95 %)": Column({"metric": beyond(axes)}, below()) for axes in AXES}
+    columns["axes"] = Column({"metric": "participation_ratio"}, value(1))
+    columns["pairs of genes"] = Column({"metric": "pair_agreement"})
+    note = (
+        "Beyond 1, 2, 3: PCC@M after the first one, two or three principal axes of the method's own predictions have "
+        "been taken off predicted and measured values. Axes: participation ratio, on about how many axes the values of "
+        "all genes vary; in the last row, of the measured values above their counting noise. Pairs of genes: "
+        "correlation, over all pairs, of their predicted with their measured correlation. Maps that all live on one or "
+        "two axes look alike, whatever the gene."
+    )
+    table = method_table(scores, methods, main, columns, note)
+    rows = [*table.rows, *_over_best(scores, methods, main, columns)]
+    return replace(table, rows=rows, title="Beyond the main axes")
+
+
+def _over_best(scores: Scores, methods: Sequence[str], main: str, columns: Mapping[str, Column]) -> list[list[str]]:
+    """Return a row that divides the main method's correlations by the best of the others, if there are any."""
+    row, others = [], [name for name in methods if name != main]
+    for column in columns.values():
+        metric = column.where["metric"]
+        best = max((scores.value(name, metric) for name in others), default=math.nan)
+        compared = metric.startswith("pcc_m") and best > 0
+        row.append(number(scores.value(main, metric) / best, 2) if compared else DASH)
+    return [[f"{main} over the best other", *row]] if any(entry != DASH for entry in row) else []
 
 
 def fold_table(scores: Scores, methods: Sequence[str], folds: Sequence[str]) -> Table:

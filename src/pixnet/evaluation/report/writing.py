@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pixnet.evaluation.report import curves
 from pixnet.evaluation.report.canvas import data_uri
+from pixnet.evaluation.report.compartments import compartments_section
 from pixnet.evaluation.report.evaluated import Evaluated
 from pixnet.evaluation.report.maps import SHOWN, sample_sections
 from pixnet.evaluation.report.page import write_page
@@ -44,7 +45,7 @@ def write_report(
     """
     outcome = Evaluated.read(Path(folder))
     known = {sample.id: sample for sample in samples or ()}
-    sections = [done_section(outcome, command), scores_section(outcome)]
+    sections = [done_section(outcome, command), scores_section(outcome), *compartments_section(outcome)]
     for name in outcome.ids[:SHOWN]:
         sections += sample_sections(outcome, name, known.get(name))
     if len(outcome.ids) > SHOWN:
