@@ -1,9 +1,20 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pixnet.errors import SlideError
-from pixnet.slide.pixel_size import PixelSize, from_ome, from_openslide, from_tiff, resolve
+from pixnet.slide.pixel_size import (
+    PixelSize,
+    doubts,
+    from_ome,
+    from_openslide,
+    from_tiff,
+    resolve,
+    um_per_unit,
+    unknown_unit,
+)
 
 
 def test_scanner_formats_are_trusted() -> None:
@@ -85,3 +96,56 @@ def test_oblong_pixels_are_an_error() -> None:
 def test_pixel_size_must_be_a_positive_number(mpp: float) -> None:
     with pytest.raises(SlideError, match="positive number"):
         resolve("a", PixelSize.given(mpp), None)
+
+
+@pytest.mark.parametrize(
+    ("unit", "um"),
+    [
+        *((unit, 1.0) for unit in ("\u00b5m", "\u03bcm", "um", "micron", "microns", "Micrometers", "micrometre")),
+        *((unit, 1.0) for unit in ("&#956;m", "&#xb5;m", "&#181;m", "&micro;m", "&amp;#181;m")),
+        *((unit, 1.0) for unit in ("\u00c2\u00b5m", "\u00ce\u00bcm")),  # UTF-8 read as Latin-1
+        ("nm", 1e-3),
+        ("mm", 1e3),
+        ("\ufffdm", None),
+        ("pixel", None),
+        ("inch", None),
+    ],
+)
+def test_units_however_they_are_spelled(unit: str, um: float | None) -> None:
+    assert um_per_unit(unit) == um
+    xml = f'<Pixels PhysicalSizeX="0.5" PhysicalSizeXUnit="{unit}" PhysicalSizeY="0.5" PhysicalSizeYUnit="{unit}"/>'
+    assert from_ome(xml) == (None if um is None else (0.5 * um, 0.5 * um, "OME PhysicalSizeX"))
+    assert unknown_unit(xml) == (unit if um is None else None)
+
+
+def test_an_unknown_unit_is_named() -> None:
+    with pytest.raises(SlideError, match=r"in the unit 'furlong', which is not known\)\. Give it, in um per pixel"):
+        resolve("a.ome.tif", None, None, "furlong")
+
+
+def test_the_pixel_size_of_an_ome_xml_is_that_of_the_image() -> None:
+    macro = '<Pixels SizeX="200" SizeY="150" PhysicalSizeX="16" PhysicalSizeY="16"></Pixels>'
+    slide = '<Pixels SizeX="800" SizeY="600" PhysicalSizeX="0.5" PhysicalSizeY="0.5"></Pixels>'
+    found = (0.5, 0.5, "OME PhysicalSizeX")
+    assert from_ome(macro + slide, (600, 800)) == from_ome(slide + macro, (600, 800)) == found
+    # The size of another image is not that of this one.
+    assert from_ome(macro + slide.replace("PhysicalSize", "Other"), (600, 800)) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "shape", "told"),
+    [
+        (PixelSize(0.5, "aperio.MPP"), (40000, 60000), ""),
+        (PixelSize(0.11, "argument"), (40000, 60000), ""),
+        (PixelSize(0.069, "TIFF resolution"), (600, 800), r"0\.069 um wide \(TIFF resolution\).* ten times too small"),
+        (PixelSize(1.0, "OME PhysicalSizeX"), (600, 800), "exactly 1 um by OME PhysicalSizeX"),
+        (PixelSize(1.0, "argument"), (600, 800), ""),
+        (PixelSize(5.0, "TIFF resolution"), (15000, 20000), r"would be 100 x 75 mm large .* glass slide is 76 x 26 mm"),
+    ],
+)
+def test_sizes_that_contradict_scanners_and_glass_are_doubted(
+    size: PixelSize, shape: tuple[int, int], told: str
+) -> None:
+    found = doubts(size, shape)
+    assert len(found) == (1 if told else 0)
+    assert not told or re.search(told, found[0])

@@ -38,13 +38,16 @@ def open_source(path: Path) -> Source:
     if slide.vendor != "generic-tiff":
         return slide
     # For a TIFF that is not of a scanner's own format, OpenSlide silently returns 16-bit and fluorescence images as
-    # 8-bit RGB, misses the pyramid of an OME-TIFF, and ends the process at some damaged tiles. So it reads only those
-    # whose pyramid tifffile does not find.
+    # 8-bit RGB, misses the pyramid of an OME-TIFF, takes the first page for the slide, and ends the process at some
+    # damaged tiles. So it reads only those whose pyramid tifffile does not find.
     tiff = _open_tiff(path)
-    if isinstance(tiff, TiffSource) and len(tiff.levels) < len(slide.levels):
+    if not isinstance(tiff, TiffSource) or tiff.levels[0] != slide.levels[0]:
+        return tiff
+    if len(tiff.levels) < len(slide.levels):
         slide.found = tiff.found
         tiff.release()
         return slide
+    tiff.bounds = slide.bounds
     return tiff
 
 
@@ -71,7 +74,8 @@ def _open_tiff(path: Path) -> Source:
     try:
         with tifffile.TiffFile(path) as tif:
             page = tif.series[0].keyframe
-            if page.photometric == _PALETTE or page.bitspersample == 1:  # PIL converts these to RGB
+            # PIL converts these to RGB. It reads the first page alone.
+            if len(tif.series) == 1 and (page.photometric == _PALETTE or page.bitspersample == 1):
                 return PilSource(path, from_tiff(resolution_tags(page)))
         return TiffSource(path)
     except SlideError:

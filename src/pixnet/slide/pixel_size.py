@@ -2,13 +2,15 @@
 
 Nearly every file states a resolution, but few of these are true. The dpi of a JPEG or PNG is never used, because
 exports of scanners say 72 dpi. The resolution of a TIFF is used only if it is in centimetres and within the range of a
-microscope.
+microscope. A size that is used may still contradict what is known of scanners and glass slides; `doubts` says so.
 """
 
 from __future__ import annotations
 
+import html
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +21,29 @@ from pixnet.errors import SlideError
 _TIFF_RANGE_UM = (0.05, 20.0)
 _CENTIMETRE = 3  # of TIFF's ResolutionUnit
 _ANISOTROPY = 0.01  # largest relative difference of x and y
-_UM_PER_UNIT = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
+_UM_PER_UNIT = {
+    "nm": 1e-3,
+    "nanometer": 1e-3,
+    "nanometre": 1e-3,
+    "um": 1.0,
+    "\u03bcm": 1.0,  # with the Greek letter, which the micro sign is normalised to
+    "micron": 1.0,
+    "micrometer": 1.0,
+    "micrometre": 1.0,
+    "mm": 1e3,
+    "millimeter": 1e3,
+    "millimetre": 1e3,
+    "cm": 1e4,
+    "centimeter": 1e4,
+    "centimetre": 1e4,
+    "m": 1e6,
+    "meter": 1e6,
+    "metre": 1e6,
+}
 _PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
+_OME = "OME PhysicalSizeX"
+_FINEST_UM = 0.1  # a pixel of the finest scans in use, with an objective of 63x
+_LONGEST_MM = 80.0  # of a glass slide of the usual size, 76 x 26 mm, and of the double width
 
 Found = tuple[float, float, str]
 """Pixel size along x and y in um, and the name of the metadata that states it."""
@@ -49,21 +72,56 @@ def from_openslide(properties: Mapping[str, str]) -> Found | None:
     return x, y, names.get(vendor, f"openslide.mpp-x ({vendor})")
 
 
-def from_ome(xml: str | None) -> Found | None:
-    """Return PhysicalSizeX and PhysicalSizeY of the first image of an OME-XML; None if it does not state them."""
-    pixels = _PIXELS.search(xml or "")
-    if pixels is None:
-        return None
+def from_ome(xml: str | None, shape: tuple[int, int] | None = None) -> Found | None:
+    """Return the pixel size that an OME-XML states for the image of `shape` (height, width), or the only image.
+
+    None if it does not state it in a known unit, along both axes.
+    """
+    pixels = _ome_pixels(xml, shape)
     sizes = []
     for axis in "XY":
-        value = re.search(rf'\bPhysicalSize{axis}\s*=\s*["\']([^"\']+)["\']', pixels[0])
-        unit = re.search(rf'\bPhysicalSize{axis}Unit\s*=\s*["\']([^"\']+)["\']', pixels[0])
-        um = _UM_PER_UNIT.get(unit[1].replace("&#181;", "µ").replace("&#xB5;", "µ") if unit else "µm")
-        number = positive(value[1]) if value else None
+        unit = _attribute(pixels, f"PhysicalSize{axis}Unit")
+        um = 1.0 if unit is None else um_per_unit(unit)
+        number = positive(_attribute(pixels, f"PhysicalSize{axis}"))
         if um is None or number is None:
             return None
         sizes.append(number * um)
-    return sizes[0], sizes[1], "OME PhysicalSizeX"
+    return sizes[0], sizes[1], _OME
+
+
+def unknown_unit(xml: str | None, shape: tuple[int, int] | None = None) -> str | None:
+    """Return the unit of the pixel size in an OME-XML, if it is not a known one."""
+    units = [_attribute(_ome_pixels(xml, shape), f"PhysicalSize{axis}Unit") for axis in "XY"]
+    return next((unit for unit in units if unit is not None and um_per_unit(unit) is None), None)
+
+
+def um_per_unit(unit: str) -> float | None:
+    """Return the um of a unit of length, however it is spelled or encoded; None if it is not known."""
+    text = html.unescape(html.unescape(unit)).strip()
+    for encoding in ("cp1252", "latin-1"):
+        try:
+            text = text.encode(encoding).decode("utf-8")  # UTF-8 that was once read as an older encoding
+        except (UnicodeEncodeError, UnicodeDecodeError):
+            continue
+        break
+    text = unicodedata.normalize("NFKC", text).casefold()
+    um = _UM_PER_UNIT.get(text)
+    return _UM_PER_UNIT.get(text.removesuffix("s")) if um is None else um
+
+
+def _ome_pixels(xml: str | None, shape: tuple[int, int] | None) -> str:
+    """Return the tag of an image's pixels in an OME-XML; that of the size if there are several; "" if there is none."""
+    tags: list[str] = _PIXELS.findall(xml or "")
+    if len(tags) > 1 and shape is not None:
+        sizes = [(_attribute(tag, "SizeY"), _attribute(tag, "SizeX")) for tag in tags]
+        wanted = (str(shape[0]), str(shape[1]))
+        return next((tag for tag, size in zip(tags, sizes, strict=True) if size == wanted), "")
+    return tags[0] if tags else ""
+
+
+def _attribute(tag: str, name: str) -> str | None:
+    value = re.search(rf'\b{name}\s*=\s*["\']([^"\']+)["\']', tag)
+    return value[1] if value else None
 
 
 def from_tiff(tags: Mapping[str, Any]) -> Found | None:
@@ -97,11 +155,11 @@ class PixelSize:
         return mpp if mpp is None or isinstance(mpp, PixelSize) else cls(mpp)
 
 
-def resolve(name: str | Path, given: PixelSize | None, found: Found | None) -> PixelSize:
+def resolve(name: str | Path, given: PixelSize | None, found: Found | None, unknown: str | None = None) -> PixelSize:
     """Return a slide's pixel size: the given one, or else the one that the file states.
 
-    SlideError is raised if the given size is not a positive number, if the pixels are not square within 1 %, or if
-    nothing is known; it names the slide.
+    `unknown` is a unit in which the file states a size, if it is not a known one. SlideError is raised if the given
+    size is not a positive number, if the pixels are not square within 1 %, or if nothing is known; it names the slide.
     """
     if given is not None:
         mpp = given.mpp
@@ -109,8 +167,9 @@ def resolve(name: str | Path, given: PixelSize | None, found: Found | None) -> P
             raise SlideError(f"{name}: the pixel size must be a positive number of um per pixel, not {mpp!r}.")
         return PixelSize(float(mpp), given.source)
     if found is None:
+        reason = f" (its OME-XML has one in the unit {unknown[:20]!r}, which is not known)" if unknown else ""
         raise SlideError(
-            f"{name}: the file states no pixel size that can be trusted. Give it, in um per pixel, as `mpp`."
+            f"{name}: the file states no pixel size that can be trusted{reason}. Give it, in um per pixel, as `mpp`."
         )
     x, y, source = found
     if abs(x - y) > _ANISOTROPY * max(x, y):
@@ -119,6 +178,28 @@ def resolve(name: str | Path, given: PixelSize | None, found: Found | None) -> P
             "Resample the image, or if the metadata are wrong, give the right `mpp`."
         )
     return PixelSize(x if x == y else (x + y) / 2, source)
+
+
+def doubts(size: PixelSize, shape: tuple[int, int]) -> list[str]:
+    """Return what speaks against the pixel size of an image of `shape` (height, width): two facts that disagree."""
+    found = []
+    if size.mpp == 1.0 and size.source == _OME:
+        found.append(
+            "its pixel size is exactly 1 um by OME PhysicalSizeX, which programs write that do not know it: compare it "
+            "with the scan, and give the right `mpp`"
+        )
+    if size.mpp < _FINEST_UM:
+        found.append(
+            f"its pixels are {size.mpp:.3g} um wide ({size.source}), but the finest scans have {_FINEST_UM:g} um: it "
+            "may be ten times too small, so check it, and give the right `mpp`"
+        )
+    width, height = (side * size.mpp / 1e3 for side in shape[::-1])
+    if max(width, height) > _LONGEST_MM:
+        found.append(
+            f"it would be {width:.0f} x {height:.0f} mm large at {size.mpp:.3g} um per pixel ({size.source}), but a "
+            "glass slide is 76 x 26 mm: the pixel size may be too large, so check it, and give the right `mpp`"
+        )
+    return found
 
 
 def positive(value: Any) -> float | None:

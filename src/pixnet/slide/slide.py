@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -18,11 +19,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pixnet.errors import SlideError
+from pixnet.errors import PixNetWarning, SlideError
 from pixnet.grid import Box
 from pixnet.safe.names import as_text
 from pixnet.slide import pixel_size
 from pixnet.slide.formats import open_source
+from pixnet.slide.frame import Frames
 from pixnet.slide.pixel_size import PixelSize
 from pixnet.slide.resample import WHITE, axis_taps, resample, snapped
 from pixnet.slide.sources import ArraySource, Pixels, Source
@@ -64,6 +66,8 @@ class Slide:
         Height and width in full-resolution pixels.
     levels
         Downsampling and (height, width) of each pyramid level, finest first.
+    frames
+        The canvas, which positions in um are counted from, and the bounds of the part that was scanned.
     no_data_reads
         Number of blocks that could not be read, even after reopening the file, and are masked as without data.
     """
@@ -74,9 +78,9 @@ class Slide:
         self.name = as_text(name)
         self.mpp = size.mpp
         self.mpp_source = size.source
-        self.levels = tuple(sorted(source.levels))
-        self._order = sorted(range(len(source.levels)), key=lambda index: source.levels[index])
+        self.levels = source.levels
         self.shape = self.levels[0][1]
+        self.frames = Frames.of(size.mpp, self.shape, source.bounds)
         self.no_data_reads = 0
         self._lock = threading.Lock()
         self._here = threading.local()
@@ -97,6 +101,12 @@ class Slide:
         ------
         SlideError
             If the file is missing, damaged or no 8-bit RGB or grey image, or if no pixel size is known.
+
+        Warns
+        -----
+        PixNetWarning
+            If another image of the file could be meant, or if the pixel size contradicts what is known of scanners and
+            glass slides.
         """
         return open_slide(path, PixelSize.given(mpp))
 
@@ -244,7 +254,7 @@ class Slide:
         height, width = self.shape
         for top in range(0, height, _SMALL_BLOCK):
             try:
-                rgb, _ = self._source.read(self._order[0], top, 0, min(_SMALL_BLOCK, height - top), width)
+                rgb, _ = self._source.read(0, top, 0, min(_SMALL_BLOCK, height - top), width)
             except OSError:
                 continue
             yield np.ascontiguousarray(rgb).data
@@ -337,7 +347,7 @@ class Slide:
         """Read a block; after a failure reopen the file and read again; return None if that fails, too."""
         for _ in range(2):
             try:
-                return self._source.read(self._order[level], row, col, height, width)
+                return self._source.read(level, row, col, height, width)
             except OSError:
                 self._source.release()
         if self.path is not None and not self.path.is_file():
@@ -355,4 +365,9 @@ def open_slide(path: str | Path, size: PixelSize | None) -> Slide:
     """Open an image file, as `Slide.open`, with a pixel size that also names its source."""
     path = Path(path)
     source = open_source(path)
-    return Slide(source, path, path.stem.removesuffix(".ome"), pixel_size.resolve(path, size, source.found))
+    resolved = pixel_size.resolve(path, size, source.found, source.unknown_unit)
+    slide = Slide(source, path, path.stem.removesuffix(".ome"), resolved)
+    notes = [*source.notes, *pixel_size.doubts(resolved, slide.shape)]
+    if notes:
+        warnings.warn(f"{path}: {'; '.join(notes)}.", PixNetWarning, stacklevel=3)
+    return slide

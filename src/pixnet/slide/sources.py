@@ -10,6 +10,7 @@ import os
 import re
 import struct
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,13 +20,12 @@ from numpy.typing import NDArray
 from pixnet.errors import SlideError, first_line
 from pixnet.safe.budget import RAISE
 from pixnet.slide.decode_limit import check_decoded_size, pillow_limit
+from pixnet.slide.frame import PixelBounds
 from pixnet.slide.pixel_size import Found, from_openslide
+from pixnet.slide.pyramid import LevelFacts, Levels, usable_levels
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
 """RGB pixels, shape (h, w, 3), and mask of valid pixels, shape (h, w); the mask is None if all pixels are valid."""
-
-Levels = tuple[tuple[float, tuple[int, int]], ...]
-"""Downsampling and (height, width) of each pyramid level."""
 
 _FIXED_BLOCK = 512
 # Bytes for a pixel that a decoder takes beside PIL's image: whole frames, and the coefficients of a progressive JPEG.
@@ -62,10 +62,19 @@ class Source(Protocol):
         Downsampling and (height, width) of each pyramid level.
     found
         Pixel size that trusted metadata state; None if they state none.
+    bounds
+        The part of the canvas that was scanned, if the file states it.
+    unknown_unit
+        The unit in which the file states a pixel size, if it is not a known one.
+    notes
+        What the user must know about how the file was read.
     """
 
     levels: Levels
     found: Found | None
+    unknown_unit: str | None
+    bounds: PixelBounds | None
+    notes: tuple[str, ...]
 
     def read(self, level: int, row: int, col: int, height: int, width: int) -> Pixels:
         """Return a window within a level; raise OSError if it cannot be read."""
@@ -78,6 +87,9 @@ class ArraySource:
     """RGB pixels (h, w, 3) that are already in memory, and the mask of those with data; None if all have data."""
 
     found: Found | None = None
+    unknown_unit: str | None = None
+    bounds: PixelBounds | None = None
+    notes: tuple[str, ...] = ()
 
     def __init__(self, rgb: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None) -> None:
         self.rgb = rgb
@@ -96,6 +108,9 @@ class ArraySource:
 class OpenSlideSource:
     """An image read by OpenSlide. There is one handle per process; threads share it, as OpenSlide allows."""
 
+    unknown_unit: str | None = None
+    notes: tuple[str, ...] = ()
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._handle: Any = None
@@ -104,12 +119,9 @@ class OpenSlideSource:
         slide = self._open()
         self.vendor: str = slide.properties.get("openslide.vendor", "")
         self.found = from_openslide(slide.properties)
-        self._downsamples = tuple(float(value) for value in slide.level_downsamples)
-        sizes = [(height, width) for width, height in slide.level_dimensions]
-        self.levels: Levels = tuple(
-            (whole_downsample(value, sizes[0], size), size)
-            for value, size in zip(self._downsamples, sizes, strict=True)
-        )
+        self._number, self.levels = _openslide_levels(slide, self.vendor)
+        self._downsamples = tuple(float(slide.level_downsamples[number]) for number in self._number)
+        self.bounds = _openslide_bounds(slide.properties, self.levels[0][1])
 
     def read(self, level: int, row: int, col: int, height: int, width: int) -> Pixels:
         """Return a window of a level; transparent pixels are without data."""
@@ -134,7 +146,7 @@ class OpenSlideSource:
         downsample = self._downsamples[level]
         position = round(col * downsample), round(row * downsample)
         try:
-            return np.asarray(self._open().read_region(position, level, (width, height)))
+            return np.asarray(self._open().read_region(position, self._number[level], (width, height)))
         except openslide.OpenSlideError as error:
             raise OSError(str(error)) from error
 
@@ -165,6 +177,10 @@ class PilSource:
     The image is decoded at the first read and then stays in memory. Its orientation tag is not applied. PIL's dpi is
     never used: `found` is the pixel size that another reader found in the file.
     """
+
+    unknown_unit: str | None = None
+    bounds: PixelBounds | None = None
+    notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path, found: Found | None = None) -> None:
         self.path = path
@@ -232,11 +248,31 @@ class PilSource:
         self._lock = threading.Lock()
 
 
-def whole_downsample(value: float, base: tuple[int, int], size: tuple[int, int]) -> float:
-    """Return the downsampling of a level before its size was rounded: 4 for 2967 to 741 pixels, not 4.004."""
-    whole = max(1, round(value))
-    fits = all(abs(full / whole - part) <= 1 for full, part in zip(base, size, strict=True))
-    return float(whole) if fits and abs(value - whole) < 0.05 * whole else value
+def _openslide_levels(slide: Any, vendor: str) -> tuple[list[int], Levels]:
+    """Return the numbers of the levels that can be used, and their factors and sizes."""
+    facts = []
+    for level, (width, height) in enumerate(slide.level_dimensions):
+        tile = [slide.properties.get(f"openslide.level[{level}].tile-{side}", "") for side in ("height", "width")]
+        tall_wide = (int(tile[0]), int(tile[1])) if all(side.isdigit() and int(side) for side in tile) else None
+        facts.append(LevelFacts((height, width), tall_wide))
+    number, levels = usable_levels(facts)
+    if len(number) == len(facts) or vendor == "generic-tiff":
+        return number, levels
+    # OpenSlide knows what the levels of a scanner's own format are.
+    known = dict(zip(number, levels, strict=True))
+    return list(range(len(facts))), tuple(
+        known.get(level, (float(slide.level_downsamples[level]), fact.size)) for level, fact in enumerate(facts)
+    )
+
+
+def _openslide_bounds(properties: Mapping[str, str], shape: tuple[int, int]) -> PixelBounds | None:
+    """Return the scanned part of a canvas of `shape` (height, width); None if it is all of it, or is not stated."""
+    texts = [properties.get(f"openslide.bounds-{name}", "") for name in ("x", "y", "width", "height")]
+    if not all(text.isdigit() for text in texts):
+        return None
+    left, top, width, height = (int(text) for text in texts)
+    inside = width > 0 and height > 0 and left + width <= shape[1] and top + height <= shape[0]
+    return (left, top, width, height) if inside and (width, height) != shape[::-1] else None
 
 
 def over_white(rgba: NDArray[np.uint8]) -> Pixels:

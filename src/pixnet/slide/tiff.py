@@ -1,10 +1,12 @@
 """Pixels of a TIFF or OME-TIFF that is not of a scanner's own format.
 
-Tiles are read one by one. An image without tiles is decoded once.
+Tiles are read one by one. An image without tiles is decoded once. A file may hold several images, such as a picture of
+the glass slide with its label; the largest that can be a slide is taken for it.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -17,8 +19,10 @@ from numpy.typing import NDArray
 
 from pixnet.errors import SlideError, first_line
 from pixnet.slide.decode_limit import check_decoded_size
-from pixnet.slide.pixel_size import from_ome, from_tiff
-from pixnet.slide.sources import ArraySource, Levels, Pixels, over_white, whole_downsample
+from pixnet.slide.frame import PixelBounds
+from pixnet.slide.pixel_size import from_ome, from_tiff, unknown_unit
+from pixnet.slide.pyramid import LevelFacts, usable_levels
+from pixnet.slide.sources import ArraySource, Pixels, over_white
 
 _ALPHA = {1, 2}  # of ExtraSamples: associated and unassociated
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6  # of PhotometricInterpretation
@@ -26,6 +30,7 @@ _JPEG = (6, 7, 33007)  # of Compression: their decoders return RGB
 _SEPARATE = 2  # of PlanarConfiguration: a plane for each channel
 _LARGEST_TILE = 1 << 26  # pixels; a damaged directory can state any number
 _AXES = ("YX", "YXS", "SYX", "CYX")
+_SIMILAR = 0.5  # an image with at least this share of the slide's pixels may be meant as well
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class _Level:
 class TiffSource:
     """A TIFF or OME-TIFF read by tifffile."""
 
+    bounds: PixelBounds | None = None
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
@@ -61,21 +68,21 @@ class TiffSource:
         self._pid = os.getpid()
         self._inherited: list[Any] = []
         self._decoded: dict[int, ArraySource] = {}
-        tif, levels = self._open()
+        self._series, self._number = 0, [0]
+        tif, _ = self._open()
         try:
-            for level, series in zip(levels, tif.series[0].levels, strict=True):
-                self._check(level, series)
+            self._series, self.notes = self._choose(tif)
+            levels = _levels(tif.series[self._series])
+            for level in levels:
+                self._check(level)
         except SlideError:
             self.release()
             raise
-        self.is_ome = bool(tif.is_ome)
-        base = levels[0].size
-        self.levels: Levels = tuple(
-            (whole_downsample((base[0] / size[0] + base[1] / size[1]) / 2, base, size), size)
-            for size in (level.size for level in levels)
-        )
-        self.found = from_ome(tif.ome_metadata) if self.is_ome else None
-        self.found = self.found or from_tiff(resolution_tags(levels[0].frame))
+        self._number, self.levels = usable_levels(_facts(levels))
+        self._opened = tif, [levels[number] for number in self._number]
+        xml, shape = tif.ome_metadata if tif.is_ome else None, levels[0].size
+        self.found = from_ome(xml, shape) or from_tiff(resolution_tags(levels[0].frame))
+        self.unknown_unit = unknown_unit(xml, shape)
 
     def read(self, level: int, row: int, col: int, height: int, width: int) -> Pixels:
         """Return a window of a level; tiles that are not in the file are without data."""
@@ -148,23 +155,30 @@ class TiffSource:
                 self._decoded[level] = ArraySource(*_rgb(samples, layout.frame, None))
             return self._decoded[level]
 
-    def _check(self, level: _Level, series: Any) -> None:
-        """Check that the pixels of a level are 8-bit RGB or grey, and that the file holds all of them."""
-        frame = level.frame
-        grey = frame.photometric in (_BLACK_IS_ZERO, _WHITE_IS_ZERO) and level.channels in (1, 3)
-        rgb = frame.photometric == _RGB or (frame.photometric == _YCBCR and frame.compression in _JPEG)
-        if (
-            frame.dtype != np.uint8
-            or series.axes not in _AXES
-            or level.channels not in (1, 3, 4)
-            or (len(level.pages) > 1 and int(frame.samplesperpixel) > 1)
-            or not (grey or rgb)
-        ):
+    def _choose(self, tif: Any) -> tuple[int, tuple[str, ...]]:
+        """Return the number of the image that is the slide, and a note if another one could be meant."""
+        sizes = [math.prod(_Level(series.keyframe, list(series.pages)).size) for series in tif.series]
+        order = sorted(range(len(sizes)), key=lambda number: -sizes[number])
+        suitable = [number for number in order if _is_picture(tif.series[number])]
+        if not suitable or sizes[suitable[0]] < _SIMILAR * sizes[order[0]]:
+            series = tif.series[order[0]]
+            frame = series.keyframe
             colours = getattr(frame.photometric, "name", frame.photometric)
             raise SlideError(
                 f"{self.path}: holds {frame.dtype} pixels of shape {series.shape} (axes {series.axes}, {colours}). "
                 "Give an 8-bit RGB image of the stained section."
             )
+        chosen = suitable[0]
+        others = [number for number in suitable[1:] if sizes[number] >= _SIMILAR * sizes[chosen]]
+        if chosen and not others:
+            others = [0]
+        if not others:
+            return chosen, ()
+        taken, other = (_described(tif.series[number], number) for number in (chosen, others[0]))
+        return chosen, (f"of its {len(sizes)} images, the largest is taken for the slide: {taken}, not {other}",)
+
+    def _check(self, level: _Level) -> None:
+        """Check that the file holds all pixels of a level, and that its directory is sound."""
         self._check_layout(level)
         size = self.path.stat().st_size
         ends = (
@@ -210,7 +224,8 @@ class TiffSource:
             if self._opened is None:
                 try:
                     tif = tifffile.TiffFile(self.path)
-                    levels = [_Level(level.keyframe, list(level.pages)) for level in tif.series[0].levels]
+                    levels = _levels(tif.series[self._series])
+                    levels = [levels[number] for number in self._number]
                 except (tifffile.TiffFileError, IndexError, KeyError, ValueError) as error:
                     raise OSError(first_line(error)) from error
                 self._opened = tif, levels
@@ -222,6 +237,41 @@ class TiffSource:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.RLock()
+
+
+def _levels(series: Any) -> list[_Level]:
+    return [_Level(level.keyframe, list(level.pages)) for level in series.levels]
+
+
+def _is_picture(series: Any) -> bool:
+    """Return whether all levels of an image are of 8-bit RGB or grey pixels."""
+    return all(_is_8_bit(_Level(level.keyframe, list(level.pages)), level.axes) for level in series.levels)
+
+
+def _is_8_bit(level: _Level, axes: str) -> bool:
+    frame, channels = level.frame, level.channels
+    grey = frame.photometric in (_BLACK_IS_ZERO, _WHITE_IS_ZERO) and channels in (1, 3)
+    rgb = frame.photometric == _RGB or (frame.photometric == _YCBCR and frame.compression in _JPEG)
+    one_page = len(level.pages) == 1 or int(frame.samplesperpixel) == 1
+    return bool(frame.dtype == np.uint8 and axes in _AXES and channels in (1, 3, 4) and one_page and (grey or rgb))
+
+
+def _facts(levels: list[_Level]) -> list[LevelFacts]:
+    """Return what the directories state about levels, finest first."""
+    sizes_um = [from_tiff(resolution_tags(level.frame)) for level in levels]
+    facts = []
+    for level, size_um in zip(levels, sizes_um, strict=True):
+        frame, base = level.frame, sizes_um[0]
+        tile = (int(frame.tilelength), int(frame.tilewidth)) if frame.is_tiled else None
+        facts.append(LevelFacts(level.size, tile, size_um[0] / base[0] if size_um and base else None))
+    return facts
+
+
+def _described(series: Any, number: int) -> str:
+    """Return an image's number, its name if it has one, and its size."""
+    name = f" {series.name!r}" if series.name else ""
+    height, width = _Level(series.keyframe, list(series.pages)).size
+    return f"image {number + 1}{name} of {width} x {height} px"
 
 
 def resolution_tags(page: Any) -> dict[str, Any]:

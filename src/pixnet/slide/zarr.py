@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from pixnet.errors import SlideError, first_line
 from pixnet.safe.budget import Budget
+from pixnet.slide.frame import PixelBounds
 from pixnet.slide.pixel_size import Found
-from pixnet.slide.sources import Levels, Pixels
+from pixnet.slide.pyramid import Levels
+from pixnet.slide.sources import Pixels
 
 _UNIT = 1024  # least side of the block that is decoded at once, in pixels
 _CACHE = 256 << 20  # bytes of decoded blocks in the cache; the last block is always in it
@@ -27,6 +29,9 @@ class ZarrSource:
     """
 
     found: Found | None = None
+    unknown_unit: str | None = None
+    bounds: PixelBounds | None = None
+    notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         self.path = path
