@@ -87,7 +87,7 @@ def test_boundaries_without_an_alignment_are_in_um_of_the_run(xenium, table, ref
     refused("--polygons", path, "--alignment", alignment, words=["experiment.xenium", "scale"])
     # Without one they are in um of the run, which is another coordinate system.
     plain, done = table("--polygons", path)
-    assert any("*he_imagealignment.csv not found" in line for line in done.messages)
+    assert any("*he_imagealignment.csv) found" in line for line in done.messages)
     shutil.copy(xenium / "experiment.xenium", tmp_path)
     right, _ = table("--polygons", path, "--alignment", alignment)
     assert list(plain.obs_names) == list(right.obs_names)
@@ -141,6 +141,45 @@ def test_a_polygon_that_crosses_itself_is_repaired(table, tmp_path):
 )
 def test_polygons_that_cannot_be_used(refused, tmp_path, features, words):
     refused("--polygons", write_geojson(tmp_path / "a.geojson", *features), words=[words])
+
+
+def test_outlines_in_another_unit_than_the_tissue_shows_are_told(run, model, tmp_path):
+    tissue = VirtualTissue.generate("breast", 31, 41, 200, 160)
+    pixels, _ = tissue.slide.read(0, 0, 200, 160, 0.5)
+    canvas = np.full((1000, 1200, 3), 245, np.uint8)
+    canvas[500:820, 700:1100] = pixels  # tissue at x = 350 to 550, y = 250 to 410 um
+    Image.fromarray(canvas).save(tmp_path / "slide.png")
+    field = tmp_path / "field"
+    assert run("predict", tmp_path / "slide.png", "--model", model, "--mpp", "0.5", "--out", field).status == 0
+    rings = [(square(left, top, 20), {"name": f"{left} {top}"}) for left in (370, 440, 510) for top in (270, 330, 380)]
+    path = write_geojson(tmp_path / "um.geojson", *rings)
+    out = tmp_path / "a.h5ad"
+    done = run("query", field, "--polygons", path, "--out", out)
+    assert [
+        line for line in done.messages if "read as pixels of 0.5 um, and 0% of the outlines are on tissue; " in line
+    ]
+    assert [
+        line for line in done.messages if "100% would be. If that is what they are, give --polygons-frame um" in line
+    ]
+    done = run("query", field, "--polygons", path, "--polygons-frame", "um", "--out", out, "--overwrite")
+    assert done.messages == []
+    np.testing.assert_allclose(anndata.read_h5ad(out).obs["x_um"][:3], [380, 380, 380])
+    rings = [(np.array(ring) * 2, properties) for ring, properties in rings]
+    path = write_geojson(tmp_path / "px.geojson", *[(ring.tolist(), properties) for ring, properties in rings])
+    assert run("query", field, "--polygons", path, "--out", out, "--overwrite").messages == []
+    done = run("query", field, "--polygons", path, "--polygons-frame", "um", "--out", out, "--overwrite")
+    assert any("give --polygons-frame canvas" in line for line in done.messages), done.messages
+
+
+def test_lines_and_points_cost_no_polygon(table, tmp_path):
+    path = write_geojson(tmp_path / "a.geojson", (square(20, 20, 40), {"name": "a"}))
+    content = json.loads(path.read_text())
+    line = {"type": "LineString", "coordinates": [[10, 10], [90, 90]]}
+    content["features"].append({"type": "Feature", "geometry": line, "properties": {"name": "ruler"}})
+    path.write_text(json.dumps(content))
+    queried, done = table("--polygons", path)
+    assert list(queried.obs_names) == ["a"]
+    assert [line for line in done.messages if "1 of 2 features are left out: 1 of type LineString" in line]
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.uint16, np.int32])
@@ -202,6 +241,7 @@ def test_a_sample_of_another_slide_is_refused(data, table, refused, tmp_path):
     refused("--like", manifest, words=["400 x 260 px", "'C' of 300 x 260 px", "this is another slide"])
     refused("--like", manifest, "--sample", "D", words=["no sample 'D'"])
     refused("--like", manifest, "--image", "x.png", words=["--image x.png"])
+    refused("--polygons-frame", "um", "--grid-um", "20", words=["--polygons-frame goes with --polygons"])
     copied = shutil.copytree(data, tmp_path / "data") / "samples.toml"
     text = copied.read_text()
     assert "\nmpp = 1.0\n" in text
@@ -209,3 +249,20 @@ def test_a_sample_of_another_slide_is_refused(data, table, refused, tmp_path):
     queried, done = table("--like", copied, "--sample", "C")
     assert queried.n_obs > 0
     assert [line for line in done.messages if "differ by up to 6 um" in line]
+
+
+def test_a_sample_of_another_slide_of_the_same_size_is_told(data, table, refused, tmp_path):
+    # A and C have the same size, and tissue everywhere: only the files show that they differ.
+    queried, done = table("--like", data / "samples.toml", "--sample", "C")
+    assert done.messages == []
+    queried, done = table("--like", data / "samples.toml", "--sample", "A")
+    assert queried.n_obs > 0
+    (message,) = done.messages
+    assert "A.png is as large as the field's slide 'C', but another file" in message
+    # A copy in another format is the same section.
+    copied = shutil.copytree(data, tmp_path / "data")
+    Image.open(copied / "C.png").save(copied / "C.tif")
+    text = (copied / "samples.toml").read_text()
+    (copied / "samples.toml").write_text(text.replace('"C.png"', '"C.tif"'))
+    _, done = table("--like", copied / "samples.toml", "--sample", "C")
+    assert len(done.messages) == 1

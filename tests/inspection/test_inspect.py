@@ -313,10 +313,12 @@ def test_bins_and_cells(tmp_path: Path) -> None:
     finding = only_finding(inspect_one(tmp_path / "xenium", image=smaller), "not-full-resolution", "error")
     assert "he_image.ome.tif the positions refer to an image of 600 x 500 pixels: it is a smaller copy" in finding.text
     (tmp_path / "xenium/he_imagealignment.csv").unlink()
-    assert (
-        "unless a matrix is given as `alignment`"
-        in only_finding(inspect_one(tmp_path / "xenium"), "reader", "warning").text
-    )
+    inspection = inspect_one(tmp_path / "xenium")
+    assert "unless a matrix is given as `alignment`" in only_finding(inspection, "reader", "warning").text
+    # Now nothing but the file itself states its pixel size.
+    doubt, stated = inspection.of("pixel-size")
+    assert (doubt.level, stated.level) == ("warning", "info")
+    assert "exactly 1 um by OME PhysicalSizeX" in doubt.text
 
 
 def test_swapped_axes_are_found_by_the_frame_where_tissue_fills_the_image(tmp_path: Path) -> None:

@@ -46,9 +46,7 @@ def export(
     ] = None,
     polygons: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.geojson", help="Regions: polygons in full-resolution pixels, as exported by QuPath."
-        ),
+        typer.Option(metavar="FILE", help="Regions: polygons, as for --polygons of pixnet query."),
     ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -66,9 +64,9 @@ def export(
     opened = ExpressionField.open(field)
     regions: Regions | None = None
     if polygons is not None:
-        from pixnet.regions import Polygons
+        from pixnet.readers.annotations import read_annotations
 
-        regions = Polygons.from_geojson(polygons, opened.attributes.slide.mpp)
+        regions = read_annotations(polygons, opened.attributes.slide.frames)
     with Progress() as progress:
         opened.export(
             out,

@@ -37,6 +37,14 @@ class Target(StrEnum):
     same_donor = "same-donor"
 
 
+class PolygonsFrame(StrEnum):
+    """What the coordinates of outlines are counted in."""
+
+    canvas = "canvas"
+    bounds = "bounds"
+    um = "um"
+
+
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto uses a GPU if there is one.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
 ConfigOption = Annotated[

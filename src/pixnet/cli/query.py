@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pixnet.cli.options import OverwriteOption, names
+from pixnet.cli.options import OverwriteOption, PolygonsFrame, names
 from pixnet.cli.process import share_freed_memory
 from pixnet.cli.progress import Progress
 from pixnet.cli.query_regions import RegionOptions, regions_of
@@ -36,8 +36,15 @@ def query(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Polygons: GeoJSON in full-resolution pixels, from QuPath or Space Ranger; or Xenium's cell or "
-            "nucleus boundaries in um (parquet, csv).",
+            help="Polygons: GeoJSON in full-resolution pixels, from QuPath or Space Ranger; or in um of a Xenium run: "
+            "its cell or nucleus boundaries (parquet, csv), or a selection of Xenium Explorer (csv).",
+        ),
+    ] = None,
+    polygons_frame: Annotated[
+        PolygonsFrame | None,
+        typer.Option(
+            help="What GeoJSON is counted in: pixels of the whole picture, pixels of its scanned part (as QuPath), or "
+            "um. Default: pixels; as QuPath if it wrote the file.",
         ),
     ] = None,
     alignment: Annotated[
@@ -82,6 +89,7 @@ def query(
         grid_um=grid_um,
         angle_deg=angle_deg,
         polygons=polygons,
+        polygons_frame=None if polygons_frame is None else polygons_frame.value,
         alignment=alignment,
         by_class=by_class,
         labels=labels,

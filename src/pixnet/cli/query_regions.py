@@ -12,13 +12,13 @@ from pixnet.errors import DataError, PixNetWarning
 
 if TYPE_CHECKING:
     from pixnet.field import ExpressionField
+    from pixnet.readers.annotations import OutlineFrame
     from pixnet.regions import Polygons, Regions
     from pixnet.slide import Slide
 
 _ONE_KIND = "query needs one of --disks, --grid-um, --polygons, --labels and --like, and only one."
 _MOST_SQUARES = 100_000_000  # 4 GB to count them
 _OTHER_SLIDE = 0.05  # share of the extent; a larger difference means another slide
-_VERTICES = (".parquet", ".csv", ".csv.gz")
 
 NamedRegions = tuple["Regions", list[str] | None]
 """Regions, and their names if the file has names that the regions do not hold."""
@@ -33,6 +33,7 @@ class RegionOptions:
     grid_um: float | None = None
     angle_deg: float | None = None
     polygons: Path | None = None
+    polygons_frame: OutlineFrame | None = None
     alignment: Path | None = None
     by_class: bool = False
     labels: Path | None = None
@@ -58,6 +59,7 @@ class RegionOptions:
             "--angle-deg": (self.angle_deg, "--grid-um"),
             "--alignment": (self.alignment, "--polygons"),
             "--by-class": (self.by_class or None, "--polygons"),
+            "--polygons-frame": (self.polygons_frame, "--polygons"),
             "--labels-mpp": (self.labels_mpp, "--labels"),
             "--sample": (self.sample, "--like"),
             "--image": (self.image, "--like"),
@@ -70,17 +72,25 @@ class RegionOptions:
         for option, size in (("--grid-um", self.grid_um), ("--labels-mpp", self.labels_mpp)):
             if size is not None and not (math.isfinite(size) and size > 0):
                 raise DataError(f"{option} {size}: must be a positive number of um.")
-        if self.polygons is not None and self.alignment is not None and not _holds_vertices(self.polygons):
-            raise DataError(
-                f"--alignment is for Xenium's boundaries ({', '.join(_VERTICES)}), not for {self.polygons}; leave it "
-                "out."
-            )
+        if self.polygons is not None:
+            self._check_polygons(self.polygons)
         if self.like is not None and self.like.suffix == ".toml" and self.image is not None:
             raise DataError(f"--image {self.image}: {self.like} states the image of each sample; leave the option out.")
         if self.like is not None and self.like.suffix != ".toml" and self.sample is not None:
             raise DataError(
                 f"{self.like}: is not a manifest, so --sample cannot choose a sample from it; leave it out."
             )
+
+    def _check_polygons(self, path: Path) -> None:
+        """Check that the options for outlines are for this kind of file."""
+        from pixnet.readers.annotations import VERTEX_FILES, holds_vertices
+
+        if self.alignment is not None and not holds_vertices(path):
+            raise DataError(
+                f"--alignment is for outlines of Xenium ({', '.join(VERTEX_FILES)}), not for {path}; leave it out."
+            )
+        if self.polygons_frame is not None and holds_vertices(path):
+            raise DataError(f"--polygons-frame is for GeoJSON; {path} is in um of its run. Leave it out.")
 
 
 def regions_of(field: ExpressionField, options: RegionOptions) -> NamedRegions:
@@ -96,7 +106,7 @@ def regions_of(field: ExpressionField, options: RegionOptions) -> NamedRegions:
         shape = slide.height_px, slide.width_px
         return read_label_mask(options.labels, shape, slide.mpp, options.labels_mpp, f"the slide {slide.name!r}"), None
     if options.polygons is not None:
-        return _polygons(options.polygons, slide.mpp, options.alignment, options.by_class), None
+        return _polygons(field, options.polygons, options), None
     if options.like is not None:
         return _sample_regions(field, options.like, options)
     raise DataError(_ONE_KIND)
@@ -113,23 +123,20 @@ def _squares(field: ExpressionField, side_um: float, angle_deg: float) -> Region
     return Squares.tiling(0.0, 0.0, slide.width_um, slide.height_um, side_um, angle_deg)
 
 
-def _polygons(path: Path, mpp: float, alignment: Path | None, by_class: bool) -> Polygons:
-    """Read polygons; the file's ending says whether they are Xenium's vertices in um, or GeoJSON in pixels."""
-    from pixnet.readers.xenium.outlines import read_boundaries
-    from pixnet.regions import Polygons
+def _polygons(field: ExpressionField, path: Path, options: RegionOptions) -> Polygons:
+    from pixnet.cli.query_evidence import weigh_frame
+    from pixnet.readers.annotations import holds_vertices, read_annotations
 
-    vertices = _holds_vertices(path)
-    polygons = read_boundaries(path, mpp, alignment) if vertices else Polygons.from_geojson(path, mpp)
-    if not by_class:
+    frame = options.polygons_frame
+    polygons = read_annotations(path, field.attributes.slide.frames, frame, alignment=options.alignment)
+    if not holds_vertices(path):
+        weigh_frame(field, path, polygons, frame)
+    if not options.by_class:
         return polygons
     try:
         return polygons.by_class()
     except DataError as error:
         raise DataError(f"{path}: {error}.") from error
-
-
-def _holds_vertices(path: Path) -> bool:
-    return path.name.lower().endswith(_VERTICES)
 
 
 def _sample_regions(field: ExpressionField, path: Path, options: RegionOptions) -> NamedRegions:
@@ -156,6 +163,9 @@ def _check_slide(field: ExpressionField, path: Path, slide: Slide) -> None:
     width_um, height_um = expected.width_px * expected.mpp, expected.height_px * expected.mpp
     difference_um = max(abs(slide.width_um - width_um), abs(slide.height_um - height_um))
     if difference_um <= field.attributes.pitch_um:
+        from pixnet.cli.query_evidence import check_same_picture
+
+        check_same_picture(field, path, slide)
         return
     height_px, width_px = slide.shape[:2]
     comparison = (

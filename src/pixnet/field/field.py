@@ -114,6 +114,11 @@ class ExpressionField:
         """Number of levels of the pyramid; level 0 is the finest."""
         return len(self._store.levels)
 
+    def valid_level(self, level: int) -> zarr.Array[Any]:
+        """Return `valid` of a level of the pyramid, on disk; see `level_grid`."""
+        self.level_grid(level)
+        return self._store.levels[level].valid
+
     def level_grid(self, level: int) -> Grid:
         """Return the grid of a level's pixels, in um; each covers four pixels of the level before.
 

@@ -21,6 +21,7 @@ from pixnet.errors import FieldError, first_line
 from pixnet.field.head import HeadKind, LinearHead
 from pixnet.grid import Box, Grid, Lattice
 from pixnet.safe.zarr_store import check_zarr
+from pixnet.slide.frame import Frames, PixelBounds
 
 FORMAT_VERSION: Literal[2] = 2
 KEY = "pixnet"
@@ -34,7 +35,10 @@ class _Strict(pydantic.BaseModel):
 
 
 class SlideFacts(_Strict):
-    """The slide that the field was made from; the pixels of `no_data_reads`, the reads that failed, have no data."""
+    """The slide that the field was made from.
+
+    The pixels of `no_data_reads`, the reads that failed, have no data. `bounds_px` is the scanned part of the canvas.
+    """
 
     name: str
     file: str | None
@@ -44,6 +48,12 @@ class SlideFacts(_Strict):
     height_px: int = pydantic.Field(gt=0)
     width_px: int = pydantic.Field(gt=0)
     no_data_reads: int = pydantic.Field(ge=0)
+    bounds_px: PixelBounds | None = None
+
+    @property
+    def frames(self) -> Frames:
+        """The frames that positions on the slide are counted in."""
+        return Frames.of(self.mpp, (self.height_px, self.width_px), self.bounds_px)
 
 
 class LatticeFacts(_Strict):

@@ -30,6 +30,7 @@ _MIN_COUNTS = "Training leaves out regions with fewer than `min_counts` counts (
 # What the readers' warnings say.
 _ONE_SIDED = re.compile(r"no (position|counts|outline|instance|row)\b|not under tissue|left out, \d+ remain")
 _MERGED = re.compile(r"(\d+) (?:genes|columns) (?:were added to|were merged|share a name)")
+_PIXEL_SIZE = re.compile(r"give the right `mpp`$")
 _OUTSIDE = re.compile(r"outside the image|beyond the image")
 _OTHER_FEATURES = re.compile(r"features that are (?:no|not) genes|control probes|are left out \(")
 
@@ -143,6 +144,8 @@ def findings_of_warnings(messages: Sequence[str]) -> list[Finding]:
             elif _OUTSIDE.search(part):
                 advice = "If these are many, check that the image, the alignment and the pixel size belong together."
                 findings.append(Finding("warning", "outside", _sentence(part), advice))
+            elif _PIXEL_SIZE.search(part):
+                findings.append(Finding("warning", "pixel-size", _sentence(part)))
             elif part not in one_sided:
                 findings.append(Finding("warning", "reader", _sentence(part)))
     return findings

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.inspection.findings import Finding, Level
+from pixnet.sample import Sample
+from pixnet.sample.geometry import contradictions
 from pixnet.slide import Slide
 from pixnet.slide.pixel_size import AGREES
 from pixnet.slide.tissue import TissueMask
@@ -107,6 +109,14 @@ def check_full_resolution(
             )
             return [Finding("error", "not-full-resolution", text, advice, {"reach_px": reach})]
     return []
+
+
+def check_regions(sample: Sample) -> list[Finding]:
+    """Check whether the size of the regions and their positions contradict each other."""
+    return [
+        Finding(found.level, "contradiction", found.text, found.advice, found.value)
+        for found in contradictions(sample.slide, sample.regions)
+    ]
 
 
 def check_places(layout: Layout, tissue: TissueMask, written: Places | None = None) -> list[Finding]:

@@ -21,7 +21,7 @@ from pixnet.inspection.counts_checks import (
     weigh_duplicates,
 )
 from pixnet.inspection.findings import Finding, Inspection
-from pixnet.inspection.geometry import Layout, check_full_resolution, check_pixel_size, check_places
+from pixnet.inspection.geometry import Layout, check_full_resolution, check_pixel_size, check_places, check_regions
 from pixnet.inspection.image_checks import check_blur, check_damage, check_resolution
 from pixnet.inspection.shift import check_shift
 from pixnet.inspection.trained_on import TrainedOn, check_resolution_of, check_stain
@@ -148,14 +148,20 @@ def inspect_entry(
         except PixNetError as error:
             findings.append(Finding("error", "refused", str(error)))
     messages = [str(warning.message) for warning in caught if issubclass(warning.category, PixNetWarning)]
-    findings += findings_of_warnings(messages)
-    raw = _raw_files(entry, was_read=sample is not None)
+    contradicted = [] if sample is None else check_regions(sample)
+    told = [finding.text for finding in contradicted]
+    messages = [message for message in dict.fromkeys(messages) if not any(text in message for text in told)]
+    findings += findings_of_warnings(messages) + contradicted
     options = type(entry).model_fields.keys()
-    if sample is None:
-        layout, checks = _check_refused(entry, raw, source, options)
-    else:
-        findings = weigh_duplicates(findings, len(sample.genes))
-        layout, checks = _check_sample(sample, raw, options, trained)
+    with warnings.catch_warnings():
+        # What is read a second time, or with a pixel size that is made up, was told or means nothing.
+        warnings.simplefilter("ignore", PixNetWarning)
+        raw = _raw_files(entry, was_read=sample is not None)
+        if sample is None:
+            layout, checks = _check_refused(entry, raw, source, options)
+        else:
+            findings = weigh_duplicates(findings, len(sample.genes))
+            layout, checks = _check_sample(sample, raw, options, trained)
     findings += checks
     # These slides belong to no sample; an overlay that is drawn later opens its slide again.
     if raw.slide is not None:
@@ -169,6 +175,7 @@ def inspect_sample(sample: Sample, *, card: Mapping[str, Any] | None = None) -> 
     """Inspect a sample that is in memory, without the checks that need its files; `card` is as for `inspect`."""
     trained = None if card is None else TrainedOn.from_card(card)
     layout, findings = _check_sample(sample, RawFiles(), (), trained)
+    findings += check_regions(sample)
     return Inspected(Inspection(sample.id, sample.platform, "the sample says so", tuple(findings)), layout, sample)
 
 

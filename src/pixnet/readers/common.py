@@ -12,6 +12,8 @@ from typing import TypedDict
 
 from pixnet.errors import DataError, PixNetError, PixNetWarning, first_line
 from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
+from pixnet.sample import Sample
+from pixnet.sample.geometry import contradictions
 from pixnet.slide.pixel_size import AGREES, PixelSize, positive
 
 _PIPELINE_FOLDERS = re.compile(r"outs|binned_outputs|segmented_outputs|(?:.*_)?square_\d+um")
@@ -85,6 +87,13 @@ def warn_once(id: str, notes: Sequence[str]) -> None:
     """Warn the caller of a reader, once, about everything that was put right or left out, one note each."""
     if notes:
         warnings.warn(f"sample {id!r}: {'; '.join(notes)}.", PixNetWarning, stacklevel=3)
+
+
+def weighed(sample: Sample) -> Sample:
+    """Return a sample, after warning of facts about its regions and its slide that contradict each other."""
+    for found in contradictions(sample.slide, sample.regions):
+        warnings.warn(f"sample {sample.id!r}: {found.text} {found.advice}", PixNetWarning, stacklevel=3)
+    return sample
 
 
 @contextmanager

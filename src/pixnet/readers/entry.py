@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import pkgutil
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pixnet.errors import DataError
 from pixnet.sample import Sample
+from pixnet.slide.frame import Frames
 from pixnet.slide.pixel_size import PixelSize
+
+if TYPE_CHECKING:
+    from pixnet.regions import Polygons
 
 Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """A positive length in um."""
@@ -46,8 +50,8 @@ class Entry(BaseModel):
         numbers), or the path of a CSV file of it, from pixels of that image to pixels of `image`; see
         `ImageTransform`.
     include, exclude
-        GeoJSON polygons in pixels of the image. Only regions whose centre is inside `include` and not inside `exclude`
-        (folds, pen marks, inset pictures) are used.
+        Outlines on the image; see `read_annotations`. Only regions whose centre is inside `include` and not inside
+        `exclude` (folds, pen marks, inset pictures) are used.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -81,29 +85,33 @@ class Entry(BaseModel):
             options["mpp"] = PixelSize(self.mpp, source)
         sample: Sample = pkgutil.resolve_name(reader)(**options)
         if self.include is not None:
-            sample = _select(sample, self.include, inside=True)
+            sample = self._select(sample, self.include, inside=True)
         if self.exclude is not None:
-            sample = _select(sample, self.exclude, inside=False)
+            sample = self._select(sample, self.exclude, inside=False)
         return sample
+
+    def outlines(self, path: Path, frames: Frames) -> Polygons:
+        """Read a file of outlines, `include` or `exclude`, on the sample's slide."""
+        from pixnet.readers.annotations import read_annotations
+
+        return read_annotations(path, frames)
 
     def _reader_options(self) -> tuple[str, dict[str, Any]]:
         """Return the name of the platform's reader, and its options: all fields that are not the manifest's own."""
         return self.reader, {key: value for key, value in self if key not in _MANIFEST_ONLY}
 
+    def _select(self, sample: Sample, path: Path, inside: bool) -> Sample:
+        """Return the regions whose centre is inside the outlines of a file, or those whose centre is not."""
+        import shapely
 
-def _select(sample: Sample, path: Path, inside: bool) -> Sample:
-    """Return the regions whose centre is inside the polygons of a GeoJSON file, or those whose centre is not."""
-    import shapely
-
-    from pixnet.regions import Polygons
-
-    area = shapely.union_all(Polygons.from_geojson(path, sample.slide.mpp).shapes)
-    shapely.prepare(area)
-    parts = np.array_split(np.arange(len(sample.regions)), 1 + len(sample.regions) // _AT_ONCE)
-    within = np.concatenate([shapely.contains_xy(area, sample.regions.take(part).centers_um) for part in parts])
-    selected = within == inside
-    if not selected.any():
-        raise DataError(
-            f"{path}: leaves no region of sample {sample.id!r}. Its coordinates must be pixels of the image, x first."
-        )
-    return sample.take(selected)
+        area = shapely.union_all(self.outlines(path, sample.slide.frames).shapes)
+        shapely.prepare(area)
+        parts = np.array_split(np.arange(len(sample.regions)), 1 + len(sample.regions) // _AT_ONCE)
+        within = np.concatenate([shapely.contains_xy(area, sample.regions.take(part).centers_um) for part in parts])
+        selected = within == inside
+        if not selected.any():
+            raise DataError(
+                f"{path}: leaves no region of sample {sample.id!r}. Its coordinates must be pixels of the image, x "
+                "first."
+            )
+        return sample.take(selected)

@@ -19,7 +19,7 @@ from pixnet.errors import DataError, SlideError
 from pixnet.readers.anndata.counts import dropped, table_counts, with_notes
 from pixnet.readers.anndata.reader import coordinates, counts_of, measure_pitch, table_errors, table_places
 from pixnet.readers.anndata.source import open_table
-from pixnet.readers.common import SampleOptions, agreed_pixel_size, given_options, warn_once
+from pixnet.readers.common import SampleOptions, agreed_pixel_size, given_options, warn_once, weighed
 from pixnet.readers.formats.files import read_json
 from pixnet.readers.formats.image_transform import ImageTransform
 from pixnet.readers.formats.pitch import fit_squares, pitch
@@ -117,7 +117,7 @@ def read_hest(
         counts, coordinates_from=origin, regions_from=regions_from, technology=files.technology or "unknown"
     )
     with table_errors(name):
-        return Sample(files.id, slide, regions, counts, donor, "hest")
+        return weighed(Sample(files.id, slide, regions, counts, donor, "hest"))
 
 
 def _find(path: Path, id: str | None, image: Path | None) -> _Files:

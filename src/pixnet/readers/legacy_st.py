@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError
-from pixnet.readers.common import SampleOptions, agreed_pixel_size, errors_of, given_options, warn_once
+from pixnet.readers.common import SampleOptions, agreed_pixel_size, errors_of, given_options, warn_once, weighed
 from pixnet.readers.formats.count_table import read_counts
 from pixnet.readers.formats.files import check_columns, read_plain_or_gzip
 from pixnet.readers.formats.image_transform import ImageTransform
@@ -109,7 +109,7 @@ def read_legacy_st(
     )
     disks = Disks(positions.pixels[places] * slide.mpp, spot_diameter_um)
     with errors_of(f"{counts} with {spots}"):
-        return Sample(name, slide, disks, table, given.donor, "legacy-st")
+        return weighed(Sample(name, slide, disks, table, given.donor, "legacy-st"))
 
 
 def _read_spots(path: Path, transform: ImageTransform) -> _Positions:

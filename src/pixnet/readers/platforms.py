@@ -16,6 +16,8 @@ from pixnet.readers.entry import Entry, Length
 
 if TYPE_CHECKING:
     from pixnet.readers.raw import RawReader
+    from pixnet.regions import Polygons
+    from pixnet.slide.frame import Frames
 
 _BIN_FOLDERS = ("binned_outputs", "segmented_outputs")
 _MATRICES = ("*feature_bc_matrix.h5", "*feature_bc_matrix")
@@ -64,6 +66,13 @@ class XeniumEntry(Entry):
     path: Path
     alignment: Path | None = None
     regions: Literal["cells", "nuclei"] | Length = "cells"
+
+    def outlines(self, path: Path, frames: Frames) -> Polygons:
+        """Read a file of outlines, which may be counted in um of the run."""
+        from pixnet.readers.annotations import read_annotations
+        from pixnet.readers.xenium.run import run_folder
+
+        return read_annotations(path, frames, alignment=self.alignment, run=run_folder(self.path))
 
 
 class HestEntry(Entry):

@@ -22,6 +22,7 @@ from pixnet.readers.common import (
     outs_of,
     telling_name,
     warn_once,
+    weighed,
 )
 from pixnet.readers.formats.files import find_file
 from pixnet.readers.formats.pitch import HALF_SPOTS, hexagonal_pitch, pitch_in_pixels, square_pitch
@@ -123,7 +124,7 @@ def read_visium(
         disks = Disks(spots[_PIXELS].to_numpy() * slide.mpp, SPOT_UM)
         sample = Sample(name, slide, disks, table, given.donor, "visium")
     warn_once(name, notes + left_out + merged)
-    return sample
+    return weighed(sample)
 
 
 def _find(path: Path, filtered: bool | None) -> _Folder:

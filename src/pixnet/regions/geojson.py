@@ -20,6 +20,7 @@ import shapely
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, first_line
+from pixnet.regions.packed_text import open_text
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -33,13 +34,12 @@ _SPACE = " \t\r\n"
 def read_features(path: Path) -> Iterator[Any]:
     """Yield the features of a collection or list one by one, or the only feature or geometry of the file.
 
-    DataError is raised if the file cannot be read, or is not JSON; possibly after some features were yielded.
+    The file may be packed, and of any encoding that `open_text` knows. DataError is raised if it cannot be read, or is
+    not JSON; possibly after some features were yielded.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with open_text(path, (".geojson", ".json")) as file:
             yield from _features(_Text(file))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise DataError(f"{path} is not GeoJSON: {first_line(error)}. Export or copy it again.") from error
 

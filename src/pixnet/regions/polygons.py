@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import shapely
@@ -15,10 +15,10 @@ from shapely import MultiPolygon, Polygon
 
 from pixnet.errors import DataError, PixNetWarning
 from pixnet.grid import Grid
-from pixnet.regions.base import Regions, positive_number
+from pixnet.regions.annotations import Annotations
+from pixnet.regions.base import Regions, finite_array, positive_number
 from pixnet.regions.coverage import BATCH, CoverageBuilder, Floats, batches
 from pixnet.regions.coverage_edges import add_edges
-from pixnet.regions.geojson import Outlines, read_features
 
 
 class Polygons(Regions):
@@ -65,11 +65,12 @@ class Polygons(Regions):
         self._classes: NDArray[np.object_] = np.array(list(classes), dtype=object)
 
     @classmethod
-    def from_geojson(cls, path: str | Path, um_per_unit: float) -> Self:
+    def from_geojson(cls, path: str | Path, um_per_unit: float, origin_um: tuple[float, float] = (0.0, 0.0)) -> Self:
         """Read a GeoJSON file: a FeatureCollection, a list of features, a feature, or a bare geometry.
 
-        A region is named by the first of these that its feature has: `properties.name`, the barcode that Space Ranger
-        makes of `properties.cell_id`, and its class, `properties.classification.name`.
+        The file may be packed (`.gz`, or one file in a `.zip`). A region is named by the first of these that its
+        feature has: `properties.name`, the barcode that Space Ranger makes of `properties.cell_id`, and its class,
+        `properties.classification`.
 
         Parameters
         ----------
@@ -77,34 +78,48 @@ class Polygons(Regions):
             Path of the file. QuPath exports such files in full-resolution pixels of the slide.
         um_per_unit
             Size of the file's unit in um. For pixels, this is the slide's um per pixel.
+        origin_um
+            Place of the file's zero on the slide, in um; for QuPath and a slide that was scanned in part, that of the
+            scanned part (`slide.frames.qupath`).
 
         Raises
         ------
         DataError
-            If the file cannot be read, is not GeoJSON, has no polygon, or holds a geometry that is not a polygon.
+            If the file cannot be read, is not GeoJSON, or has no polygon that can be used.
+
+        Warns
+        -----
+        PixNetWarning
+            If features that are not polygons are left out, if an outline crosses itself and was repaired, or if cells
+            would not be of the size of cells.
         """
         scale = positive_number("um_per_unit", um_per_unit)
-        outlines = Outlines()
-        names, classes = [], []
-        for index, (geometry, properties) in enumerate(_features(Path(path))):
-            kind = geometry.get("type") if isinstance(geometry, dict) else None
-            if kind not in ("Polygon", "MultiPolygon"):
-                raise DataError(
-                    f"{path}: feature {index} is of type {kind}; only Polygon and MultiPolygon can be regions"
-                )
-            try:
-                outlines.add(geometry)
-            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-                raise DataError(f"{path}: the coordinates of feature {index} are not a polygon ({error})") from None
-            properties = properties if isinstance(properties, dict) else {}
-            classes.append(_class(properties))
-            names.append(_name(properties) or classes[-1] or f"region {index + 1}")
-        if not names:
-            raise DataError(f"{path} does not hold a polygon; draw at least one and export it again")
-        try:
-            return cls(outlines.shapes(lambda xy: xy * scale), names, classes)
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+        origin = finite_array("origin_um", origin_um)
+        found = Annotations.read(Path(path))
+        shapes = found.shapes(lambda xy: xy * scale + origin)
+        problems, repaired = _repair(shapes)
+        if len(problems) == len(shapes):
+            raise DataError(f"{path}: polygon {min(problems)} {problems[min(problems)]}; draw it again")
+        kept = np.array([index not in problems for index in range(len(shapes))], bool)
+        found.leave_out(problems)
+        polygons = cls._of(_oriented(shapes[kept]), found.names, found.classes)
+        notes = [_repaired_note(repaired, len(shapes))] if repaired else []
+        if found.summary:
+            notes.append(f"{found.total - len(polygons)} of {found.total} features are left out: {found.summary}")
+        if odd := found.odd_cells(polygons.areas_um2):
+            notes.append(odd)
+        if notes:
+            warnings.warn(f"{path}: {'; '.join(notes)}.", PixNetWarning, stacklevel=2)
+        return polygons
+
+    @classmethod
+    def _of(cls, shapes: NDArray[np.object_], names: Sequence[str], classes: Sequence[str | None]) -> Self:
+        """Make regions of shapes that were checked."""
+        polygons = cls.__new__(cls)
+        polygons.shapes = shapes
+        polygons._names = np.array([str(name) for name in names], dtype=object)
+        polygons._classes = np.array(list(classes), dtype=object)
+        return polygons
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -180,64 +195,61 @@ def _checked(shapes: Sequence[Polygon | MultiPolygon] | NDArray[np.object_]) -> 
         if not isinstance(shape, Polygon | MultiPolygon):
             kind = getattr(shape, "geom_type", type(shape).__name__)
             raise DataError(f"polygon {index} is of type {kind}; only Polygon and MultiPolygon can be regions")
-        if shape.is_empty:
-            raise DataError(f"polygon {index} is empty; leave it out")
-    parts = list(batches(shapely.get_num_coordinates(result), BATCH // 4))
-    for part in parts:
-        points, shape_of = shapely.get_coordinates(result[part], return_index=True)
-        broken = shape_of[~np.isfinite(points).all(axis=1)]
-        if len(broken):
-            first = part.start + broken[0]
-            raise DataError(f"polygon {first} has a coordinate that is not finite; leave it out or correct it")
-    invalid = np.flatnonzero(~shapely.is_valid(result))
-    for index in map(int, invalid):
-        result[index] = _repaired(result[index], index)
-    if len(invalid):
-        warnings.warn(
-            f"{len(invalid)} of {len(result)} polygons cross or touch themselves (the first is polygon {invalid[0]}); "
-            "they were repaired by shapely.make_valid",
-            PixNetWarning,
-            stacklevel=3,
-        )
-    for part in parts:
-        result[part] = shapely.orient_polygons(shapely.force_2d(result[part]), exterior_cw=False)
-    return result
+    problems, repaired = _repair(result)
+    if problems:
+        first = min(problems)
+        raise DataError(f"polygon {first} {problems[first]}; leave it out or draw it again")
+    if repaired:
+        warnings.warn(_repaired_note(repaired, len(result)), PixNetWarning, stacklevel=3)
+    return _oriented(result)
 
 
-def _repaired(shape: Polygon | MultiPolygon, index: int) -> Polygon | MultiPolygon:
-    """Return the area of an invalid polygon as a valid one; drop lines and points that result."""
-    # The structure method unites parts that overlap. The default method would make holes of them.
+def _repair(shapes: NDArray[np.object_]) -> tuple[dict[int, str], list[int]]:
+    """Repair polygons in place; return what is wrong with those that cannot be, by index, and which were repaired."""
+    problems = dict.fromkeys(map(int, np.flatnonzero(shapely.is_empty(shapes))), "is empty")
+    for part in _parts(shapes):
+        points, owner = shapely.get_coordinates(shapes[part], return_index=True)
+        broken = np.unique(owner[~np.isfinite(points).all(axis=1)]) + part.start
+        problems |= dict.fromkeys(map(int, broken), "has a coordinate that is not finite")
+    repaired = []
+    for index in map(int, np.flatnonzero(~shapely.is_valid(shapes))):
+        if index in problems:
+            continue
+        shape = _repaired(shapes[index])
+        if shape is None:
+            problems[index] = "has no area"
+        else:
+            shapes[index] = shape
+            repaired.append(index)
+    return problems, repaired
+
+
+def _oriented(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
+    for part in _parts(shapes):
+        shapes[part] = shapely.orient_polygons(shapely.force_2d(shapes[part]), exterior_cw=False)
+    return shapes
+
+
+def _parts(shapes: NDArray[np.object_]) -> Iterator[slice]:
+    """Yield successive polygons with a limited number of corners."""
+    return batches(shapely.get_num_coordinates(shapes), BATCH // 4)
+
+
+def _repaired_note(repaired: list[int], total: int) -> str:
+    return (
+        f"{len(repaired)} of {total} polygons cross or touch themselves (the first is polygon {repaired[0]}); they "
+        "were repaired by shapely.make_valid"
+    )
+
+
+def _repaired(shape: Polygon | MultiPolygon) -> Polygon | MultiPolygon | None:
+    """Return the area of an invalid polygon as a valid one, without lines and points that result; None if it has none.
+
+    The structure method unites parts that overlap. The default method would make holes of them.
+    """
     valid = shapely.make_valid(shape, method="structure", keep_collapsed=False)
     parts = shapely.get_parts(shapely.get_parts(valid))
     areas = [part for part in parts if isinstance(part, Polygon) and part.area > 0]
     if not areas:
-        raise DataError(f"polygon {index} has no area; leave it out or draw it again")
+        return None
     return areas[0] if len(areas) == 1 else MultiPolygon(areas)
-
-
-def _features(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Yield geometry and properties of each feature of a GeoJSON file."""
-    for index, feature in enumerate(read_features(path)):
-        if not isinstance(feature, dict):
-            raise DataError(
-                f"{path} is not GeoJSON: a feature was expected at index {index}, not {type(feature).__name__}"
-            )
-        if feature.get("type") == "Feature":
-            yield feature.get("geometry"), feature.get("properties")
-        else:
-            yield feature, None
-
-
-def _class(properties: dict[str, Any]) -> str | None:
-    """Return the name of the class in a feature's properties."""
-    classification = properties.get("classification")
-    name = classification.get("name") if isinstance(classification, dict) else classification
-    return str(name) if name else None
-
-
-def _name(properties: dict[str, Any]) -> str | None:
-    """Return the name in a feature's properties, or the barcode that Space Ranger makes of the number of a cell."""
-    if properties.get("name"):
-        return str(properties["name"])
-    number = properties.get("cell_id")
-    return f"cellid_{number:09d}-1" if type(number) is int and number >= 0 else None

@@ -66,8 +66,9 @@ class Slide:
         Height and width in full-resolution pixels.
     levels
         Downsampling and (height, width) of each pyramid level, finest first.
-    frames
-        The canvas, which positions in um are counted from, and the bounds of the part that was scanned.
+    bounds_px
+        The part of the picture that was scanned: left, top, width and height in pixels; None if that is all, or is not
+        stated.
     no_data_reads
         Number of blocks that could not be read, even after reopening the file, and are masked as without data.
     """
@@ -80,7 +81,7 @@ class Slide:
         self.mpp_source = size.source
         self.levels = source.levels
         self.shape = self.levels[0][1]
-        self.frames = Frames.of(size.mpp, self.shape, source.bounds)
+        self.bounds_px = source.bounds
         self.no_data_reads = 0
         self._lock = threading.Lock()
         self._here = threading.local()
@@ -130,6 +131,11 @@ class Slide:
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
             raise SlideError(f"{name}: a slide needs a (h, w, 3) array of uint8, not {rgb.shape} {rgb.dtype}.")
         return cls(ArraySource(rgb), None, name, pixel_size.resolve(name, PixelSize.given(mpp), None))
+
+    @property
+    def frames(self) -> Frames:
+        """The canvas, which positions in um are counted from, and the bounds of the scanned part."""
+        return Frames.of(self.mpp, self.shape, self.bounds_px)
 
     @property
     def height_um(self) -> float:

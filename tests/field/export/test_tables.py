@@ -8,11 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
+from tests.field.conftest import Build, picture
 
 from pixnet.errors import FieldError, PixNetWarning
 from pixnet.field import ExpressionField
 from pixnet.field.export import tables
+from pixnet.readers.annotations import read_annotations
 from pixnet.regions import Disks, LabelMask, Polygons, Squares
+from pixnet.slide import Slide
 
 Fields = dict[str, ExpressionField]
 CHOSEN = ["GNAS", "ERBB2"]
@@ -95,6 +98,23 @@ def test_given_polygons_come_back_with_holes_and_names(patchy_fields: Fields, tm
     found = [[one["properties"]["measurements"][gene] for gene in CHOSEN] for one in features]
     np.testing.assert_allclose(found, field.query(regions, CHOSEN).layers["log1p"], rtol=1e-5)
     assert {one["properties"]["objectType"] for one in features} == {"detection"}
+
+
+def test_outlines_go_to_qupath_and_back_in_its_frame(build: Build, tmp_path: Path) -> None:
+    slide = Slide.from_array(picture(400, 500), 0.5, "scanned")
+    slide.bounds_px = (120, 80, 300, 200)
+    field = build(on=slide)
+    frames = field.attributes.slide.frames
+    assert frames == slide.frames
+    regions = Polygons([shapely.box(100, 60, 110, 80)], ["a"])
+    field.export(tmp_path / "a.geojson", "geojson", ("GNAS",), regions=regions)
+    (feature,) = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    # QuPath shows the scanned part alone: its corner, at 60 and 40 um, is the zero of the pixels.
+    assert shapely.geometry.shape(feature["geometry"]).bounds == (80, 40, 100, 80)
+    with pytest.warns(PixNetWarning, match="counted as QuPath does: from the corner of the scanned part"):
+        again = read_annotations(tmp_path / "a.geojson", frames)
+    assert again.bounds_um.tolist() == regions.bounds_um.tolist()
+    assert field.query(again).obsm["spatial"].tolist() == [[210, 140]]  # pixels of the whole picture
 
 
 def test_turned_squares_and_disks_have_outlines(patchy_fields: Fields, tmp_path: Path) -> None:

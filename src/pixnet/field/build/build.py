@@ -97,6 +97,7 @@ def build_field(
                 height_px=slide.shape[0],
                 width_px=slide.shape[1],
                 no_data_reads=failed,
+                bounds_px=slide.bounds_px,
             ),
             levels=len(levels),
             tissue_mask=options.tissue_mask,

@@ -25,7 +25,7 @@ _CSV = Sizes(region_bytes=60, value_bytes=12, largest_gb=8.0)
 
 
 def write_geojson(request: Request, path: Path) -> None:
-    """Write a FeatureCollection for QuPath, one line per region: outlines in full-resolution pixels, and measurements.
+    """Write a FeatureCollection for QuPath, one line per region: outlines in its pixels, and measurements.
 
     Values that are not known are left out.
     """
@@ -86,8 +86,8 @@ def _read_rows(request: Request, regions: Regions) -> Iterator[_Rows]:
 
 def _features(request: Request, rows: _Rows, kind: str) -> Iterator[dict[str, Any]]:
     """Yield the feature of each region."""
-    mpp = request.slide.mpp
-    shapes = shapely.transform(outlines(rows.regions), lambda points: np.round(points / mpp, 3))
+    frame = request.slide.frames.qupath
+    shapes = shapely.transform(outlines(rows.regions), lambda points: np.round(frame.to_pixels(points), 3))
     for name, shape, values in zip(rows.obs.index, shapes, rows.values, strict=True):
         numbers = [float(f"{value:.7g}") for value in values]
         properties = {

@@ -169,8 +169,8 @@ def check_on_slide(store: FieldStore, regions: Regions) -> None:
     raise FieldError(
         f"none of the {len(regions)} regions touches the slide {store.attributes.slide.name!r} of "
         f"{lattice.width_um:.0f} x {lattice.height_um:.0f} um: they are at x = {left:.0f} to "
-        f"{right:.0f} um, y = {top:.0f} to {bottom:.0f} um. Give positions in um (not pixels) from the slide's "
-        "top-left corner, and check that it is the right slide."
+        f"{right:.0f} um, y = {top:.0f} to {bottom:.0f} um. Check that they are of this slide, that they are counted "
+        "from its top-left corner, and that they are in the unit (um or pixels) that they were taken for."
     )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pixnet.errors import DataError
 from pixnet.readers.anndata.counts import dropped, gene_names, table_counts, with_notes
 from pixnet.readers.anndata.source import TableSource, open_table
-from pixnet.readers.common import SampleOptions, agreed_pixel_size, errors_of, given_options, warn_once
+from pixnet.readers.common import SampleOptions, agreed_pixel_size, errors_of, given_options, warn_once, weighed
 from pixnet.readers.formats.pitch import hexagonal_pitch, pitch, squares_around
 from pixnet.readers.platforms import AnnDataEntry
 from pixnet.readers.raw import RawCounts, RawFiles
@@ -103,7 +103,7 @@ def read_anndata(
         id = "anndata" if isinstance(table, anndata.AnnData) else Path(table).stem
     warn_once(id, dropped(counts.notes))
     with table_errors(name):
-        return Sample(id, slide, regions, with_notes(counts, coordinates_from=origin), given.donor, "anndata")
+        return weighed(Sample(id, slide, regions, with_notes(counts, coordinates_from=origin), given.donor, "anndata"))
 
 
 def coordinates(source: TableSource, swap_xy: bool = False) -> tuple[NDArray[np.float64], str, str]:

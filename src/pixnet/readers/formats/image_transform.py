@@ -101,6 +101,15 @@ def read_affine(given: str | Path | ArrayLike, name: str, what: str) -> Floats:
     return matrix
 
 
+def holds_affine(path: Path) -> bool:
+    """Return whether a file is a 3 x 3 affine matrix."""
+    try:
+        read_affine(path, str(path), "")
+    except DataError:
+        return False
+    return True
+
+
 def moved(xy: Floats, matrix: Floats) -> Floats:
     """Return points, shape (n, 2), transformed by a 3 x 3 affine matrix."""
     with np.errstate(over="ignore", invalid="ignore"):

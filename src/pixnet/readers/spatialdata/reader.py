@@ -23,7 +23,7 @@ from pixnet.errors import DataError, SlideError
 from pixnet.readers.anndata.counts import dropped, table_counts, with_notes
 from pixnet.readers.anndata.reader import counts_of
 from pixnet.readers.anndata.source import TableSource, open_table
-from pixnet.readers.common import agreed_pixel_size, damage, errors_of, warn_once
+from pixnet.readers.common import agreed_pixel_size, damage, errors_of, warn_once, weighed
 from pixnet.readers.formats.hdf5 import check_sizes
 from pixnet.readers.platforms import SpatialDataEntry
 from pixnet.readers.raw import RawCounts, RawFiles
@@ -105,7 +105,7 @@ def read_spatialdata(
     origin = {"image": parts.image, "region": parts.region, "coordinate_system": coordinate_system}
     counts = with_notes(counts if present.all() else counts.take(present), table=parts.table, **origin)
     try:
-        return Sample(name, slide, regions, counts, donor, "spatialdata")
+        return weighed(Sample(name, slide, regions, counts, donor, "spatialdata"))
     except DataError as error:
         raise DataError(
             f"{path}: {error} In {coordinate_system!r}, image and regions may not belong together."

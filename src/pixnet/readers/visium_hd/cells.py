@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, first_line
-from pixnet.readers.common import SampleOptions, errors_of, given_options, telling_name, warn_once
+from pixnet.readers.common import SampleOptions, errors_of, given_options, telling_name, warn_once, weighed
 from pixnet.readers.formats.files import find_file, required_file
 from pixnet.readers.formats.image_transform import Floats
 from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
@@ -117,7 +117,7 @@ def read_visium_hd_cells(
     del shapes
     table = Counts(matrix[rows], genes, ids, pd.Index(barcodes), pd.DataFrame({"cell_id": numbers[rows]}))
     with errors_of(folder):
-        return Sample(name, slide, regions, table, given.donor, "visium-hd")
+        return weighed(Sample(name, slide, regions, table, given.donor, "visium-hd"))
 
 
 def _folder(path: Path) -> Path:

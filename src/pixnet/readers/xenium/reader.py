@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from pixnet.errors import DataError
-from pixnet.readers.common import SampleOptions, errors_of, given_options, telling_name, warn_once
+from pixnet.readers.common import SampleOptions, errors_of, given_options, telling_name, warn_once, weighed
 from pixnet.readers.formats.files import find_file, required_file
 from pixnet.readers.formats.hdf5 import check_sizes
 from pixnet.readers.formats.image_transform import ImageTransform, moved
@@ -113,7 +113,7 @@ def read_xenium(
     with errors_of(folder):
         sample = Sample(name, run.slide, areas, table, given.donor, "xenium")
     warn_once(name, run.notes)
-    return sample
+    return sample if isinstance(regions, Regions) else weighed(sample)
 
 
 def _check_arguments(regions: str | float | Regions, min_quality: float) -> None:

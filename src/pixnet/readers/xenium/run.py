@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from pixnet.errors import DataError
 from pixnet.readers.formats.files import find_file, read_json, required_file
-from pixnet.readers.formats.image_transform import Floats, ImageTransform, read_affine
+from pixnet.readers.formats.image_transform import Floats, ImageTransform, holds_affine, read_affine
 from pixnet.readers.xenium.transcripts import Panel, Transcripts
 from pixnet.slide import Slide, pixel_size
 from pixnet.slide.formats import open_source
@@ -86,8 +86,8 @@ def place_run(
         slide = open_slide(picture, given if given or source.found else PixelSize(pixel_um, "experiment.xenium"))
         matrix = np.diag([slide.mpp / pixel_um, slide.mpp / pixel_um, 1.0])
         note = (
-            "*he_imagealignment.csv not found, so the image is assumed to coincide with the morphology image, unless "
-            "a matrix is given as `alignment`"
+            "no alignment matrix (such as *he_imagealignment.csv) found, so the image is assumed to coincide with the "
+            "morphology image, unless a matrix is given as `alignment`"
         )
         return Run(folder, slide, _to_slide(matrix, slide.mpp, pixel_um), [note])
     derived = pixel_um * math.sqrt(abs(np.linalg.det(matrix[:2, :2])))
@@ -108,7 +108,10 @@ def place_on(folder: Path, mpp: float, alignment: str | Path | None) -> tuple[Fl
     """Return the (3, 3) matrix from the run's um to those of an image of `mpp` um per pixel, and notes for the user."""
     matrix, origin = _alignment(folder, folder, alignment)
     if matrix is None:
-        return np.eye(3), ["*he_imagealignment.csv not found, so the run's um are assumed to be those of the slide"]
+        return np.eye(3), [
+            "no alignment matrix (such as *he_imagealignment.csv) found, so the run's um are assumed to be those of "
+            "the slide"
+        ]
     pixel_um = _pixel_um(folder)
     derived = pixel_um * math.sqrt(abs(np.linalg.det(matrix[:2, :2])))
     if abs(mpp - derived) > AGREES * derived:
@@ -139,9 +142,24 @@ def _alignment(
     """Return the matrix from pixels of the H&E image to pixels of the morphology image, and where it is from."""
     if given is None:
         names = ["he_imagealignment.csv"]
-        given = find_file(folder, names) or find_file(beside, names)
+        given = find_file(folder, names) or find_file(beside, names) or _unnamed_alignment({folder, beside})
     if given is None:
         return None, None
     what = "from pixels of the H&E image to pixels of the morphology image"
     origin = str(given) if isinstance(given, str | Path) else "alignment"
     return read_affine(given, origin, what), origin
+
+
+def _unnamed_alignment(folders: set[Path]) -> Path | None:
+    """Find the alignment by its content, as Xenium Explorer names it after the image: the only file with a matrix.
+
+    The files may also be in a folder of their own, such as `he_image_alignment_files`.
+    """
+    places = folders | {place for folder in folders for place in folder.glob("*alignment*") if place.is_dir()}
+    found = [path for place in sorted(places) for path in sorted(place.glob("*.csv")) if holds_affine(path)]
+    if len(found) > 1:
+        raise DataError(
+            f"{found[0]}: holds an alignment matrix, and so does {found[1]}. Give the one that belongs to the image as "
+            "`alignment`."
+        )
+    return found[0] if found else None
