@@ -163,6 +163,7 @@ def test_outlines_in_another_unit_than_the_tissue_shows_are_told(run, model, tmp
     ]
     done = run("query", field, "--polygons", path, "--polygons-frame", "um", "--out", out, "--overwrite")
     assert done.messages == []
+    assert "coordinates read as um from the corner of the picture; --polygons-frame um" in done.out
     np.testing.assert_allclose(anndata.read_h5ad(out).obs["x_um"][:3], [380, 380, 380])
     rings = [(np.array(ring) * 2, properties) for ring, properties in rings]
     path = write_geojson(tmp_path / "px.geojson", *[(ring.tolist(), properties) for ring, properties in rings])

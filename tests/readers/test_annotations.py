@@ -10,6 +10,7 @@ import pytest
 
 from pixnet.errors import DataError, PixNetWarning
 from pixnet.readers.annotations import read_annotations
+from pixnet.readers.formats.label_image import read_label_mask
 from pixnet.slide.frame import Frames
 
 WHOLE = Frames.of(0.5, (1600, 2000))
@@ -55,6 +56,24 @@ def test_outlines_beyond_the_picture_are_told(tmp_path: Path) -> None:
     path = geojson(tmp_path / "a.geojson", (100, 100), (1900, 100), (2100, 100))
     with pytest.warns(PixNetWarning, match=r"1 of 3 outlines are beyond the picture of 1000 x 800 um"):
         read_annotations(path, WHOLE)
+
+
+def test_a_label_mask_of_the_scanned_part_is_on_it(tmp_path: Path) -> None:
+    labels = np.zeros((600, 800), np.uint8)
+    labels[100:200, 300:320] = 7
+    np.save(tmp_path / "mask.npy", labels)
+    np.save(tmp_path / "coarse.npy", labels[::4, ::4])
+    for mask in (
+        read_label_mask(tmp_path / "mask.npy", SCANNED),
+        read_label_mask(tmp_path / "coarse.npy", SCANNED, 2.0),
+    ):
+        assert mask.bounds_um.tolist() == [[450, 250, 460, 300]]
+    whole = np.zeros((1600, 2000), np.uint8)
+    whole[400:1000, 600:1400] = labels
+    np.save(tmp_path / "whole.npy", whole)
+    assert read_label_mask(tmp_path / "whole.npy", SCANNED).bounds_um.tolist() == [[450, 250, 460, 300]]
+    with pytest.raises(DataError, match="is 800 x 600 pixels, but the slide is 2000 x 1600"):
+        read_label_mask(tmp_path / "mask.npy", WHOLE)
 
 
 SELECTION = """#Selection name: Tumor core

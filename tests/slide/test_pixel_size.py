@@ -11,6 +11,8 @@ from pixnet.slide.pixel_size import (
     from_ome,
     from_openslide,
     from_tiff,
+    from_tiff_file,
+    objective_doubt,
     resolve,
     um_per_unit,
     unknown_unit,
@@ -119,8 +121,40 @@ def test_units_however_they_are_spelled(unit: str, um: float | None) -> None:
 
 
 def test_an_unknown_unit_is_named() -> None:
+    xml = '<Pixels PhysicalSizeX="2" PhysicalSizeXUnit="furlong" PhysicalSizeY="2" PhysicalSizeYUnit="furlong"/>'
+    found, doubt = from_tiff_file(xml, (9, 9), "", {})
     with pytest.raises(SlideError, match=r"in the unit 'furlong', which is not known\)\. Give it, in um per pixel"):
-        resolve("a.ome.tif", None, None, "furlong")
+        resolve("a.ome.tif", None, found, doubt)
+
+
+CM = {"XResolution": (20000, 1), "YResolution": (20000, 1), "ResolutionUnit": 3}
+
+
+@pytest.mark.parametrize("unit", ["micron", "um", "\\u00B5m", "\u00b5m"])
+def test_the_unit_of_imagej_is_used(unit: str) -> None:
+    tags = {"XResolution": (4, 1), "YResolution": (4, 1), "ResolutionUnit": 1}
+    description = f"ImageJ=1.54f\nimages=1\nunit={unit}\nloop=false"
+    assert from_tiff_file(None, (9, 9), description, tags) == ((0.25, 0.25, "ImageJ unit"), "")
+    assert from_tiff_file(None, (9, 9), description.replace(unit, "pixel"), tags) == (None, "")
+
+
+def test_two_sizes_in_one_file_that_differ_are_told() -> None:
+    xml = '<Pixels PhysicalSizeX="0.25" PhysicalSizeY="0.25"/>'
+    found, doubt = from_tiff_file(xml, (9, 9), "", CM)
+    assert found == (0.25, 0.25, "OME PhysicalSizeX")
+    assert doubt == "its pixel size is 0.25 um by OME PhysicalSizeX, but 0.5 um by TIFF resolution"
+    assert from_tiff_file(xml.replace("0.25", "0.499"), (9, 9), "", CM)[1] == ""
+
+
+OBJECTIVES = [(0.5, "20", False), (0.25, "40", False), (0.25, "20", False), (1.0, "20", False), (0.5, "", False)]
+OBJECTIVES += [(0.5, None, False), (0.05, "20", True), (5.0, "20", True), (0.025, "40", True)]
+
+
+@pytest.mark.parametrize(("mpp", "power", "doubted"), OBJECTIVES)
+def test_a_size_is_weighed_against_the_objective(mpp: float, power: str | None, doubted: bool) -> None:
+    doubt = objective_doubt((mpp, mpp, "aperio.MPP"), power)
+    assert bool(doubt) == doubted
+    assert not doubt or f"{mpp:g} um by aperio.MPP, but its objective of {power}x" in doubt
 
 
 def test_the_pixel_size_of_an_ome_xml_is_that_of_the_image() -> None:

@@ -10,7 +10,7 @@ import typer
 from pixnet.cli.options import OverwriteOption, PolygonsFrame, names
 from pixnet.cli.process import share_freed_memory
 from pixnet.cli.progress import Progress
-from pixnet.cli.query_regions import RegionOptions, regions_of
+from pixnet.cli.query_regions import RegionOptions, regions_of, told_reading
 
 
 def query(
@@ -113,5 +113,7 @@ def query(
             overwrite=overwrite,
             progress=lambda done, total: progress("query", done, total, "regions"),
         )
+    if (reading := told_reading(opened, options)) is not None:
+        typer.echo(reading)
     n_genes = len(chosen or opened.gene_names)
     typer.echo(f"Table: {out} ({len(regions)} regions x {n_genes} genes; {X_UNITS[opened.head.kind]})")

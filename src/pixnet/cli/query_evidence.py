@@ -39,6 +39,17 @@ class FieldTissue:
         return float(self.mask[row[inside], col[inside]].sum() / max(len(xy_um), 1))
 
 
+def reading_of(field: ExpressionField, path: Path, frame: OutlineFrame | None) -> str:
+    """Return in a sentence how the coordinates of a GeoJSON file were read."""
+    from pixnet.readers.annotations import chosen_frame
+
+    frames = field.attributes.slide.frames
+    chosen = chosen_frame(path, frames, frame)
+    corner = "the corner of the scanned part" if chosen == "bounds" else "the corner of the picture"
+    unit = "um" if chosen == "um" else f"full-resolution pixels of {frames.canvas.mpp:.4g} um"
+    return f"Outlines: {path} (coordinates read as {unit} from {corner}; --polygons-frame {chosen})"
+
+
 def weigh_frame(field: ExpressionField, path: Path, polygons: Polygons, frame: OutlineFrame | None) -> None:
     """Warn if the outlines of a GeoJSON file fit the tissue clearly better in another frame than the one they have."""
     frames = field.attributes.slide.frames

@@ -103,8 +103,7 @@ def regions_of(field: ExpressionField, options: RegionOptions) -> NamedRegions:
     if options.labels is not None:
         from pixnet.readers.formats.label_image import read_label_mask
 
-        shape = slide.height_px, slide.width_px
-        return read_label_mask(options.labels, shape, slide.mpp, options.labels_mpp, f"the slide {slide.name!r}"), None
+        return read_label_mask(options.labels, slide.frames, options.labels_mpp, f"the slide {slide.name!r}"), None
     if options.polygons is not None:
         return _polygons(field, options.polygons, options), None
     if options.like is not None:
@@ -137,6 +136,16 @@ def _polygons(field: ExpressionField, path: Path, options: RegionOptions) -> Pol
         return polygons.by_class()
     except DataError as error:
         raise DataError(f"{path}: {error}.") from error
+
+
+def told_reading(field: ExpressionField, options: RegionOptions) -> str | None:
+    """Return in a sentence how the coordinates of outlines were read; None if their file leaves no choice."""
+    from pixnet.cli.query_evidence import reading_of
+    from pixnet.readers.annotations import holds_vertices
+
+    if options.polygons is None or holds_vertices(options.polygons):
+        return None
+    return reading_of(field, options.polygons, options.polygons_frame)
 
 
 def _sample_regions(field: ExpressionField, path: Path, options: RegionOptions) -> NamedRegions:

@@ -59,8 +59,7 @@ def read_annotations(
             raise DataError(f"{path}: is in um of the Xenium run, so no other frame can be given for it.")
         polygons = _from_xenium(path, frames, alignment, run)
     else:
-        origin, um_per_unit = _origin_of(path, frames, frame)
-        polygons = Polygons.from_geojson(path, um_per_unit, origin)
+        polygons = _from_geojson(path, frames, frame)
     _check_inside(path, polygons, frames.canvas)
     return polygons
 
@@ -79,22 +78,26 @@ def _from_xenium(path: Path, frames: Frames, alignment: str | Path | None, run: 
     return read_boundaries(path, mpp, alignment) if selection is None else selection
 
 
-def _origin_of(path: Path, frames: Frames, frame: OutlineFrame | None) -> tuple[tuple[float, float], float]:
-    """Return where a GeoJSON file's coordinates begin, in um, and how many um a unit of them is."""
-    canvas, bounds = frames.canvas, frames.bounds
-    if frame == "um":
-        return (0.0, 0.0), 1.0
-    if bounds is None:
-        if frame == "bounds":
-            raise DataError(f"{path}: the slide has no bounds, so coordinates cannot be counted from them.")
-        return (0.0, 0.0), canvas.mpp
-    corner = bounds.x_um, bounds.y_um
-    chosen: OutlineFrame = frame or ("bounds" if is_from_qupath(path) else "canvas")
-    if frame is None:
-        place = f"the corner of the scanned part, x = {corner[0]:.0f} um and y = {corner[1]:.0f} um"
-        told = f"as QuPath does: from {place}" if chosen == "bounds" else f"from the whole picture, not {place}"
+def chosen_frame(path: Path, frames: Frames, frame: OutlineFrame | None = None) -> OutlineFrame:
+    """Return what the coordinates of a GeoJSON file are counted in: the given frame, or by the file."""
+    if frame == "bounds" and frames.bounds is None:
+        raise DataError(f"{path}: the slide has no bounds, so coordinates cannot be counted from them.")
+    if frame is not None:
+        return frame
+    return "bounds" if frames.bounds is not None and is_from_qupath(path) else "canvas"
+
+
+def _from_geojson(path: Path, frames: Frames, frame: OutlineFrame | None) -> Polygons:
+    chosen = chosen_frame(path, frames, frame)
+    if frames.bounds is not None and frame is None:
+        place = f"x = {frames.bounds.x_um:.0f} um and y = {frames.bounds.y_um:.0f} um"
+        corner = f"the corner of the scanned part, {place}"
+        told = f"as QuPath does: from {corner}" if chosen == "bounds" else f"from the whole picture, not {corner}"
         _warn(f"{path}: only a part of the slide was scanned. Coordinates are counted {told}.")
-    return (corner if chosen == "bounds" else (0.0, 0.0)), canvas.mpp
+    if chosen == "um":
+        return Polygons.from_geojson(path, 1.0)
+    counted = frames.bounds if chosen == "bounds" and frames.bounds is not None else frames.canvas
+    return Polygons.from_geojson(path, counted.mpp, (counted.x_um, counted.y_um))
 
 
 def _check_inside(path: Path, polygons: Polygons, canvas: Frame) -> None:

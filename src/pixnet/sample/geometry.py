@@ -26,7 +26,8 @@ _AS_FAR = 0.1
 _TOUCHING = 0.9  # of the diameter: spots of an array are at least as far apart
 _CELLS_APART = 0.5  # cells that are drawn as disks overlap a little
 _LARGEST_CELL_UM = 30.0  # wider disks are spots of an array, even if two arrays lie upon each other
-_FAR_APART = 5.0
+_FAR_APART = 8.0
+_LEAST_REGIONS = 10  # whose distances say something
 _INSIDE_ANOTHER = 0.3  # share of the polygons
 
 
@@ -58,7 +59,7 @@ def contradictions(slide: Slide, regions: Regions) -> list[Contradiction]:
     centres = chosen.centers_um
     nearest = np.asarray(spatial.cKDTree(centres).query(centres, k=2)[0], np.float64)[:, 1]
     found = list(_in_one_place(nearest))
-    if not found and isinstance(chosen, Disks):
+    if not found and isinstance(chosen, Disks) and len(chosen) >= _LEAST_REGIONS:
         found = list(_spacing(slide, float(np.median(chosen.diameters_um)), nearest))
     if not found and isinstance(chosen, Polygons):
         found = list(_inside_another(chosen, centres))

@@ -41,6 +41,8 @@ _UM_PER_UNIT = {
     "metre": 1e6,
 }
 _PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
+_UM_AT_1X = 10.0  # um of a pixel, times the magnification of the objective
+_OBJECTIVE_FACTOR = 4.0  # by which that may differ
 _OME = "OME PhysicalSizeX"
 _FINEST_UM = 0.1  # a pixel of the finest scans in use, with an objective of 63x
 _LONGEST_MM = 80.0  # of a glass slide of the usual size, 76 x 26 mm, and of the double width
@@ -124,22 +126,75 @@ def _attribute(tag: str, name: str) -> str | None:
     return value[1] if value else None
 
 
+def from_imagej(description: str, tags: Mapping[str, Any]) -> Found | None:
+    """Return the pixel size that ImageJ and Fiji write: pixels per unit as tags, and the unit in the description."""
+    unit = re.search(r"^unit=(.+)$", description, re.MULTILINE) if description.startswith("ImageJ=") else None
+    # ImageJ escapes what is not ASCII.
+    um = None if unit is None else um_per_unit(re.sub(r"\\u00[bB]5", "\u00b5", unit[1]))
+    sizes = [_per_unit(tags.get(name)) for name in ("XResolution", "YResolution")]
+    if um is None or None in sizes:
+        return None
+    x, y = (um / size for size in sizes if size is not None)
+    return x, y, "ImageJ unit"
+
+
+def from_tiff_file(
+    xml: str | None, shape: tuple[int, int], description: str, tags: Mapping[str, Any]
+) -> tuple[Found | None, str]:
+    """Return the pixel size of a TIFF's image of `shape` (height, width), and what speaks against it or there is none.
+
+    OME-XML (`xml`) comes before ImageJ's description, and both before the resolution tags.
+    """
+    stated = [from_ome(xml, shape), from_imagej(description, tags), from_tiff(tags)]
+    known = [found for found in stated if found is not None]
+    if not known:
+        unit = unknown_unit(xml, shape)
+        return None, f"its OME-XML has one in the unit {unit[:20]!r}, which is not known" if unit else ""
+    first = known[0]
+    for other in known[1:]:
+        if abs(other[0] - first[0]) > AGREES * first[0]:
+            return first, f"its pixel size is {first[0]:.4g} um by {first[2]}, but {other[0]:.4g} um by {other[2]}"
+    return first, ""
+
+
+def objective_doubt(found: Found | None, power: str | None) -> str:
+    """Return how a scanner's pixel size contradicts its objective; empty if it does not, or one is not known.
+
+    An objective of 20x makes pixels of about 0.5 um, one of 40x of 0.25 um; cameras and lenses change that by a factor
+    of two or so.
+    """
+    magnification = positive(power)
+    if found is None or magnification is None:
+        return ""
+    usual = _UM_AT_1X / magnification
+    if usual / _OBJECTIVE_FACTOR <= found[0] <= usual * _OBJECTIVE_FACTOR:
+        return ""
+    return (
+        f"its pixel size is {found[0]:.4g} um by {found[2]}, but its objective of {magnification:g}x makes pixels of "
+        f"about {usual:.2g} um"
+    )
+
+
 def from_tiff(tags: Mapping[str, Any]) -> Found | None:
     """Return the pixel size of a TIFF's resolution tags; None if their unit or size is not that of a microscope."""
     if int(tags.get("ResolutionUnit", 0)) != _CENTIMETRE:
         return None
     sizes = []
     for name in ("XResolution", "YResolution"):
-        value = tags.get(name)
-        if isinstance(value, tuple):
-            value = value[0] / value[1] if value[1] else None
-        per_cm = positive(value)
+        per_cm = _per_unit(tags.get(name))
         if per_cm is None:
             return None
         sizes.append(1e4 / per_cm)
     if not all(_TIFF_RANGE_UM[0] <= size <= _TIFF_RANGE_UM[1] for size in sizes):
         return None
     return sizes[0], sizes[1], "TIFF resolution"
+
+
+def _per_unit(value: Any) -> float | None:
+    """Return a resolution tag, a fraction of two whole numbers, as a number; None if it is not positive."""
+    if isinstance(value, tuple):
+        value = value[0] / value[1] if value[1] else None
+    return positive(value)
 
 
 @dataclass(frozen=True)
@@ -155,11 +210,11 @@ class PixelSize:
         return mpp if mpp is None or isinstance(mpp, PixelSize) else cls(mpp)
 
 
-def resolve(name: str | Path, given: PixelSize | None, found: Found | None, unknown: str | None = None) -> PixelSize:
+def resolve(name: str | Path, given: PixelSize | None, found: Found | None, doubt: str = "") -> PixelSize:
     """Return a slide's pixel size: the given one, or else the one that the file states.
 
-    `unknown` is a unit in which the file states a size, if it is not a known one. SlideError is raised if the given
-    size is not a positive number, if the pixels are not square within 1 %, or if nothing is known; it names the slide.
+    `doubt` says why the file states none that can be trusted. SlideError is raised if the given size is not a positive
+    number, if the pixels are not square within 1 %, or if nothing is known; it names the slide.
     """
     if given is not None:
         mpp = given.mpp
@@ -167,7 +222,7 @@ def resolve(name: str | Path, given: PixelSize | None, found: Found | None, unkn
             raise SlideError(f"{name}: the pixel size must be a positive number of um per pixel, not {mpp!r}.")
         return PixelSize(float(mpp), given.source)
     if found is None:
-        reason = f" (its OME-XML has one in the unit {unknown[:20]!r}, which is not known)" if unknown else ""
+        reason = f" ({doubt})" if doubt else ""
         raise SlideError(
             f"{name}: the file states no pixel size that can be trusted{reason}. Give it, in um per pixel, as `mpp`."
         )

@@ -371,9 +371,10 @@ def open_slide(path: str | Path, size: PixelSize | None) -> Slide:
     """Open an image file, as `Slide.open`, with a pixel size that also names its source."""
     path = Path(path)
     source = open_source(path)
-    resolved = pixel_size.resolve(path, size, source.found, source.unknown_unit)
+    resolved = pixel_size.resolve(path, size, source.found, source.doubt)
     slide = Slide(source, path, path.stem.removesuffix(".ome"), resolved)
-    notes = [*source.notes, *pixel_size.doubts(resolved, slide.shape)]
+    doubt = [f"{source.doubt}: check it, and give the right `mpp`"] if source.doubt and size is None else []
+    notes = [*source.notes, *doubt, *pixel_size.doubts(resolved, slide.shape)]
     if notes:
         warnings.warn(f"{path}: {'; '.join(notes)}.", PixNetWarning, stacklevel=3)
     return slide

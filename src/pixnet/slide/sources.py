@@ -21,7 +21,7 @@ from pixnet.errors import SlideError, first_line
 from pixnet.safe.budget import RAISE
 from pixnet.slide.decode_limit import check_decoded_size, pillow_limit
 from pixnet.slide.frame import PixelBounds
-from pixnet.slide.pixel_size import Found, from_openslide
+from pixnet.slide.pixel_size import Found, from_openslide, objective_doubt
 from pixnet.slide.pyramid import LevelFacts, Levels, usable_levels
 
 Pixels = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
@@ -64,15 +64,15 @@ class Source(Protocol):
         Pixel size that trusted metadata state; None if they state none.
     bounds
         The part of the canvas that was scanned, if the file states it.
-    unknown_unit
-        The unit in which the file states a pixel size, if it is not a known one.
+    doubt
+        What the file's metadata say that speaks against `found`, or why it is None; may be empty.
     notes
         What the user must know about how the file was read.
     """
 
     levels: Levels
     found: Found | None
-    unknown_unit: str | None
+    doubt: str
     bounds: PixelBounds | None
     notes: tuple[str, ...]
 
@@ -87,7 +87,7 @@ class ArraySource:
     """RGB pixels (h, w, 3) that are already in memory, and the mask of those with data; None if all have data."""
 
     found: Found | None = None
-    unknown_unit: str | None = None
+    doubt: str = ""
     bounds: PixelBounds | None = None
     notes: tuple[str, ...] = ()
 
@@ -108,7 +108,6 @@ class ArraySource:
 class OpenSlideSource:
     """An image read by OpenSlide. There is one handle per process; threads share it, as OpenSlide allows."""
 
-    unknown_unit: str | None = None
     notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
@@ -119,6 +118,7 @@ class OpenSlideSource:
         slide = self._open()
         self.vendor: str = slide.properties.get("openslide.vendor", "")
         self.found = from_openslide(slide.properties)
+        self.doubt = objective_doubt(self.found, slide.properties.get("openslide.objective-power"))
         self._number, self.levels = _openslide_levels(slide, self.vendor)
         self._downsamples = tuple(float(slide.level_downsamples[number]) for number in self._number)
         self.bounds = _openslide_bounds(slide.properties, self.levels[0][1])
@@ -178,7 +178,7 @@ class PilSource:
     never used: `found` is the pixel size that another reader found in the file.
     """
 
-    unknown_unit: str | None = None
+    doubt: str = ""
     bounds: PixelBounds | None = None
     notes: tuple[str, ...] = ()
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pixnet.errors import SlideError, first_line
 from pixnet.slide.decode_limit import check_decoded_size
 from pixnet.slide.frame import PixelBounds
-from pixnet.slide.pixel_size import from_ome, from_tiff, unknown_unit
+from pixnet.slide.pixel_size import from_tiff, from_tiff_file
 from pixnet.slide.pyramid import LevelFacts, usable_levels
 from pixnet.slide.sources import ArraySource, Pixels, over_white
 
@@ -81,8 +81,9 @@ class TiffSource:
         self._number, self.levels = usable_levels(_facts(levels))
         self._opened = tif, [levels[number] for number in self._number]
         xml, shape = tif.ome_metadata if tif.is_ome else None, levels[0].size
-        self.found = from_ome(xml, shape) or from_tiff(resolution_tags(levels[0].frame))
-        self.unknown_unit = unknown_unit(xml, shape)
+        self.found, self.doubt = from_tiff_file(
+            xml, shape, levels[0].frame.description, resolution_tags(levels[0].frame)
+        )
 
     def read(self, level: int, row: int, col: int, height: int, width: int) -> Pixels:
         """Return a window of a level; tiles that are not in the file are without data."""

@@ -29,7 +29,7 @@ class ZarrSource:
     """
 
     found: Found | None = None
-    unknown_unit: str | None = None
+    doubt: str = ""
     bounds: PixelBounds | None = None
     notes: tuple[str, ...] = ()
 

@@ -11,18 +11,19 @@ from numpy.typing import NDArray
 from pixnet.errors import DataError, first_line
 from pixnet.regions import LabelMask
 from pixnet.slide.decode_limit import check_decoded_size, pillow_limit
+from pixnet.slide.frame import Frame, Frames
 
 _BEYOND = 1.01  # factor by which a mask may be larger than the slide, besides one of its pixels
 
 
 def read_label_mask(
-    path: str | Path, shape: tuple[int, int], mpp: float, labels_mpp: float | None = None, name: str = "the slide"
+    path: str | Path, frames: Frames, labels_mpp: float | None = None, name: str = "the slide"
 ) -> LabelMask:
-    """Read a label mask (TIFF, PNG or npy; 0 is background) that begins at the top-left corner of a slide.
+    """Read a label mask (TIFF, PNG or npy; 0 is background) of a slide with some frames.
 
-    The slide has `shape` (height, width) full-resolution pixels of `mpp` um, and is called `name` in messages; pixels
-    of the mask are `labels_mpp` um wide, by default those of the slide. Raises `DataError` if the file is not such a
-    mask or of another size than the slide, and `SlideError` if it would take too much memory.
+    A mask of the size of the scanned part begins at its corner, any other at that of the canvas. The slide is called
+    `name` in messages; pixels of the mask are `labels_mpp` um wide, by default those of the slide. Raises `DataError`
+    if the file is not such a mask or of another size than the slide, and `SlideError` if it would take too much memory.
     """
     path = Path(path)
     try:
@@ -38,6 +39,8 @@ def read_label_mask(
             f"{path}: has {labels.dtype} of shape {labels.shape}; a label mask must be one plane of whole numbers."
         )
     height, width = labels.shape
+    frame = _frame_of(labels.shape, frames, labels_mpp)
+    shape, mpp = (frame.height_px, frame.width_px), frame.mpp
     size = f"{path}: is {width} x {height} pixels, but {name} is {shape[1]} x {shape[0]}"
     if labels_mpp is None:
         if labels.shape != shape:
@@ -49,12 +52,23 @@ def read_label_mask(
             "pixel."
         )
     try:
-        mask = LabelMask(labels.astype(np.uint8) if labels.dtype == bool else labels, 0.0, 0.0, labels_mpp or mpp)
+        mask = LabelMask(
+            labels.astype(np.uint8) if labels.dtype == bool else labels, frame.x_um, frame.y_um, labels_mpp or mpp
+        )
     except DataError as error:
         raise DataError(f"{path}: {error}.") from error
     if not len(mask):
         raise DataError(f"{path}: has no label, only 0, which is background.")
     return mask
+
+
+def _frame_of(shape: tuple[int, ...], frames: Frames, labels_mpp: float | None) -> Frame:
+    """Return the frame that a mask of `shape` (height, width) is a picture of."""
+    bounds, mpp = frames.bounds, labels_mpp or frames.canvas.mpp
+    if bounds is None:
+        return frames.canvas
+    sides = zip(shape, bounds.size_um[::-1], strict=True)
+    return bounds if all(abs(part * mpp - full) <= mpp for part, full in sides) else frames.canvas
 
 
 def _read(path: Path) -> NDArray[Any]:
