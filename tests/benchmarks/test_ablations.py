@@ -60,7 +60,7 @@ def test_files_that_do_not_hold_variants_are_refused(
 
 
 def test_a_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"absent\.toml: the variants cannot be read \(No such file"):
+    with pytest.raises(DataError, match=r"absent\.toml: the variants cannot be read \(no such file"):
         read_variants(tmp_path / "absent.toml", CONFIG)
 
 

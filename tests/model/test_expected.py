@@ -26,14 +26,21 @@ def sample() -> Sample:
     return tissue.measure(spots(320, 256, 30.0, 40.0), 1, counts_per_um2=2.0)
 
 
-def predicted(sample: Sample, agreement: float, offset: float, seed: int) -> LeftOut:
-    """Return values that correlate, and differ from what is predicted by an offset of the sample."""
+def predicted(sample: Sample, agreement: float, offset: float, seed: int, best: float = 0.5) -> LeftOut:
+    """Return values that correlate, and differ from what is predicted by an offset of the sample.
+
+    With a share of the linear path other than `best` they are further off.
+    """
     rng = np.random.default_rng(seed)
     n = len(sample.regions)
     truth = rng.normal(size=(n, GENES)).astype(np.float32)
     noise = rng.normal(size=(n, GENES)).astype(np.float32)
     values = offset + agreement * truth + np.sqrt(1 - agreement**2) * noise
-    return LeftOut(sample, values.astype(np.float32), truth, sample.regions.centers_um)
+    by_share = {
+        share: (values + abs(share - best) * rng.normal(size=(n, GENES))).astype(np.float32)
+        for share in (0.0, 0.5, 1.0)
+    }
+    return LeftOut(sample, seed % 3, by_share, truth, sample.regions.centers_um)
 
 
 def estimate(sample: Sample, donors: list[str | None], parts: Any, target: str = "new-donor") -> dict[str, Any]:
@@ -58,6 +65,17 @@ def test_each_sample_is_scored_by_itself(sample: Sample, donors: list[str | None
     assert (found["left_out"], found["folds"], found["interval_over"]) == (len(donors), min(len(donors), 3), over)
 
 
+def test_the_share_of_the_linear_path_is_chosen_on_other_samples(sample: Sample) -> None:
+    def parts(bests: list[float]) -> Any:
+        return lambda samples: [predicted(s, 0.9, 0.0, i, bests[i]) for i, s in enumerate(samples)]
+
+    for best in (0.0, 0.5, 1.0):
+        assert estimate(sample, ["a", "b"], parts([best, best]))["linear_share"] == best
+    # With opposite needs, each sample is scored with the share that the other one needs.
+    agreed, opposite = (estimate(sample, ["a", "b"], parts(bests))["pcc_m"] for bests in ([0.0, 0.0], [0.0, 1.0]))
+    assert opposite < agreed - 0.15
+
+
 def test_genes_that_were_not_measured_or_do_not_vary_are_left_out(sample: Sample) -> None:
     def parts(samples: list[Sample]) -> list[LeftOut]:
         found = [predicted(s, 0.6, 0.0, i) for i, s in enumerate(samples)]
@@ -74,7 +92,7 @@ def test_why_there_is_no_score(sample: Sample) -> None:
 
     def few(samples: list[Sample]) -> list[LeftOut]:
         parts = [predicted(s, 0.6, 0.0, i) for i, s in enumerate(samples)]
-        return [dataclasses.replace(p, observed=p.observed[:3], predicted=p.predicted[:3]) for p in parts]
+        return [dataclasses.replace(p, observed=p.observed[:3], predicted={0.0: p.predicted[0.0][:3]}) for p in parts]
 
     cases: list[tuple[list[str | None], Any, str, bool]] = [
         (["a", "a"], fails, "all samples are of one donor", True),
@@ -86,4 +104,6 @@ def test_why_there_is_no_score(sample: Sample) -> None:
         found = estimate(sample, donors, parts)
         assert found["unknown"].startswith(words)
         assert found["one_donor"] == one_donor
-    assert "pcc_m" in estimate(sample, ["a", "a"], lambda s: [predicted(x, 0.6, 0.0, 1) for x in s], "same-donor")
+    assert "pcc_m" in estimate(
+        sample, ["a", "a"], lambda s: [predicted(x, 0.6, 0.0, i) for i, x in enumerate(s)], "same-donor"
+    )

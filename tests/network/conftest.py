@@ -65,6 +65,11 @@ def settle(network: Network) -> Network:
                 module.momentum = None  # the plain mean over batches
         network.train()
         network.decode(crops, wants)
+        if network.linear:
+            weight, generator = network.linear.weight, torch.Generator().manual_seed(0)
+            size = max(float(level.abs().mean()) for level in levels)
+            of_features = torch.randn(weight.shape, generator=generator) / (size * weight.shape[1] ** 0.5)
+            network.linear.solve(of_features, torch.ones(len(weight)), 0.5)
     return network.eval()
 
 

@@ -9,6 +9,7 @@ from scipy import sparse
 from pixnet.errors import DataError
 from pixnet.regions import Disks
 from pixnet.sample import Sample
+from pixnet.sample.sample import quarters
 from pixnet.slide import Slide
 
 SLIDE = Slide.from_array(np.zeros((100, 200, 3), np.uint8), mpp=0.5)  # 100 um wide, 50 um high
@@ -85,3 +86,12 @@ def test_regions_outside_the_slide() -> None:
         sample(centres=np.array([[1, 1], [99, 49], [101, 20]]))
     with pytest.raises(DataError, match="x and y may be swapped"):
         sample(centres=np.array([[1, 1], [49, 99], [20, 80]]))
+
+
+def test_quarters_are_of_equal_number_and_in_one_piece():
+    centres = np.random.default_rng(0).random((41, 2))
+    block = quarters(centres)
+    assert sorted(np.bincount(block)) == [10, 10, 10, 11]
+    assert centres[block < 2, 0].max() < centres[block >= 2, 0].min()
+    for left in (0, 2):
+        assert centres[block == left, 1].max() < centres[block == left + 1, 1].min()

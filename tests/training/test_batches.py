@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from pixnet.grid import Box, Lattice
 from pixnet.sample import Sample
 from pixnet.training.batches import Batch, Batcher
+from pixnet.training.objective import _within_samples
 from pixnet.training.targets import Targets, split
 from pixnet.training.views import Symmetry, View
 
@@ -96,13 +98,37 @@ def test_a_tile_is_widened_for_a_large_region(targets: list[Targets]) -> None:
     assert np.allclose(batcher.draw(4, np.random.default_rng(0)).area.numpy(), DISK, rtol=1e-5)
 
 
-def test_regions_are_drawn_equally_from_all_samples(targets: list[Targets]) -> None:
+def test_regions_are_drawn_equally_from_a_few_samples(targets: list[Targets]) -> None:
     some = [targets[0].take(np.arange(8)), targets[1], targets[2]]
     batcher = batcher_of(some, targets)
     drawn = [batcher.draw(10, np.random.default_rng(seed)) for seed in range(30)]
     tiles = np.array([view.sample.id == some[0].sample.id for batch in drawn for view in batch.views])
     assert tiles.mean() == pytest.approx(8 / (8 + 48 + 48), abs=0.06)
     assert len({view.symmetry for batch in drawn for view in batch.views}) == 8
+
+
+def test_of_many_samples_each_counts_as_much(targets: list[Targets]) -> None:
+    """However many regions it has."""
+    small = targets[0].take(np.arange(8))
+    batcher = batcher_of([small, *(targets[1] for _ in range(9))], targets)
+    drawn = [batcher.draw(16, np.random.default_rng(seed)) for seed in range(60)]
+    for batch in drawn:
+        assert len(batch.views) == 16
+    tiles = np.array([view.sample.id == small.sample.id for batch in drawn for view in batch.views])
+    assert tiles.mean() == pytest.approx(0.1, abs=0.03)  # 0.018 of the regions
+
+
+def test_of_a_hundred_samples_a_batch_has_several_regions_each(targets: list[Targets]) -> None:
+    """At most a tenth of the variance between samples is left once their means have moved (`within_samples`)."""
+    hundred = [targets[number % 3] for number in range(100)]
+    batch = batcher_of(hundred, targets, tile_um=30.0).draw(32, np.random.default_rng(0))
+    numbers, regions = np.unique(batch.sample.numpy(), return_counts=True)
+    assert len(numbers) == 8
+    assert regions.min() >= 4
+    offsets = torch.randn(100, 1, generator=torch.Generator().manual_seed(0))[batch.sample]
+    of_sample = torch.nn.functional.one_hot(batch.sample, 100).float()
+    left = _within_samples(offsets, of_sample, torch.ones_like(offsets))
+    assert float(left.var() / offsets.var()) <= 0.1
 
 
 def test_a_sweep_takes_each_region_once_through_the_plain_view(targets: list[Targets]) -> None:

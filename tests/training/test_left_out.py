@@ -10,7 +10,7 @@ import pytest
 from pixnet.sample import Sample
 from pixnet.sample.panel import GenePanel
 from pixnet.training.fit import FitOptions
-from pixnet.training.left_out import left_out_folds, predict_left_out
+from pixnet.training.left_out import SHARES, left_out_folds, predict_left_out
 
 
 def named(samples: list[Sample], donors: str) -> list[Sample]:
@@ -52,8 +52,12 @@ def test_samples_are_predicted_by_a_training_without_them(
     assert [part.sample for part in (first, second)] == samples[:2]
     enough = samples[0].depth >= config.min_counts
     assert np.array_equal(first.centers_um, samples[0].regions.centers_um[enough])
-    assert first.predicted.shape == first.observed.shape == (enough.sum(), len(panel))
-    assert np.isfinite(first.predicted).all()
+    assert (first.fold, second.fold) == (0, 1)
+    assert list(first.predicted) == list(SHARES)
+    for values in first.predicted.values():
+        assert values.shape == first.observed.shape == (enough.sum(), len(panel))
+        assert np.isfinite(values).all()
+    assert not np.allclose(first.predicted[0.0], first.predicted[1.0])
     assert {"left out 1 of 2: features", "left out 1 of 2: fit", "left out 2 of 2: fit"} <= set(seen)
     # What was counted in the sample that is left out changes what is observed, and nothing of what is predicted.
     counts = dataclasses.replace(samples[0].counts, matrix=2 * samples[0].counts.matrix[::-1])
@@ -61,7 +65,8 @@ def test_samples_are_predicted_by_a_training_without_them(
     rows = np.flatnonzero(
         np.isin(np.flatnonzero(2 * samples[0].depth[::-1] >= config.min_counts), np.flatnonzero(enough))
     )
-    assert np.array_equal(again.predicted[rows], first.predicted)
+    for share, values in first.predicted.items():
+        assert np.array_equal(again.predicted[share][rows], values)
     assert not np.array_equal(again.observed[rows], first.observed)
 
 

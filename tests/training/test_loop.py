@@ -129,7 +129,7 @@ def test_the_loss_goes_down(bench: Bench, training_config: Any) -> None:
     losses = [float(row["loss"]) for row in history.rows]
     assert losses[-1] < 0.95 * losses[0]
     with torch.no_grad():
-        predicted, observed, _ = predict_regions(bench.network, bench.cache, bench.training, 16)
+        predicted, observed = predict_regions(bench.network, bench.cache, bench.training, 16)
     assert mean_correlation(observed, predicted) > 0.1
 
 
@@ -170,7 +170,7 @@ def test_the_weights_of_the_best_validation_step_are_kept(bench: Bench, training
     assert same(state, alone)
     with torch.no_grad():
         bench.network.load_state_dict(state)
-        predicted, observed, _ = predict_regions(bench.network, bench.cache, bench.validation, 8)
+        predicted, observed = predict_regions(bench.network, bench.cache, bench.validation, 8)
     assert mean_correlation(observed, predicted) == pytest.approx(history.best_score, abs=1e-6)
 
 

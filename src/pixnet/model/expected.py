@@ -34,8 +34,8 @@ def expected_score(samples: Sequence[Sample], panel: GenePanel, config: Config, 
     dict
         `pcc_m`, `low` and `high`: the score and its 95 % interval (None if there is none), over redrawn donors where
         there are three or more, otherwise over redrawn blocks of the slides (`interval_over`); how many donors or
-        samples were `left_out`, in how many `folds`. Or `unknown`: why there is no score, and whether the reason is
-        that there is `one_donor`.
+        samples were `left_out`, in how many `folds`; `linear_share`, the best share of the linear path. Or `unknown`:
+        why there is no score, and whether the reason is that there is `one_donor`.
     """
     from pixnet.training.left_out import left_out_folds, predict_left_out
 
@@ -49,9 +49,12 @@ def expected_score(samples: Sequence[Sample], panel: GenePanel, config: Config, 
     except DataError as error:
         reason = f"some trainings without a part of the samples failed: {str(error).rstrip('.')}"
         return {"unknown": reason, "one_donor": False}
-    scored = [found for found in map(_scored, parts) if found is not None]
-    if not scored:
+    parts = [part for part in parts if _scored(part, 0.0)]
+    if not parts:
         return {"unknown": "no sample that was left out has enough regions and genes to be scored", "one_donor": False}
+    # The share for a fold is chosen on the others, so that the score is that of a sample which nothing was chosen on.
+    chosen = {fold: _best_share([part for part in parts if part.fold != fold]) for fold in range(len(folds))}
+    scored = [found for part in parts if (found := _scored(part, chosen[part.fold]))]
     pcc_m = float(np.mean([score(part.truth, part.predicted[_METHOD][0])["pcc_m"] for part in scored]))
     over_blocks, over_donors = intervals(scored)
     ends = interval((over_donors or over_blocks)[_METHOD]["pcc_m"], pcc_m)
@@ -64,12 +67,29 @@ def expected_score(samples: Sequence[Sample], panel: GenePanel, config: Config, 
         "interval_over": "donors" if over_donors else "blocks of the slides",
         "left_out": len(donors),
         "folds": len(folds),
+        "linear_share": _best_share(parts),
     }
 
 
-def _scored(part: LeftOut) -> Scored | None:
-    """Return what was predicted for a sample, for the genes that vary in it; None if there is too little to score."""
-    truth, predicted = part.observed, part.predicted
+def _best_share(parts: Sequence[LeftOut]) -> float:
+    """Return the share of the linear path with the highest mean PCC@M over samples that were left out."""
+    from pixnet.training.linear_path import DEFAULT_SHARE
+
+    if not parts:
+        return DEFAULT_SHARE
+    scores = {}
+    for share in parts[0].predicted:
+        scored = [found for part in parts if (found := _scored(part, share))]
+        scores[share] = np.mean([score(part.truth, part.predicted[_METHOD][0])["pcc_m"] for part in scored])
+    return max(scores, key=lambda share: scores[share])
+
+
+def _scored(part: LeftOut, share: float) -> Scored | None:
+    """Return what was predicted for a sample with this share of the linear path, for the genes that vary in it.
+
+    None if there is too little to score.
+    """
+    truth, predicted = part.observed, part.predicted[share]
     finite = np.isfinite(truth).all(axis=0) & np.isfinite(predicted).all(axis=0)
     usable = np.flatnonzero(finite & (np.ptp(np.nan_to_num(truth), axis=0) > 0))
     if len(truth) < _FEWEST_REGIONS or not len(usable):

@@ -141,6 +141,7 @@ class PixNet:
             self.card = make_card(self.config, samples, panel, fitted)
             if estimate:
                 self.card["expected"] = expected_score(samples, panel, self.config, options)
+                self._take_linear_share(self.card["expected"].get("linear_share"))
         return self
 
     def predict(
@@ -283,6 +284,12 @@ class PixNet:
         model.metrics = card.pop("metrics", [])
         model.card, model._network = card, network.eval()
         return model
+
+    def _take_linear_share(self, share: float | None) -> None:
+        """Use the share of the linear path that was best for left-out samples, if that is known and none was given."""
+        given = self.config.training.linear_share
+        if share is not None and given is None and self.network.linear is not None:
+            self.network.linear.share.fill_(share)
 
     def _linear_head(self) -> LinearHead:
         weight, bias = (t.detach().cpu().numpy() for t in self.network.head.linear())

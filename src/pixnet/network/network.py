@@ -18,7 +18,8 @@ from pixnet.network.fast.folding import folded
 from pixnet.network.fast.stripwise import stripwise
 from pixnet.network.fusion import fusion_reach
 from pixnet.network.heads import Head
-from pixnet.network.reassembly import Reassembly, token_box
+from pixnet.network.linear_path import LinearPath
+from pixnet.network.reassembly import Reassembly, resampled, token_box
 from pixnet.network.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -54,8 +55,6 @@ class Network(nn.Module):
     stride
         Tiles start and end on multiples of it, in image pixels: the deepest stride, or a multiple of it that the far
         image or a transformer's tokens need.
-    halo
-        Image pixels around a tile's core that can influence it: the decoder's margin and the encoder's reach.
     zoom
         Image pixels along a pixel of the far image, the coarser one in which the surroundings are seen.
     far_halo
@@ -64,7 +63,7 @@ class Network(nn.Module):
     far_rim
         Pixels of the far image along its edges whose features are not needed.
     decoder_margin
-        Image pixels around a latent pixel whose features can influence it.
+        Image pixels around a latent pixel whose features can influence it through the decoder.
     encoder_halo
         Image pixels around a feature that can influence it.
     """
@@ -85,7 +84,11 @@ class Network(nn.Module):
         channels = self.reassembly.channels if self.reassembly else self.channels
         # Log-normalised values have no density.
         self.decoder = Decoder(channels, decoder, with_density=config.head == "rate")
-        self.head = Head(config.head, config.decoder.channels[0], outputs)
+        programs = config.decoder.channels[0]
+        self.head = Head(config.head, programs, outputs)
+        # Only the programs of the head `rate` have shares.
+        linear = LinearPath(self.encoder.channels, self.pitches[-1], config.mpp, programs)
+        self.linear = linear if config.head == "rate" else None
         # A tile starts on pixels of the deepest level, of the encoder's maps and of those of the far image.
         phase = self.encoder.phase
         self.stride = math.lcm(self.strides[-1], phase * self.zoom)
@@ -99,13 +102,23 @@ class Network(nn.Module):
             -box.row * stride + reach for box, stride, reach in zip(one_pixel, self.strides, beyond, strict=True)
         )
         self.encoder_halo = self.encoder.window or receptive_radius(self.encoder)
-        self.halo = round_up(self.decoder_margin + self.encoder_halo, self.stride)
         far_reach = self.surroundings.reach(-(-self.decoder_margin // self.pitches[-1])) * self.pitches[-1]
         self.far_halo = round_up(far_reach + self.encoder_halo, phase) if self.surroundings.widths else 0
         self.far_rim = max(0, self.far_halo - far_reach)
         self.encoder.requires_grad_(config.encoder.trainable)
         # Depthwise convolutions on a CPU run about twice as fast on channels-last memory.
         self.to(memory_format=torch.channels_last)
+
+    @property
+    def margin(self) -> int:
+        """Image pixels around a latent pixel whose features can influence it by the decoder or the linear path."""
+        linear = self.linear.margin(self.strides[0]) if self.linear and self.linear.share else 0
+        return max(self.decoder_margin, linear)
+
+    @property
+    def halo(self) -> int:
+        """Image pixels around a tile's core that can influence it: the margin and the encoder's reach."""
+        return round_up(self.margin + self.encoder_halo, self.stride)
 
     def level_boxes(self, want: Box) -> list[Box]:
         """Return, for each level, the box of pixels that the latent pixels `want` depend on, finest level first.
@@ -179,7 +192,7 @@ class Network(nn.Module):
 
     def _encoded_near(self, near: Tensor, core: tuple[int, int], at: tuple[int, int]) -> list[Tensor]:
         """Return the maps of an image whose core starts at row and column `core`, and on the lattice at `at`."""
-        return self._encoded(near, self.halo - self.decoder_margin, (at[0] - core[0], at[1] - core[1]))
+        return self._encoded(near, self.halo - self.margin, (at[0] - core[0], at[1] - core[1]))
 
     def _encoded(self, image: Tensor, rim: int, origin: tuple[int, int]) -> list[Tensor]:
         levels: list[Tensor] = self.encoder(image.contiguous(memory_format=torch.channels_last), rim, origin)
@@ -234,6 +247,7 @@ class Network(nn.Module):
         finest = self.strides[0]
         want = Box(core.row // finest, core.col // finest, core.height // finest, core.width // finest)
         levels, means = self._encoded_near(near, (core.row, core.col), at), self._means(far, at)
+        logits = self.linear.logits(levels) if self.linear and self.linear.share else None
         # Attention along rows sees complete rows, so such a tile is decoded in one part.
         decoder = self.config.decoder
         along_rows = decoder.fusion == "safb" and decoder.attention == "row"
@@ -248,8 +262,18 @@ class Network(nn.Module):
                 )
                 feature = self._with_surroundings(deepest.feature, means, boxes[-1], levels[-1].shape[-2:])
                 decoded = self.decode([*finer, deepest._replace(feature=feature)], [box])
+                decoded = self._with_linear_path(decoded, logits, box)
                 _copy_rows(latent[:, :, row : row + box.height, col : col + box.width], decoded)
         return latent
+
+    def _with_linear_path(self, decoded: Tensor, logits: Tensor | None, box: Box) -> Tensor:
+        """Return a part of the latent map with the linear path mixed in, whose map at the deepest pitch is `logits`."""
+        if self.linear is None or logits is None:
+            return decoded
+        pitch, finest = self.pitches[-1], self.strides[0]
+        needed = Crop(logits, [0], [0]).cut([token_box(box, pitch, finest)])
+        shares = self.linear.shares(resampled(needed, [box], pitch, finest).feature)
+        return self.linear.mixed(decoded, shares, self.linear.share)
 
     @property
     def trained(self) -> nn.ModuleDict:

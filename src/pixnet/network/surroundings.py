@@ -57,12 +57,14 @@ class Surroundings:
 
         Within `radius` pixels of the map's edge, the mean is over the part of the square inside the map.
         """
-        means = []
-        for width in self.widths:
-            # The mean over a square is separable: two passes along one axis each.
-            rows = F.avg_pool2d(gathered, (width, 1), 1, (width // 2, 0), count_include_pad=False)
-            means.append(F.avg_pool2d(rows, (1, width), 1, (0, width // 2), count_include_pad=False))
-        return torch.cat(means, dim=1)
+        return torch.cat([self.mean(gathered, width) for width in self.widths], dim=1)
+
+    @staticmethod
+    def mean(maps: Tensor, width: int) -> Tensor:
+        """Return maps (T, C, h, w) averaged over the square around each pixel, of an odd number of pixels."""
+        # The mean over a square is separable: two passes along one axis each.
+        rows = F.avg_pool2d(maps, (width, 1), 1, (width // 2, 0), count_include_pad=False)
+        return F.avg_pool2d(rows, (1, width), 1, (0, width // 2), count_include_pad=False)
 
     def finer(self, means: Tensor, rows: slice, cols: slice) -> Tensor:
         """Return the means (T, C, h, w) interpolated to some pixels of the finer image: (T, C, rows, cols).

@@ -146,6 +146,38 @@ def donor_groups(donors: Sequence[str | None]) -> NDArray[np.int64]:
     return np.array([groups.index(name) for name in names], np.int64)
 
 
+def held_out_parts(
+    donors: Sequence[str | None], owner: NDArray[np.int64], centers_um: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return the part of the training data that each of n regions is held out with, shape (n,).
+
+    A part is a donor; a sample, where all are of one donor; a quarter of the tissue, where there is only one sample.
+
+    Parameters
+    ----------
+    donors
+        Donor of each sample.
+    owner
+        Number of the sample of each region, shape (n,).
+    centers_um
+        Centres of the regions, shape (n, 2).
+    """
+    present, number = np.unique(owner, return_inverse=True)
+    if len(present) < 2:
+        return quarters(centers_um)
+    return donor_groups([donors[sample] for sample in present])[number]
+
+
+def quarters(centers_um: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Cut points (n, 2) into four blocks of equal numbers: left and right, then each into top and bottom."""
+    block = np.zeros(len(centers_um), np.int64)
+    for side, half in enumerate(np.array_split(np.argsort(centers_um[:, 0], kind="stable"), 2)):
+        top_and_bottom = np.array_split(half[np.argsort(centers_um[half, 1], kind="stable")], 2)
+        for end, points in enumerate(top_and_bottom):
+            block[points] = 2 * side + end
+    return block
+
+
 def balanced_groups(sizes: Sequence[int], number: int) -> list[list[int]]:
     """Put parts, by number, into groups of about equal size: the largest first, each into the smallest group so far."""
     groups: list[list[int]] = [[] for _ in range(number)]

@@ -20,6 +20,7 @@ from pixnet.training.targets import Targets
 from pixnet.training.views import View
 
 _ATTEMPTS = 20
+_SAMPLES = 8  # in one batch, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +100,11 @@ class Batcher:
         self._first = np.concatenate([[0], np.cumsum([len(target) for target in targets])]).astype(np.int64)
 
     def draw(self, tiles: int, rng: np.random.Generator) -> Batch:
-        """Draw tiles around random regions; every region of every sample is equally likely.
+        """Draw tiles around random regions, all of which are equally likely.
 
-        DataError is raised if no drawn region has a valid pixel in 20 attempts.
+        Of more than eight samples, eight are drawn first, and then as many regions of each. So a sample has several
+        regions in a batch, which determine its mean (`within_samples`), and one with ten million regions counts no more
+        than others. DataError is raised if no drawn region has a valid pixel in 20 attempts.
         """
         for _ in range(_ATTEMPTS):
             batch = self._batch(self._draw_tiles(tiles, rng))
@@ -111,18 +114,28 @@ class Batcher:
         raise DataError(f"{names}: {_ATTEMPTS * tiles} regions drawn at random have no valid pixel.")
 
     def _draw_tiles(self, tiles: int, rng: np.random.Generator) -> list[_Tile]:
-        regions = self._first[-1]
+        samples = len(self.targets)
+        if samples <= _SAMPLES:
+            regions = self._first[-1]
+            numbers = np.sort(rng.choice(regions, size=tiles, replace=tiles > regions))
+            return [self._draw_tile(*self._locate(flat), rng) for flat in numbers]
         drawn = []
-        for flat in np.sort(rng.choice(regions, size=tiles, replace=tiles > regions)):
-            sample, region = self._locate(flat)
-            top, left, bottom, right = self._extents[sample][region]
-            row = int(rng.integers(bottom - self.side, top, endpoint=True))
-            col = int(rng.integers(right - self.side, left, endpoint=True))
-            box = Box(row, col, self.side, self.side)
-            views = self.views[sample]
-            view = views[int(rng.integers(len(views)))] if self.jitter is None else views[0].redrawn(rng, self.jitter)
-            drawn.append(_Tile(sample, box, view, self._regions_inside(sample, box)))
+        for place, sample in enumerate(rng.permutation(samples)[:_SAMPLES]):
+            regions = len(self.targets[sample])
+            number = -(-(tiles - place) // _SAMPLES)  # the first ones take the tiles that are left over
+            of_sample = np.sort(rng.choice(regions, size=number, replace=number > regions))
+            drawn += [self._draw_tile(int(sample), int(region), rng) for region in of_sample]
         return drawn
+
+    def _draw_tile(self, sample: int, region: int, rng: np.random.Generator) -> _Tile:
+        """Draw a tile that contains a region, and its view."""
+        top, left, bottom, right = self._extents[sample][region]
+        row = int(rng.integers(bottom - self.side, top, endpoint=True))
+        col = int(rng.integers(right - self.side, left, endpoint=True))
+        box = Box(row, col, self.side, self.side)
+        views = self.views[sample]
+        view = views[int(rng.integers(len(views)))] if self.jitter is None else views[0].redrawn(rng, self.jitter)
+        return _Tile(sample, box, view, self._regions_inside(sample, box))
 
     def sweep(self, tiles: int) -> Iterator[tuple[Batch, NDArray[np.int64]]]:
         """Go through every region once, each at the centre of a tile, through the first view of its sample.

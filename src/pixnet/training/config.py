@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 if TYPE_CHECKING:
     from pixnet.slide import Slide
@@ -45,6 +45,9 @@ class TrainingConfig(BaseModel):
     denoise
         Learn log-normalised values from the components of expression that rise above the counting noise, rather than
         gene by gene; counts stay as they are. See `pixnet.training.components`.
+    linear_share
+        Share of the linear path (head `rate`) in the programs' shares. By default the best for the samples that are
+        left out where a score on new samples is estimated, otherwise 0.
     head_lr
         Learning rate of the head, as a multiple of `lr`. At the decoder's own rate the predictions' contrast grows
         slower than their correlation, and at the end of training all of them would be too near the mean.
@@ -81,6 +84,7 @@ class TrainingConfig(BaseModel):
     depth_weight: float = Field(2.0, ge=0.0)
     within_samples: bool = True
     denoise: bool = True
+    linear_share: float | None = Field(None, ge=0.0, le=1.0)
     lr: float = Field(4e-3, gt=0.0)
     head_lr: float = Field(12.0, gt=0.0)
     weight_decay: float = Field(1e-4, ge=0.0)
@@ -95,6 +99,12 @@ class TrainingConfig(BaseModel):
     patience: int = Field(16, gt=0)
     refit: bool = True
     seed: int = Field(0, ge=0)
+
+    @model_serializer(mode="wrap")
+    def _without_open_choice(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Keys of runs are made of what is set.
+        values: dict[str, Any] = handler(self)
+        return values if self.linear_share is not None else {k: v for k, v in values.items() if k != "linear_share"}
 
     def glass(self, slide: Slide) -> Glass:
         """Return the colour of a slide's glass that is corrected to white; white itself without `white_balance`."""

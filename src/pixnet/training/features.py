@@ -63,6 +63,21 @@ class LiveEncoder:
             for level, p, of_level in zip(levels, network.pitches, zip(*boxes, strict=True), strict=True)
         ]
 
+    def levels(self, view: View, box: Box) -> list[Tensor]:
+        """Return the encoder's maps, (1, C, h, w) each, of a box of pixels of the deepest map."""
+        network, pitch = self.network, self.network.pitches[-1]
+        # The encoder's images start on multiples of the stride.
+        row, col = (first * pitch // network.stride * network.stride for first in (box.row, box.col))
+        height = round_up((box.row + box.height) * pitch - row, network.stride)
+        width = round_up((box.col + box.width) * pitch - col, network.stride)
+        halo = round_up(network.encoder_halo, network.stride)
+        image = as_image(view.read(Box(row, col, height, width).grown(halo)))[None].to(network.head.scale.device)
+        maps = network.encoder(image.contiguous(memory_format=torch.channels_last), 0, (row - halo, col - halo))
+        return [
+            Crop(level, [(row - halo) // p], [(col - halo) // p]).cut([_on_pitch(box, pitch, p)]).feature
+            for level, p in zip(maps, network.pitches, strict=True)
+        ]
+
 
 class CachedFeatures:
     """The pyramids of complete views, computed once around their regions and stored on disk as float16.
@@ -76,7 +91,8 @@ class CachedFeatures:
         self.network = network
         self.folder = folder
         # How far from a region's edge a tile that contains the region may need features.
-        self.reach = tile + network.decoder_margin + network.stride
+        linear = network.linear.margin(network.strides[0]) if network.linear else 0
+        self.reach = max(tile + network.decoder_margin, linear) + network.stride
         # A margin around the lattice, on the slide's background: tiles at the edge then need no special case.
         self.margin = round_up(self.reach, network.stride)
         self._encoder_hash = weights_hash(network.encoder)
@@ -111,6 +127,18 @@ class CachedFeatures:
             feature = torch.from_numpy(np.stack(tiles)).to(device).float().permute(0, 3, 1, 2)
             crops.append(Crop(feature, [b[level].row for b in boxes], [b[level].col for b in boxes]))
         return crops
+
+    def levels(self, view: View, box: Box) -> list[Tensor]:
+        """Return the encoder's maps, (1, C, h, w) each, of a box of pixels of the deepest map."""
+        network, device = self.network, self.network.head.scale.device
+        levels = []
+        for stored, pitch, channels in zip(self._maps[view], network.pitches, network.encoder.channels, strict=True):
+            shift = self.margin // pitch
+            part = _on_pitch(box, network.pitches[-1], pitch)
+            rows, cols = Box(part.row + shift, part.col + shift, part.height, part.width).window
+            level = torch.from_numpy(stored[rows, cols, :channels].astype(np.float32))
+            levels.append(level.permute(2, 0, 1)[None].to(device))
+        return levels
 
     def _key(self, view: View) -> str:
         network, slide = self.network, view.sample.slide
@@ -214,6 +242,11 @@ class CachedFeatures:
             boxes.append((turned.row, turned.col, turned.row + turned.height, turned.col + turned.width))
         near: NDArray[np.float64] = np.asarray(boxes, np.float64) + np.array([-1, -1, 1, 1]) * self.reach
         return near
+
+
+def _on_pitch(box: Box, pitch: int, finer: int) -> Box:
+    """Return a box of pixels of one pitch in pixels of a finer one that divides it."""
+    return Box(*(side * pitch // finer for side in (box.row, box.col, box.height, box.width)))
 
 
 def bounds_hash(sample: Sample) -> str:

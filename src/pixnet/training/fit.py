@@ -23,6 +23,7 @@ from pixnet.training.components import denoised
 from pixnet.training.config import METHOD_VERSION
 from pixnet.training.feature_costs import COSTS, LEFT_OUT, record_cost
 from pixnet.training.features import CachedFeatures, LiveEncoder, PyramidSource, bounds_hash
+from pixnet.training.linear_path import solve_linear_path
 from pixnet.training.loop import History, Stage, Trainer
 from pixnet.training.targets import Targets, split
 from pixnet.training.views import View
@@ -154,7 +155,10 @@ class _Stages:
             self.config,
             Stage(name, steps, checkpoint, self._report),
         )
-        return trainer.run(), {target.sample.id: len(target.components or ()) for target in learned}
+        history = trainer.run()
+        plain = [self.views[target.sample.id][0] for target in learned]
+        solve_linear_path(self.network, self.source, learned, plain, self.config)
+        return history, {target.sample.id: len(target.components or ()) for target in learned}
 
     def _reset(self) -> None:
         """Return to the untrained weights, with the decoder scaled to the training data."""

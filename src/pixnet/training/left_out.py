@@ -7,14 +7,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from pixnet.network.linear_path import LinearPath
 from pixnet.sample.sample import balanced_groups
 from pixnet.training.batches import Batcher
 from pixnet.training.feature_costs import LEFT_OUT
 from pixnet.training.features import CachedFeatures
 from pixnet.training.fit import FitOptions, Progress, fill_cache, fit_network, make_source, plain_view
-from pixnet.training.loop import predict_regions
+from pixnet.training.linear_path import program_shares
+from pixnet.training.loop import observed_values, region_integrals
+from pixnet.training.objective import log_normalised
 from pixnet.training.targets import Targets
 
 if TYPE_CHECKING:
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
     from pixnet.sample import Sample
     from pixnet.sample.panel import GenePanel
     from pixnet.training.config import TrainingConfig
+
+SHARES = (0.0, 1.0 / 6.0, 1.0 / 3.0, 1.0 / 2.0, 2.0 / 3.0, 1.0)
+"""Shares of the linear path that left-out samples are predicted with."""
 
 _MOST_FOLDS = 3
 
@@ -35,14 +42,19 @@ class LeftOut:
     ----------
     sample
         The sample that was left out.
-    predicted, observed
-        Log-normalised values, shape (n, genes); observed ones are NaN for genes that it was not measured for.
+    fold
+        Number of the fold that it was left out in.
+    predicted
+        Log-normalised values, shape (n, genes), by the share of the linear path.
+    observed
+        Measured log-normalised values, shape (n, genes); NaN for genes that the sample was not measured for.
     centers_um
         Centres of the regions, shape (n, 2).
     """
 
     sample: Sample
-    predicted: NDArray[np.float32]
+    fold: int
+    predicted: dict[float, NDArray[np.float32]]
     observed: NDArray[np.float32]
     centers_um: NDArray[np.float64]
 
@@ -86,12 +98,15 @@ def predict_left_out(
         own = replace(options, work=options.work / f"{LEFT_OUT}{number}", features=features, progress=progress)
         others = [sample for index, sample in enumerate(samples) if index not in fold]
         fitted = fit_network(others, panel, network_config, config, own)
-        results += _predicted([samples[index] for index in fold], panel, fitted.network, config, own, most_genes)
+        held_out = [samples[index] for index in fold]
+        results += _predicted(held_out, number, panel, fitted.network, config, own, most_genes)
     return results
 
 
+@torch.no_grad()
 def _predicted(
     samples: Sequence[Sample],
+    fold: int,
     panel: GenePanel,
     network: Network,
     config: TrainingConfig,
@@ -104,11 +119,23 @@ def _predicted(
     views = [plain_view(target, network, config) for target in targets]
     if isinstance(source, CachedFeatures):
         fill_cache(source, views, options)
+    shares = SHARES if network.linear else SHARES[:1]
     results = []
     for target, view in zip(targets, views, strict=True):
         batcher = Batcher([target], [[view]], network.config.pitch_um, network.strides[0], config.tile_um)
-        predicted, observed, regions = predict_regions(network, source, batcher, config.tiles)
-        results.append(LeftOut(target.sample, predicted, observed, target.regions.centers_um[regions]))
+        by_share: dict[float, list[NDArray[np.float32]]] = {share: [] for share in shares}
+        observed, regions = [], []
+        for batch, integral in region_integrals(network, source, batcher, config.tiles):
+            programs = program_shares(network, source, view, target, batch.region)
+            for share, tables in by_share.items():
+                mixed = integral if programs is None else LinearPath.mixed(integral, programs, share)
+                values = log_normalised(network.head(mixed, batch.area), network.head, batch.measured)
+                tables.append(values.cpu().numpy())
+            observed.append(observed_values(batch))
+            regions.append(batch.region)
+        predicted = {share: np.concatenate(tables) for share, tables in by_share.items()}
+        centers = target.regions.centers_um[np.concatenate(regions)]
+        results.append(LeftOut(target.sample, fold, predicted, np.concatenate(observed), centers))
     return results
 
 

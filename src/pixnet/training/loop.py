@@ -6,7 +6,7 @@ import copy
 import math
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from pixnet.errors import DataError, ModelError
 from pixnet.expression import correlation
 from pixnet.files import replacing
 from pixnet.network.heads import integrate
-from pixnet.training.batches import Batcher
+from pixnet.training.batches import Batch, Batcher
 from pixnet.training.objective import Objective, log_normalised
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class Trainer:
         """Return the scores of the running mean of the weights on the validation part."""
         current = copy.deepcopy(self.trained.state_dict())
         self.trained.load_state_dict(self.average)
-        predicted, observed, _ = predict_regions(self.network, self.source, validation, self.config.tiles)
+        predicted, observed = predict_regions(self.network, self.source, validation, self.config.tiles)
         self.trained.load_state_dict(current)
         self.network.train()
         return {"pcc_m": mean_correlation(observed, predicted), "mse": float(np.nanmean((predicted - observed) ** 2))}
@@ -223,29 +223,42 @@ def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any]:
 @torch.no_grad()
 def predict_regions(
     network: Network, source: PyramidSource, batcher: Batcher, tiles: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Predict every region of a batcher with the network's present weights, `tiles` at once, in evaluation mode.
 
     Returns predicted and observed log-normalised values, shape (N, genes) each, in the order of the batcher's regions,
-    and the number of each region in its sample: those without a valid pixel are left out. Observed values are NaN where
-    a region's sample was not measured for a gene. DataError is raised if no region has a valid pixel.
+    without those that have no valid pixel. Observed values are NaN where a region's sample was not measured for a gene.
+    The linear path, which is solved after training, is not used. DataError is raised if no region has a valid pixel.
     """
+    predicted, observed = [], []
+    for batch, integral in region_integrals(network, source, batcher, tiles):
+        values = log_normalised(network.head(integral, batch.area), network.head, batch.measured)
+        predicted.append(values.cpu().numpy())
+        observed.append(observed_values(batch))
+    return np.concatenate(predicted), np.concatenate(observed)
+
+
+@torch.no_grad()
+def region_integrals(
+    network: Network, source: PyramidSource, batcher: Batcher, tiles: int
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Yield each batch of a batcher's regions with the integrals of the latent map, as `predict_regions` needs them."""
     network.eval()
-    device = network.head.scale.device
-    predicted, observed, regions = [], [], []
+    regions = 0
     for batch, _ in batcher.sweep(tiles):
-        batch = batch.to(device)
+        batch = batch.to(network.head.scale.device)
         latent = network.decode(source.crops(batch.views, batch.wants), batch.wants)
-        expression = network.head(integrate(latent, batch.coverage), batch.area)
-        values = log_normalised(expression, network.head, batch.measured)
-        predicted.append(values.float().cpu().numpy())
-        measured = batch.measured[:, : values.shape[1]] > 0
-        observed.append(torch.where(measured, batch.values, torch.nan).cpu().numpy())
-        regions.append(batch.region)
-    if not sum(map(len, observed)):
+        regions += len(batch.total)
+        yield batch, integrate(latent, batch.coverage)
+    if not regions:
         names = ", ".join(target.sample.id for target in batcher.targets)
         raise DataError(f"{names}: none of the regions to validate on has a valid pixel; choose another validation.")
-    return np.concatenate(predicted), np.concatenate(observed), np.concatenate(regions)
+
+
+def observed_values(batch: Batch) -> NDArray[np.float32]:
+    """Return a batch's log-normalised values, (N, genes), NaN where a region's sample was not measured for a gene."""
+    measured = batch.measured[:, : batch.values.shape[1]] > 0
+    return torch.where(measured, batch.values, torch.nan).cpu().numpy()
 
 
 def mean_correlation(observed: NDArray[np.float32], predicted: NDArray[np.float32]) -> float:

@@ -14,7 +14,6 @@ from pixnet.evaluation.baselines.base import (
     best,
     inner_folds,
     inner_scores,
-    quarters,
     training_rows,
 )
 from pixnet.regions import Disks
@@ -52,15 +51,6 @@ def make_rows(*numbers, donors=None, seed=0):
         owner,
         list(donors or [None] * len(numbers)),
     )
-
-
-def test_quarters_are_of_equal_number_and_in_one_piece():
-    centres = np.random.default_rng(0).random((41, 2))
-    block = quarters(centres)
-    assert sorted(np.bincount(block)) == [10, 10, 10, 11]
-    assert centres[block < 2, 0].max() < centres[block >= 2, 0].min()
-    for left in (0, 2):
-        assert centres[block == left, 1].max() < centres[block == left + 1, 1].min()
 
 
 def test_folds_are_donors():

@@ -80,6 +80,7 @@ def test_parts_see_their_own_surroundings(
 ) -> None:
     """The map is decoded part by part, whatever part: the same as from the pyramid of the whole."""
     network = make_network(zoom=zoom)
+    network.linear.share.zero_()  # type: ignore[union-attr]  # `decode` is the decoder alone
     height, width = network.stride, 2 * network.stride
     near, far = (
         torch.from_numpy(wavy(*size)).permute(2, 0, 1)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from pixnet.errors import DataError, ModelError
 from pixnet.expression import correlation, normalise
 from pixnet.sample.panel import panel_counts
-from pixnet.sample.sample import donor_groups, enough_counts
+from pixnet.sample.sample import enough_counts, held_out_parts
 
 if TYPE_CHECKING:
     from pixnet.regions import Regions
@@ -205,15 +205,8 @@ def as_points(centers_um: ArrayLike) -> NDArray[np.float64]:
 
 
 def inner_folds(rows: TrainingRows) -> NDArray[np.int64]:
-    """Return the fold inside training that each region belongs to, shape (n,).
-
-    A fold is a donor; a sample, where all are of one donor; a quarter of the tissue, where there is only one sample.
-    See `donor_groups`.
-    """
-    present, number = np.unique(rows.owner, return_inverse=True)
-    if len(present) < 2:
-        return quarters(rows.centers_um)
-    return donor_groups([rows.donors[sample] for sample in present])[number]
+    """Return the fold inside training that each region belongs to, shape (n,); see `held_out_parts`."""
+    return held_out_parts(rows.donors, rows.owner, rows.centers_um)
 
 
 def inner_scores(
@@ -237,16 +230,6 @@ def inner_scores(
 def best(scores: Mapping[_Choice, float]) -> _Choice:
     """Return the choice with the highest score; the first of several equal ones."""
     return max(scores, key=lambda choice: scores[choice])
-
-
-def quarters(centers: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Cut points (n, 2) into four blocks of equal numbers: left and right, then each into top and bottom."""
-    block = np.zeros(len(centers), np.int64)
-    for side, half in enumerate(np.array_split(np.argsort(centers[:, 0], kind="stable"), 2)):
-        top_and_bottom = np.array_split(half[np.argsort(centers[half, 1], kind="stable")], 2)
-        for end, points in enumerate(top_and_bottom):
-            block[points] = 2 * side + end
-    return block
 
 
 class Standardiser:
