@@ -140,6 +140,8 @@ class ScalesPlan:
     def _stored(self, variant: str, run: Run) -> Stored:
         title = f"{run.method}{f':{variant}' if variant else ''}, {self.name}, seed {run.seed}"
         options = replace(self.options, progress=titled(self.options.progress, title))
+        if not self.store.has(run):
+            self._prepare()
 
         def compute(work: Path) -> tuple[Arrays, dict[str, Any]]:
             if run.method == "pixnet":
@@ -147,6 +149,10 @@ class ScalesPlan:
             return self._compute_baseline(run.method, run.seed, options)
 
         return self.store.get(run, compute)
+
+    def _prepare(self) -> None:
+        """Draw and measure the slides before a run begins, so that its time does not hold this."""
+        _ = self.samples, self.slides, self.genes
 
     def _compute_targets(self, work: Path) -> tuple[Arrays, dict[str, Any]]:
         panel = choose_panel(self.samples, self.settings.genes, "top-mean", self.settings.min_counts)

@@ -51,6 +51,15 @@ def test_every_donor_is_left_out_once_and_never_trained_on(plan: SmallDonors) ->
         assert tested not in trained
 
 
+def test_no_run_is_charged_for_drawing_the_slides(plan: SmallDonors, results: Results) -> None:
+    first = plan.runs[0][1]
+    fold = SmallDonors(plan.store.folder.parent / "other", (first.method,)).folds[0]
+    found = {}
+    fold._compute_pixnet = lambda *_: found.update(vars(fold)) or ({}, {})  # type: ignore[method-assign]
+    fold._stored("", fold.runs[0][1])
+    assert {"tissues", "samples", "slides", "targets"} <= set(found)
+
+
 def test_the_slides_are_those_with_shifts(plan: SmallDonors) -> None:
     fold = plan.folds[0]
     (tissue, sets), *_ = fold.slides
