@@ -23,7 +23,7 @@ class GenesConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    number: int = Field(250, gt=0)
+    number: int = Field(250, gt=0, le=1_000_000)
     rule: Literal["top-mean", "highly-variable"] = "top-mean"
     measured_in: Literal["all", "any"] = "all"
     names: tuple[str, ...] = ()

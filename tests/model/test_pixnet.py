@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -350,6 +351,80 @@ def test_a_card_that_was_resealed_but_does_not_fit(saved: Path, change: Callable
     with pytest.raises(ModelError) as caught:
         PixNet.load(saved)
     assert "\n" not in str(caught.value)
+
+
+def deep(card: dict[str, Any]) -> None:
+    for _ in range(500):
+        card["expected"] = {"a": card["expected"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda card: card.update(mpp=0.5), "mpp is 0.5, but the rest of the card means 1.0"),
+        (lambda card: card.update(mpp="fine"), "mpp"),
+        (lambda card: card.update(samples=3), "samples"),
+        (lambda card: card["samples"][0].update(mpp=-1), r"samples\.0\.mpp"),
+        (lambda card: card["samples"][0].pop("id"), r"samples\.0\.id"),
+        (lambda card: card.update(genes=[1, 2]), r"genes\.0"),
+        (lambda card: card.update(genes=["A", "A"], outputs=3), "a gene is named twice"),
+        (lambda card: card["genes"].__setitem__(0, "\ud800"), "is not Unicode"),
+        (lambda card: card["genes"].__setitem__(0, "a\0b"), "holds a NUL"),
+        (lambda card: card["encoder"].update(sha256=3), r"encoder\.sha256"),
+        (lambda card: card.update(config={}), "card"),
+        (lambda card: card.update(seed=float("nan")), "holds NaN"),
+        (lambda card: card["samples"][0].update(median_counts=float("inf")), "holds Infinity"),
+        (lambda card: card.update(metrics=[[]]), "metrics"),
+        (deep, "nested more than 64 deep"),
+        (lambda card: card["config"]["network"]["decoder"].update(channels=[10**9, 8, 8]), "channels"),
+        (
+            lambda card: card["config"]["network"]["decoder"].update(channels=[4096, 4096, 4096]),
+            "do not fit each other",
+        ),
+    ],
+)
+def test_a_card_that_was_made_to_harm(saved: Path, change: Callable[[dict[str, Any]], Any], words: str) -> None:
+    edit(saved, change)
+    reseal(saved)
+    refused(saved, words)
+
+
+def encoder_of(name: str) -> Callable[[dict[str, Any]], None]:
+    def change(card: dict[str, Any]) -> None:
+        card["encoder"]["name"] = card["config"]["network"]["encoder"]["name"] = name
+
+    return change
+
+
+def test_a_card_with_a_giant_encoder_is_compared_before_it_is_made(saved: Path) -> None:
+    edit(saved, encoder_of("resnet152"))
+    reseal(saved)
+    refused(saved, "do not fit each other")
+
+
+def test_a_card_that_names_a_hub_does_not_go_to_the_network(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*_: Any, **__: Any) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    for inside in (True, False):
+        edit(saved, encoder_of("hf-hub:evil/model"))
+        edit(saved, lambda card, inside=inside: card["encoder"].update(inside=inside))
+        reseal(saved)
+        with pytest.raises(ModelError, match=r"fetches nothing by itself\. Set `download=True`"):
+            PixNet.load(saved)
+
+
+@pytest.mark.parametrize("change", ["double", "complex", "nan"])
+def test_weights_of_another_kind_are_refused(saved: Path, change: str) -> None:
+    state = load_file(saved / "model.safetensors")
+    name = next(name for name in state if name.startswith("head."))
+    kinds = {"double": torch.float64, "complex": torch.complex64, "nan": torch.float32}
+    state[name] = state[name].to(kinds[change]) * (float("nan") if change == "nan" else 1)
+    save_file(state, saved / "model.safetensors")
+    reseal(saved)
+    refused(saved, "not finite" if change == "nan" else "expected")
 
 
 class Trap:

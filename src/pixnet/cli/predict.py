@@ -31,6 +31,9 @@ def predict(
         Path | None,
         typer.Option(metavar="PATH", help="File or folder with the encoder's weights, if they are not with the model."),
     ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch a published encoder that is not on this computer from the hub.")
+    ] = False,
     device: DeviceOption = Device.auto,
     workers: Annotated[int, typer.Option(min=1, metavar="N", help="Number of threads that read the slide ahead.")] = 1,
     no_tissue_mask: Annotated[bool, typer.Option("--no-tissue-mask", help="Also predict on bare glass.")] = False,
@@ -48,7 +51,7 @@ def predict(
     image = Slide.open(slide, mpp)
     from pixnet.model import PixNet
 
-    trained = PixNet.load(model, encoder_weights)
+    trained = PixNet.load(model, encoder_weights, download=download)
     _check_stain(image, trained.card)
     megapixels = image.width_um * image.height_um / trained.config.network.mpp**2 / 1e6
     with Progress() as progress:

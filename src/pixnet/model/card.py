@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pixnet.digest import digest
-from pixnet.errors import ModelError
+from pixnet.errors import ModelError, first_line
+from pixnet.model.facts import card_problem
+from pixnet.safe.documents import parse_json, read_bytes
 from pixnet.version import __version__
 
 if TYPE_CHECKING:
@@ -91,11 +92,11 @@ def read_card(path: str | Path) -> dict[str, Any]:
     """Read the card in a model folder, without the weights; it must be unaltered and of this format version."""
     path = Path(path) / "card.json"
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = parse_json(read_bytes(path, ModelError))
     except FileNotFoundError as error:
         raise ModelError(f"{path}: is missing; a model folder holds model.safetensors and card.json.") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({error}); copy the folder again.") from error
+    except ValueError as error:
+        raise ModelError(f"{path}: cannot be read as JSON ({first_line(error)}); copy the folder again.") from error
     version = card.get("format_version") if isinstance(card, dict) else None
     if version is None:
         raise ModelError(f"{path}: is not a model card: it has no format_version; copy the folder again.")
@@ -105,6 +106,8 @@ def read_card(path: str | Path) -> dict[str, Any]:
         raise ModelError(f"{path}: has format version {version}, but this pixnet reads {FORMAT_VERSION}; {advice}.")
     if card.pop("card_sha256", None) != digest(card):
         raise ModelError(f"{path}: was changed after it was written; copy the folder again.")
+    if problem := card_problem(card):
+        raise ModelError(f"{path}: is not a card that PixNet writes ({problem}); copy the folder again.")
     return dict(card)
 
 

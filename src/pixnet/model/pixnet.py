@@ -225,7 +225,7 @@ class PixNet:
         return path
 
     @classmethod
-    def load(cls, path: str | Path, encoder_weights: str | Path | None = None) -> Self:
+    def load(cls, path: str | Path, encoder_weights: str | Path | None = None, *, download: bool = False) -> Self:
         """Load a model from a folder. Nothing in it is unpickled or executed.
 
         Parameters
@@ -234,7 +234,10 @@ class PixNet:
             The folder.
         encoder_weights
             File or folder with the weights of a published encoder, which are not in the model's folder. By default they
-            are looked for where they were in training, and then on the hub.
+            are looked for where they were in training, and then in the hub's cache on this computer.
+        download
+            Whether a published encoder that is not on this computer is fetched from the hub. A model may come from
+            anybody, and names what it wants fetched.
 
         Raises
         ------
@@ -242,11 +245,21 @@ class PixNet:
             If a file is missing, was altered or has another format version, or if the weights of a published encoder
             cannot be had or are not those that the model was trained with.
         """
-        from pixnet.network.encoders.weights import read_safetensors, weights_hash
-        from pixnet.network.network import Network
+        from pixnet.network.encoders.sources import without_network
 
         path = Path(path)
         card = read_card(path)
+        if not download:
+            with without_network():
+                return cls._loaded(path, card, encoder_weights)
+        return cls._loaded(path, card, encoder_weights)
+
+    @classmethod
+    def _loaded(cls, path: Path, card: dict[str, Any], encoder_weights: str | Path | None) -> Self:
+        from pixnet.network.encoders.weights import read_safetensors, weights_hash
+        from pixnet.network.network import Network
+        from pixnet.network.shapes import check_weights
+
         weights = path / "model.safetensors"
         if not weights.is_file():
             raise ModelError(f"{weights}: is missing; a model folder holds model.safetensors and card.json.")
@@ -264,8 +277,13 @@ class PixNet:
             elif encoder.weights != "pretrained" and not Path(encoder.weights).exists():
                 # It was a file of another computer.
                 encoder = encoder.model_copy(update={"weights": "pretrained"})
+            check_weights(weights, network_config, card["outputs"], inside)
             network = Network(network_config.model_copy(update={"encoder": encoder}), card["outputs"])
-            (network if inside else network.trained).load_state_dict(read_safetensors(weights))
+            state = read_safetensors(weights)
+            for tensor, values in state.items():
+                if not values.isfinite().all():
+                    raise RuntimeError(f"{tensor} holds values that are not finite")
+            (network if inside else network.trained).load_state_dict(state)
             name, expected = card["encoder"]["name"], card["encoder"]["sha256"]
         except (ValidationError, KeyError, TypeError, RuntimeError) as error:
             if "reassembly." in str(error):

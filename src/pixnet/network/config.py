@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PositiveFloat,
-    PositiveInt,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
@@ -19,6 +17,9 @@ from pydantic import (
 from pixnet.network.encoders.registry import Definition, definitions
 
 DEFAULT_ENCODER = "tf_efficientnet_lite0"
+# Far beyond what is used: a slip of the pen, or a stranger's card, must not ask for any amount of memory.
+Width = Annotated[int, Field(gt=0, le=4096)]  # channels
+Span = Annotated[float, Field(gt=0, le=100_000)]  # um
 Finest = Literal[1, 2, 4, 8]
 Deepest = Literal[4, 8, 16, 32, 64]
 
@@ -51,7 +52,7 @@ class EncoderConfig(BaseModel):
     weights: str = "pretrained"
     stride: Deepest = 16
     finest: Finest = 2
-    blocks: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = Field((), max_length=64)
     trainable: bool = False
     definition: Definition | None = None
 
@@ -108,8 +109,8 @@ class DecoderConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    channels: tuple[PositiveInt, ...] = (32, 32, 48, 64)
-    dsub_steps: int = Field(1, ge=0)
+    channels: tuple[Width, ...] = Field((32, 32, 48, 64), max_length=8)
+    dsub_steps: int = Field(1, ge=0, le=8)
     fusion: Literal["safb", "plain", "residual", "vit"] = "safb"
     attention: Literal["channel", "local", "row"] = "channel"
     skips: bool = True
@@ -137,10 +138,10 @@ class NetworkConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     preset: str = "small"
-    mpp: float = Field(1.0, gt=0.0)
+    mpp: float = Field(1.0, ge=0.01, le=100.0)
     encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = DecoderConfig()
-    surroundings_um: tuple[PositiveFloat, ...] | None = None
+    surroundings_um: tuple[Span, ...] | None = Field(None, max_length=16)
     surroundings_zoom: Literal[1, 2, 4, 8] = 4
     head: Literal["rate", "mean", "sum"] = "rate"
 

@@ -74,31 +74,32 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    steps: int = Field(400, gt=0)
-    tiles: int = Field(32, gt=0)
-    tile_um: float = Field(104.0, gt=0.0)
+    # The bounds lie far beyond what trains: a slip of the pen must not ask for any amount of memory or time.
+    steps: int = Field(400, gt=0, le=10_000_000)
+    tiles: int = Field(32, gt=0, le=4096)
+    tile_um: float = Field(104.0, gt=0.0, le=10_000.0)
     loss: Literal["squared", "poisson", "negative-binomial"] = "squared"
     counts: Literal["share", "capture"] = "share"
-    loss_weight: float = Field(1.0, ge=0.0)
-    pcc_weight: float = Field(0.5, ge=0.0)
-    depth_weight: float = Field(2.0, ge=0.0)
+    loss_weight: float = Field(1.0, ge=0.0, le=1e4)
+    pcc_weight: float = Field(0.5, ge=0.0, le=1e4)
+    depth_weight: float = Field(2.0, ge=0.0, le=1e4)
     within_samples: bool = True
     denoise: bool = True
     linear_share: float | None = Field(None, ge=0.0, le=1.0)
-    lr: float = Field(4e-3, gt=0.0)
-    head_lr: float = Field(12.0, gt=0.0)
-    weight_decay: float = Field(1e-4, ge=0.0)
-    warmup: int = Field(20, ge=0)
+    lr: float = Field(4e-3, gt=0.0, le=10.0)
+    head_lr: float = Field(12.0, gt=0.0, le=1e4)
+    weight_decay: float = Field(1e-4, ge=0.0, le=100.0)
+    warmup: int = Field(20, ge=0, le=10_000_000)
     ema: float = Field(0.98, ge=0.0, lt=1.0)
-    views: int = Field(2, ge=0)
-    stain_jitter: float = Field(0.1, ge=0.0)
+    views: int = Field(2, ge=0, le=1000)
+    stain_jitter: float = Field(0.1, ge=0.0, le=10.0)
     white_balance: bool = True
-    min_counts: int = Field(500, ge=0)
+    min_counts: int = Field(500, ge=0, lt=2**53)
     validation: Literal["none", "auto", "sample", "block"] = "none"
-    evaluate_every: int = Field(25, gt=0)
-    patience: int = Field(16, gt=0)
+    evaluate_every: int = Field(25, gt=0, le=10_000_000)
+    patience: int = Field(16, gt=0, le=10_000_000)
     refit: bool = True
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
 
     @model_serializer(mode="wrap")
     def _without_open_choice(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

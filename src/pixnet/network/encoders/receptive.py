@@ -56,7 +56,8 @@ def receptive_radius(encoder: Encoder) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    _check_by_change(encoder, round_up(math.ceil(radius), max(encoder.pitches)))
+    if not any(value.is_meta for value in encoder.parameters()):  # it has no values to change
+        _check_by_change(encoder, round_up(math.ceil(radius), max(encoder.pitches)))
     return math.ceil(radius)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from pixnet.network.encoders.registry import Definition, definitions
 if TYPE_CHECKING:
     from pixnet.network.config import EncoderConfig
 
+_refused = False  # whether nothing may be fetched, see `without_network`
 _SECONDS = (1.5, 10.0, 10.0, 10.0)  # to connect to the hub; to read, to write, and for a free connection
 
 
@@ -41,6 +44,7 @@ def check_weights(config: EncoderConfig) -> None:
 def check_name(name: str) -> None:
     """Raise ModelError unless timm knows a name that is not in the registry, or it is that of a model on the hub."""
     if name.startswith("hf-hub:"):
+        check_fetched(name)
         return
     import timm
 
@@ -74,6 +78,35 @@ def locate(name: str, definition: Definition, weights: str) -> Path:
     raise ModelError(
         f"{path}: holds no {definition.file}; `weights` of encoder {name!r} must be its file of weights, a copy of "
         f"{definition.hub or 'its repository'}, or a cache of the hub."
+    )
+
+
+@contextmanager
+def without_network() -> Iterator[None]:
+    """Fetch nothing from the hub within a `with` block, neither weights nor the shape of a model."""
+    from huggingface_hub import constants
+
+    global _refused
+    before = _refused, constants.HF_HUB_OFFLINE
+    _refused, constants.HF_HUB_OFFLINE = True, True
+    try:
+        yield
+    finally:
+        _refused, constants.HF_HUB_OFFLINE = before
+
+
+def check_fetched(name: str) -> None:
+    """Raise ModelError if nothing may be fetched, and the shape of a model on the hub is not on this computer."""
+    hub = name.removeprefix("hf-hub:")
+    if _refused and hub != name and not is_cached(hub, "config.json"):
+        raise _not_here(name, hub)
+
+
+def _not_here(name: str, hub: str) -> ModelError:
+    return ModelError(
+        f"encoder {name!r}: is not on this computer, and a model that is loaded fetches nothing by itself. Set "
+        f"`download=True` to fetch it from https://huggingface.co/{hub}, or give its file or folder as "
+        "`encoder_weights`."
     )
 
 
@@ -117,6 +150,8 @@ def _download(name: str, definition: Definition) -> Path:
     instead = "or set `weights` in [network.encoder] to a file or folder that holds them"
     if not hub:
         raise ModelError(f"encoder {name!r}: its definition names no repository; set `weights` to a file or folder.")
+    if _refused:
+        raise _not_here(name, hub)
     page = f"https://huggingface.co/{hub}"
     if constants.HF_HUB_OFFLINE:
         raise ModelError(
