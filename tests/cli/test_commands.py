@@ -65,6 +65,7 @@ def test_an_unknown_command_or_option_ends_with_status_2(run):
         (DataError("x.tsv: no\n  good."), 2, "Error: x.tsv: no good.\n"),
         (PermissionError(13, "Permission denied", "/x"), 2, "Error: /x: Permission denied.\n"),
         (KeyboardInterrupt(), 130, "Interrupted.\n"),
+        (KeyboardInterrupt(signal.SIGTERM), 143, "Interrupted.\n"),
     ],
 )
 def test_errors_are_printed_in_one_line(capsys, error, status, text):
@@ -139,7 +140,8 @@ def test_errors_and_warnings_name_the_options_of_the_command(capsys):
     assert capsys.readouterr().err == "Warning: continue with --resume\nError: --resume finds nothing.\n"
 
 
-def test_ctrl_c_ends_with_status_130():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_command_in_order(number):
     code = (
         "import time; import pixnet.cli.encoders as encoders; from pixnet.cli import main; "
         "encoders._installed = lambda *_: print('here', flush=True) or time.sleep(60); main()"
@@ -151,13 +153,13 @@ def test_ctrl_c_ends_with_status_130():
         stderr=subprocess.PIPE,
         text=True,
         # A process that runs the tests in the background may ignore the signal, and its children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "here\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.communicate()[1] == "Interrupted.\n"
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
 
 
 def test_encoders_are_listed():

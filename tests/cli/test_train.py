@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -151,6 +152,48 @@ def test_a_killed_run_goes_on_to_the_same_model(data, run, tmp_path):
     for name in ("model.safetensors", "metrics.csv"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "run.toml", "unbroken"]
+
+
+def test_an_unfinished_training_is_not_thrown_away_unasked(data, run, tmp_path):
+    arguments = ("--config", data / "small.toml", "--samples", "A,B", "--device", "cpu", "--out", tmp_path / "model")
+    work = tmp_path / "model.work"
+    work.mkdir()
+    (work / "run").write_text("")
+    (work / "fit.ckpt").write_text("hours of work")
+    done = run("train", data / "samples.toml", *arguments)
+    done.assert_refused("model.work holds an unfinished training", "Continue it with --resume", "--overwrite")
+    assert (work / "fit.ckpt").read_text() == "hours of work"
+    run("train", data / "samples.toml", *arguments, "--resume").assert_refused("run is damaged", "--overwrite")
+    done = run("train", data / "samples.toml", *arguments, "--overwrite", "--no-estimate")
+    assert done.status == 0, done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()} == dict.fromkeys(
+        ("model.safetensors", "card.json", "metrics.csv"), 0o666 & ~umask()
+    )
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_two_trainings_of_one_model_do_not_disturb_each_other(data, run, tmp_path):
+    work = tmp_path / "model.work"
+    code = f"""
+import sys
+from pathlib import Path
+from pixnet.training.work import working_in
+with working_in(Path({str(work)!r})):
+    print("here", flush=True)
+    sys.stdin.readline()
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    assert other.stdout.readline() == "here\n"
+    done = run("train", data / "samples.toml", "--config", data / "small.toml", "--out", tmp_path / "model")
+    done.assert_refused(f"model.work is being written by process {other.pid} on ")
+    other.communicate("\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_warning_says_that_there_is_nothing_to_resume(data, run, tmp_path):

@@ -177,7 +177,7 @@ def test_imported_predictions_are_scored_like_any_others(tmp_path, samples):
 
 
 def test_runs_that_another_process_works_on_are_left_alone(tmp_path, samples):
-    with RunStore(tmp_path / "runs").locked(), pytest.raises(DataError, match="another process works on these runs"):
+    with RunStore(tmp_path / "runs").locked(), pytest.raises(DataError, match="is being written by process"):
         run(freeze(samples), samples, tmp_path / "out", runs=tmp_path / "runs")
     assert not (tmp_path / "out").exists()
 

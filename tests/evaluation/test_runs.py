@@ -162,7 +162,7 @@ def test_two_processes_do_not_work_on_the_same_runs(tmp_path):
     process.start()
     try:
         assert ready.wait(60)
-        with pytest.raises(DataError, match="another process works on these runs"), RunStore(tmp_path).locked():
+        with pytest.raises(DataError, match="is being written by process"), RunStore(tmp_path).locked():
             pass
     finally:
         done.set()

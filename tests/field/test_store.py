@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pixnet.digest import digest
 from pixnet.errors import FieldError
 from pixnet.field import ExpressionField
 from pixnet.regions import Squares
@@ -25,6 +27,12 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
+
+
+def seal(content: dict[str, Any]) -> None:
+    """Put the digest of the attributes right, so that only what they say can be wrong."""
+    facts(content).pop("sha256", None)
+    facts(content)["sha256"] = digest(content["attributes"])
 
 
 def shard_of(path: Path, array: str) -> Path:
@@ -102,7 +110,7 @@ def facts(content: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: facts(c).update(format_version=3), "format_version 3"),
+        (lambda c: facts(c).update(format_version=4), "format_version 4"),
         (lambda c: facts(c).pop("format_version"), "format_version None"),
         (lambda c: facts(c).pop("lattice"), "wrong lattice"),
         (lambda c: facts(c).update(surprise=1), "wrong surprise"),
@@ -115,13 +123,54 @@ def facts(content: dict[str, Any]) -> dict[str, Any]:
         (lambda c: facts(c)["scale"].__setitem__(0, 0.0), "not positive"),
         (lambda c: facts(c).update(head="median"), "wrong head"),
         (lambda c: facts(c)["files"].update({"../../secret": 3}), "is missing"),
+        (lambda c: facts(c)["files"].update({"/etc/passwd": Path("/etc/passwd").stat().st_size}), "is missing"),
     ],
 )
 def test_metadata_that_contradict_the_arrays_are_refused(
     copied: Path, change: Callable[[dict[str, Any]], object], words: str
 ) -> None:
-    edit(copied / "zarr.json", change)
+    edit(copied / "zarr.json", lambda content: (change(content), seal(content)))
     with pytest.raises(FieldError, match=words):
+        ExpressionField.open(copied)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: facts(c)["scale"].__setitem__(0, 2 * facts(c)["scale"][0]),
+        lambda c: facts(c)["genes"].__setitem__(0, "ACTA"),
+        lambda c: facts(c)["slide"].update(mpp=0.25),
+        lambda c: facts(c).update(units="counts"),
+        lambda c: c["attributes"]["ome"].update(version="0.4"),
+        lambda c: facts(c).pop("sha256"),
+        lambda c: facts(c).update(format_version=2),
+    ],
+)
+def test_metadata_that_were_altered_are_refused(copied: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    edit(copied / "zarr.json", change)
+    with pytest.raises(FieldError, match="other attributes than were written"):
+        ExpressionField.open(copied)
+
+
+def test_no_flipped_bit_of_the_metadata_is_believed(copied: Path) -> None:
+    path = copied / "zarr.json"
+    written, attributes = path.read_bytes(), ExpressionField.open(copied).attributes
+    rng = np.random.default_rng(0)
+    for bit in rng.choice(8 * len(written), 200, replace=False):
+        content = bytearray(written)
+        content[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(content)
+        with contextlib.suppress(FieldError):
+            assert ExpressionField.open(copied).attributes == attributes
+
+
+def test_array_metadata_that_were_altered_are_refused(copied: Path) -> None:
+    path = copied / "latent" / "0" / "zarr.json"
+    path.write_text(path.read_text().replace("float16", "float32"))
+    edit(
+        copied / "zarr.json", lambda c: (facts(c)["files"].update({"latent/0/zarr.json": path.stat().st_size}), seal(c))
+    )
+    with pytest.raises(FieldError, match=r"latent/0/zarr.json is not as it was written"):
         ExpressionField.open(copied)
 
 

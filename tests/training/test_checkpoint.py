@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from pixnet.errors import ModelError
-from pixnet.training.loop import load_checkpoint, save_checkpoint
+from pixnet.training.checkpoint import load_checkpoint, save_checkpoint
 
 
 class Trap:
@@ -52,8 +54,27 @@ def test_an_interrupted_write_leaves_the_old_one(tmp_path: Path, monkeypatch: py
     assert load_checkpoint(path, {})["step"] == 1
 
 
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path) -> None:
+    # Files of this process's children may not be larger than this, just as on a full disk.
+    code = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from pixnet.training.checkpoint import save_checkpoint
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    save_checkpoint(Path("x.ckpt"), {"weights": torch.zeros(100_000)})
+except OSError as error:
+    print(error.strerror)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)  # noqa: S603
+    assert done.stdout == "File too large\n", done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "pickle", "other"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "pickle", "flip", "other"])
 def test_damaged_checkpoints_are_refused_and_run_nothing(tmp_path: Path, damage: str) -> None:
     path, trap = tmp_path / "x.ckpt", tmp_path / "sprung"
     layer = torch.nn.Linear(3, 2)
@@ -63,13 +84,17 @@ def test_damaged_checkpoints_are_refused_and_run_nothing(tmp_path: Path, damage:
         path.write_bytes(whole[: len(whole) // 2])
     elif damage == "empty":
         path.write_bytes(b"")
+    elif damage == "flip":
+        # In the middle of a weight, where torch's own reader notices nothing.
+        at = whole.index(layer.weight.detach().numpy().tobytes()) + 2
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     elif damage == "text":
         path.write_text("no checkpoint")
     elif damage == "pickle":
         path.write_bytes(pickle.dumps({"layer": Trap(trap)}))
     else:
-        torch.save({"layer": torch.nn.Linear(5, 2).state_dict()}, path)
-    with pytest.raises(ModelError, match=r"x\.ckpt: cannot be resumed from.* train again without resume") as caught:
+        save_checkpoint(path, {"layer": torch.nn.Linear(5, 2).state_dict()})
+    with pytest.raises(ModelError, match=r"x\.ckpt: cannot be resumed from.* Delete it and continue") as caught:
         load_checkpoint(path, {"layer": layer})
     assert "\n" not in str(caught.value)
     assert not trap.exists()

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import pixnet
+from pixnet.files import read_note
 from pixnet.network.encoders.weights import weights_hash
 from pixnet.sample import Sample
 from pixnet.sample.panel import choose_panel
@@ -47,7 +48,7 @@ options = FitOptions(Path(work), features=Path(features), resume=True, progress=
 config = small.training_config(steps=int(steps))
 fitted = fit_network(samples, small.make_panel(samples), small.network_config(), config, options)
 modules = [name for name in sys.modules if name.startswith("pixnet.training.")]
-costs = json.loads((Path(work) / COSTS).read_text())
+costs = read_note(Path(work) / COSTS)
 print(json.dumps({
     "package": pixnet.__file__,
     "modules": modules,

@@ -27,6 +27,7 @@ from pixnet.sample.panel import GenePanel
 from pixnet.slide import Slide
 from pixnet.slide.glass import WHITE_GLASS, Glass
 from pixnet.training import fit as module
+from pixnet.training.checkpoint import load_checkpoint
 from pixnet.training.config import TrainingConfig
 from pixnet.training.fit import FitOptions, Fitted, fit_network
 from pixnet.training.loop import History, Trainer
@@ -84,7 +85,7 @@ def test_kill_9_in_both_stages_and_resume_end_in_the_same_bytes(
             child.kill()
         assert line == "reached\n"
         assert child.returncode == -signal.SIGKILL
-        checkpoint = torch.load(work / f"{stage}.ckpt", weights_only=True)
+        checkpoint = load_checkpoint(work / f"{stage}.ckpt", {})
         assert checkpoint["step"] == step - 1
     resumed = fit(samples, panel, network_config(), config, work, resume=True)
     assert resumed.steps == whole.steps
@@ -128,7 +129,7 @@ def finished(
     return work
 
 
-@pytest.mark.parametrize("changed", ["lr", "head", "samples", "panel", "regions"])
+@pytest.mark.parametrize("changed", ["lr", "head", "samples", "panel", "regions", "counts"])
 def test_resuming_with_other_settings_is_refused(
     finished: Path, samples: list[Sample], panel: GenePanel, network_config: Any, training_config: Any, changed: str
 ) -> None:
@@ -141,6 +142,12 @@ def test_resuming_with_other_settings_is_refused(
         chosen = samples[1:]
     elif changed == "panel":
         genes = GenePanel(panel.names[::-1], panel.rule)
+    elif changed == "counts":
+        first = samples[0]
+        # The same genes and depths, but other regions have them.
+        swapped = dataclasses.replace(first.counts, matrix=first.counts.matrix[::-1].tocsr())
+        assert swapped.matrix.sum() == first.counts.matrix.sum()
+        chosen = [Sample(first.id, first.slide, first.regions, swapped, first.donor, first.platform), samples[1]]
     else:
         from pixnet.regions import Disks
 
@@ -148,7 +155,7 @@ def test_resuming_with_other_settings_is_refused(
         wider = Disks(first.regions.centers_um, 31.0)
         chosen = [Sample(first.id, first.slide, wider, first.counts, first.donor, first.platform), samples[1]]
     before = (finished / "fit.ckpt").read_bytes()
-    with pytest.raises(ModelError, match=r"holds a training with other settings.*train without resume"):
+    with pytest.raises(ModelError, match=r"holds a training with other settings.*Discard it with `overwrite=True`"):
         fit(chosen, genes, network, config, finished, resume=True)
     assert (finished / "fit.ckpt").read_bytes() == before
 
@@ -159,13 +166,40 @@ def test_resuming_nothing_begins_and_a_new_run_forgets_the_old(
     config = training_config(steps=2)
     fresh = fit(samples[:2], panel, network_config(), config, tmp_path, resume=True, features=finished / "features")
     trained = weights_hash(fresh.network)
-    # A checkpoint of other settings is there; without resume it must not be used.
-    other = fit(
-        samples[:2], panel, network_config(), training_config(steps=2, seed=5), tmp_path, features=finished / "features"
-    )
-    assert weights_hash(other.network) != trained
-    again = fit(samples[:2], panel, network_config(), config, tmp_path, features=finished / "features")
+    # A checkpoint of other settings is there; without resume it must not be used, nor thrown away unasked.
+    checkpoint = (tmp_path / "fit.ckpt").read_bytes()
+    other = training_config(steps=2, seed=5)
+    with pytest.raises(ModelError, match=r"holds an unfinished training\. Continue it with `resume=True`, or discard"):
+        fit(samples[:2], panel, network_config(), other, tmp_path, features=finished / "features")
+    assert (tmp_path / "fit.ckpt").read_bytes() == checkpoint
+    fitted = fit(samples[:2], panel, network_config(), other, tmp_path, features=finished / "features", overwrite=True)
+    assert weights_hash(fitted.network) != trained
+    again = fit(samples[:2], panel, network_config(), config, tmp_path, features=finished / "features", overwrite=True)
     assert weights_hash(again.network) == trained
+
+
+@pytest.mark.parametrize("note", [b"", b"\0" * 64, b"\xff", b'{"key": "0", "sha256": "0"}'])
+def test_a_damaged_note_of_what_was_begun_is_reported(
+    samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any, note: bytes
+) -> None:
+    (tmp_path / "run").write_bytes(note)
+    with pytest.raises(ModelError, match=r"run is damaged or of another version of PixNet. Discard the training"):
+        fit(samples[:2], panel, network_config(), training_config(steps=2), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("settings", [{"lr": 1e30}, {"weight_decay": 1e30}, {"pcc_weight": 1e308}])
+def test_a_training_that_diverges_ends_in_an_error(
+    samples: list[Sample],
+    panel: GenePanel,
+    tmp_path: Path,
+    network_config: Any,
+    training_config: Any,
+    finished: Path,
+    settings: dict[str, float],
+) -> None:
+    config = training_config(steps=4, **settings)
+    with pytest.raises(ModelError, match=r"the training diverged: after step \d of 'fit'.* not finite. Lower `lr`"):
+        fit(samples[:2], panel, network_config(), config, tmp_path, features=finished / "features")
 
 
 def test_a_damaged_checkpoint_is_reported(
@@ -339,7 +373,7 @@ def test_a_training_of_another_version_is_not_resumed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "METHOD_VERSION", module.METHOD_VERSION + 1)
-    with pytest.raises(ModelError, match=r"of another version of PixNet's training; train without resume"):
+    with pytest.raises(ModelError, match=r"of another version of PixNet's training. Discard it"):
         fit(samples[:2], panel, network_config(), training_config(steps=2), finished, resume=True)
 
 

@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 
 from pixnet.cli import demo, encoders, evaluate, export, inspect, predict, query, train
 from pixnet.cli.messages import option_names, plain_messages
-from pixnet.cli.process import let_threads_sleep
+from pixnet.cli.process import end_in_order, let_threads_sleep
 
 
 class _Command(TyperCommand):
@@ -66,4 +66,5 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     let_threads_sleep()
+    end_in_order()
     app(prog_name="pixnet")

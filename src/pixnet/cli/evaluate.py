@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -269,11 +270,18 @@ def _run(
     from pixnet.evaluation.runner import run
 
     keep_freed_memory()
+    report = partial(write_report, samples=samples, command=shlex.join(["pixnet", *sys.argv[1:]]))
     with Progress() as progress:
         outcome = run(
-            protocol, samples, out, runs=runs, imports=tables, compartments=compartments,
-            options=replace(options, progress=progress), overwrite=overwrite,
-        )  # fmt: skip
+            protocol,
+            samples,
+            out,
+            runs=runs,
+            imports=tables,
+            compartments=compartments,
+            options=replace(options, progress=progress),
+            overwrite=overwrite,
+            finish=report,
+        )
     typer.echo("\n".join(score_lines(outcome.results)))
-    report = write_report(out, samples, command=shlex.join(["pixnet", *sys.argv[1:]]))
-    typer.echo(f"Results: {out / 'results.json'}\nReport: {report}")
+    typer.echo(f"Results: {out / 'results.json'}\nReport: {out / 'report.html'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ import typer
 from pixnet.errors import PixNetError, PixNetWarning
 
 BAD_INPUT = 2  # exit status after a `PixNetError`, the same as for a misspelt option
-INTERRUPTED = 130  # exit status after Ctrl-C, as in shells
 
 # `name` or `name=value`. What follows the second backtick shows that the words already say how to set it: as a key of
 # a manifest (`swap_xy` = true), or with the option's name (`mpp` (--mpp)).
@@ -25,7 +25,8 @@ _ARGUMENT = re.compile(r"`(?P<argument>(?P<name>\w+)(?:=(?P<value>[^`]+))?)`(?! 
 def plain_messages(options: Mapping[str, str] | None = None) -> Iterator[None]:
     """Print errors and warnings for users as one line each, to stderr, with `options` in place of arguments.
 
-    The exit status is 2 after a `PixNetError` or a file that cannot be read or written, and 130 after Ctrl-C.
+    The exit status is 2 after a `PixNetError` or a file that cannot be read or written, and 128 plus the
+    signal's number after a signal, such as 130 after Ctrl-C, as in shells.
     """
     options = options or {}
     with warnings.catch_warnings():
@@ -54,9 +55,9 @@ def plain_messages(options: Mapping[str, str] | None = None) -> Iterator[None]:
             place = f"{error.filename}: " if error.filename is not None else ""
             typer.echo(f"Error: {place}{error.strerror}.", err=True)
             raise typer.Exit(BAD_INPUT) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             typer.echo("Interrupted.", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(128 + next(iter(interrupt.args), signal.SIGINT)) from None
 
 
 def option_names(parameters: Sequence[Any]) -> dict[str, str]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
+from typing import NoReturn
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
@@ -23,6 +25,21 @@ def let_threads_sleep() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # GNU's OpenMP: less than a millisecond
         os.environ.setdefault("KMP_BLOCKTIME", "1")  # LLVM's and Intel's, in milliseconds
+
+
+def end_in_order() -> None:
+    """Let SIGTERM and SIGHUP end the process as Ctrl-C does, so that nothing half-written is left behind.
+
+    A second signal ends it at once.
+    """
+
+    def stop(number: int, _: object) -> NoReturn:
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores SIGHUP
+            signal.signal(number, stop)
 
 
 def keep_freed_memory() -> None:

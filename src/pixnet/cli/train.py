@@ -25,9 +25,8 @@ from pixnet.cli.options import (
 )
 from pixnet.cli.process import keep_freed_memory
 from pixnet.cli.progress import Progress
-from pixnet.errors import ModelError, PixNetError, PixNetWarning
+from pixnet.errors import ModelError, PixNetWarning
 from pixnet.files import check_place
-from pixnet.training.feature_costs import COSTS, LEFT_OUT
 
 
 def train(
@@ -61,7 +60,7 @@ def train(
     settings = read_config(config, preset, target, genes, seed=seed)
     absolute = out.resolve()
     work = absolute.with_name(f"{absolute.name}.work")
-    is_new = _check_work(work, resume)
+    _check_work(work, resume)
     from pixnet.readers.manifest import chosen_entries, manifest_entries
 
     entries = chosen_entries(manifest, manifest_entries(manifest), names(samples, "--samples"))
@@ -72,18 +71,22 @@ def train(
 
         torch.set_num_threads(threads)
     from pixnet.model import PixNet
+    from pixnet.training.work import working_in
 
     model = PixNet(settings)
-    try:
+    with working_in(work):
         with Progress() as progress:
-            model.fit(chosen, work=work, device=device.value, resume=resume, estimate=estimate, progress=progress)
-    except PixNetError:
-        if is_new:
-            shutil.rmtree(work, ignore_errors=True)
-        raise
-    model.save(out, overwrite=overwrite)
-    shutil.copy(work / "metrics.csv", out / "metrics.csv")
-    shutil.rmtree(work)
+            model.fit(
+                chosen,
+                work=work,
+                device=device.value,
+                resume=resume,
+                overwrite=overwrite,
+                estimate=estimate,
+                progress=progress,
+            )
+        model.save(out, overwrite=overwrite)
+        shutil.rmtree(work)
     typer.echo(f"Model: {out} ({len(model.genes)} genes, {model.card['steps']} steps on {len(chosen)} samples)")
     typer.echo(_expectation(settings.target, model.card["expected"]))
 
@@ -105,17 +108,12 @@ def _expectation(target: str, expected: dict[str, Any] | None) -> str:
     return f"Expected {meant}: PCC@M {expected['pcc_m']:.3f} ({over}), {how}."
 
 
-def _check_work(work: Path, resume: bool) -> bool:
-    """Return whether the work folder is new, and check that training made it if it exists."""
-    if not work.exists():
-        if resume:
-            message = f"{work}: there is no run to continue; training starts from the beginning."
-            warnings.warn(message, PixNetWarning, stacklevel=2)
-        return True
-    known = {"run", "features", "metrics.csv", COSTS}
-    if not work.is_dir() or any(
-        p.name not in known and p.suffix not in (".ckpt", ".part") and not p.name.startswith(LEFT_OUT)
-        for p in work.iterdir()
-    ):
-        raise ModelError(f"{work}: is needed for checkpoints, but is not a work folder of pixnet; move it away.")
-    return False
+def _check_work(work: Path, resume: bool) -> None:
+    """Check that training made the work folder if there is one, and warn if there is nothing to resume."""
+    if work.exists():
+        from pixnet.training.work import check_is_work
+
+        check_is_work(work)
+    elif resume:
+        message = f"{work}: there is no run to continue; training starts from the beginning."
+        warnings.warn(message, PixNetWarning, stacklevel=2)

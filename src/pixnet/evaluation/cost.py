@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 import threading
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pixnet.files import write_whole
+from pixnet.files import read_note, write_note
 from pixnet.network.device import choose_device
 
 _CHECKS = 20  # memory readings between two writes of the file, about a second
@@ -61,7 +60,7 @@ class Cost:
 
     def _write(self, seconds: float, peak_rss_mb: float) -> None:
         if self._path is not None:
-            write_whole(self._path, json.dumps({"seconds": seconds, "peak_rss_mb": peak_rss_mb, **self._facts}))
+            write_note(self._path, {"seconds": seconds, "peak_rss_mb": peak_rss_mb, **self._facts})
 
 
 def next_session(work: Path) -> Cost:
@@ -75,15 +74,15 @@ def next_session(work: Path) -> Cost:
 
 def total_cost(work: Path) -> dict[str, Any]:
     """Return what a run cost over all its sessions, with the device and features that its method recorded."""
-    sessions = [json.loads(path.read_text(encoding="utf-8")) for path in _sessions(work)]
-    features = work / _FEATURES
+    # A session whose file was damaged is not counted; the last one has just been written.
+    sessions = [session for path in _sessions(work) if (session := read_note(path))]
     return {
         "seconds": sum(session["seconds"] for session in sessions),
         "peak_rss_mb": max(session["peak_rss_mb"] for session in sessions),
         "threads": sessions[-1]["threads"],
         "resumed": len(sessions) > 1,
         "sessions": sessions,
-        **(json.loads(features.read_text(encoding="utf-8")) if features.is_file() else _NO_FEATURES),
+        **(read_note(work / _FEATURES) or _NO_FEATURES),
     }
 
 
@@ -98,7 +97,7 @@ def record_features(work: Path, device: str, features: Mapping[str, float | None
 
         used = f"cuda ({torch.cuda.get_device_name()})"
     facts = {"device": used, "features": features or _NO_FEATURES["features"]}
-    write_whole(work / _FEATURES, json.dumps(facts))
+    write_note(work / _FEATURES, facts)
 
 
 def _sessions(work: Path) -> list[Path]:

@@ -109,7 +109,6 @@ def fit_pixnet(train: Sequence[Sample], config: Config, folder: Path, options: O
     # Features that an earlier session made belong to this run, even if that session had other threads.
     record_features(folder, options.device, total_costs(sorted(folder.glob(f"training-*/{COSTS}"))))
     model.save(folder / "model")
-    shutil.copy(work / "metrics.csv", folder / "model" / "metrics.csv")
     for unfinished in folder.glob("training-*"):
         shutil.rmtree(unfinished)
     return model

@@ -29,7 +29,8 @@ from pixnet.evaluation.runs import Arrays, Compute, Run, RunStore, Stored
 from pixnet.evaluation.scores import NOISE, score_fold
 from pixnet.evaluation.splits import Split, hold_out
 from pixnet.evaluation.summary import summarise
-from pixnet.files import replacing_entries
+from pixnet.files import finish_entries, replacing_entries
+from pixnet.lock import locked
 from pixnet.model import PixNet
 from pixnet.sample import Sample
 from pixnet.sample.genes import join_genes
@@ -86,6 +87,7 @@ def run(
     compartments: bool = False,
     options: Options | None = None,
     overwrite: bool = False,
+    finish: Callable[[Path], object] = lambda _: None,
 ) -> Outcome:
     """Carry a protocol out.
 
@@ -106,12 +108,14 @@ def run(
         Whether to carry out the compartment test with the first seed, on the maps of the methods that predict them.
     options
         Device, feature cache and progress. The cache is beside the runs by default.
+    finish
+        Called with the folder of the new results before they take their place, to add a report.
 
     Raises
     ------
     DataError
-        If the samples are not the protocol's, there are results at `out` already, an import lacks something, or the
-        compartment test is not possible.
+        If the samples are not the protocol's, there are results at `out` already, an import lacks something, the
+        compartment test is not possible, or `out` or `runs` is used by another process or cannot be written.
 
     Warns
     -----
@@ -161,6 +165,7 @@ def run(
             scores = Scores(pd.concat([scores.frame, compartment_rows(tested)], ignore_index=True))
         outcome = Outcome(folds, scores, record, tested)
         outcome.write(folder)
+        finish(folder)
     return outcome
 
 
@@ -238,11 +243,21 @@ def _results_folder(out: Path, overwrite: bool) -> Iterator[Path]:
     """Yield a folder whose content takes its place in `out` if nothing fails; refuse a place that is taken."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file; give a folder for the results.")
+    try:
+        with locked(out, out, DataError):
+            finish_entries(out, _WRITTEN)
+            _check_free(out, overwrite)
+            with replacing_entries(out, _WRITTEN) as folder:
+                yield folder
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{out} cannot be written ({reason}). Fix the problem and run it again.") from error
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
     if not (out / RESULTS).exists():
         taken = [name for name in _WRITTEN if (out / name).exists()]
         if taken:
             raise DataError(f"{out}: holds {taken[0]!r} but no {RESULTS}; give another folder.")
     elif not overwrite:
         raise DataError(f"{out}: holds {RESULTS} already; give another folder, or `overwrite=True`.")
-    with replacing_entries(out, _WRITTEN) as folder:
-        yield folder

@@ -14,12 +14,13 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from pixnet.digest import digest
+from pixnet.digest import digest, sealed, unsealed
 from pixnet.errors import DataError
 from pixnet.evaluation.cost import next_session, total_cost
+from pixnet.files import sync, sync_tree
+from pixnet.lock import locked
 from pixnet.safe.names import file_name
 from pixnet.version import environment, machine
 
@@ -97,7 +98,8 @@ class RunStore:
         """Read a stored run; DataError if it is damaged, or another one."""
         folder = self.path(run)
         try:
-            facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+            text = (folder / _FACTS).read_text(encoding="utf-8")
+            facts = unsealed(text) or _unsealed_before(text)
             with np.load(folder / _ARRAYS, allow_pickle=False) as stored:
                 arrays = {name: stored[str(number)] for number, name in enumerate(facts["arrays"])}
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
@@ -119,16 +121,8 @@ class RunStore:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from working on the same runs; DataError if one does."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise DataError(f"{self.folder}: another process works on these runs; wait for it to end.") from error
-        try:
+        with locked(self.folder, self.folder, DataError):
             yield
-        finally:
-            lock.release()
 
     def _store(self, run: Run, compute: Compute) -> None:
         work = self.folder / "work" / run.key[:12]
@@ -153,11 +147,21 @@ class RunStore:
         # An array's name may hold characters that a file's name may not.
         stored: dict[str, Any] = {str(number): array for number, array in enumerate(arrays.values())}
         np.savez_compressed(work / _ARRAYS, **stored)
-        (work / _FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        (work / _FACTS).write_text(json.dumps(sealed(facts), indent=1) + "\n", encoding="utf-8")
+        sync_tree(work)
         target = self.path(run)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             raise DataError(f"{target}: is in the way of a run and has no {_FACTS}; move it away.")
         os.replace(work, target)
+        sync(target.parent)
         if not any((self.folder / "work").iterdir()):
             (self.folder / "work").rmdir()
+
+
+def _unsealed_before(text: str) -> dict[str, Any]:
+    """Return the facts of a run that was stored before they had a digest; ValueError if they had one, or none are."""
+    facts = json.loads(text)
+    if not isinstance(facts, dict) or "sha256" in facts:
+        raise ValueError("it is not as it was written")
+    return facts

@@ -17,15 +17,16 @@ import pydantic
 import zarr
 from numpy.typing import NDArray
 
+from pixnet.digest import digest, file_digest
 from pixnet.errors import FieldError, first_line
 from pixnet.field.head import HeadKind, LinearHead
 from pixnet.grid import Box, Grid, Lattice
 from pixnet.safe.zarr_store import check_zarr
 from pixnet.slide.frame import Frames, PixelBounds
 
-FORMAT_VERSION: Literal[2] = 2
-KEY = "pixnet"
-"""Name of the group's attribute that holds `Attributes`."""
+FORMAT_VERSION: Literal[3] = 3
+KEY, SEAL = "pixnet", "sha256"
+"""Name of the group's attribute that holds `Attributes`, and name in it of the digest of all attributes."""
 
 _BLOCK_VALUES = 1 << 22  # latent values of a block; malloc reuses the memory of so many float64 without new pages
 
@@ -75,7 +76,7 @@ class LatticeFacts(_Strict):
 class Attributes(_Strict):
     """Everything about a field that is not an array; see docs/reference/field-format.md."""
 
-    format_version: Literal[2] = FORMAT_VERSION
+    format_version: Literal[2, 3] = FORMAT_VERSION
     pixnet_version: str
     pitch_um: float = pydantic.Field(gt=0)
     head: HeadKind
@@ -90,6 +91,9 @@ class Attributes(_Strict):
     made_from: str
     card: dict[str, Any]
     files: dict[str, int]
+    # Version 2 had none of the following.
+    arrays: dict[str, str] = {}
+    sha256: str | None = None
 
 
 class Level(NamedTuple):
@@ -175,11 +179,13 @@ def open_store(path: Path) -> FieldStore:
             f"{path} is not a finished expression field: its metadata are missing. Predict the slide again."
         )
     version = stored.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in (2, FORMAT_VERSION):
         raise FieldError(
-            f"{path} has format_version {version!r}, but this pixnet reads {FORMAT_VERSION}. "
+            f"{path} has format_version {version!r}, but this pixnet reads 2 and {FORMAT_VERSION}. "
             "Use the pixnet that wrote it, or predict the slide again."
         )
+    if not _is_sealed(group.attrs.asdict()):
+        raise _altered(path, "its zarr.json has other attributes than were written")
     try:
         attributes = Attributes.model_validate(stored)
     except pydantic.ValidationError as error:
@@ -187,6 +193,9 @@ def open_store(path: Path) -> FieldStore:
         place = ".".join(str(part) for part in first["loc"])
         raise _altered(path, f"its metadata have a wrong {place} ({first['msg']})") from None
     _check_files(path, attributes.files)
+    for name, written in attributes.arrays.items():
+        if not (name in attributes.files and file_digest(path / name) == written):
+            raise _altered(path, f"{name} is not as it was written")
     names = [f"{name}/{level}" for level in range(attributes.levels) for name in Level._fields]
     arrays = {name: _array(path, group, name) for name in ("W", "b", *names)}
     _check_shapes(path, attributes, arrays)
@@ -199,12 +208,21 @@ def open_store(path: Path) -> FieldStore:
     return FieldStore(path, attributes, head, tuple(levels))
 
 
+def _is_sealed(attributes: dict[str, Any]) -> bool:
+    """Return whether the attributes of a group are those that their digest was made of; version 2 has none."""
+    own = dict(attributes[KEY])
+    seal = own.pop(SEAL, None)
+    expected = digest({**attributes, KEY: own}) if own["format_version"] == FORMAT_VERSION else None
+    return bool(seal == expected)
+
+
 def _check_files(path: Path, files: dict[str, int]) -> None:
     """Compare the sizes of the files only: this is fast for thousands of them, and the chunks carry checksums."""
     for name, size in files.items():
         # The list may come from anybody: a name must not lead out of the folder.
-        file = path / name
-        actual = file.stat().st_size if ".." not in Path(name).parts and file.is_file() else None
+        file, parts = path / name, Path(name)
+        inside = not parts.is_absolute() and ".." not in parts.parts
+        actual = file.stat().st_size if inside and file.is_file() else None
         if actual != size:
             problem = "is missing" if actual is None else f"has {actual} bytes instead of {size}"
             raise _altered(path, f"{name} {problem}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pixnet.config import Config
-from pixnet.digest import digest
+from pixnet.digest import digest, file_digest
 from pixnet.errors import DataError, ModelError, SlideError, first_line
 from pixnet.field import BuildOptions, ExpressionField, LatentSource, LinearHead, PredictOptions, build_field
 from pixnet.field.build.tile import TileImages
@@ -89,6 +88,7 @@ class PixNet:
         features: str | Path | None = None,
         device: str = "auto",
         resume: bool = False,
+        overwrite: bool = False,
         estimate: bool = False,
         progress: Progress | None = None,
     ) -> Self:
@@ -106,6 +106,8 @@ class PixNet:
             `"auto"`, `"cpu"` or `"cuda"`.
         resume
             Whether to continue from the checkpoints in `work`.
+        overwrite
+            Whether to throw away an unfinished training in `work` that is not resumed.
         estimate
             Whether to train up to three more times afterwards, without some donors each, to estimate the score on new
             ones; see `expected` in the card.
@@ -115,9 +117,11 @@ class PixNet:
         Raises
         ------
         DataError, SlideError, ModelError
-            If the samples cannot be trained on.
+            If the samples cannot be trained on, the loss does not remain finite, or `work` cannot be written, holds
+            another unfinished training, or is used by another process.
         """
         from pixnet.training.fit import FitOptions, fit_network
+        from pixnet.training.work import working_in
 
         if not samples:
             raise DataError("`fit` needs at least one sample; the manifest or the selection is empty.")
@@ -128,12 +132,13 @@ class PixNet:
         panel = choose_panel(
             samples, genes.names or genes.number, genes.rule, training.min_counts, measured_in=genes.measured_in
         )
-        with tempfile.TemporaryDirectory(prefix="pixnet-") as temporary:
+        with tempfile.TemporaryDirectory(prefix="pixnet-") as temporary, working_in(Path(work or temporary)) as folder:
             options = FitOptions(
-                Path(work or temporary),
+                folder,
                 features=Path(features) if features else None,
                 device=choose_device(device),
                 resume=resume,
+                overwrite=overwrite,
                 progress=progress or (lambda *_: None),
             )
             fitted = fit_network(samples, panel, self.config.network, training, options)
@@ -197,7 +202,7 @@ class PixNet:
         return build_field(slide, source, out, BuildOptions(core=core or fitting_core(network), **options))
 
     def save(self, path: str | Path, overwrite: bool = False) -> Path:
-        """Write the model to a folder, `model.safetensors` and `card.json`, and return its path.
+        """Write the model to a folder, `model.safetensors`, `card.json` and `metrics.csv`, and return its path.
 
         The folder appears when it is complete. The weights of a frozen encoder that others published are not written,
         since their licence may forbid it; the card holds their hash.
@@ -209,18 +214,23 @@ class PixNet:
         """
         from safetensors.torch import save_file
 
+        from pixnet.training.fit import write_metrics
+
         path = Path(path)
         check_place(path, ModelError, what="a model folder", replaceable=is_model, overwrite=overwrite)
         state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
         if not encoder_inside(self.config.network.encoder):
             state = {key: value for key, value in state.items() if not key.startswith("encoder.")}
-        with writing_beside(path) as unfinished:
+        with writing_beside(path, ModelError) as unfinished:
             unfinished.mkdir()
-            unfinished.chmod(0o755)
             weights = unfinished / "model.safetensors"
             save_file(state, weights)
-            card = {**self.card, "weights_sha256": _file_hash(weights), "metrics": self.metrics}
+            weights.chmod(
+                unfinished.stat().st_mode & 0o666
+            )  # as the umask has it; safetensors lets only the owner read
+            card = {**self.card, "weights_sha256": file_digest(weights), "metrics": self.metrics}
             card["card_sha256"] = digest(card)  # an edited gene name or unit is noticed by it
+            write_metrics(unfinished / "metrics.csv", self.metrics)
             (unfinished / "card.json").write_text(json.dumps(card, indent=1) + "\n")
         return path
 
@@ -263,7 +273,7 @@ class PixNet:
         weights = path / "model.safetensors"
         if not weights.is_file():
             raise ModelError(f"{weights}: is missing; a model folder holds model.safetensors and card.json.")
-        if _file_hash(weights) != card.get("weights_sha256"):
+        if file_digest(weights) != card.get("weights_sha256"):
             raise ModelError(f"{weights}: is not the file that card.json was written with; copy the folder again.")
         try:
             model = cls(Config.model_validate(card["config"]))
@@ -323,7 +333,3 @@ class PixNet:
                 f"{slide.mpp_source}), too coarse for a model working at {mpp:g} um/px (at most {COARSEST * mpp:g}). "
                 "Use a finer scan, or give the right `mpp` if this one is wrong."
             )
-
-
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

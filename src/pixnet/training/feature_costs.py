@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pixnet.files import write_whole
+from pixnet.files import read_note, write_note
 
 COSTS = "feature-costs.json"
 LEFT_OUT = "left-out-"
@@ -33,7 +32,7 @@ def record_cost(path: Path, view: PreparedView) -> None:
     record = _read(path)
     made = view.made or record.get(view.key, {}).get("made", False)
     record[view.key] = {"seconds": view.seconds, "made": made}
-    write_whole(path, json.dumps(record))
+    write_note(path, record)
 
 
 def total_costs(paths: Iterable[Path]) -> dict[str, float | None]:
@@ -62,7 +61,4 @@ def _sum(seconds: Iterable[float | None]) -> float | None:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    if not path.is_file():
-        return {}
-    record: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return record
+    return read_note(path) or {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import csv
 import math
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +14,19 @@ import numpy as np
 import torch
 
 from pixnet.digest import digest
-from pixnet.errors import DataError, ModelError
-from pixnet.files import write_whole
+from pixnet.errors import DataError
 from pixnet.network.network import Network
+from pixnet.sample.fingerprint import sample_hashes
 from pixnet.training.batches import Batcher
 from pixnet.training.components import denoised
 from pixnet.training.config import METHOD_VERSION
-from pixnet.training.feature_costs import COSTS, LEFT_OUT, record_cost
-from pixnet.training.features import CachedFeatures, LiveEncoder, PyramidSource, bounds_hash
+from pixnet.training.feature_costs import COSTS, record_cost
+from pixnet.training.features import CachedFeatures, LiveEncoder, PyramidSource
 from pixnet.training.linear_path import solve_linear_path
 from pixnet.training.loop import History, Stage, Trainer
 from pixnet.training.targets import Targets, split
 from pixnet.training.views import View
+from pixnet.training.work import begin
 
 if TYPE_CHECKING:
     from pixnet.network.config import NetworkConfig
@@ -56,6 +56,8 @@ class FitOptions:
         `"cpu"` or `"cuda"`.
     resume
         Continue from the checkpoints in `work`, which must belong to the same settings and data.
+    overwrite
+        Throw away a training in `work` that is not resumed.
     progress
         Called as the work advances.
     """
@@ -64,6 +66,7 @@ class FitOptions:
     features: Path | None = None
     device: str = "cpu"
     resume: bool = False
+    overwrite: bool = False
     progress: Progress = lambda *_: None
 
 
@@ -102,10 +105,11 @@ def fit_network(
     DataError
         If a sample id occurs twice, or too few regions have enough counts.
     ModelError
-        If the training cannot be resumed.
+        If the training cannot be resumed, if `work` holds another one, or if the loss does not remain finite.
     """
     _check_ids(samples)
-    _open_work_folder(options.work, training_key(samples, panel, network_config, config), options.resume)
+    key = training_key(samples, panel, network_config, config)
+    begin(options.work, key, resume=options.resume, overwrite=options.overwrite)
     targets = _make_targets(samples, panel, config.min_counts, with_other=network_config.head == "rate")
     network = _make_network(network_config, targets, config.seed).to(options.device)
     source = make_source(network, targets, config, options)
@@ -121,7 +125,7 @@ def fit_network(
     if validation and config.refit:
         history, components = stages.run("refit", targets, [], steps)
         metrics += history.rows
-    _write_metrics(options.work / "metrics.csv", metrics)
+    write_metrics(options.work / "metrics.csv", metrics)
     return Fitted(network, metrics, steps, components)
 
 
@@ -199,31 +203,11 @@ def training_key(
         network_config.model_dump(mode="json"),
         config.model_dump(mode="json"),
         list(panel.names),
-        [[s.id, s.slide.fingerprint(), s.slide.mpp, float(s.depth.sum()), bounds_hash(s)] for s in samples],
+        [[sample.id, sample.slide.mpp, sample_hashes(sample)] for sample in samples],
         torch.get_num_threads(),
         METHOD_VERSION,
     ]
     return digest(facts)
-
-
-def _open_work_folder(work: Path, key: str, resume: bool) -> None:
-    """Check that the folder belongs to this training, or clear it of an earlier one; its file `run` holds the key."""
-    note = work / "run"
-    if resume and note.exists():
-        if note.read_text() != key:
-            raise ModelError(
-                f"{work}: holds a training with other settings, samples or number of threads, or of another version "
-                "of PixNet's training; train without resume to start again."
-            )
-        return
-    if work.exists():
-        for leftover in work.glob(f"{LEFT_OUT}*"):
-            shutil.rmtree(leftover)
-        for pattern in ("*.ckpt", "*.part", "metrics.csv", COSTS):
-            for leftover in work.glob(pattern):
-                leftover.unlink()
-    work.mkdir(parents=True, exist_ok=True)
-    write_whole(note, key)
 
 
 def _make_targets(samples: Sequence[Sample], panel: GenePanel, min_counts: int, with_other: bool) -> list[Targets]:
@@ -305,7 +289,8 @@ def fill_cache(cache: CachedFeatures, views: Sequence[View], options: FitOptions
     options.progress("features", len(views), len(views), "")
 
 
-def _write_metrics(path: Path, rows: list[dict[str, float | str]]) -> None:
+def write_metrics(path: Path, rows: list[dict[str, float | str]]) -> None:
+    """Write the metrics of a training as a table, one row per validation step."""
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["stage", "step", "loss", "pcc_m", "mse"])
         writer.writeheader()

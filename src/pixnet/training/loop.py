@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,9 +17,9 @@ from torch import Tensor, nn
 
 from pixnet.errors import DataError, ModelError
 from pixnet.expression import correlation
-from pixnet.files import replacing
 from pixnet.network.heads import integrate
 from pixnet.training.batches import Batch, Batcher
+from pixnet.training.checkpoint import load_checkpoint, save_checkpoint
 from pixnet.training.objective import Objective, log_normalised
 
 if TYPE_CHECKING:
@@ -117,9 +116,18 @@ class Trainer:
                 saved = time.monotonic()
             if finished:
                 break
+        self._check_finite(*self.average.values())
         self.trained.load_state_dict(self.best or self.average)
         self.network.eval()
         return self.history
+
+    def _check_finite(self, *tensors: Tensor) -> None:
+        """Raise ModelError where the loss or the weights are no longer finite; nothing could be learned from there."""
+        if not all(torch.isfinite(tensor).all() for tensor in tensors):
+            raise ModelError(
+                f"the training diverged: after step {self.steps_done} of {self.stage.name!r}, the loss or the weights "
+                "are not finite. Lower `lr`, or check the other settings of [training]."
+            )
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Return the parameters in two groups, the head's with a learning rate of its own."""
@@ -144,6 +152,7 @@ class Trainer:
             latent = network.decode(self.source.crops(batch.views, batch.wants), batch.wants)
         predicted = network.head(integrate(latent, batch.coverage), batch.area)
         loss = self.objective(predicted, batch, network.head)
+        self._check_finite(loss.detach())
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, _LARGEST_GRADIENT)
@@ -198,26 +207,6 @@ class Trainer:
         state |= {"average": self.average, "best": self.best, "step": step}
         state |= {"history": vars(self.history), "loss": [self._loss_sum, self._loss_count]}
         save_checkpoint(checkpoint, state)
-
-
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint so that a kill leaves the old one or the new one."""
-    with replacing(path, sync=True) as partial, partial.open("wb") as file:
-        torch.save(state, file)
-
-
-def load_checkpoint(path: Path, parts: dict[str, Any]) -> dict[str, Any]:
-    """Read a checkpoint, its tensors on the CPU, and load the state of each module or optimiser by its name."""
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise ModelError(
-            f"{path}: cannot be resumed from: it is damaged or belongs to another network ({type(error).__name__}); "
-            "train again without resume."
-        ) from error
-    return state
 
 
 @torch.no_grad()

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import numpy as np
 import pytest
 from tests.field.conftest import MPP, Build, latent, picture
 
-from pixnet.errors import FieldError
+from pixnet.errors import FieldError, PixNetWarning
 from pixnet.field import ExpressionField
 from pixnet.slide import Slide
 
@@ -43,9 +45,17 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
+@pytest.fixture(scope="module")
+def whole(build: Build) -> dict[str, bytes]:
+    """Return the files of an unbroken build."""
+    return contents(build().path)
+
+
 @pytest.mark.parametrize("after", [1, 5, BLOCKS - 1])
-def test_a_resumed_build_gives_the_same_bytes(build: Build, tmp_path: Path, after: int) -> None:
-    out, whole = tmp_path / "broken", build()
+def test_a_resumed_build_gives_the_same_bytes(
+    build: Build, whole: dict[str, bytes], tmp_path: Path, after: int
+) -> None:
+    out = tmp_path / "broken"
     with pytest.raises(Stop):
         build(latent=stopping(after), out=out)
     assert not out.exists()
@@ -54,7 +64,7 @@ def test_a_resumed_build_gives_the_same_bytes(build: Build, tmp_path: Path, afte
     # The block that was computed last may not have been written yet.
     assert steps[0] in [(after, BLOCKS), (after - 1, BLOCKS)]
     assert steps[-1] == (BLOCKS, BLOCKS)
-    assert contents(out) == contents(whole.path)
+    assert contents(out) == whole
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -107,10 +117,7 @@ def test_another_slide_or_model_is_not_mixed_in(
     before = contents(tmp_path / "field.partial")
     with pytest.raises(FieldError, match=words):
         build(out=out, resume=True, **other)
-    assert contents(tmp_path / "field.partial") == {
-        **before,
-        "owner.json": contents(tmp_path / "field.partial")["owner.json"],
-    }
+    assert contents(tmp_path / "field.partial") == before
 
 
 def test_resuming_a_finished_field_does_nothing(build: Build, tmp_path: Path) -> None:
@@ -127,29 +134,137 @@ def test_resuming_nothing_begins(build: Build, tmp_path: Path) -> None:
     assert build(out=tmp_path / "field", resume=True).gene_names == build().gene_names
 
 
-def test_a_torn_line_of_the_log_costs_its_block(build: Build, tmp_path: Path) -> None:
+def shards(partial: Path, array: str = "latent") -> list[Path]:
+    """Return the files of an array's finest level in an unfinished field, in the order of the blocks."""
+    return sorted(path for path in (partial / "store" / array / "0" / "c").rglob("*") if path.is_file())
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def zero_the_tail(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("which", "lost", "damage"),
+    [
+        *((lambda partial: shards(partial)[1], 1, damage) for damage in (empty, shorten, zero_the_tail, Path.unlink)),
+        (lambda partial: shards(partial, "valid")[0], 1, flip_a_bit),
+        (lambda partial: partial / "store" / "zarr.json", 0, empty),
+        (lambda partial: partial / "store" / "latent" / "0" / "zarr.json", 0, Path.unlink),
+        (lambda partial: partial / "store" / "W" / "c" / "0" / "0", 0, zero_the_tail),
+    ],
+)
+def test_what_a_power_cut_damages_is_made_again_and_the_rest_kept(
+    build: Build,
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    which: Callable[[Path], Path],
+    lost: int,
+    damage: Callable[[Path], None],
+) -> None:
+    out, partial = tmp_path / "field", tmp_path / "field.partial"
+    with pytest.raises(Stop):
+        build(latent=stopping(7), out=out)
+    done = len((partial / "log.jsonl").read_text().splitlines()) - 1
+    damage(which(partial))
+    steps: list[tuple[int, int]] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        build(out=out, resume=True, progress=lambda *step: steps.append(step))
+    assert steps[0] == (done - lost, BLOCKS)
+    assert [f"{lost} of {done} finished blocks are damaged" in str(w.message) for w in caught] == [True] * lost
+    assert contents(out) == whole
+
+
+@pytest.mark.parametrize("number", [1, 3, -1])
+def test_a_damaged_line_of_the_log_costs_its_block(
+    build: Build, whole: dict[str, bytes], tmp_path: Path, number: int
+) -> None:
+    out = tmp_path / "field"
+    with pytest.raises(Stop):
+        build(latent=stopping(7), out=out)
+    log = tmp_path / "field.partial" / "log.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    lines[number] = lines[number].replace(b'"failed": 0', b'"failed": 1')
+    log.write_bytes(b"".join(lines))
+    with pytest.warns(PixNetWarning, match=f"1 of {len(lines) - 1} finished blocks"):
+        resumed = build(out=out, resume=True)
+    assert contents(resumed.path) == whole
+
+
+@pytest.mark.parametrize("tail", [b"", b"\0" * 40, b'{"block": 3, "exp'])
+def test_a_torn_line_of_the_log_costs_its_block(
+    build: Build, whole: dict[str, bytes], tmp_path: Path, tail: bytes
+) -> None:
     out = tmp_path / "field"
     with pytest.raises(Stop):
         build(latent=stopping(5), out=out)
     log = tmp_path / "field.partial" / "log.jsonl"
-    log.write_bytes(log.read_bytes()[:-7])
-    assert contents(build(out=out, resume=True).path) == contents(build().path)
+    content = log.read_bytes()
+    log.write_bytes(content[: content.rfind(b"\n", 0, -1) + 1] + tail)
+    assert contents(build(out=out, resume=True).path) == whole
 
 
-def test_a_file_that_was_being_written_is_swept_away(build: Build, tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", [b"", b"[]", b"{}", b"null", b"[" * 5000, b"\0" * 30, b"\xff", b'{"facts": {}}'])
+def test_a_log_that_does_not_say_what_was_begun_is_refused_and_kept(build: Build, tmp_path: Path, line: bytes) -> None:
+    out, partial = tmp_path / "field", tmp_path / "field.partial"
+    with pytest.raises(Stop):
+        build(latent=stopping(5), out=out)
+    log = partial / "log.jsonl"
+    log.write_bytes(line + b"\n" + log.read_bytes().split(b"\n", 1)[1])
+    before = contents(partial)
+    with pytest.raises(
+        FieldError, match=r"log.jsonl is damaged or of another version. Discard it with `overwrite=True`"
+    ):
+        build(out=out, resume=True)
+    assert contents(partial) == before
+    build(out=out, overwrite=True)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_an_error_of_a_resumed_build_leaves_the_finished_blocks(
+    build: Build, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    out, partial = tmp_path / "field", tmp_path / "field.partial"
+    with pytest.raises(Stop):
+        build(latent=stopping(5), out=out)
+    before = shards(partial)
+    with pytest.raises(FieldError, match="not finite"):
+        build(latent=lambda images: latent(images) * np.float32(np.nan), out=out, resume=True)
+    assert shards(partial)[: len(before)] == before
+    assert contents(build(out=out, resume=True).path) == whole
+
+
+def test_a_file_that_was_being_written_is_swept_away(build: Build, whole: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "field"
     with pytest.raises(Stop):
         build(latent=stopping(5), out=out)
     (tmp_path / "field.partial" / "store" / "latent" / "0" / "c" / "0.5f3a.partial").write_bytes(b"torn")
-    assert contents(build(out=out, resume=True).path) == contents(build().path)
+    assert contents(build(out=out, resume=True).path) == whole
 
 
-def test_killed_before_the_first_line_of_the_log_it_begins_anew(build: Build, tmp_path: Path) -> None:
+def test_killed_before_the_first_line_of_the_log_it_begins_anew(
+    build: Build, whole: dict[str, bytes], tmp_path: Path
+) -> None:
     out = tmp_path / "field"
     with pytest.raises(Stop):
         build(latent=stopping(5), out=out)
     (tmp_path / "field.partial" / "log.jsonl").write_bytes(b'{"block"')
-    assert contents(build(out=out, resume=True).path) == contents(build().path)
+    assert contents(build(out=out, resume=True).path) == whole
 
 
 def test_a_scale_that_was_outgrown_stays_so(build: Build, tmp_path: Path) -> None:
@@ -208,7 +323,9 @@ def wait_for_blocks(out: Path, blocks: int) -> None:
     raise AssertionError("the child wrote no block")
 
 
-def test_kill_at_any_moment_and_resume_gives_the_same_bytes(build: Build, tmp_path: Path) -> None:
+def test_kill_at_any_moment_and_resume_gives_the_same_bytes(
+    build: Build, whole: dict[str, bytes], tmp_path: Path
+) -> None:
     out = tmp_path / "field"
     for blocks in (2, 5, 8):
         child = run(out, "resume")
@@ -218,23 +335,23 @@ def test_kill_at_any_moment_and_resume_gives_the_same_bytes(build: Build, tmp_pa
         assert not out.exists()
     child = run(out, "resume")
     assert child.wait() == 0, child.stderr.read()  # type: ignore[union-attr]
-    assert contents(out) == contents(build().path)
+    assert contents(out) == whole
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_a_second_process_is_refused(build: Build, tmp_path: Path) -> None:
+def test_a_second_process_is_refused(build: Build, whole: dict[str, bytes], tmp_path: Path) -> None:
     out = tmp_path / "field"
     child = run(out)
     wait_for_blocks(out, 1)
     with pytest.raises(FieldError, match=rf"being written by process {child.pid} on "):
         build(out=out, overwrite=True)
     assert child.wait() == 0, child.stderr.read()  # type: ignore[union-attr]
-    assert contents(out) == contents(build().path)
+    assert contents(out) == whole
 
 
-def test_a_full_disk_ends_in_an_error_and_can_be_resumed(build: Build, tmp_path: Path) -> None:
+def test_a_full_disk_ends_in_an_error_and_can_be_resumed(build: Build, whole: dict[str, bytes], tmp_path: Path) -> None:
     # A process that may write no file larger than this fails in the middle, just as on a full disk.
-    largest = max(len(content) for name, content in contents(build().path).items() if name.startswith("latent/0"))
+    largest = max(len(content) for name, content in whole.items() if name.startswith("latent/0"))
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -249,7 +366,7 @@ def test_a_full_disk_ends_in_an_error_and_can_be_resumed(build: Build, tmp_path:
     assert "`resume=True`" in last
     assert not out.exists()
     build(out=out, resume=True)
-    assert contents(out) == contents(build().path)
+    assert contents(out) == whole
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")

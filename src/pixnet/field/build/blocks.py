@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,11 +60,12 @@ class BlockBuilder:
         All latent values must be finite where there is data, and the slide must have some.
         """
         exponent = first_exponents(self.dtype, self.source.head)
+
+        def create(path: Path) -> None:
+            create_arrays(path, self.source.grid, self.side, self.source.head, self.dtype)
+
         while True:
-            if not self.unfinished.begun:
-                create_arrays(self.unfinished.store, self.source.grid, self.side, self.source.head, self.dtype)
-                self.unfinished.begin()
-                self.unfinished.note(None, exponent)
+            self.unfinished.begin(create, exponent)
             try:
                 return self._run(workers, progress)
             except Outgrown as outgrown:
@@ -72,10 +74,10 @@ class BlockBuilder:
                 exponent = outgrown.exponent
 
     def _run(self, workers: int, progress: Callable[[int, int], None]) -> tuple[float, ...]:
-        log = self.unfinished.log
-        scale = Scale(self.dtype, log[-1]["exponent"])
+        log = self.unfinished.blocks
+        scale = Scale(self.dtype, self.unfinished.exponent)
         levels = open_levels(self.unfinished.store)
-        done = {line["block"] for line in log}
+        done = {line.block for line in log}
         missing = [number for number in range(len(self._boxes)) if number not in done]
         with_tissue = {number for number, part in enumerate(self._parts) if part}
         count, total = len(with_tissue & done), len(with_tissue)
@@ -98,7 +100,7 @@ class BlockBuilder:
                 if read is not None:
                     count += 1
                     progress(count, total)
-        if not any(line.get("holds_data") for line in log):
+        if not any(line.holds_data for line in log):
             raise FieldError(
                 f"{self.slide.path or self.slide.name} holds no valid pixel, so it has no field. Check the file."
             )
@@ -169,6 +171,6 @@ class BlockBuilder:
         self, number: int, blocks: list[Block], failed: int, exponent: list[int | None], levels: list[Level]
     ) -> None:
         place = self.source.field_box(self._boxes[number])
-        write_block(levels, place.row, place.col, blocks)
+        paths = write_block(levels, place.row, place.col, blocks)
         holds_data = blocks[0].latent is not None or bool(blocks[0].background.any())
-        self.unfinished.note(number, exponent, failed, holds_data)
+        self.unfinished.note(number, exponent, failed, holds_data, paths)

@@ -16,7 +16,7 @@ from pixnet.field.build.background import Background
 from pixnet.field.build.blocks import BlockBuilder
 from pixnet.field.build.inputs import BuildOptions, LatentSource
 from pixnet.field.build.unfinished import Facts, claimed, partial_folder
-from pixnet.field.build.writing import data_files, finish, open_levels, write_coarser_levels
+from pixnet.field.build.writing import array_digests, data_files, finish, open_levels, write_coarser_levels
 from pixnet.field.field import ExpressionField
 from pixnet.field.store import FORMAT_VERSION, Attributes, LatticeFacts, SlideFacts
 from pixnet.grid import round_up
@@ -72,7 +72,7 @@ def build_field(
         scale = builder.run(options.workers, options.progress or (lambda *_: None))
         levels = open_levels(unfinished.store)
         write_coarser_levels(levels, builder.side)
-        failed = sum(line["failed"] for line in unfinished.log)
+        failed = sum(line.failed for line in unfinished.blocks)
         attributes = Attributes(
             pixnet_version=__version__,
             pitch_um=source.grid.pitch_um,
@@ -105,6 +105,7 @@ def build_field(
             made_from=made_from,
             card=source.card,
             files=data_files(unfinished.store),
+            arrays=array_digests(unfinished.store),
         )
         finish(unfinished.store, attributes)
         unfinished.finish()

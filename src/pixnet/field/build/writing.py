@@ -12,8 +12,10 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
+from pixnet.digest import digest, file_digest
 from pixnet.field.head import LinearHead
-from pixnet.field.store import KEY, Attributes, Level, level_grid
+from pixnet.field.store import KEY, SEAL, Attributes, Level, level_grid
+from pixnet.files import sync_tree
 from pixnet.grid import Grid
 
 _SHARD = 512  # longest side of a shard (a file) in pixels: writing a shard needs several times its memory
@@ -77,12 +79,18 @@ def pyramid(block: Block, side: int) -> list[Block]:
     return blocks
 
 
-def write_block(levels: list[Level], row: int, col: int, blocks: list[Block]) -> None:
-    """Write a block and its coarser versions, as `pyramid` returns them, at a row and column of level 0."""
+def write_block(levels: list[Level], row: int, col: int, blocks: list[Block]) -> set[str]:
+    """Write a block and its coarser versions, as `pyramid` returns them, at a row and column of level 0.
+
+    Return the files that were written, by their paths in the store.
+    """
     # A small field has fewer levels than there are blocks. The further levels of a large one are filled by
     # `write_coarser_levels`.
-    for number, (level, block) in enumerate(zip(levels, blocks, strict=False)):
-        _put(level, row >> number, col >> number, block)
+    return {
+        path
+        for number, (level, block) in enumerate(zip(levels, blocks, strict=False))
+        for path in _put(level, row >> number, col >> number, block)
+    }
 
 
 def write_coarser_levels(levels: list[Level], side: int) -> None:
@@ -118,19 +126,30 @@ def _shards(level: Level, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
     return itertools.product(range(0, height, _shard_side(level)), range(0, width, _shard_side(level)))
 
 
-def _put(level: Level, row: int, col: int, block: Block) -> None:
-    """Write a block shard by shard; shards that are zero everywhere are not written."""
-    side = _shard_side(level)
+def _put(level: Level, row: int, col: int, block: Block) -> set[str]:
+    """Write a block shard by shard, and return the files; shards that are zero everywhere are not written."""
+    side, paths = _shard_side(level), set()
     for top, left in _shards(level, block.valid.shape):
         part = slice(top, top + side), slice(left, left + side)
         valid, background = block.valid[part], block.background[part]
         height, width = valid.shape
         window = slice(row + top, row + top + height), slice(col + left, col + left + width)
+        shard = (row + top) // side, (col + left) // side
         if block.latent is not None and valid.any():
             level.latent[(slice(None), *window)] = block.latent[(slice(None), *part)]
             level.valid[window] = valid
+            paths |= {_path(level.latent, 0, *shard), _path(level.valid, *shard)}
         if background.any():
             level.background[window] = background
+            paths.add(_path(level.background, *shard))
+    # Zarr writes no file for latent values that are all zero.
+    root = Path(level.latent.store.root)  # type: ignore[attr-defined]
+    return {path for path in paths if (root / path).is_file()}
+
+
+def _path(array: Any, *shard: int) -> str:
+    """Return the file of a shard, by its path in the store."""
+    return f"{array.path}/{array.metadata.encode_chunk_key(shard)}"
 
 
 def _coarser(block: Block) -> Block:
@@ -157,15 +176,23 @@ def data_files(path: Path) -> dict[str, int]:
     return {file.relative_to(path).as_posix(): file.stat().st_size for file in sorted(files)}
 
 
+def array_digests(path: Path) -> dict[str, str]:
+    """Return the SHA-256 of the metadata of each array of a store."""
+    files = (file for file in path.rglob("zarr.json") if file != path / "zarr.json")
+    return {file.relative_to(path).as_posix(): file_digest(file) for file in sorted(files)}
+
+
 def finish(path: Path, attributes: Attributes) -> None:
-    """Write the attributes, which make the store complete."""
+    """Write the attributes, with their digest, which make the store complete; bring it to the disk."""
     grid = attributes.lattice.grid
     grids = {f"latent/{level}": level_grid(grid, level) for level in range(attributes.levels)}
     metadata: dict[str, Any] = {
         "ome": multiscales(attributes.slide.name, grids),
-        KEY: attributes.model_dump(mode="json"),
+        KEY: attributes.model_dump(mode="json", exclude={SEAL}),
     }
+    metadata[KEY][SEAL] = digest(metadata)
     zarr.open_group(path, mode="r+", zarr_format=3).attrs.put(metadata)
+    sync_tree(path)
 
 
 def multiscales(name: str, grids: dict[str, Grid]) -> dict[str, Any]:

@@ -1,0 +1,86 @@
+"""The work folder of a training: for one process at a time, and for the training that it was begun for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pixnet.errors import ModelError, PixNetError
+from pixnet.files import read_note, write_note
+from pixnet.lock import LOCK, locked
+from pixnet.training.feature_costs import COSTS, LEFT_OUT
+
+_NOTE = "run"
+_FILES = ("*.ckpt", "*.part", "metrics.csv", COSTS)  # of an earlier training, to be deleted
+_KNOWN = (_NOTE, "features", LOCK, f"{LEFT_OUT}*", *_FILES)
+
+
+@contextmanager
+def working_in(work: Path) -> Iterator[Path]:
+    """Lock the work folder of a training, and yield it.
+
+    ModelError is raised if another process trains there or it cannot be written.
+
+    After an error that another attempt would meet again, a new folder is deleted. After any other, such as a full disk,
+    what was done remains and can be continued.
+    """
+    is_new = not work.exists()
+    try:
+        with locked(work, work, ModelError):
+            try:
+                yield work
+            except PixNetError:
+                if is_new:
+                    shutil.rmtree(work, ignore_errors=True)
+                raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise ModelError(
+            f"{work} cannot be written ({reason}). What was done is kept: fix the problem and run it again with "
+            "`resume=True`."
+        ) from error
+
+
+def begin(work: Path, key: str, *, resume: bool, overwrite: bool) -> None:
+    """Begin or continue the training of a key in a work folder, which is locked.
+
+    A training with checkpoints is neither continued with another key nor thrown away unasked.
+    """
+    note = work / _NOTE
+    if note.exists():
+        if resume:
+            _check_key(note, key)
+            return
+        if not overwrite and any(work.rglob("*.ckpt")):
+            raise ModelError(
+                f"{work} holds an unfinished training. Continue it with `resume=True`, or discard it with "
+                "`overwrite=True`."
+            )
+    for folder in work.glob(f"{LEFT_OUT}*"):
+        shutil.rmtree(folder)
+    for pattern in _FILES:
+        for file in work.glob(pattern):
+            file.unlink()
+    work.mkdir(parents=True, exist_ok=True)
+    write_note(note, {"key": key})
+
+
+def check_is_work(work: Path) -> None:
+    """Check that a folder holds nothing but what a training leaves, so that it may be used and deleted."""
+    if not work.is_dir() or any(not any(path.match(name) for name in _KNOWN) for path in work.iterdir()):
+        raise ModelError(f"{work}: is needed for checkpoints, but is not a work folder of pixnet; move it away.")
+
+
+def _check_key(note: Path, key: str) -> None:
+    facts = read_note(note)
+    if facts is None:
+        raise ModelError(
+            f"{note} is damaged or of another version of PixNet. Discard the training with `overwrite=True`."
+        )
+    if facts.get("key") != key:
+        raise ModelError(
+            f"{note.parent}: holds a training with other settings, samples or number of threads, or of another version "
+            "of PixNet's training. Discard it with `overwrite=True`."
+        )
