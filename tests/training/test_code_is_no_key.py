@@ -14,7 +14,6 @@ import pytest
 import torch
 
 import pixnet
-from pixnet.files import read_note
 from pixnet.network.encoders.weights import weights_hash
 from pixnet.sample import Sample
 from pixnet.sample.panel import choose_panel
