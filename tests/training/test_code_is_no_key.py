@@ -32,6 +32,7 @@ from tests.training import small
 work, features, steps, threads = sys.argv[1:]
 torch.set_num_threads(int(threads))
 import pixnet
+from pixnet.files import read_note
 from pixnet.network.encoders.weights import weights_hash
 from pixnet.training.feature_costs import COSTS
 from pixnet.training.fit import FitOptions, fit_network
