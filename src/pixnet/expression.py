@@ -139,6 +139,19 @@ def log_expectation(share: ArrayLike, total: ArrayLike) -> NDArray[np.float64]:
     return result
 
 
+def expected_logs(counts: ArrayLike, total: ArrayLike) -> NDArray[np.float32]:
+    """Return the log-normalised expression that a measurement is expected to show, given expected counts (n, g).
+
+    `total` are the expected counts over all genes, (n,). See `log_expectation`. The result is (n, g), NaN where no
+    counts are expected at all.
+    """
+    expected, depth = np.asarray(counts, np.float64), np.asarray(total, np.float64)
+    covered = depth > 0
+    values = np.full(expected.shape, np.nan, np.float32)
+    values[covered] = log_expectation(expected[covered] / depth[covered, None], depth[covered])
+    return values
+
+
 def _poisson_sum(mean: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum pmf(k) * log(1 + scale * k) over k, for means (n, g) up to 50 and scales (n,)."""
     largest = mean.max(axis=0, initial=0.0)

@@ -75,6 +75,13 @@ def query(
         Path | None, typer.Option(metavar="FILE", help="Full-resolution image of the folder of --like.")
     ] = None,
     genes: Annotated[str | None, typer.Option(metavar="A,B", help="Genes to read; default: all.")] = None,
+    expected_log: Annotated[
+        bool | None,
+        typer.Option(
+            "--expected-log/--no-expected-log",
+            help="Add the layer log1p_expected, to be compared with measured values. Default: with --like.",
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Read the expression of regions from a field.
@@ -110,6 +117,7 @@ def query(
             regions,
             chosen,
             names=region_names,
+            expected_log=like is not None if expected_log is None else expected_log,
             overwrite=overwrite,
             progress=lambda done, total: progress("query", done, total, "regions"),
         )

@@ -16,7 +16,7 @@ from pixnet.errors import DataError
 from pixnet.evaluation.baselines import BASELINES
 from pixnet.evaluation.cost import record_features
 from pixnet.evaluation.splits import Split
-from pixnet.expression import log_expectation
+from pixnet.expression import expected_logs
 from pixnet.field import ExpressionField
 from pixnet.model import PixNet
 from pixnet.regions import Regions
@@ -139,11 +139,12 @@ def predict_pixnet(model: PixNet, test: Sequence[Sample], fields: Path, options:
 def log_values(field: ExpressionField, regions: Regions) -> NDArray[np.float32]:
     """Return the log-normalised expression that a measurement of n regions is expected to show, all genes of the panel.
 
-    For a `rate` head see `measured_logs`; the others predict these values themselves. (n, g), NaN without data.
+    For a `rate` head it is the layer `log1p_expected` of a query; the others predict these values themselves. (n, g),
+    NaN without data.
     """
     if field.head.kind != "rate":
         return np.asarray(field.query(regions).X, np.float32)
-    return measured_logs(field.query(regions, field.head.genes).X)
+    return np.asarray(field.query(regions, expected_log=True).layers["log1p_expected"], np.float32)
 
 
 def log_shares(field: ExpressionField, regions: Regions) -> NDArray[np.float32]:
@@ -163,8 +164,4 @@ def measured_logs(counts: ArrayLike) -> NDArray[np.float32]:
     together; the result is (n, g), NaN where no counts are expected at all.
     """
     expected = np.asarray(counts, np.float64)
-    total = expected.sum(axis=1)
-    covered = total > 0
-    values = np.full((len(expected), expected.shape[1] - 1), np.nan, np.float32)
-    values[covered] = log_expectation(expected[covered, :-1] / total[covered, None], total[covered])
-    return values
+    return expected_logs(expected[:, :-1], expected.sum(axis=1))

@@ -158,7 +158,9 @@ class ExpressionField:
         stored, valid = self._store.read(Box(0, 0, *self.grid.shape) if box is None else box)
         return (stored * self._store.scale[:, None, None]).astype(np.float32), valid
 
-    def query(self, regions: Regions, genes: Sequence[str] | None = None) -> anndata.AnnData:
+    def query(
+        self, regions: Regions, genes: Sequence[str] | None = None, expected_log: bool = False
+    ) -> anndata.AnnData:
         """Compute the expression of regions.
 
         Each region gets `W (integral of D) + area * b` over its valid area, with exact areas of the covered pixels. So
@@ -170,17 +172,21 @@ class ExpressionField:
             n regions of any shape and size.
         genes
             Names of the genes; the whole panel by default. `"other"` of a `rate` head can be named too.
+        expected_log
+            Whether to compute the layer `log1p_expected` of a `rate` head. Compare this one with measured values: it is
+            what `evaluate` scores.
 
         Returns
         -------
         AnnData
             Rows are the regions, columns the genes. `X` (float32): expected counts (`rate`), or log-normalised
             expression averaged (`mean`) or summed (`sum`) over the region. `layers["log1p"]` (`rate`): log1p of counts
-            per 10,000 of the region's total. `obs`: `x_um`, `y_um`, `area_um2` (geometric), `valid_area_um2`, and of
-            the rest of the area `background_share` and `no_data_share` (0 to 1); for squares also `row` and `col`, for
-            polygons with classes also `class`. `obsm["spatial"]`: centres in full-resolution pixels. `uns["pixnet"]`:
-            units, normalisation, slide, model. Where a region has no valid area, `X` is 0 (`rate`, `sum`) or NaN
-            (`mean`), and the layer is NaN.
+            per 10,000 of the region's total; `layers["log1p_expected"]`: the mean of that over Poisson counts with the
+            predicted means, which is smaller where counts are few. `obs`: `x_um`, `y_um`, `area_um2` (geometric),
+            `valid_area_um2`, and of the rest of the area `background_share` and `no_data_share` (0 to 1); for squares
+            also `row` and `col`, for polygons with classes also `class`. `obsm["spatial"]`: centres in full-resolution
+            pixels. `uns["pixnet"]`: units, normalisation, slide, model. Where a region has no valid area, `X` is 0
+            (`rate`, `sum`) or NaN (`mean`), and the layers are NaN.
 
         Raises
         ------
@@ -192,9 +198,11 @@ class ExpressionField:
         PixNetWarning
             If some regions have no valid area.
         """
-        return query(self._store, regions, genes)
+        return query(self._store, regions, genes, expected_log)
 
-    def query_parts(self, regions: Regions, genes: Sequence[str] | None = None) -> Iterator[Part]:
+    def query_parts(
+        self, regions: Regions, genes: Sequence[str] | None = None, expected_log: bool = False
+    ) -> Iterator[Part]:
         """Compute the expression of regions some at a time, for tables that do not fit in memory.
 
         The arguments and errors are those of `query`.
@@ -202,10 +210,10 @@ class ExpressionField:
         Yields
         ------
         Part
-            Successive regions: `rows` (a slice), `values` and `log1p` (r, g) float32, and `obs` with r rows. Together
+            Successive regions: `rows` (a slice), `values` and `layers` (r, g) float32, and `obs` with r rows. Together
             they are the table that `query` returns.
         """
-        return query_parts(self._store, regions, genes)
+        return query_parts(self._store, regions, genes, expected_log)
 
     def write_table(
         self,
@@ -214,6 +222,7 @@ class ExpressionField:
         genes: Sequence[str] | None = None,
         *,
         names: Sequence[str] | None = None,
+        expected_log: bool = False,
         overwrite: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -227,6 +236,8 @@ class ExpressionField:
             As for `query`.
         names
             Names of the regions, each once; by default those of the regions, or their numbers.
+        expected_log
+            As for `query`.
         overwrite
             Whether a table that exists at `out` is replaced.
         progress
@@ -240,7 +251,16 @@ class ExpressionField:
         """
         from pixnet.field.read.table import write_table
 
-        write_table(self._store, regions, Path(out), genes, names=names, overwrite=overwrite, progress=progress)
+        write_table(
+            self._store,
+            regions,
+            Path(out),
+            genes,
+            names=names,
+            expected_log=expected_log,
+            overwrite=overwrite,
+            progress=progress,
+        )
 
     def gene(self, name: str, level: int = 0, log: bool = False) -> xarray.DataArray:
         """Return the map of one gene, read when it is computed.

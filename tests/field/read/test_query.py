@@ -224,18 +224,19 @@ def test_no_data_takes_no_part(build: Build, holed: Slide) -> None:
 @pytest.mark.parametrize("kind", ["rate", "mean", "sum"])
 def test_parts_make_up_the_table(fields: Fields, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     regions = Squares.tiling(0, 0, 400, 300, side_um=20)
-    whole = fields[kind].query(regions, ["GNAS", "ACTB"])
+    whole = fields[kind].query(regions, ["GNAS", "ACTB"], expected_log=True)
     # Smaller pieces of work than any real one, at every step.
     monkeypatch.setattr("pixnet.field.read.query._REGIONS", 70)
     monkeypatch.setattr("pixnet.field.read.integral._VALUES", 30)
     monkeypatch.setattr("pixnet.field.read.integral._ROWS", 1)
-    parts = list(fields[kind].query_parts(regions, ["GNAS", "ACTB"]))
+    parts = list(fields[kind].query_parts(regions, ["GNAS", "ACTB"], expected_log=True))
     assert len(parts) == 4 * 9 + 3  # 300 regions in groups of 70, each 8 at a time
     assert [part.rows.start for part in parts[1:]] == [part.rows.stop for part in parts[:-1]]
     np.testing.assert_array_equal(np.concatenate([part.values for part in parts]), whole.X)
     pd.testing.assert_frame_equal(pd.concat([part.obs for part in parts]), whole.obs)
-    if kind == "rate":
-        np.testing.assert_array_equal(np.concatenate([part.log1p for part in parts]), whole.layers["log1p"])
+    assert set(whole.layers) == ({"log1p", "log1p_expected"} if kind == "rate" else set())
+    for name, layer in whole.layers.items():
+        np.testing.assert_array_equal(np.concatenate([part.layers[name] for part in parts]), layer)
 
 
 def test_background_takes_no_part_and_is_told_of(build: Build) -> None:

@@ -74,7 +74,7 @@ def _read_rows(request: Request, regions: Regions) -> Iterator[_Rows]:
         if request.regions is None:
             warnings.simplefilter("ignore", PixNetWarning)
         for part in query_parts(request.store, regions, request.genes):
-            expression = part.log1p if request.log and part.log1p is not None else part.values
+            expression = part.layers["log1p"] if request.log and part.layers else part.values
             empty = part.obs["valid_area_um2"].to_numpy() <= 0
             values = np.where(empty[:, None], np.float32(np.nan), expression)
             written = np.flatnonzero(~empty) if request.regions is None else np.arange(len(values))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pixnet.expression import SCALE
+from pixnet.expression import SCALE, expected_logs
 from pixnet.field.head import LinearHead
 from pixnet.field.pipeline import read_ahead
 from pixnet.field.store import FieldStore
@@ -107,11 +107,12 @@ def _read_pixels(store: FieldStore, block: _Block) -> Floats:
 
 
 def expression(
-    head: LinearHead, integrals: Integrals, columns: NDArray[np.int64]
-) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32] | None]]:
+    head: LinearHead, integrals: Integrals, columns: NDArray[np.int64], expected_log: bool
+) -> Iterator[tuple[slice, NDArray[np.float32], dict[str, NDArray[np.float32]]]]:
     """Apply the head to integrals, some regions at a time, to save memory where there are thousands of genes.
 
-    Without regions there is one empty part. `columns` are the indices (g,) of the outputs to compute.
+    Without regions there is one empty part. `columns` are the indices (g,) of the outputs to compute; `expected_log`
+    asks for the second layer.
 
     Yields
     ------
@@ -120,9 +121,10 @@ def expression(
     values
         Expected counts (`rate`), the integral of log-normalised expression (`sum`) or its average over the valid area,
         NaN where that is 0 (`mean`); shape (r, g), float32.
-    log1p
-        For `rate`, log1p of counts per 10,000 of the total over all outputs, shape (r, g), float32; NaN where there is
-        no valid area, since a share of nothing is not zero. None for other heads.
+    layers
+        Layers of a `rate` head, by name, shape (r, g) each, float32; NaN where there is no valid area, since a share of
+        nothing is not zero. `log1p`: log1p of counts per 10,000 of the total over all outputs. `log1p_expected`: the
+        expectation of that over Poisson counts, which is what a measurement shows on average.
     """
     latent, area = integrals.latent, integrals.area
     weight, baseline = head.W.astype(np.float64), head.b.astype(np.float64)
@@ -138,8 +140,11 @@ def expression(
     for start in range(0, max(len(area), 1), step):
         rows = slice(start, min(start + step, len(area)))
         values = (latent[rows] @ weight).astype(np.float32)
-        log1p = None
+        layers = {}
         if head.kind == "rate":
-            log1p = values * per_10k[rows, None]
-            np.log1p(log1p, out=log1p)
-        yield rows, values, log1p
+            layers["log1p"] = values * per_10k[rows, None]
+            np.log1p(layers["log1p"], out=layers["log1p"])
+        if head.kind == "rate" and expected_log:
+            layers["log1p_expected"] = expected_logs(values, total[rows])
+            layers["log1p_expected"][np.isnan(per_10k[rows])] = np.nan
+        yield rows, values, layers

@@ -29,7 +29,8 @@ X_UNITS = {
     "sum": "log-normalised expression, summed over um^2",
 }
 _NORMALISATION = {
-    "rate": "none in X; layers['log1p'] = log1p(1e4 * counts / total over all outputs)",
+    "rate": "none in X; layers['log1p'] = log1p(1e4 * counts / total over all outputs); layers['log1p_expected'], if "
+    "there is one, its expectation over Poisson counts",
     "mean": "log1p of counts per 10,000, as trained",
     "sum": "log1p of counts per 10,000, as trained, summed over um^2",
 }
@@ -67,19 +68,23 @@ class Part(NamedTuple):
 
     rows: slice  # of the complete table
     values: NDArray[np.float32]  # X, shape (r, g)
-    log1p: NDArray[np.float32] | None  # the layer of a `rate` head, shape (r, g); None for other heads
+    layers: dict[str, NDArray[np.float32]]  # layers of a `rate` head by name, shape (r, g); none for other heads
     obs: pd.DataFrame  # position and areas of each region
 
 
-def query_parts(store: FieldStore, regions: Regions, genes: Sequence[str] | None) -> Iterator[Part]:
+def query_parts(
+    store: FieldStore, regions: Regions, genes: Sequence[str] | None, expected_log: bool = False
+) -> Iterator[Part]:
     """Read the expression of regions, some at a time; see `ExpressionField.query_parts`."""
     columns = gene_columns(store.head, gene_names(store, genes))
     for rows, obs, integrals in _integrated(store, regions):
-        for part, values, log1p in expression(store.head, integrals, columns):
-            yield Part(slice(rows.start + part.start, rows.start + part.stop), values, log1p, obs.iloc[part])
+        for part, values, layers in expression(store.head, integrals, columns, expected_log):
+            yield Part(slice(rows.start + part.start, rows.start + part.stop), values, layers, obs.iloc[part])
 
 
-def query(store: FieldStore, regions: Regions, genes: Sequence[str] | None) -> anndata.AnnData:
+def query(
+    store: FieldStore, regions: Regions, genes: Sequence[str] | None, expected_log: bool = False
+) -> anndata.AnnData:
     """Read the expression of regions; see `ExpressionField.query`."""
     import anndata
     import pandas as pd
@@ -87,19 +92,18 @@ def query(store: FieldStore, regions: Regions, genes: Sequence[str] | None) -> a
     names = gene_names(store, genes)
     columns = gene_columns(store.head, names)
     values = np.empty((len(regions), len(names)), np.float32)
-    log1p = np.empty_like(values) if store.head.kind == "rate" else None
+    layers: dict[str, NDArray[np.float32]] = {}
     frames = []
     for rows, obs, integrals in _integrated(store, regions):
         frames.append(obs)
-        for part, part_values, part_log1p in expression(store.head, integrals, columns):
+        for part, part_values, of_part in expression(store.head, integrals, columns, expected_log):
             values[rows][part] = part_values
-            if log1p is not None:
-                log1p[rows][part] = part_log1p
+            for name, layer in of_part.items():
+                layers.setdefault(name, np.empty_like(values))[rows][part] = layer
     obs = pd.concat(frames)
     table = anndata.AnnData(values, obs=obs, var=pd.DataFrame(index=pd.Index(names, dtype=object)))
     table.obsm["spatial"] = obs[["x_um", "y_um"]].to_numpy() / store.attributes.slide.mpp
-    if log1p is not None:
-        table.layers["log1p"] = log1p
+    table.layers.update(layers)
     table.uns["pixnet"] = facts(store)
     return table
 

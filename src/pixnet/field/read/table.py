@@ -38,6 +38,7 @@ def write_table(
     genes: Sequence[str] | None,
     *,
     names: Sequence[str] | None = None,
+    expected_log: bool = False,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -58,7 +59,7 @@ def write_table(
         table = _Table(root, len(regions), store.attributes.slide.mpp)
         table.put_fixed(panel, facts(store))
         report(0, len(regions))
-        for part in query_parts(store, regions, panel):
+        for part in query_parts(store, regions, panel, expected_log):
             table.add(part, None if names is None else names[part.rows])
             check()
             report(part.rows.stop, len(regions))
@@ -172,8 +173,8 @@ class _Table:
     def add(self, part: Part, names: Sequence[str] | None) -> None:
         """Write the next rows, under the names in `obs` or others."""
         self._put("X", part.rows.start, part.values)
-        if part.log1p is not None:
-            self._put("layers/log1p", part.rows.start, part.log1p)
+        for name, layer in part.layers.items():
+            self._put(f"layers/{name}", part.rows.start, layer)
         # A part with thousands of genes has few rows, so `obs` is gathered into complete chunks.
         self._waiting.append(part.obs if names is None else part.obs.set_axis(list(names)))
         first = part.rows.stop - sum(map(len, self._waiting))
