@@ -74,7 +74,11 @@ def test_a_rate_head_predicts_the_expected_logarithm_at_the_predicted_total(make
     expected = log_expectation(counts[:, :2] / counts.sum(axis=1, keepdims=True), counts.sum(axis=1))
     values = log_values(field, REGIONS)
     np.testing.assert_allclose(values, expected, rtol=1e-6)
-    assert (values < field.query(REGIONS).layers["log1p"]).all()
+    table = field.query(REGIONS, expected_log=True)
+    np.testing.assert_allclose(table.layers["log1p_expected"], values, rtol=1e-5)  # what is scored is what users get
+    assert (values < table.layers["log1p"]).all()
+    one = field.query(REGIONS, ["G1"], expected_log=True).layers["log1p_expected"]
+    np.testing.assert_array_equal(one[:, 0], table.layers["log1p_expected"][:, 1])
 
 
 @pytest.mark.parametrize("kind", ["rate", "mean", "sum"])
@@ -97,6 +101,7 @@ def test_other_heads_predict_what_they_were_trained_on(make_field, kind):
 @pytest.mark.filterwarnings("ignore:1 of 2 regions lie outside")
 def test_regions_without_data_have_no_prediction(make_field):
     regions = Disks(np.array([[30.0, 40.0], [900.0, 900.0]]), 25.0)
-    values = log_values(make_field("rate"), regions)
-    assert np.isfinite(values[0]).all()
-    assert np.isnan(values[1]).all()
+    field = make_field("rate")
+    for values in (log_values(field, regions), field.query(regions, expected_log=True).layers["log1p_expected"]):
+        assert np.isfinite(values[0]).all()
+        assert np.isnan(values[1]).all()

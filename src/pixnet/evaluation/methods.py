@@ -139,12 +139,12 @@ def predict_pixnet(model: PixNet, test: Sequence[Sample], fields: Path, options:
 def log_values(field: ExpressionField, regions: Regions) -> NDArray[np.float32]:
     """Return the log-normalised expression that a measurement of n regions is expected to show, all genes of the panel.
 
-    For a `rate` head it is the layer `log1p_expected` of a query; the others predict these values themselves. (n, g),
-    NaN without data.
+    For a `rate` head these are, but for rounding, the layer `log1p_expected` of a query; the others predict these
+    values themselves. (n, g), NaN without data.
     """
     if field.head.kind != "rate":
         return np.asarray(field.query(regions).X, np.float32)
-    return np.asarray(field.query(regions, expected_log=True).layers["log1p_expected"], np.float32)
+    return measured_logs(field.query(regions, field.head.genes).X)
 
 
 def log_shares(field: ExpressionField, regions: Regions) -> NDArray[np.float32]:

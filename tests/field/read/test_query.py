@@ -193,7 +193,7 @@ def test_regions_outside_are_counted(fields: Fields) -> None:
 
 
 def test_regions_that_all_miss_the_slide_are_refused(fields: Fields) -> None:
-    with pytest.raises(FieldError, match=r"none of the 2 regions touches .* in um \(not pixels\)"):
+    with pytest.raises(FieldError, match=r"none of the 2 regions touches .* in the unit \(um or pixels\)"):
         fields["rate"].query(Disks([[5000, 4000], [6000, 4000]], 55))
 
 
