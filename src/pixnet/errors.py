@@ -35,3 +35,9 @@ def first_line(error: BaseException) -> str:
     """Return the first line of another library's error, for use inside a sentence; at most 200 characters."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200].rstrip(".")
+
+
+def counted(number: int, nouns: str) -> str:
+    """Return a number with its noun, the first word of `nouns`, in the singular or plural: "1 spot without ..."."""
+    noun, space, rest = nouns.partition(" ")
+    return f"{number} {noun.removesuffix('s') if number == 1 else noun}{space}{rest}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import warnings
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def test_spots_on_one_side_only_are_left_out_and_counted(section: Section) -> No
         "3x3\t3\t3\n", "7x7\t1\t1\n9x9\t1\t1\n8x8\t1\t1\n"
     )
     with pytest.warns(
-        PixNetWarning, match="'counts': 3 spots with counts have no position and 2 spots with a position"
+        PixNetWarning, match="'counts': 3 spots with counts but without a position .such as .* and 2 spots with a"
     ):
         sample = section.read()
     assert len(sample.counts) == 18
@@ -94,7 +95,7 @@ def test_spots_on_one_side_only_are_left_out_and_counted(section: Section) -> No
 
 def test_spots_that_are_not_selected_are_left_out(section: Section) -> None:
     section.spots = section.spots.replace(spot_line(2, 2), spot_line(2, 2, selected=0))
-    with pytest.warns(PixNetWarning, match=r"1 spots with counts have no position; they are left out"):
+    with pytest.warns(PixNetWarning, match=r"1 spot not under tissue .'2x2'. is left out, 19 remain"):
         assert "2x2" not in section.read().counts.region_names()
     section.spots = HEADER + "".join(spot_line(x, y, selected=0) for x, y in PLACES)
     with pytest.raises(DataError, match=r"spots\.tsv: no spot is selected"):
@@ -106,13 +107,68 @@ def test_adjusted_row_names_are_rounded(section: Section) -> None:
     assert len(section.read().counts) == 20
 
 
+@pytest.mark.parametrize("name", ["4x1_1", "4x1-1", "C3_4x1", "C3 4x1", "4x1.A1", "X4x1", "4x1_section 2"])
+def test_rows_called_by_place_and_sample_are_read_as_that_place(section: Section, name: str) -> None:
+    before, after = name.split("4x1")
+    right = section.read()
+    section.counts = "\tA\tB\n" + "".join(f"{before}{x}x{y}{after}\t{x}\t{y}\n" for x, y in reversed(PLACES))
+    read = section.read()
+    assert read.counts.region_names().tolist() == right.counts.region_names().tolist()
+    assert (read.counts.matrix != right.counts.matrix).nnz == 0
+    assert np.allclose(read.regions.centers_um, right.regions.centers_um)
+
+
+def test_rows_of_several_samples_are_refused(section: Section) -> None:
+    section.counts = "\tA\tB\n" + "".join(f"{x}x{y}_{number}\t1\t1\n" for number in (1, 2) for x, y in reversed(PLACES))
+    with pytest.raises(DataError, match=r"rows of several samples, such as '5x4_1' and '5x4_2'"):
+        section.read()
+
+
+def test_a_table_with_a_row_for_each_gene_is_turned(section: Section) -> None:
+    right = section.read()
+    section.counts = "gene," + ",".join(f"{x}x{y}" for x, y in reversed(PLACES))
+    section.counts += (
+        "\nA,"
+        + ",".join(str(x) for x, _ in reversed(PLACES))
+        + "\nB,"
+        + ",".join(str(y) for _, y in reversed(PLACES))
+        + "\n"
+    )
+    read = section.read()
+    assert read.genes.tolist() == ["A", "B"]
+    assert (read.counts.matrix != right.counts.matrix).nnz == 0
+
+
+def test_what_a_pipeline_could_not_assign_is_no_gene_and_columns_of_one_gene_are_summed(section: Section) -> None:
+    section.counts = "\tA\t__ambiguous[A+B]\tA\n" + "".join(f"{x}x{y}\t{x}\t9\t{y}\n" for x, y in PLACES)
+    with pytest.warns(PixNetWarning, match="1 column of controls left out; 1 column added to others"):
+        sample = section.read()
+    assert sample.genes.tolist() == ["A"]
+    assert sample.depth.tolist() == [x + y for x, y in PLACES]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("2x2\t2\t2\n", "2x2\t2\tNA\n", "1 row with missing values .'2x2'. is left out, 19 remain"),
+        ("2x2\t2\t2\n", "2x2\t2\t2\n2x2\t1\t1\n", "2 rows that repeat a place.*left out, 19 remain"),
+        ("2x2\t", "total\t", "1 row that.* not called by one .'total'. is left out, 19 remain"),
+    ],
+)
+def test_odd_rows_of_counts_are_left_out_and_told(section: Section, old: str, new: str, message: str) -> None:
+    section.counts = section.counts.replace(old, new)
+    with pytest.warns(PixNetWarning, match=message.replace("row that", "row")):
+        sample = section.read()
+    assert "2x2" not in sample.counts.region_names()
+    assert len(sample.counts) == 19
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("2x2\t2\t2\n", "2x2\t2\t-2\n", r"counts\.tsv: spot '2x2' has '-2' of gene 'B'"),
-        ("2x2\t2\t2\n", "2x2\t2\t2\n2x2\t1\t1\n", r"counts\.tsv: the spot 2x2 occurs more than once"),
-        ("2x2\t", "spot2\t", r"counts\.tsv: a row is called 'spot2'"),
-        ("\tA\tB\n", "\tA\tA\n", r"counts\.tsv: the gene 'A' has more than one column"),
+        ("2x2\t2\t2\n", "2x2\t2\t1_1\n", r"counts\.tsv: spot '2x2' has '1_1' of gene 'B'"),
+        ("x", " ", r"counts\.tsv: a row is called '5 4' \(20 of 20"),
     ],
 )
 def test_bad_counts(section: Section, old: str, new: str, message: str) -> None:
@@ -122,14 +178,42 @@ def test_bad_counts(section: Section, old: str, new: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "new",
+    [
+        spot_line(2, 2) * 2,
+        "2\t2\tnan\t2\t200\t200\t1\n",
+        "2\t2\t2\t2\there\t200\t1\n",
+        "2\t2\t2\n",
+        "2\t2\t2\t2\t2_00\t200\t1\n",
+    ],
+)
+def test_odd_spots_are_left_out_and_told(section: Section, new: str) -> None:
+    right = section.read()
+    section.spots = section.spots.replace(spot_line(2, 2), new)
+    with pytest.warns(PixNetWarning, match="spots? whose place is repeated or no number"):
+        sample = section.read()
+    assert sample.counts.region_names().tolist() == [n for n in right.counts.region_names() if n != "2x2"]
+    assert sample.slide.mpp == pytest.approx(right.slide.mpp)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_other_delimiters_quotes_and_encodings(section: Section, delimiter: str) -> None:
+    right = section.read()
+    spots, counts = section.spots.replace("\t", delimiter), section.counts.replace("A\tB", '"A"\t"B"')
+    section.spots, section.counts = spots, counts.replace("\t", delimiter)
+    assert section.read().to_anndata().to_df().equals(right.to_anndata().to_df())
+    files = [section.folder / name for name in ("image.png", "counts.tsv", "spots.tsv")]
+    for path, text in zip(files[1:], (section.counts, section.spots), strict=True):
+        path.write_bytes(gzip.compress(text.replace("\n", "\r\n").encode("utf-16")))
+    assert read_legacy_st(*files).to_anndata().to_df().equals(right.to_anndata().to_df())
+
+
+@pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (spot_line(2, 2), spot_line(2, 2) * 2, "the spot 2x2 occurs more than once"),
-        (spot_line(2, 2), "2\t2\tnan\t2\t200\t200\t1\n", "has 'nan' as new_x"),
-        (spot_line(2, 2), "2\t2\t2\t2\there\t200\t1\n", "has 'here' as pixel_x"),
-        (spot_line(2, 2), "2\t2\t2\n", "line 8 has '' as selected"),
         ("pixel_y", "row", "has no column 'pixel_y'"),
-        ("\t", ",", "has no column 'x'"),
+        ("\t", "|", "has no column 'x'"),
+        ("00\t1\n", "00 px\t1\n", "line 2 has .* as pixel_y; it must be a number .20 of 20"),
     ],
 )
 def test_bad_spot_files(section: Section, old: str, new: str, message: str) -> None:
@@ -138,9 +222,7 @@ def test_bad_spot_files(section: Section, old: str, new: str, message: str) -> N
         section.read()
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [("", "is not a table"), (HEADER, "no spots"), ("\0\xff\0", r"spots\.tsv")]
-)
+@pytest.mark.parametrize(("text", "message"), [("", "is empty"), (HEADER, "no spots"), ("\0\xff\0", r"spots\.tsv")])
 def test_spot_files_without_spots(section: Section, text: str, message: str) -> None:
     section.spots = text
     with pytest.raises(DataError, match=message):
@@ -221,7 +303,7 @@ def test_her2st(shared: Path, name: str) -> None:
         )
     said = [str(w.message) for w in caught if issubclass(w.category, PixNetWarning)]
     assert len(said) == (1 if without_counts else 0)
-    assert all(f"'{name}': {without_counts} spots with a position have no counts;" in text for text in said)
+    assert all(f"'{name}': {without_counts} spots with a position but without counts" in text for text in said)
     assert sample.counts.shape == (regions, genes)
     assert sample.id == name
     assert sample.slide.mpp == pytest.approx(0.69, abs=0.005)
@@ -242,7 +324,7 @@ def test_the_small_section(shared: Path) -> None:
 @pytest.mark.parametrize(("name", "regions"), [("MOB1", 379), ("MOB4", 403)])
 def test_sections_of_the_second_generation(shared: Path, name: str, regions: int) -> None:
     files = (f"{name}.jpg", f"{name}.tsv.gz", f"alignment_table_{name}.tsv")
-    with pytest.warns(PixNetWarning, match="spots with counts have no position"):
+    with pytest.warns(PixNetWarning, match="spots (not under tissue|with counts but without a position)"):
         sample = read_legacy_st(*(shared / "data/mob" / file for file in files))
     assert sample.counts.shape == (regions, 1000)
     assert sample.slide.mpp == pytest.approx(4.63, abs=0.02)

@@ -28,18 +28,17 @@ _RAW = "Give raw counts as the platform's software wrote them: whole numbers fro
 _MIN_COUNTS = "Training leaves out regions with fewer than `min_counts` counts (in its settings)."
 
 # What the readers' warnings say.
-_ONE_SIDED = re.compile(r"no (position|counts|outline|instance|row)\b|not under tissue|left out, \d+ remain")
-_MERGED = re.compile(r"(\d+) (?:genes|columns) (?:were added to|were merged|share a name)")
+_ONE_SIDED = re.compile(r"left out, \d+ remain")
+_MERGED = re.compile(r"(\d+) columns? added to")
 _PIXEL_SIZE = re.compile(r"give the right `mpp`$")
 _OUTSIDE = re.compile(r"outside the image|beyond the image")
-_OTHER_FEATURES = re.compile(r"features that are (?:no|not) genes|control probes|are left out \(")
+_OTHER_FEATURES = re.compile(r"features that are (?:no|not) genes|columns? of controls|are left out \(")
 
 
-def check_raw_counts(matrix: sparse.csr_matrix, genes: Sequence[str], has_layers: bool, merges: bool) -> list[Finding]:
+def check_raw_counts(matrix: sparse.csr_matrix, genes: Sequence[str], has_layers: bool) -> list[Finding]:
     """Check a table of counts (n, g) that no reader has checked yet.
 
-    `has_layers` is whether the platform's reader has an argument `layer`, and `merges` whether it sums genes with the
-    same name instead of refusing them.
+    `has_layers` is whether the platform's reader has an argument `layer`.
     """
     values = np.asarray(matrix.data, np.float64)
     finite = np.isfinite(values)
@@ -62,9 +61,7 @@ def check_raw_counts(matrix: sparse.csr_matrix, genes: Sequence[str], has_layers
     if repeats:
         name, _ = Counter(genes).most_common(1)[0]
         text = f"{len(genes)} columns have only {len(set(genes))} different gene names; {name} occurs more than once."
-        level: Level = "info" if merges else "error"
-        if merges and repeats > _MANY_DUPLICATES * len(genes):
-            level = "warning"
+        level: Level = "warning" if repeats > _MANY_DUPLICATES * len(genes) else "info"
         advice = "Leave one column for each gene."
         findings.append(Finding(level, "duplicated-genes", text, advice, {"genes": repeats}))
     return findings

@@ -235,8 +235,7 @@ def _check_refused(
             findings += check_places(layout, TissueMask(layout.slide))
     counted = _attempt(partial(PLATFORMS[entry.platform].raw.raw_counts, entry))
     if counted is not None:
-        merges = PLATFORMS[entry.platform].merges_genes
-        findings += check_raw_counts(*counted, has_layers="layer" in options, merges=merges)
+        findings += check_raw_counts(*counted, has_layers="layer" in options)
     return layout, findings
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from pixnet.errors import DataError, PixNetError, PixNetWarning, first_line
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pixnet.errors import DataError, PixNetError, PixNetWarning, counted, first_line
 from pixnet.readers.formats.image_transform import GivenTransform, ImageTransform
 from pixnet.sample import Sample
 from pixnet.sample.geometry import contradictions
@@ -81,6 +85,38 @@ def telling_name(path: Path) -> str:
     path = path.resolve()
     names = (place.name for place in (path, *path.parents))
     return next((name for name in names if name and not is_pipeline_folder(name)), "sample")
+
+
+def left_out(reasons: Mapping[str, int | Sequence[str] | pd.Index], remaining: int) -> list[str]:
+    """Return a note on the elements that were left out, for each reason, and on those that remain.
+
+    A reason begins with the noun in the plural: "spots without a position". It comes with the number of the elements,
+    or with their names, of which the first one is told.
+    """
+    listed, total = [], 0
+    for reason, elements in reasons.items():
+        number = elements if isinstance(elements, int) else len(elements)
+        example = (
+            "" if isinstance(elements, int) or not number else f"({'such as ' * (number > 1)}{str(elements[0])!r})"
+        )
+        listed += [f"{counted(number, reason)} {example}".rstrip()] if number else []
+        total += number
+    if not listed:
+        return []
+    *others, last = listed
+    listing = f"{', '.join(others)} and {last}" if others else last
+    return [f"{listing} {'are' if total > 1 else 'is'} left out, {remaining} remain"]
+
+
+def check_sound(origin: object, odd: NDArray[np.bool_], first: Callable[[int], str], remedy: str) -> None:
+    """Check that at most half of a file's elements are odd: a few are left out, but most of them mean another file.
+
+    `first` says what is wrong with an element, by its number; the error says it of the first one.
+    """
+    if 2 * np.count_nonzero(odd) > len(odd):
+        number = int(np.argmax(odd))
+        more = f" ({np.count_nonzero(odd)} of {len(odd)} are of that kind)" if len(odd) > 1 else ""
+        raise DataError(f"{origin}: {first(number)}{more}. {remedy}")
 
 
 def warn_once(id: str, notes: Sequence[str]) -> None:

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, SlideError
-from pixnet.readers.anndata.counts import dropped, table_counts, with_notes
-from pixnet.readers.anndata.reader import coordinates, counts_of, measure_pitch, table_errors, table_places
+from pixnet.readers.anndata.counts import table_counts, with_notes
+from pixnet.readers.anndata.reader import counts_of, measure_pitch, table_errors, table_places
+from pixnet.readers.anndata.rows import placed_rows
 from pixnet.readers.anndata.source import open_table
 from pixnet.readers.common import SampleOptions, agreed_pixel_size, given_options, warn_once, weighed
 from pixnet.readers.formats.files import read_json
@@ -103,18 +104,19 @@ def read_hest(
     files = _find(Path(path), given.id, None if image is None else Path(image))
     name = str(files.table)
     with open_table(files.table) as source:
-        counts = table_counts(source)
-        xy, unit, origin = coordinates(source, swap_xy)
-    if unit != "px":
-        raise DataError(f'{name}: {origin} is in um; HEST\'s positions are pixels. Give `platform="anndata"`.')
-    files, xy = _onto(files, given.transform), given.transform.points(xy)
+        placed = placed_rows(source, swap_xy)
+        counts, rows, left = table_counts(source, None, placed.rows)
+    if placed.unit != "px":
+        raise DataError(f'{name}: {placed.origin} is in um; HEST\'s positions are pixels. Give `platform="anndata"`.')
+    xy = given.transform.points(placed.xy[np.isin(placed.rows, rows)])
+    files = _onto(files, given.transform)
     slide = _open_slide(files, given.pixel)
-    notes = dropped(counts.notes)
+    notes = [*placed.notes, *left]
     regions, regions_from = _regions(files, xy, slide, diameter_um, notes)
     warn_once(files.id, notes)
     donor = _donor(files.metadata) if given.donor is None else given.donor
     counts = with_notes(
-        counts, coordinates_from=origin, regions_from=regions_from, technology=files.technology or "unknown"
+        counts, coordinates_from=placed.origin, regions_from=regions_from, technology=files.technology or "unknown"
     )
     with table_errors(name):
         return weighed(Sample(files.id, slide, regions, counts, donor, "hest"))

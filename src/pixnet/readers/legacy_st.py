@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -19,16 +21,28 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError
-from pixnet.readers.common import SampleOptions, agreed_pixel_size, errors_of, given_options, warn_once, weighed
+from pixnet.readers.common import (
+    SampleOptions,
+    agreed_pixel_size,
+    check_sound,
+    errors_of,
+    given_options,
+    left_out,
+    warn_once,
+    weighed,
+)
 from pixnet.readers.formats.count_table import read_counts
-from pixnet.readers.formats.files import check_columns, read_plain_or_gzip
+from pixnet.readers.formats.files import check_columns
+from pixnet.readers.formats.flags import under_tissue
 from pixnet.readers.formats.image_transform import ImageTransform
 from pixnet.readers.formats.pitch import pitch_in_pixels, square_pitch
+from pixnet.readers.formats.text import cells, delimiter_of, numbers, read_text, text_table
 from pixnet.readers.platforms import LegacyStEntry
 from pixnet.readers.raw import RawCounts, RawFiles
 from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
+from pixnet.sample.genes import merge_genes, without_controls
 from pixnet.slide.pixel_size import PixelSize
 from pixnet.slide.slide import open_slide
 
@@ -37,16 +51,25 @@ Spot = tuple[int, int]
 _PITCH_UM = {False: 200.0, True: 150.0}  # of square and of staggered arrays
 _FEW, _STRAY = 0.1, 0.02  # shares of the spots
 _COLUMNS = ("x", "y", "pixel_x", "pixel_y")
+# A place in the array, alone or beside the name or number of a sample; R puts an X before names that are numbers.
+_NUMBER = r"\d+(?:\.\d+)?"
+_PLACE = re.compile(
+    rf"(?P<before>|X|.*[^\w.]|.*\D\.|.*_)(?P<x>{_NUMBER})x(?P<y>{_NUMBER})(?P<after>|[^\w.].*|\.\D.*|_.*)", re.ASCII
+)
 
 
 @dataclass(frozen=True)
 class _Positions:
-    """Spots of a spot file: array coordinates as printed and as measured, and pixels of the full-resolution image."""
+    """Spots of a spot file: array coordinates as printed and as measured, and pixels of the full-resolution image.
+
+    `odd` is the number of spots that the file has no numbers for.
+    """
 
     keys: list[Spot]
     array: NDArray[np.float64]
     pixels: NDArray[np.float64]
     selected: NDArray[np.bool_]
+    odd: int
 
 
 def read_legacy_st(
@@ -97,13 +120,14 @@ def read_legacy_st(
     name = given.id or counts.name.split(".")[0]
     positions = _read_spots(spots, given.transform)
     slide = open_slide(image, _pixel_size(spots, positions, spot_pitch_um, given.pixel))
-    names, genes, matrix = read_counts(counts)
-    rows, places, notes = _join(counts, spots, _array_places(counts, names), positions)
-    warn_once(name, notes)
+    table, array_places, notes = _read_counts(counts)
+    rows, places, left = _join(counts, spots, array_places, positions)
+    left["spots whose place is repeated or no number"] = positions.odd
+    warn_once(name, [*notes, *left_out(left, len(rows))])
     keys = [positions.keys[place] for place in places]
     table = Counts(
-        matrix[rows],
-        pd.Index(genes),
+        table.matrix[rows],
+        table.genes,
         names=pd.Index([_label(spot) for spot in keys]),
         obs=pd.DataFrame({"array_x": [x for x, _ in keys], "array_y": [y for _, y in keys]}),
     )
@@ -112,77 +136,105 @@ def read_legacy_st(
         return weighed(Sample(name, slide, disks, table, given.donor, "legacy-st"))
 
 
+def _read_counts(path: Path) -> tuple[Counts, list[Spot], list[str]]:
+    """Read the table of counts, with a row for each place in the array: its counts, the places, and notes."""
+    names, genes, matrix, incomplete = read_counts(path)
+    if sum(map(_is_place, genes)) > sum(map(_is_place, names)):  # a row for each gene
+        names, genes, matrix = genes, names, sparse.csr_matrix(matrix.T)
+    rows, places = _array_places(path, names)
+    others = [names[row] for row in np.setdiff1d(np.arange(len(names)), rows)]
+    odd = {"rows with missing values": incomplete, "rows that repeat a place or are not called by one": others}
+    notes = left_out(odd, len(rows))
+    with errors_of(path):
+        matrix, genes, _, controls = without_controls(matrix[rows], genes)
+        matrix, merged_genes, _, merged = merge_genes(matrix, genes)
+        return Counts(matrix, merged_genes), places, [*notes, *controls, *merged]
+
+
+def _is_place(name: str) -> bool:
+    return _PLACE.fullmatch(name) is not None
+
+
 def _read_spots(path: Path, transform: ImageTransform) -> _Positions:
-    try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8")
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror or error}). Give the path of the spot file."
-        ) from error
-    except (ValueError, EOFError, pd.errors.ParserError) as error:
-        raise DataError(
-            f"{path}: is not a table of spots ({str(error).splitlines()[0]}). Give a TSV file with a header."
-        ) from error
+    table, selected = _spot_table(path)
+    if not selected.any():
+        raise DataError(f"{path}: no spot is selected; the column 'selected' must be 1 where a spot is under tissue.")
+    adjusted = "new_x" in table and "new_y" in table
+    columns = ["x", "y", *(["new_x", "new_y"] if adjusted else []), "pixel_x", "pixel_y"]
+    values = np.column_stack([numbers(table[column]) for column in columns])
+    odd = np.asarray(~np.isfinite(values).all(axis=1), np.bool_)
+    check_sound(path, odd, lambda row: _odd_entry(table, values, columns, row), "Give the file of the spots.")
+    odd[~odd] = _repeated(path, np.rint(values[~odd, :2]).tolist())
+    keys = [(int(x), int(y)) for x, y in np.rint(values[~odd, :2])]
+    array = values[~odd][:, [columns.index(column) for column in (("new_x", "new_y") if adjusted else ("x", "y"))]]
+    pixels = transform.points(values[~odd, -2:])
+    return _Positions(keys, array, pixels, selected[~odd], int(odd.sum()))
+
+
+def _spot_table(path: Path) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    """Return the texts of a spot file, and which spots are under tissue."""
+    text = read_text(path)
+    if not text.strip():
+        raise DataError(f"{path}: is empty. A spot file has the columns x, y, pixel_x and pixel_y.")
+    table = text_table(path, text, _COLUMNS)
     check_columns(
         path, table.columns, _COLUMNS, "A spot file is a TSV file with the columns x, y, pixel_x and pixel_y."
     )
     if table.empty:
         raise DataError(f"{path}: has a header but no spots.")
-    adjusted = "new_x" in table and "new_y" in table
-    printed = _numbers(path, table, ["x", "y"])
-    selected = np.ones(len(table), bool)
-    if "selected" in table:
-        selected = _numbers(path, table, ["selected"])[:, 0] == 1
-        if not selected.any():
-            raise DataError(
-                f"{path}: no spot is selected; the column 'selected' must be 1 where a spot is under tissue."
-            )
-    keys = [(int(x), int(y)) for x, y in np.rint(printed)]
-    _check_unique(path, keys)
-    array = _numbers(path, table, ["new_x", "new_y"]) if adjusted else printed
-    pixels = transform.points(_numbers(path, table, ["pixel_x", "pixel_y"]))
-    return _Positions(keys, array, pixels, selected)
+    return table, under_tissue(str(path), table, ("selected",))
 
 
-def _numbers(path: Path, table: pd.DataFrame, columns: list[str]) -> NDArray[np.float64]:
-    """Return columns as numbers; the error names the first entry that is not one."""
-    values = np.empty((len(table), len(columns)))
-    for index, column in enumerate(columns):
-        values[:, index] = pd.to_numeric(table[column], errors="coerce")
-        bad = np.flatnonzero(~np.isfinite(values[:, index]))
-        if len(bad):
-            entry = table[column].iloc[bad[0]]
-            raise DataError(f"{path}: line {bad[0] + 2} has {entry!r} as {column}; it must be a number.")
-    return values
+def _odd_entry(table: pd.DataFrame, values: NDArray[np.float64], columns: list[str], row: int) -> str:
+    column = columns[int(np.argmin(np.isfinite(values[row])))]
+    return f"line {row + 2} has {table[column].iloc[row]!r} as {column}; it must be a number"
 
 
-def _array_places(path: Path, names: list[str]) -> list[Spot]:
-    """Read row names such as `10x13`; adjusted ones such as `7.97x12.04` are rounded to their place in the array."""
-    places = []
-    for name in names:
-        x, _, y = name.partition("x")
-        try:
-            places.append((round(float(x)), round(float(y))))
-        except (ValueError, OverflowError):
-            raise DataError(
-                f"{path}: a row is called {name[:40]!r}; rows must be called by place in the array, as in '10x13'."
-            ) from None
-    _check_unique(path, places)
-    return places
+def _array_places(path: Path, names: list[str]) -> tuple[NDArray[np.int64], list[Spot]]:
+    """Return the rows whose names are places in the array, and the places.
+
+    Adjusted places such as `7.97x12.04` are rounded. A sample's name may come before or after all of them (`C3_4x1`,
+    `4x1_1`); rows of several samples are an error.
+    """
+    matches = [_PLACE.fullmatch(name) for name in names]
+    odd = np.array([match is None for match in matches], bool)
+    check_sound(
+        path,
+        odd,
+        lambda row: f"a row is called {names[row][:40]!r}",
+        "Rows must be called by place in the array, as in '10x13'.",
+    )
+    found = [match for match in matches if match is not None]
+    parts: dict[tuple[str, str], str] = {}
+    for match in found:
+        parts.setdefault((match["before"], match["after"]), match[0])
+    if len(parts) > 1:
+        one, other = list(parts.values())[:2]
+        raise DataError(
+            f"{path}: has rows of several samples, such as {one[:40]!r} and {other[:40]!r}. Give each a file "
+            "of its own."
+        )
+    places = [(round(float(match["x"])), round(float(match["y"]))) for match in found]
+    once = ~_repeated(path, places)
+    return np.flatnonzero(~odd)[once], [place for place, single in zip(places, once, strict=True) if single]
 
 
-def _check_unique(path: Path, keys: list[Spot]) -> None:
-    seen: set[Spot] = set()
-    for x, y in keys:
-        if (x, y) in seen:
-            raise DataError(f"{path}: the spot {x}x{y} occurs more than once. Leave one row for each spot.")
-        seen.add((x, y))
+def _repeated(path: Path, places: Sequence[Sequence[float]]) -> NDArray[np.bool_]:
+    """Return which places occur more than once, so that nothing tells which of their rows is right."""
+    repeated = np.asarray(pd.Series(list(map(tuple, places)), dtype=object).duplicated(keep=False), np.bool_)
+    check_sound(
+        path,
+        repeated,
+        lambda row: f"the spot {places[row][0]:g}x{places[row][1]:g} occurs more than once",
+        "Leave one row for each spot.",
+    )
+    return repeated
 
 
 def _join(
     counts: Path, spots: Path, counted: list[Spot], positions: _Positions
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
-    """Return the rows of the counts that have a position, their places in `positions`, and a note on the others."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[str, int | list[str]]]:
+    """Return the rows of the counts that have a position, their places in `positions`, and the others by reason."""
     place_of = {key: i for i, key in enumerate(positions.keys) if positions.selected[i]}
     rows = [i for i, key in enumerate(counted) if key in place_of]
     if not rows:
@@ -192,11 +244,13 @@ def _join(
             f"{counts}: none of its {len(counted)} spots is among the {len(place_of)} of {spots} "
             f"(such as {_label(counted[0])} and {_label(next(iter(place_of)))}). {hint}"
         )
-    left_out = [(len(counted) - len(rows), "spots with counts have no position")]
-    left_out += [(len(place_of) - len(rows), "spots with a position have no counts")]
-    listed = " and ".join(f"{count} {what}" for count, what in left_out if count)
-    notes = [f"{listed}; they are left out, {len(rows)} remain"] if listed else []
-    return np.array(rows), np.array([place_of[counted[i]] for i in rows]), notes
+    known = set(positions.keys)
+    left: dict[str, int | list[str]] = {
+        "spots not under tissue": [_label(key) for key in counted if key in known and key not in place_of],
+        "spots with counts but without a position": [_label(key) for key in counted if key not in known],
+        "spots with a position but without counts": [_label(key) for key in place_of.keys() - set(counted)],
+    }
+    return np.array(rows), np.array([place_of[counted[i]] for i in rows]), left
 
 
 def _label(spot: Spot) -> str:
@@ -235,23 +289,27 @@ def _nearest(pitch: tuple[float, float]) -> float:
 
 def raw_places(entry: LegacyStEntry, raw: RawFiles) -> None:
     """Fill in the selected spots; see `RawReader`."""
-    table = pd.read_csv(entry.spots, sep="\t")
-    pixels = table[["pixel_x", "pixel_y"]].to_numpy(np.float64)
-    selected = table["selected"].to_numpy() == 1 if "selected" in table else np.ones(len(table), bool)
-    raw.xy_px = pixels[selected]
-    staggered = _is_staggered(np.rint(table[["x", "y"]].to_numpy(np.float64)).astype(np.int64))
+    table, selected = _spot_table(entry.spots)
+    values = {column: numbers(table[column]) for column in table}
+    pixels = np.column_stack([values["pixel_x"], values["pixel_y"]])
+    placed = np.asarray(np.isfinite(pixels).all(axis=1), np.bool_)
+    use = selected & placed & np.isfinite(values["x"] + values["y"])
+    raw.xy_px = pixels[use]
+    staggered = _is_staggered(np.rint(np.column_stack([values["x"], values["y"]])[use]).astype(np.int64))
     raw.pitch_um = entry.spot_pitch_um or _PITCH_UM[staggered]
     adjusted = "new_x" in table and "new_y" in table
-    array = table[["new_x", "new_y"] if adjusted else ["x", "y"]].to_numpy(np.float64)
-    pitch = pitch_in_pixels(array, pixels)
+    array = np.column_stack([values[name] for name in (("new_x", "new_y") if adjusted else ("x", "y"))])
+    use = placed & np.isfinite(array).all(axis=1)
+    pitch = pitch_in_pixels(array[use], pixels[use])
     if not isinstance(pitch, str):
         raw.pitch_px = _nearest(pitch) if staggered else math.sqrt(pitch[0] * pitch[1])
 
 
 def raw_counts(entry: LegacyStEntry) -> RawCounts:
     """Return the counts as written; see `RawReader`."""
-    text = read_plain_or_gzip(entry.counts).decode("utf-8-sig")
-    table = pd.read_csv(io.StringIO(text), sep="\t", skiprows=1, header=None, index_col=0)
+    text = read_text(entry.counts)
+    delimiter = delimiter_of(text.split("\n", 1)[0])
+    table = pd.read_csv(io.StringIO(text), sep=delimiter, skiprows=1, header=None, index_col=0)
     # Not by pandas, which would rename a gene that comes twice.
-    genes = text.split("\n", 1)[0].rstrip("\r").split("\t")[-table.shape[1] :]
+    genes = cells(text.split("\n", 1)[0], delimiter)[-table.shape[1] :]
     return sparse.csr_matrix(table.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)), genes

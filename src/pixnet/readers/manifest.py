@@ -25,6 +25,7 @@ The entries in `pixnet.readers.platforms` define the keys of each platform.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,16 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pixnet.errors import DataError, first_line
+from pixnet.readers.common import errors_of
 from pixnet.readers.entry import Entry, Length
+from pixnet.readers.formats.text import decoded
+from pixnet.readers.manifest_paths import found_path, warn_if_mixed
 from pixnet.readers.platforms import PLATFORMS
 from pixnet.safe.documents import parse_toml, read_bytes
 from pixnet.sample import Sample
+
+_BACKSLASH = re.compile(r'=\s*"[^"\n]*\\[^"\n]*"')
+_UNQUOTED = re.compile(r"""^\s*(?:id|donor|platform|image|path|counts|spots)\s*=\s*[^\s"'\[{]""", re.MULTILINE)
 
 
 class _Manifest(BaseModel):
@@ -80,12 +87,7 @@ def chosen_entries(path: str | Path, entries: Sequence[Entry], samples: Sequence
 def manifest_entries(path: str | Path) -> list[Entry]:
     """List the samples of a manifest without reading their files; a `DataError` names a key that is not valid."""
     path = Path(path)
-    try:
-        content = parse_toml(read_bytes(path, DataError).decode("utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file. Give the path of a manifest.") from error
-    except ValueError as error:
-        raise DataError(f"{path}: is not a TOML file ({first_line(error)}).") from error
+    content = _content(path)
     try:
         manifest = _Manifest.model_validate(content)
     except ValidationError as error:
@@ -102,7 +104,39 @@ def manifest_entries(path: str | Path) -> list[Entry]:
                 f"{', '.join(ids)}."
             )
         entries.append(entry)
+    warn_if_mixed(path, entries)
     return entries
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Parse a manifest, in any encoding that names itself; errors say what to write instead."""
+    try:
+        text = decoded(path, read_bytes(path, DataError))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file. Give the path of a manifest.") from error
+    try:
+        content = parse_toml(text)
+    except ValueError as error:
+        raise DataError(f"{path}: is not a TOML file ({first_line(error)}). {_toml_hint(text)}".rstrip()) from error
+    if isinstance(content.get("sample"), dict):
+        raise DataError(
+            f"{path}: has [sample] in single brackets. Write [[sample]], in double brackets, above each sample."
+        )
+    return content
+
+
+def _toml_hint(text: str) -> str:
+    """Return what is probably wrong with a text that is no TOML."""
+    if _BACKSLASH.search(text):
+        return (
+            "In double quotes a backslash has a meaning of its own: write paths of Windows in single quotes, "
+            r"'C:\folder\image.tif', or with /."
+        )
+    if text.lstrip().startswith(("{", "sample:", "- ", "---")):
+        return 'It looks like JSON or YAML; a manifest has [[sample]] above each sample, and lines such as id = "A".'
+    if _UNQUOTED.search(text):
+        return 'Texts and paths stand in quotes: image = "he.tif".'
+    return ""
 
 
 def entry_of(base: Path, name: str, table: dict[str, Any], shared: dict[str, Any]) -> Entry:
@@ -123,7 +157,9 @@ def entry_of(base: Path, name: str, table: dict[str, Any], shared: dict[str, Any
         entry = model.model_validate({**known, **table})
     except ValidationError as error:
         raise DataError(f"{name}: {_explained(error, model)}") from error
-    return entry.model_copy(update={key: base / value for key, value in entry if isinstance(value, Path)})
+    with errors_of(name):
+        paths = {key: found_path(base, key, value) for key, value in entry if isinstance(value, Path)}
+    return entry.model_copy(update=paths)
 
 
 def _explained(error: ValidationError, model: type[BaseModel]) -> str:

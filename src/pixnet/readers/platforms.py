@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pixnet.readers.common import outs_of
 from pixnet.readers.entry import Entry, Length
+from pixnet.readers.formats.files import find_file
+from pixnet.readers.formats.names import MATRIX_MARKET, POSITION_FILES, find_matrix
 
 if TYPE_CHECKING:
     from pixnet.readers.raw import RawReader
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from pixnet.slide.frame import Frames
 
 _BIN_FOLDERS = ("binned_outputs", "segmented_outputs")
-_MATRICES = ("*feature_bc_matrix.h5", "*feature_bc_matrix")
 
 
 class LegacyStEntry(Entry):
@@ -113,6 +114,7 @@ class AnnDataEntry(Entry):
     side_um: Length | None = None
     swap_xy: bool = False
     layer: str | None = None
+    library_id: str | None = None
 
     def _reader_options(self) -> tuple[str, dict[str, Any]]:
         reader, options = super()._reader_options()
@@ -131,10 +133,14 @@ def _visium_hd_sign(path: Path) -> str:
 
 
 def _visium_sign(path: Path) -> str:
-    folder = outs_of(path)
-    if (folder / "spatial").is_dir() and any(any(folder.glob(pattern)) for pattern in _MATRICES):
+    if not path.is_dir():
+        return ""
+    outs = outs_of(path)
+    if not (find_matrix(outs, None) or find_file(outs, MATRIX_MARKET)):
+        return ""
+    if find_file(outs, ["spatial"]):
         return "it has a feature matrix beside spatial/"
-    return ""
+    return "it has a feature matrix and positions" if find_file(outs, POSITION_FILES) else ""
 
 
 def _xenium_sign(path: Path) -> str:
@@ -185,8 +191,6 @@ class Platform:
         have no folder of their own.
     missing_part
         What a folder that was copied in part lacks, by the file that it has.
-    merges_genes
-        Whether the reader adds up genes of one name; otherwise it refuses them.
     slow_places
         Whether `raw_places` takes as long as the reader; then it is only used to explain why a sample is refused.
     """
@@ -195,7 +199,6 @@ class Platform:
     entry: type[Entry]
     sign: Callable[[Path], str] = lambda path: ""
     missing_part: Mapping[str, str] = field(default_factory=dict)
-    merges_genes: bool = True
     slow_places: bool = False
 
     @property
@@ -207,7 +210,7 @@ class Platform:
 # A path may have the signs of two platforms; the more particular one comes first: a folder of Visium HD also has
 # spatial/, and a table of HEST is also an AnnData.
 _TABLE = (
-    Platform("legacy-st", LegacyStEntry, merges_genes=False),
+    Platform("legacy-st", LegacyStEntry),
     Platform("visium-hd", VisiumHDEntry, _visium_hd_sign),
     Platform(
         "visium",

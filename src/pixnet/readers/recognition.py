@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pixnet.errors import DataError
-from pixnet.readers.common import outs_of, telling_name
+from pixnet.readers.common import damage, outs_of, telling_name
 from pixnet.readers.entry import Entry
+from pixnet.readers.formats.kinds import kind_of_file
 from pixnet.readers.manifest import entry_of
 from pixnet.readers.platforms import PLATFORMS
 from pixnet.safe.names import as_text
@@ -89,8 +92,36 @@ def _platform_of(path: Path) -> str | None:
     return next((platform.name for platform in PLATFORMS.values() if platform.sign(path)), None)
 
 
+def _other_kind(path: Path) -> str | None:
+    """Return what else a file or folder is, in words, with the remedy if there is one; None if it is not known."""
+    from pixnet.readers.anndata.source import kind_of_store, open_zarr
+    from pixnet.readers.formats.hdf5 import open_hdf5
+
+    if path.is_dir():
+        if (path / "card.json").is_file():
+            return "a model of PixNet, not a sample"
+        names = sorted(child.name for child in islice(path.iterdir(), _MOST_CHILDREN))
+        if any(name.lower().endswith(".dcm") for name in names):
+            return "a folder of DICOM files: give the counts, and one of its files as `image`"
+        if not {"zarr.json", ".zgroup"} & set(names):
+            return None
+        with suppress(DataError), damage("cannot be read"):
+            root = open_zarr(path)
+            return "a field of PixNet, not a sample" if "pixnet" in root.attrs else kind_of_store(root)
+        return None
+    if path.suffix.lower() in (".toml", ".json", ".csv", ".tsv", ".txt"):
+        return "a manifest: call read_manifest" if path.suffix.lower() == ".toml" else None
+    kind = kind_of_file(path)
+    if kind == "an HDF5 file":
+        with suppress(DataError), damage("cannot be read"), open_hdf5(path) as root:
+            kind = kind_of_store(root) or kind
+    return kind if kind is None or "image" not in kind else None
+
+
 def _hint(path: Path) -> str:
     """Return what may be meant by a path that is from no known platform."""
+    if kind := _other_kind(path):
+        return f"It is {kind}."
     if path.suffix.lower() in SUFFIXES:
         return "It looks like an image: give the folder or table with the counts, and this as `image`."
     try:

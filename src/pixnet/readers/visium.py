@@ -5,6 +5,8 @@ No file states a pixel size. It follows from the pitch: spots are printed 100 um
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -19,17 +21,17 @@ from pixnet.readers.common import (
     agreed_pixel_size,
     errors_of,
     given_options,
+    left_out,
     outs_of,
     telling_name,
     warn_once,
     weighed,
 )
-from pixnet.readers.formats.files import find_file
+from pixnet.readers.formats.files import check_one_sample, find_file, packed_file
+from pixnet.readers.formats.names import MATRICES, MATRIX_MARKET, POSITION_FILES, SCALEFACTOR_FILES, find_matrix
 from pixnet.readers.formats.pitch import HALF_SPOTS, hexagonal_pitch, pitch_in_pixels, square_pitch
-from pixnet.readers.formats.tenx_matrix import MATRICES, TenXMatrix, find_matrix, read_tenx_matrix
+from pixnet.readers.formats.tenx_matrix import TenXMatrix, read_tenx_matrix
 from pixnet.readers.formats.tenx_spatial import (
-    POSITION_FILES,
-    SCALEFACTOR_FILES,
     check_image_scale,
     find_image,
     full_resolution_sizes,
@@ -51,6 +53,8 @@ SPOT_UM, PITCH_UM = 55.0, 100.0
 # that; other programs write 55 um there. So it does not measure a pixel: it is a last resort and a coarse check.
 _DRAWN_SPOT_UM = 65.0
 
+_MATRIX_NAMES = tuple(name for names in (*MATRICES.values(), MATRIX_MARKET) for name in names)
+_LIBRARY = re.compile(r"-\d+$")
 _ARRAY = ["array_col", "array_row"]
 _PIXELS = ["pxl_col_in_fullres", "pxl_row_in_fullres"]
 
@@ -108,7 +112,8 @@ def read_visium(
     if "bin_size_um" in factors:
         raise _is_hd(files.outs)
     factors = given.transform.factors(factors)
-    positions = read_positions(files.positions)
+    check_one_sample({files.matrix: _MATRIX_NAMES, files.positions: POSITION_FILES} | _named(factors_path))
+    positions, odd = read_positions(files.positions)
     positions[_PIXELS] = given.transform.points(positions[_PIXELS].to_numpy())
     size, notes = _pixel_size(files.positions, positions, factors, given.pixel)
     if image is None:
@@ -118,12 +123,13 @@ def read_visium(
     counts = read_tenx_matrix(files.matrix)
     # A matrix that may be raw also has the spots beside the tissue.
     only_tissue = not files.filtered and filtered is not False
-    rows, spots, left_out = _join(files, counts, positions, only_tissue)
+    rows, spots, reasons = _join(files, counts, positions, only_tissue)
+    reasons["lines of the positions that are not valid"] = odd
     with errors_of(f"{files.matrix} with {files.positions}"):
         table, merged = _counts(counts, rows, spots)
         disks = Disks(spots[_PIXELS].to_numpy() * slide.mpp, SPOT_UM)
         sample = Sample(name, slide, disks, table, given.donor, "visium")
-    warn_once(name, notes + left_out + merged)
+    warn_once(name, notes + left_out(reasons, len(rows)) + merged)
     return weighed(sample)
 
 
@@ -139,6 +145,9 @@ def _find(path: Path, filtered: bool | None) -> _Folder:
             positions = find_file(folder, POSITION_FILES) if folder else None
             if folder and positions:
                 return _Folder(outs, folder, positions, *_matrix(outs, filtered))
+    packed = next((file for outs in (path, path / "outs") if (file := packed_file(outs, ["spatial"]))), None)
+    if packed:
+        raise DataError(f"{packed}: is packed. Unpack it there.")
     raise DataError(
         f"{path}: tissue_positions.csv or tissue_positions_list.csv not found, in `spatial/` or beside the matrix. "
         "Give the folder that Space Ranger wrote, `outs`, with everything in it."
@@ -151,10 +160,16 @@ def _matrix(outs: Path, filtered: bool | None) -> tuple[Path, bool | None]:
     if found is not None:
         return found
     # Archives often keep the three files of a matrix folder under a sample's prefix, beside the rest.
-    if find_file(outs, ["matrix.mtx.gz", "matrix.mtx"]):
+    if find_file(outs, MATRIX_MARKET):
         return outs, None
+    if packed := packed_file(outs, _MATRIX_NAMES):
+        raise DataError(f"{packed}: the matrix is packed. Unpack it there.")
     wanted = " or ".join(MATRICES[kind][0] for kind in ((True, False) if filtered is None else (filtered,)))
     raise DataError(f"{outs}: {wanted}, or a folder of that name, not found. Copy it from Space Ranger's output.")
+
+
+def _named(factors: Path | None) -> dict[Path, Sequence[str]]:
+    return {} if factors is None else {factors: SCALEFACTOR_FILES}
 
 
 def _is_hd(path: Path) -> DataError:
@@ -214,10 +229,10 @@ def _may_be_spot(um: float) -> bool:
 
 def _join(
     files: _Folder, counts: TenXMatrix, positions: pd.DataFrame, only_tissue: bool
-) -> tuple[NDArray[np.intp], pd.DataFrame, list[str]]:
-    """Return the rows of the matrix that have a position, their positions, and notes on the spots left out."""
+) -> tuple[NDArray[np.intp], pd.DataFrame, dict[str, int | list[str]]]:
+    """Return the rows of the matrix that have a position, their positions, and the spots left out by reason."""
     barcodes = [barcode.decode("utf-8", "replace") for barcode in counts.barcodes.tolist()]
-    place = pd.Index(positions["barcode"]).get_indexer(pd.Index(barcodes, dtype=object))
+    place = _places(barcodes, positions["barcode"].tolist())
     if not (place >= 0).any():
         raise DataError(
             f"{files.matrix}: none of its {len(barcodes)} barcodes is among the {len(positions)} of {files.positions} "
@@ -235,19 +250,30 @@ def _join(
             )
     counted = np.zeros(len(positions), bool)
     counted[place[place >= 0]] = True
-    notes = []
-    if (place < 0).any():
-        notes.append(f"{(place < 0).sum()} spots with counts have no position and are left out")
-    if (under & ~counted).any():
-        notes.append(f"{(under & ~counted).sum()} spots under tissue have no counts and are left out")
+    reasons: dict[str, int | list[str]] = {
+        "spots with counts but without a position": [barcodes[row] for row in np.flatnonzero(place < 0)],
+        "spots under tissue but without counts": positions["barcode"][under & ~counted].tolist(),
+    }
     rows = np.flatnonzero(selected)
-    return rows, positions.iloc[place[rows]].reset_index(drop=True), notes
+    return rows, positions.iloc[place[rows]].reset_index(drop=True), reasons
+
+
+def _places(barcodes: list[str], placed: list[str]) -> NDArray[np.intp]:
+    """Return the place of each barcode among those that have a position, -1 where it has none.
+
+    Where none has, the number of the library at the end (`-1`), which some tables lack, is not compared.
+    """
+    place = pd.Index(placed).get_indexer(pd.Index(barcodes, dtype=object))
+    if not (place >= 0).any():
+        stems, known = ([_LIBRARY.sub("", barcode) for barcode in some] for some in (barcodes, placed))
+        if len(set(stems)) == len(stems) and len(set(known)) == len(known):
+            place = pd.Index(known).get_indexer(pd.Index(stems, dtype=object))
+    return np.asarray(place, np.intp)
 
 
 def _counts(counts: TenXMatrix, rows: NDArray[np.intp], spots: pd.DataFrame) -> tuple[Counts, list[str]]:
     """Return the counts of the selected rows, and notes on merged and omitted features."""
-    matrix, genes, ids, merged = merge_genes(counts.matrix[rows], counts.names, counts.ids)
-    notes = [f"{merged} genes were added to another of the same name"] if merged else []
+    matrix, genes, ids, notes = merge_genes(counts.matrix[rows], counts.names, counts.ids)
     if counts.others:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.others.items()))
         notes.append(f"features that are not genes are left out ({kinds})")
@@ -264,7 +290,7 @@ def raw_places(entry: VisiumEntry, raw: RawFiles) -> None:
     raw.pictures.update(full_resolution_sizes(raw.spatial))
     path = find_file(raw.spatial, POSITION_FILES)
     if path is not None:
-        positions = read_positions(path)
+        positions, _ = read_positions(path)
         pixels = positions[_PIXELS].to_numpy(np.float64)
         under = positions["in_tissue"].to_numpy() == 1
         raw.xy_px = pixels[under] if under.any() else pixels

@@ -14,6 +14,7 @@ from scipy import sparse
 
 from pixnet.errors import DataError
 from pixnet.expression import SCALE
+from pixnet.sample.genes import gene_columns
 from pixnet.sample.sample import enough_counts
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def measured_counts(sample: Sample, panel: GenePanel) -> tuple[sparse.csr_matrix
 
     The counts of a gene that the sample was not measured for are zero and without meaning.
     """
-    columns = sample.genes.get_indexer(pd.Index(panel.names, dtype=object))
+    columns = gene_columns(sample.counts, panel.names)
     measured = np.asarray(columns >= 0, np.bool_)
     matrix = sample.counts.matrix[:, columns[measured]]
     panel_column = np.flatnonzero(measured).astype(matrix.indices.dtype)
@@ -139,7 +140,8 @@ def measured_counts(sample: Sample, panel: GenePanel) -> tuple[sparse.csr_matrix
 
 
 def _check_measured(samples: Sequence[Sample], panel: GenePanel) -> None:
-    missing = [name for name in panel.names if not any(name in sample.genes for sample in samples)]
+    measured = np.any([gene_columns(sample.counts, panel.names) >= 0 for sample in samples], axis=0)
+    missing = [name for name, known in zip(panel.names, measured, strict=True) if not known]
     if missing:
         known = {str(name).upper(): str(name) for sample in samples for name in sample.genes}
         listed = ", ".join(_with_similar(name, known) for name in missing[:3])

@@ -105,7 +105,7 @@ def test_what_is_no_matrix(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"empty\.h5: is not a 10x matrix"):
         read_tenx_matrix(tmp_path / "empty.h5")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DataError, match=r"matrix\.mtx\.gz not found"):
+    with pytest.raises(DataError, match=r"matrix\.mtx not found"):
         read_tenx_matrix(tmp_path / "folder")
 
 

@@ -12,10 +12,9 @@ from PIL import Image
 
 from pixnet.errors import DataError, PixNetError
 from pixnet.readers.formats.files import find_file
+from pixnet.readers.formats.names import POSITION_FILES, SCALEFACTOR_FILES
 from pixnet.readers.formats.tenx_spatial import (
     POSITION_COLUMNS,
-    POSITION_FILES,
-    SCALEFACTOR_FILES,
     check_image_scale,
     find_image,
     read_positions,
@@ -43,10 +42,11 @@ def write_positions(path: Path, table: pd.DataFrame = TABLE, header: bool = True
     return path
 
 
-@pytest.mark.parametrize("name", POSITION_FILES)
+@pytest.mark.parametrize("name", [*POSITION_FILES, *(f"{name}.gz" for name in POSITION_FILES[1:])])
 def test_positions_in_every_layout(tmp_path: Path, name: str) -> None:
     path = write_positions(tmp_path / name, header="_list" not in name)
-    found = read_positions(path)
+    found, odd = read_positions(path)
+    assert odd == []
     assert list(found.columns) == list(POSITION_COLUMNS)
     assert found["barcode"].tolist() == TABLE["barcode"].tolist()
     assert all(found[column].dtype == np.int32 for column in ("in_tissue", "array_row", "array_col"))
@@ -54,19 +54,40 @@ def test_positions_in_every_layout(tmp_path: Path, name: str) -> None:
     assert find_file(tmp_path, POSITION_FILES) == path
 
 
-@pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
-def test_some_columns_only(tmp_path: Path, name: str) -> None:
-    found = read_positions(write_positions(tmp_path / name), ["array_col", "in_tissue"])
-    assert list(found.columns) == ["array_col", "in_tissue"]
-    assert found["array_col"].tolist() == [0, 1, 0]
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "row numbers",
+        "row numbers, no header",
+        "other order",
+        "semicolons",
+        "tabs",
+        "UTF-16",
+        "quotes",
+        "spaces",
+        "case",
+        "mark",
+    ],
+)
+def test_positions_in_other_dialects(tmp_path: Path, layout: str) -> None:
+    table = TABLE[list(POSITION_COLUMNS[::-1])] if layout == "other order" else TABLE
+    table = table.rename(columns=str.upper) if layout == "case" else table
+    form = {"sep": {"semicolons": ";", "tabs": "\t"}.get(layout, ","), "quoting": 1 if layout == "quotes" else 0}
+    text = table.to_csv(index="numbers" in layout, header="no header" not in layout, **form)
+    path = tmp_path / "p.csv"
+    text = text.replace(",", ", ") if layout == "spaces" else text.replace("\n", "\r\n")
+    path.write_bytes(text.encode({"UTF-16": "utf-16", "mark": "utf-8-sig"}.get(layout, "utf-8")))
+    found, odd = read_positions(path)
+    assert odd == []
+    pd.testing.assert_frame_equal(found, TABLE, check_dtype=False)
 
 
 def test_barcodes_as_bytes_and_a_byte_order_mark(tmp_path: Path) -> None:
     path = write_positions(tmp_path / "p.parquet", TABLE.assign(barcode=[b"AA-1", b"AC-1", b"AG-1"]))
-    assert read_positions(path)["barcode"].tolist() == ["AA-1", "AC-1", "AG-1"]
+    assert read_positions(path)[0]["barcode"].tolist() == ["AA-1", "AC-1", "AG-1"]
     path = write_positions(tmp_path / "p.csv")
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert len(read_positions(path)) == 3
+    assert len(read_positions(path)[0]) == 3
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
@@ -81,10 +102,21 @@ def test_barcodes_as_bytes_and_a_byte_order_mark(tmp_path: Path) -> None:
         ("pxl_col_in_fullres", 1e300, "as pxl_col_in_fullres; it must be a pixel of the image"),
     ],
 )
-def test_a_cell_that_will_not_do_is_named(tmp_path: Path, name: str, column: str, value: object, message: str) -> None:
+def test_a_row_that_is_not_valid_is_left_out_and_named(
+    tmp_path: Path, name: str, column: str, value: object, message: str
+) -> None:
     table = TABLE.copy()
     table.loc[1, column] = value
-    place = "row 2" if name.endswith("parquet") else "line 3"
+    if value == "AAAC-1":  # nothing tells which of the two is right
+        with pytest.raises(DataError, match=f"{name}: .*{message} .2 of 3 are of that kind"):
+            read_positions(write_positions(tmp_path / name, table))
+        return
+    found, odd = read_positions(write_positions(tmp_path / name, table))
+    assert odd == [table.loc[1, "barcode"]]
+    assert found["barcode"].tolist() == ["AAAC-1", "AAAT-1"]
+    assert found["pxl_row_in_fullres"].tolist() == [10.5, 30.0]
+    table[column] = value
+    place = "row 1" if name.endswith("parquet") else "line 2"
     with pytest.raises(DataError, match=f"{name}: {place} has .*{message}"):
         read_positions(write_positions(tmp_path / name, table))
 
@@ -102,7 +134,7 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=f"{name}: has no positions"):
             read_positions(write_positions(tmp_path / name, TABLE.iloc[:0]))
     (tmp_path / "p.csv").write_bytes(b"")
-    with pytest.raises(DataError, match="is not a table of positions"):
+    with pytest.raises(DataError, match="has no positions"):
         read_positions(tmp_path / "p.csv")
     (tmp_path / "p.csv.gz").write_bytes(gzip.compress(b"barcode" * 99)[:20])
     with pytest.raises(DataError, match="damaged or truncated"):

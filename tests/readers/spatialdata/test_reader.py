@@ -214,13 +214,31 @@ def test_rows_and_instances_without_a_partner_are_told(store: Store, sample: Sam
     n = len(sample.regions)
     store.image(**{"global": np.eye(3)}).circles(sample.regions.centers_um / MPP, 20.0, **{"global": np.eye(3)})
     store.table(np.arange(2, n + 2))
-    message = r"2 rows of the table have no instance in 'cells'.*; 2 shapes of 'cells' have no row"
+    message = (
+        r"2 rows of the table without a usable instance in 'cells' and 2 shapes of 'cells' without a row are left out"
+    )
     with pytest.warns(PixNetWarning, match=message) as told:
         again = read_spatialdata(store.write(tmp_path), mpp=MPP)
     assert sum(warning.category is PixNetWarning for warning in told) == 1
     assert len(again.regions) == n - 2
     np.testing.assert_allclose(again.regions.centers_um, sample.regions.centers_um[2:])
     np.testing.assert_array_equal(again.counts.matrix.toarray(), sample.counts.matrix.toarray()[:-2])
+
+
+def test_odd_rows_and_shapes_are_left_out_and_told(store: Store, sample: Sample, tmp_path: Path) -> None:
+    n, here = len(sample.regions), {"global": np.eye(3)}
+    centres = sample.regions.centers_um / MPP
+    shapes = [shapely.Point(*centre).buffer(20.0) for centre in centres]
+    shapes[1] = shapely.Polygon()
+    store.image(**here).polygons(shapes, **here)
+    store.table(np.arange(n), in_tissue=(np.arange(n) != 0).astype(int))
+    with pytest.warns(
+        PixNetWarning, match="1 row .*usable instance in .cells. and 1 row not under tissue are left out"
+    ):
+        again = read_spatialdata(store.write(tmp_path), mpp=MPP)
+    expected = np.arange(2, n)
+    np.testing.assert_allclose(again.regions.centers_um, sample.regions.centers_um[expected], atol=1e-6)
+    np.testing.assert_array_equal(again.counts.matrix.toarray(), sample.counts.matrix.toarray()[expected])
 
 
 def test_what_there_are_several_of_is_chosen_by_name(store: Store, sample: Sample, tmp_path: Path) -> None:

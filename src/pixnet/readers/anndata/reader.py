@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError
-from pixnet.readers.anndata.counts import dropped, gene_names, table_counts, with_notes
+from pixnet.readers.anndata.counts import gene_names, table_counts, with_notes
+from pixnet.readers.anndata.rows import placed_rows
 from pixnet.readers.anndata.source import TableSource, open_table
 from pixnet.readers.common import SampleOptions, agreed_pixel_size, errors_of, given_options, warn_once, weighed
 from pixnet.readers.formats.pitch import hexagonal_pitch, pitch, squares_around
@@ -26,10 +27,6 @@ from pixnet.slide.formats import SUFFIXES
 from pixnet.slide.pixel_size import PixelSize, positive
 from pixnet.slide.slide import open_slide
 
-_OBSM = ("spatial", "X_spatial")
-_PIXELS = (("pxl_col_in_fullres", "pxl_row_in_fullres"), ("x_pixel", "y_pixel"))
-_UM = (("x_um", "y_um"), ("x_centroid", "y_centroid"))
-
 
 def read_anndata(
     table: str | Path | anndata.AnnData,
@@ -39,16 +36,19 @@ def read_anndata(
     side_um: float | None = None,
     swap_xy: bool = False,
     layer: str | None = None,
+    library_id: str | None = None,
     **options: Unpack[SampleOptions],
 ) -> Sample:
     """Read a table of counts with coordinates, and its image.
 
-    Counts are taken from `X`; if that does not hold raw counts, from `layers["counts"]`, and else from `.raw`.
+    Counts are taken from `X`; if that does not hold raw counts, from `layers["counts"]` (or `raw_counts` and the like),
+    and else from `.raw`. Rows that `obs["in_tissue"]` flags as not under tissue, and rows without a position, are left
+    out with a warning.
 
     Coordinates are the first of these that the table has: `obsm["spatial"]`, `obsm["X_spatial"]`, the columns of `obs`
-    `pxl_col_in_fullres` and `pxl_row_in_fullres`, `x_pixel` and `y_pixel` (all these in pixels of the full-resolution
-    image, x first), `x_um` and `y_um`, `x_centroid` and `y_centroid` (in um). An `obsm` that only repeats columns in um
-    is in um too.
+    `pxl_col_in_fullres` and `pxl_row_in_fullres`, `x_pixel` and `y_pixel`, `imagecol` and `imagerow` (all these in
+    pixels of the full-resolution image, x first), `x_um` and `y_um`, `x_centroid` and `y_centroid` (in um). An `obsm`
+    that only repeats columns in um is in um too.
 
     Parameters
     ----------
@@ -66,6 +66,8 @@ def read_anndata(
         Whether the first coordinate is y.
     layer
         Layer that holds the raw counts, "X" or "raw".
+    library_id
+        Section to read, if the table holds several: its name in a column of `obs` such as `library_id`.
     **options
         `id`, `donor`, `mpp` and `image_transform`, as in `SampleOptions`. By default `mpp` is the `microns_per_pixel`
         of the table, or what the image's metadata state.
@@ -78,8 +80,9 @@ def read_anndata(
     Raises
     ------
     DataError
-        If the file is missing, damaged or not an AnnData, if it has no raw counts or coordinates, if no size of the
-        regions is known, if `mpp` contradicts the table by over 5 %, or if regions are outside the image.
+        If the file is missing, damaged or not an AnnData, if it has no raw counts or coordinates, if it holds several
+        sections and `library_id` names none, if no size of the regions is known, if `mpp` contradicts the table by over
+        5 %, or if regions are outside the image.
     SlideError
         If the image cannot be read, or no pixel size is known.
     """
@@ -89,79 +92,29 @@ def read_anndata(
     transform = given.transform
     with open_table(table) as source:
         name = source.name
-        counts = table_counts(source, layer)
-        xy, unit, origin = coordinates(source, swap_xy)
-        factors = transform.factors(_common_factors(source))
+        placed = placed_rows(source, swap_xy, library_id)
+        counts, rows, notes = table_counts(source, layer, placed.rows)
+        factors = transform.factors(_known(placed.factors))
+    xy = placed.xy[np.isin(placed.rows, rows)]
     slide = image if isinstance(image, Slide) else open_slide(image, _pixel_size(name, factors, given.pixel))
     # Coordinates in um are um of the image that they were written for.
-    pixels = xy if unit == "px" else xy / (slide.mpp * transform.scale)
+    pixels = xy if placed.unit == "px" else xy / (slide.mpp * transform.scale)
     centres = transform.points(pixels) * slide.mpp
     with errors_of(name):
         regions = _regions(centres, factors, slide.mpp, diameter_um, side_um)
     id = given.id
     if id is None:
         id = "anndata" if isinstance(table, anndata.AnnData) else Path(table).stem
-    warn_once(id, dropped(counts.notes))
+    warn_once(id, [*placed.notes, *notes])
     with table_errors(name):
-        return weighed(Sample(id, slide, regions, with_notes(counts, coordinates_from=origin), given.donor, "anndata"))
+        made = Sample(id, slide, regions, with_notes(counts, coordinates_from=placed.origin), given.donor, "anndata")
+        return weighed(made)
 
 
-def coordinates(source: TableSource, swap_xy: bool = False) -> tuple[NDArray[np.float64], str, str]:
-    """Return the centres of a table's regions, shape (n, 2), their unit ("px" or "um"), and what they were taken from.
-
-    `read_anndata` documents the order of precedence. `swap_xy` means that the first coordinate is y.
-    """
-    xy, unit, origin = _coordinates(source)
-    return (xy[:, ::-1].copy(), unit, f"{origin}, swapped") if swap_xy else (xy, unit, origin)
-
-
-def _coordinates(source: TableSource) -> tuple[NDArray[np.float64], str, str]:
-    obs = source.obs()
-    columns = [(x, y) for x, y in (*_PIXELS, *_UM) if x in obs and y in obs]
-    for key in _OBSM:
-        stored = source.coordinates(key)
-        if stored is not None:
-            origin = f"obsm[{key!r}]"
-            xy = _finite(source.name, origin, len(obs), stored)
-            in_um = [_columns(source.name, obs, x, y) for x, y in columns if (x, y) in _UM]
-            repeats_um = any(np.allclose(xy, other, rtol=1e-5, atol=1e-3) for other in in_um)
-            return xy, "um" if repeats_um else "px", origin
-    if not columns:
-        raise DataError(
-            f"{source.name}: has no coordinates. Put x and y in pixels of the full-resolution image into "
-            "obsm['spatial'], or into the columns pxl_col_in_fullres and pxl_row_in_fullres of obs."
-        )
-    x, y = columns[0]
-    unit = "um" if (x, y) in _UM else "px"
-    return _columns(source.name, obs, x, y), unit, f"obs[{x!r}, {y!r}]"
-
-
-def _columns(name: str, obs: pd.DataFrame, x: str, y: str) -> NDArray[np.float64]:
-    return _finite(name, f"obs[{x!r}, {y!r}]", len(obs), obs[[x, y]].to_numpy())
-
-
-def _finite(name: str, origin: str, rows: int, values: NDArray[Any]) -> NDArray[np.float64]:
-    if values.ndim != 2 or len(values) != rows or values.shape[1] < 2:
-        raise DataError(f"{name}: {origin} is of shape {values.shape}; it must hold x and y of {rows} regions.")
-    try:
-        xy: NDArray[np.float64] = values[:, :2].astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name}: {origin} holds values that are not numbers.") from error
-    bad = int((~np.isfinite(xy).all(axis=1)).sum())
-    if bad:
-        raise DataError(f"{name}: {origin} is not finite for {bad} of {rows} regions. Leave those out.")
-    return xy
-
-
-def _common_factors(source: TableSource) -> dict[str, float]:
-    """Return the scale factors that all libraries of a table have in common, if they are positive numbers."""
-    values_of: dict[str, set[float]] = {}
-    for factors in source.scalefactors().values():
-        for key in ("spot_diameter_fullres", "bin_size_um", "microns_per_pixel"):
-            number = positive(factors.get(key))
-            if number is not None:
-                values_of.setdefault(key, set()).add(number)
-    return {key: values.pop() for key, values in values_of.items() if len(values) == 1}
+def _known(factors: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scale factors that are used here, if they are positive numbers."""
+    wanted = ("spot_diameter_fullres", "bin_size_um", "microns_per_pixel")
+    return {key: number for key in wanted if (number := positive(factors.get(key))) is not None}
 
 
 def _pixel_size(name: str, factors: Mapping[str, float], given: PixelSize | None) -> PixelSize | None:
@@ -208,7 +161,7 @@ def table_errors(name: str) -> Iterator[None]:
 
 def raw_places(entry: AnnDataEntry, raw: RawFiles) -> None:
     """Fill in the coordinates of a table; see `RawReader`."""
-    table_places(entry.path, entry.swap_xy, raw)
+    table_places(entry.path, entry.swap_xy, raw, entry.library_id)
     measure_pitch(raw)
 
 
@@ -223,15 +176,16 @@ def counts_of(source: TableSource, layer: str) -> RawCounts:
     return source.matrix(layer), gene_names(source.genes(layer))[0]
 
 
-def table_places(path: Path, swap_xy: bool, raw: RawFiles) -> None:
+def table_places(path: Path, swap_xy: bool, raw: RawFiles, library_id: str | None = None) -> None:
     """Fill in the coordinates of a table, and the image beside it (or in `wsis/` as HEST has it) if none is given."""
     if raw.image is None:
         folder = path.parent.parent / "wsis" if path.parent.name == "st" else path.parent
         files = sorted(folder.glob(f"{path.stem}.*"))
         raw.image = next((file for file in files if file.suffix.lower() in SUFFIXES), None)
     with open_table(path) as source:
-        raw.xy_px, raw.unit, _ = coordinates(source, swap_xy)
-        obs = source.obs()
+        placed = placed_rows(source, swap_xy, library_id)
+        obs = source.obs().iloc[placed.rows]
+    raw.xy_px, raw.unit = placed.xy, placed.unit
     if {"array_row", "array_col"} <= set(obs) and _is_hexagonal(obs["array_row"], obs["array_col"]):
         raw.pitch_um = 100.0
         if raw.unit == "px":

@@ -21,6 +21,7 @@ from scipy import sparse
 from pixnet.errors import DataError, first_line
 from pixnet.readers.common import damage
 from pixnet.readers.formats.hdf5 import check_sizes, open_hdf5
+from pixnet.readers.formats.kinds import is_packed, kind_of_file
 from pixnet.safe.budget import Budget
 from pixnet.safe.zarr_store import check_zarr
 
@@ -50,8 +51,8 @@ class TableSource(Protocol):
     def coordinates(self, key: str) -> NDArray[Any] | None:
         """Return an entry of `obsm`, shape (n, d); None if there is none."""
 
-    def scalefactors(self) -> dict[str, dict[str, Any]]:
-        """Return the scale factors of each library in `uns["spatial"]`."""
+    def libraries(self) -> dict[str, dict[str, Any]]:
+        """Return the scale factors of each library in `uns["spatial"]`, nothing for one that has none."""
 
 
 @contextmanager
@@ -65,8 +66,12 @@ def open_table(table: str | Path | anndata.AnnData, name: str | None = None) -> 
         return
     path = Path(table)
     name = name or str(path)
+    if path.is_file() and not _is_hdf5(path):
+        kind = kind_of_file(path)
+        remedy = "Unpack it first." if kind and is_packed(kind) else "Give an h5ad file or the zarr folder of a table."
+        raise DataError(f"{name}: cannot be read: it is {kind or 'not an HDF5 file, or was cut off'}. {remedy}")
     try:
-        root = _open_zarr(path) if path.is_dir() else open_hdf5(path)
+        root = open_zarr(path) if path.is_dir() else open_hdf5(path)
     except DataError:
         raise
     except Exception as error:  # a damaged file makes h5py and zarr raise nearly anything
@@ -83,7 +88,8 @@ def open_table(table: str | Path | anndata.AnnData, name: str | None = None) -> 
             root.close()
 
 
-def _open_zarr(path: Path) -> zarr.Group:
+def open_zarr(path: Path) -> zarr.Group:
+    """Open a zarr folder, once its metadata and codecs are known to be safe."""
     check_zarr(path, DataError)
     return zarr.open_group(path, mode="r")
 
@@ -99,12 +105,10 @@ class _InMemory:
         return sorted(self._table.layers)
 
     def has(self, key: str) -> bool:
-        if key == "X":
-            return self._table.X is not None
-        return self._table.raw is not None if key == "raw" else key in self._table.layers
+        return self._value(key) is not None
 
     def matrix(self, key: str) -> sparse.csr_matrix:
-        value: Any = self._table.X if key == "X" else self._table.raw.X if key == "raw" else self._table.layers[key]
+        value = self._value(key)
         for load in ("to_memory", "compute"):  # backed by a file; lazy
             if hasattr(value, load):
                 value = getattr(value, load)()
@@ -120,8 +124,14 @@ class _InMemory:
             value = np.asarray(value)
         return _numeric(self.name, key, value, copy=True)
 
+    def _value(self, key: str) -> Any:
+        if key == "raw" and self._table.raw is not None:
+            return self._table.raw.X
+        return self._table.X if key == "X" else self._table.layers.get(key)
+
     def genes(self, key: str) -> pd.DataFrame:
-        return pd.DataFrame(self._table.raw.var if key == "raw" else self._table.var)
+        is_raw = key == "raw" and self._table.raw is not None
+        return pd.DataFrame(self._table.raw.var if is_raw else self._table.var)
 
     def obs(self) -> pd.DataFrame:
         return pd.DataFrame(self._table.obs)
@@ -129,14 +139,10 @@ class _InMemory:
     def coordinates(self, key: str) -> NDArray[Any] | None:
         return np.asarray(self._table.obsm[key]) if key in self._table.obsm else None
 
-    def scalefactors(self) -> dict[str, dict[str, Any]]:
+    def libraries(self) -> dict[str, dict[str, Any]]:
         libraries = self._table.uns.get("spatial")
-        factors_of = {}
-        for name, library in libraries.items() if isinstance(libraries, Mapping) else ():
-            factors = library.get("scalefactors") if isinstance(library, Mapping) else None
-            if isinstance(factors, Mapping):
-                factors_of[str(name)] = dict(factors)
-        return factors_of
+        known = libraries.items() if isinstance(libraries, Mapping) else ()
+        return {str(name): _factors(library) for name, library in known if isinstance(library, Mapping)}
 
 
 class _Stored:
@@ -152,6 +158,9 @@ class _Stored:
         """Check whether it is an AnnData."""
         with self._reading("its contents"):
             missing = [part for part in ("obs", "var") if part not in self._root]
+            other = kind_of_store(self._root)
+        if other:
+            raise DataError(f"{self.name}: is {other}.")
         if missing:
             raise DataError(
                 f"{self.name}: is not an AnnData: {missing[0]} not found. Give an h5ad file or a table's zarr folder."
@@ -163,11 +172,12 @@ class _Stored:
 
     def has(self, key: str) -> bool:
         with self._reading(key):
-            return _place(key) in self._root
+            place = self._place(key)
+            return place in self._root and not _is_null(self._root[place])
 
     def matrix(self, key: str) -> sparse.csr_matrix:
         with self._reading(key):
-            element = self._root[_place(key)]
+            element = self._root[self._place(key)]
             check_sizes(self.name, element)
             if _is_array(element):
                 return self._dense(key, element)
@@ -182,16 +192,16 @@ class _Stored:
             if tuple(int(side) for side in stated) != shape:
                 raise DataError(
                     f"{self.name}: {key} is {' x '.join(map(str, stated))}, but obs and var have {shape[0]} and "
-                    f"{shape[1]} rows. The file may be damaged."
+                    f"{shape[1]} rows. They do not belong together; write the table again with anndata."
                 )
-            parts = tuple(np.asarray(element[part][:]) for part in ("data", "indices", "indptr"))
-            matrix = sparse_type(parts, shape=shape)
+            data, indices, indptr = (_native(element[part][:]) for part in ("data", "indices", "indptr"))
+            matrix = sparse_type((data, indices, indptr), shape=shape)
             # scipy's own routines trust the indices; one that is too large would have them write beyond an array.
             matrix.check_format(full_check=True)
             return _numeric(self.name, key, matrix)
 
     def genes(self, key: str) -> pd.DataFrame:
-        return self._frame("raw/var" if key == "raw" else "var")
+        return self._frame("raw/var" if self._place(key) == "raw/X" else "var")
 
     def obs(self) -> pd.DataFrame:
         return self._frame("obs")
@@ -201,13 +211,19 @@ class _Stored:
             place = f"obsm/{key}"
             return np.asarray(self._element(place)) if place in self._root else None
 
-    def scalefactors(self) -> dict[str, dict[str, Any]]:
+    def libraries(self) -> dict[str, dict[str, Any]]:
         with self._reading("uns['spatial']"):
             if "uns/spatial" not in self._root or _is_array(self._root["uns/spatial"]):
                 return {}
-            places = {name: f"uns/spatial/{name}/scalefactors" for name in self._root["uns/spatial"]}
-            elements = {name: self._element(place) for name, place in places.items() if place in self._root}
-            return {name: dict(factors) for name, factors in elements.items() if isinstance(factors, Mapping)}
+            names = [name for name in self._root["uns/spatial"] if not _is_array(self._root[f"uns/spatial/{name}"])]
+            places = {name: f"uns/spatial/{name}/scalefactors" for name in names}
+            known = {name: self._element(place) if place in self._root else {} for name, place in places.items()}
+            return {name: _factors({"scalefactors": factors}) for name, factors in known.items()}
+
+    def _place(self, key: str) -> str:
+        if key == "raw" and "raw/X" in self._root:
+            return "raw/X"
+        return "X" if key == "X" else f"layers/{key}"
 
     def _frame(self, place: str) -> pd.DataFrame:
         if place not in self._frames:
@@ -230,19 +246,58 @@ class _Stored:
         return sparse.csr_matrix(sparse.vstack(blocks, format="csr") if blocks else (rows, columns))
 
     def _reading(self, part: str) -> AbstractContextManager[None]:
-        return damage(f"{self.name}: {part} cannot be read", "The file may be damaged: copy it again.")
+        return damage(
+            f"{self.name}: {part} cannot be read",
+            "Open it with anndata and write it again; if anndata cannot open it either, copy it again.",
+        )
 
 
-def _place(key: str) -> str:
-    return key if key == "X" else "raw/X" if key == "raw" else f"layers/{key}"
+def _factors(library: Mapping[str, Any]) -> dict[str, Any]:
+    factors = library.get("scalefactors")
+    return dict(factors) if isinstance(factors, Mapping) else {}
+
+
+def kind_of_store(root: Any) -> str | None:
+    """Return what an HDF5 or zarr file holds that is no AnnData, and the remedy, in words; None if it is not known."""
+    if "mod" in root:
+        parts = ", ".join(map(repr, list(root["mod"])[:10]))
+        return f"a MuData of {parts}: write the one with the counts as an AnnData, mdata[NAME].write_h5ad(...)"
+    if "row_attrs" in root and "col_attrs" in root:
+        return "a loom file: read it with anndata.io.read_loom, and write it with write_h5ad"
+    if "matrix" in root and "barcodes" in root["matrix"]:
+        return "a matrix of 10x Genomics: give the folder of the pipeline, with the positions beside it"
+    if "tables" in root and ("images" in root or "shapes" in root or "labels" in root):
+        return 'a SpatialData store: give `platform="spatialdata"`'
+    return None
+
+
+def _is_hdf5(path: Path) -> bool:
+    try:
+        return bool(h5py.is_hdf5(path))
+    except OSError:
+        return False
+
+
+def _is_null(element: Any) -> bool:
+    """Return whether an element stands for nothing, as anndata writes a missing X."""
+    return bool(element.attrs.get("encoding-type") == "null" or getattr(element, "shape", ()) is None)
 
 
 def _is_array(element: Any) -> bool:
     return isinstance(element, h5py.Dataset | zarr.Array)
 
 
+def _native(stored: Any) -> NDArray[Any]:
+    """Return values in a type that scipy's sparse matrices take: not half precision, nor another byte order."""
+    values: NDArray[Any] = np.asarray(stored)
+    wanted = np.dtype(np.float32) if values.dtype in (np.float16, np.bool_) else values.dtype.newbyteorder("=")
+    return values.astype(wanted, copy=False)
+
+
 def _numeric(name: str, key: str, matrix: Any, copy: bool = False) -> sparse.csr_matrix:
-    if matrix.dtype == bool:
+    if isinstance(matrix, np.ndarray):
+        matrix = _native(matrix)
+    elif matrix.dtype == bool:
         matrix = matrix.astype(np.float32)
     if matrix.ndim != 2 or not (np.issubdtype(matrix.dtype, np.integer) or np.issubdtype(matrix.dtype, np.floating)):
         raise DataError(f"{name}: {key} holds {matrix.dtype} of shape {matrix.shape}, not counts of regions x genes.")

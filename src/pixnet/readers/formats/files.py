@@ -5,40 +5,67 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from pixnet.errors import DataError, first_line
+from pixnet.readers.formats.kinds import packing
 
 _MOST_JSON_BYTES = 1 << 20
+_GZIP = b"\x1f\x8b"
+_HEAD = 512
+_READ_GZIPPED = (".csv", ".json", ".mtx", ".tsv")
+_PACKED = (".gz", ".tar.gz", ".tgz", ".tar", ".zip", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
 def find_file(folder: Path, names: Sequence[str]) -> Path | None:
     """Find the file or folder in a folder that has one of the names, with any prefix (`sampleA_`, `GSM1-`).
 
-    Names come in the order of preference; for each, the plain name is preferred to a prefixed one. Returns None if
-    there is no such file or no such folder. Several files with one name behind their prefixes are an error.
+    Names come in the order of preference; for each, the plain name is preferred to a prefixed one, and text that is not
+    gzipped to text that is. Returns None if there is no such file or no such folder. Of several files with one name
+    behind their prefixes, the one whose prefix all others continue (`GSM1_` of `GSM1_annotated_`) is meant; otherwise
+    they are an error.
     """
+    present = _present(folder)
+    for name in names:
+        for ending in ("", ".gz") if name.endswith(_READ_GZIPPED) else ("",):
+            found = _of_name(folder, present, name + ending)
+            if found is not None:
+                return found
+    return None
+
+
+def _present(folder: Path) -> list[Path]:
+    """List what is in a folder, without hidden files; nothing if there is no such folder."""
     try:
-        present = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return []
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}: the folder cannot be read ({first_line(error)}). Check its permissions.") from error
-    for name in names:
-        if folder / name in present:
-            return folder / name
-        # A letter before the name would make it another one: "unfiltered_feature_bc_matrix.h5".
-        matches = [path for path in present if path.name.endswith(name) and not path.name[: -len(name)][-1].isalnum()]
-        if len(matches) > 1:
+
+
+def _of_name(folder: Path, present: Sequence[Path], name: str) -> Path | None:
+    if folder / name in present:
+        return folder / name
+    # A letter before the name would make it another one: "unfiltered_feature_bc_matrix.h5".
+    matches = [path for path in present if path.name.endswith(name) and not path.name[: -len(name)][-1].isalnum()]
+    matches.sort(key=lambda path: len(path.name))
+    for other in matches[1:]:
+        if not other.name.startswith(matches[0].name[: -len(name)]):
             raise DataError(
-                f"{folder}: {matches[0].name!r} and {matches[1].name!r} could both be meant. "
+                f"{folder}: {matches[0].name!r} and {other.name!r} could both be meant. "
                 "Put the files of each sample into a folder of its own."
             )
-        if matches:
-            return matches[0]
-    return None
+    return matches[0] if matches else None
+
+
+def packed_file(folder: Path, names: Sequence[str]) -> Path | None:
+    """Find a file or folder of one of the names, with any prefix, that must be unpacked before it can be read."""
+    endings = tuple(name + ending for name in names for ending in _PACKED)
+    return next((path for path in _present(folder) if path.name.endswith(endings)), None)
 
 
 def required_file(
@@ -47,15 +74,47 @@ def required_file(
     """Find a file as `find_file` does; it is an error if it is not there."""
     path = find_file(folder, names)
     if path is None:
-        raise DataError(f"{folder}: {names[0]} not found. {remedy}")
+        packed = packed_file(folder, names)
+        hint = f"{packed.name} is packed: unpack it there." if packed else remedy
+        raise DataError(f"{folder}: {names[0]} not found. {hint}")
     return path
 
 
+def check_one_sample(files: Mapping[Path, Sequence[str]]) -> None:
+    """Check that files, by the names they were found by, have no prefixes of different samples (`S1_`, `S2_`)."""
+    prefixes = {path: prefix for path, names in files.items() if (prefix := _prefix(path, names))}
+    for (path, prefix), (other, another) in pairwise(prefixes.items()):
+        if not (prefix.endswith(another) or another.endswith(prefix)):
+            raise DataError(
+                f"{path.parent}: {path.name!r} and {other.name!r} have the prefixes of different samples. Put the "
+                "files of each sample into a folder of its own."
+            )
+
+
+def _prefix(path: Path, names: Sequence[str]) -> str:
+    plain = path.name.removesuffix(".gz")
+    lengths = [len(plain) - len(name) for name in names if plain.endswith(name.removesuffix(".gz"))]
+    return plain[: min(lengths, default=0)]
+
+
 def open_plain_or_gzip(path: Path) -> BinaryIO:
-    """Open a file for reading that may be gzipped, whatever its name says."""
+    """Open a file for reading that may be gzipped, whatever its name says; what is packed otherwise is an error."""
     with path.open("rb") as file:
-        is_gzip = file.read(2) == b"\x1f\x8b"
+        head = file.read(_HEAD)
+    is_gzip = head.startswith(_GZIP)
+    found = "packed twice with gzip" if is_gzip and _start(path).startswith(_GZIP) else packing(head)
+    if found:
+        raise DataError(f"{path}: is {found}. Unpack it, and give the file in it.")
     return cast("BinaryIO", gzip.open(path, "rb")) if is_gzip else path.open("rb")
+
+
+def _start(path: Path) -> bytes:
+    """Return the first bytes in a gzip file."""
+    try:
+        with gzip.open(path, "rb") as stream:
+            return stream.read(len(_GZIP))
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        return b""  # whoever reads it explains
 
 
 def read_plain_or_gzip(path: Path, most: int | None = None) -> bytes:

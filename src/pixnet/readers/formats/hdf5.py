@@ -29,6 +29,18 @@ _UNPACKS = 1100  # times more than is stored; deflate does not compress further
 _SMALL = 1 << 28  # bytes that the arrays of an element may declare
 _TEXT = 64  # bytes of a short text as a Python object
 
+# Codecs by the numbers that the HDF Group registers for them.
+_FILTERS = {
+    4: "szip",
+    307: "bzip2",
+    32001: "blosc",
+    32004: "lz4",
+    32008: "bitshuffle",
+    32013: "zfp",
+    32015: "zstd",
+    32026: "blosc2",
+}
+
 _verdicts: dict[tuple[str, int, int], str] = {}  # by path, size and time of change: "" if sound
 
 
@@ -97,6 +109,8 @@ def check_sizes(name: str, element: Any, budget: Budget | None = None) -> None:
     """
     declared = stored = 0
     for array in _arrays(element):
+        if isinstance(array, h5py.Dataset):
+            _check_filters(name, array)
         # A chunk is unpacked completely, and may be larger than the array.
         entries = max(math.prod(array.shape or ()), math.prod(array.chunks or ()))
         item = array.dtype.itemsize + (_TEXT if array.dtype.kind in "OT" else 0)
@@ -110,6 +124,20 @@ def check_sizes(name: str, element: Any, budget: Budget | None = None) -> None:
             )
     if budget is not None:
         budget.take(declared, getattr(element, "name", "its content"))
+
+
+def _check_filters(name: str, array: h5py.Dataset) -> None:
+    """Check that HDF5 can unpack an array; many codecs are plug-ins that it does not come with."""
+    packing = array.id.get_create_plist()
+    for number in range(packing.get_nfilters()):
+        code, _, _, label = packing.get_filter(number)
+        if not h5py.h5z.filter_avail(code):
+            codec = _FILTERS.get(code) or label.decode("utf-8", "replace")[:40] or "an unknown codec"
+            raise DataError(
+                f"{name}: {array.name} is packed with {codec} (HDF5 filter {code}), which needs a plug-in. Install "
+                "hdf5plugin (pip install hdf5plugin) and write the file again with gzip; or in Python, import "
+                "hdf5plugin before reading."
+            )
 
 
 def _arrays(element: Any) -> Iterator[Any]:

@@ -5,9 +5,9 @@ Both store genes x barcodes column by column, which is the same as barcodes x ge
 
 from __future__ import annotations
 
-import zlib
+import io
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import compress
@@ -21,16 +21,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError, first_line
-from pixnet.readers.formats.files import find_file, required_file
+from pixnet.readers.formats.files import check_one_sample, required_file
 from pixnet.readers.formats.hdf5 import check_sizes, open_hdf5
 from pixnet.readers.formats.matrix_market import read_matrix_market
-
-MatrixNames = Mapping[bool, tuple[str, ...]]
-MATRICES: MatrixNames = {
-    True: ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix"),
-    False: ("raw_feature_bc_matrix.h5", "raw_feature_bc_matrix"),
-}
-"""Names of the filtered and of the raw matrix."""
+from pixnet.readers.formats.names import MATRIX_MARKET
+from pixnet.readers.formats.text import read_text
 
 GENE_EXPRESSION = "Gene Expression"
 _MOST_GENES = 1 << 22  # beyond it a declared shape is damage, not a transcriptome
@@ -49,18 +44,6 @@ class TenXMatrix:
     names: list[str]
     ids: list[str]
     others: dict[str, int]
-
-
-def find_matrix(folder: Path, filtered: bool | None, names: MatrixNames = MATRICES) -> tuple[Path, bool] | None:
-    """Find the filtered or the raw matrix of a folder, and return whether it is the filtered one.
-
-    If `filtered` is None, the raw one is taken only where there is no other.
-    """
-    for kind in (True, False) if filtered is None else (filtered,):
-        path = find_file(folder, names[kind])
-        if path is not None:
-            return path, kind
-    return None
 
 
 def read_tenx_matrix(path: Path) -> TenXMatrix:
@@ -148,9 +131,9 @@ def _checked(
 
 def _read_folder(folder: Path) -> TenXMatrix:
     remedy = "A matrix folder has matrix.mtx, barcodes.tsv and features.tsv."
-    matrix_path = required_file(folder, ("matrix.mtx.gz", "matrix.mtx"), remedy)
-    barcodes_path = required_file(folder, ("barcodes.tsv.gz", "barcodes.tsv"), remedy)
-    features_path = required_file(folder, ("features.tsv.gz", "features.tsv", "genes.tsv.gz", "genes.tsv"), remedy)
+    names_of = {"matrix": MATRIX_MARKET, "barcodes": ("barcodes.tsv",), "features": ("features.tsv", "genes.tsv")}
+    matrix_path, barcodes_path, features_path = (required_file(folder, names, remedy) for names in names_of.values())
+    check_one_sample(dict(zip((matrix_path, barcodes_path, features_path), names_of.values(), strict=True)))
     barcodes = _table(barcodes_path)[0].to_numpy(dtype=str)
     features = _table(features_path)
     genes = len(features)
@@ -163,7 +146,8 @@ def _read_folder(folder: Path) -> TenXMatrix:
 
 
 def _table(path: Path) -> pd.DataFrame:
+    text = read_text(path)
     try:
-        return pd.read_csv(path, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3)
-    except (OSError, EOFError, zlib.error, ValueError, pd.errors.ParserError) as error:
+        return pd.read_csv(io.StringIO(text), sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3)
+    except (ValueError, pd.errors.ParserError) as error:
         raise DataError(f"{path}: is not a tab-separated table ({first_line(error)}). Copy it again.") from error

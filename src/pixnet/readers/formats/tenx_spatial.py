@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pixnet.errors import DataError, SlideError, first_line
-from pixnet.readers.formats.files import check_columns, find_file, read_json, read_plain_or_gzip
+from pixnet.errors import DataError, SlideError
+from pixnet.readers.common import check_sound
+from pixnet.readers.formats.files import check_columns, find_file, packed_file, read_json
+from pixnet.readers.formats.names import SCALEFACTOR_FILES
 from pixnet.readers.formats.parquet import open_parquet
+from pixnet.readers.formats.text import cells, delimiter_of, numbers, read_text, text_table
 from pixnet.slide import Slide
 from pixnet.slide.formats import SUFFIXES
 
 POSITION_COLUMNS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 """Columns of a table of positions, in the order of the files that have no header."""
 
-POSITION_FILES = tuple(f"tissue_positions{end}" for end in (".parquet", ".csv", "_list.csv", ".csv.gz", "_list.csv.gz"))
-"""Names in Space Ranger 1 (`_list.csv`), 2 to 4 (`.csv`) and HD (`.parquet`); archives compress the file."""
-
-SCALEFACTOR_FILES = ("scalefactors_json.json", "scalefactors_json.json.gz")
-
 _WHOLE = ("in_tissue", "array_row", "array_col")
+_PIXEL, _INDEX = "it must be a pixel of the image", "it must be a whole number from 0 upwards"
+_RULES = {
+    "barcode": "each barcode must occur once",
+    "in_tissue": "it must be 0 or 1",
+    "array_row": _INDEX,
+    "array_col": _INDEX,
+    "pxl_row_in_fullres": _PIXEL,
+    "pxl_col_in_fullres": _PIXEL,
+}
 # Complete ends of names: "CytAssist_Breast_tissue_image.tif" is a full-resolution image.
 _PICTURES = (
     "tissue_hires_image",
@@ -61,20 +66,38 @@ def read_scalefactors(path: Path) -> dict[str, float]:
     return factors
 
 
-def read_positions(path: Path, columns: Sequence[str] = POSITION_COLUMNS) -> pd.DataFrame:
-    """Read columns of the positions of spots or bins: CSV with or without a header, plain or gzipped, or parquet.
+def read_positions(path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Read the positions of spots: CSV with or without a header, plain or gzipped, or parquet.
 
-    `barcode` is text, each once; `in_tissue` (0 or 1), `array_row` and `array_col` are int32; `pxl_row_in_fullres` and
-    `pxl_col_in_fullres` are float64 in pixels of the full-resolution image. Without "barcode", no string per bin is
-    created.
+    Returns
+    -------
+    positions, odd
+        The columns of `POSITION_COLUMNS`: `barcode` is text, each once; `in_tissue` (0 or 1), `array_row` and
+        `array_col` are int32; `pxl_row_in_fullres` and `pxl_col_in_fullres` are float64 in pixels of the
+        full-resolution image. `odd` are the barcodes of rows that are left out: with an entry that is not valid, or a
+        barcode that comes twice.
     """
     is_parquet = path.suffix.lower() == ".parquet"
-    table, first = (_parquet(path, columns), 1) if is_parquet else _csv(path, columns)
+    table, first = (_parquet(path), 1) if is_parquet else _csv(path)
     if table.empty:
         raise DataError(f"{path}: has no positions. Copy it again from the pipeline's output.")
+    barcodes = table["barcode"]
+    if isinstance(barcodes.iloc[0], bytes):
+        barcodes = barcodes.str.decode("ascii", errors="replace")
+    barcodes = barcodes.fillna("").astype(str).str.strip()
+    columns = {name: numbers(table[name]) for name in POSITION_COLUMNS[1:]}
+    valid = {name: _valid(name, values) for name, values in columns.items()}
+    valid["barcode"] = ((barcodes != "") & ~barcodes.duplicated(keep=False)).to_numpy(bool)
+    odd = ~np.all(list(valid.values()), axis=0)
     place = "row" if is_parquet else "line"
-    checked = {name: _column(path, table[name], name, place, first) for name in columns}
-    return pd.DataFrame(checked, columns=list(columns))
+
+    def first_odd(row: int) -> str:
+        name = next(name for name, good in valid.items() if not good[row])
+        return f"{place} {row + first} has {str(table[name].iloc[row])[:40]!r} as {name}; {_RULES[name]}"
+
+    check_sound(path, odd, first_odd, "Copy it again from the pipeline's output.")
+    positions = pd.DataFrame({"barcode": barcodes, **columns})[~odd]
+    return positions.astype(dict.fromkeys(_WHOLE, np.int32)).reset_index(drop=True), barcodes[odd].tolist()
 
 
 def find_image(folders: Sequence[Path], spatial: Path | None = None) -> Path | None:
@@ -89,7 +112,7 @@ def find_image(folders: Sequence[Path], spatial: Path | None = None) -> Path | N
             present = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
         except OSError:
             continue
-        images = [path for path in present if path.name[0] != "." and not path.stem.lower().endswith(_PICTURES)]
+        images = [path for path in present if path.name[0] != "." and not _is_picture(path)]
         images = [path for path in images if not least or max(_shape(path) or (least,)) >= least]
         if len(images) > 1:
             raise DataError(
@@ -101,10 +124,17 @@ def find_image(folders: Sequence[Path], spatial: Path | None = None) -> Path | N
     return None
 
 
+def _is_picture(path: Path) -> bool:
+    return path.name.split(".", 1)[0].lower().endswith(_PICTURES) or path.stem.lower().endswith(_PICTURES)
+
+
 def required_image(path: Path, folders: Sequence[Path], spatial: Path) -> Path:
     """Find the full-resolution image as `find_image` does; it is an error about `path` if there is none."""
     image = find_image(folders, spatial)
     if image is None:
+        packed = (packed_file(folder, SUFFIXES) for folder in folders)
+        if found := next((file for file in packed if file and not _is_picture(file)), None):
+            raise DataError(f"{found}: the image is packed. Unpack it there, or give it as `image`.")
         raise DataError(
             f"{path}: full-resolution image not found; Space Ranger does not copy it, and its own pictures "
             "(tissue_hires_image.png) are too coarse. Give the H&E image that it was run on as `image`."
@@ -147,58 +177,41 @@ def full_resolution_sizes(spatial: Path) -> Iterator[tuple[str, tuple[float, flo
             yield picture.name, (height / factor, width / factor)
 
 
-def _csv(path: Path, columns: Sequence[str]) -> tuple[pd.DataFrame, int]:
+def _csv(path: Path) -> tuple[pd.DataFrame, int]:
     """Return the table as text, and the number of its first line."""
-    data = read_plain_or_gzip(path, _MOST_CSV_BYTES).removeprefix(b"\xef\xbb\xbf")
-    has_header = data.lstrip(b'"').startswith(b"barcode")
-    try:
-        table = pd.read_csv(
-            io.BytesIO(data), header=0 if has_header else None, index_col=False, dtype=str, keep_default_na=False
+    text = read_text(path, _MOST_CSV_BYTES)
+    header = text.split("\n", 1)[0].rstrip("\r")
+    columns = cells(header, delimiter_of(header, POSITION_COLUMNS))
+    has_header = "barcode" in {column.lower() for column in columns}
+    table = text_table(path, text, POSITION_COLUMNS, has_header) if text.strip() else pd.DataFrame()
+    if has_header:
+        table = table.rename(columns=str.lower)
+        check_columns(path, table.columns, POSITION_COLUMNS, "Give the file that the pipeline wrote.")
+        return table, 2
+    if len(table.columns) == len(POSITION_COLUMNS) + 1 and table[0].str.isdecimal().all():
+        table = table.iloc[:, 1:]  # row numbers, as pandas writes them
+    if len(table.columns) != len(POSITION_COLUMNS) and not table.empty:
+        raise DataError(
+            f"{path}: its lines have {len(table.columns)} entries; without a header there must be "
+            f"{len(POSITION_COLUMNS)}: {', '.join(POSITION_COLUMNS)}."
         )
-    except (ValueError, OverflowError, pd.errors.ParserError) as error:
-        raise DataError(f"{path}: is not a table of positions ({first_line(error)}). Copy it again.") from error
-    if not has_header:
-        if len(table.columns) != len(POSITION_COLUMNS):
-            raise DataError(
-                f"{path}: its lines have {len(table.columns)} entries; without a header there must be "
-                f"{len(POSITION_COLUMNS)}: {', '.join(POSITION_COLUMNS)}."
-            )
-        table.columns = pd.Index(POSITION_COLUMNS)
-    check_columns(path, table.columns, columns, "Give the file that the pipeline wrote.")
-    return table, 2 if has_header else 1
+    return table.set_axis(list(POSITION_COLUMNS), axis=1) if len(table) else table, 1
 
 
-def _parquet(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    with open_parquet(path, columns, "a table of positions") as file:
+def _parquet(path: Path) -> pd.DataFrame:
+    with open_parquet(path, POSITION_COLUMNS, "a table of positions") as file:
         if file.metadata.num_rows > _MOST_ROWS:
             raise DataError(f"{path}: declares {file.metadata.num_rows} rows; no capture area has so many bins.")
-        table: pd.DataFrame = file.read(list(columns)).to_pandas(ignore_metadata=True)
+        table: pd.DataFrame = file.read(list(POSITION_COLUMNS)).to_pandas(ignore_metadata=True)
     return table
 
 
-def _column(path: Path, entries: pd.Series, name: str, place: str, first: int) -> NDArray[Any]:
-    """Check one column; the error names the first entry that is not valid."""
-    values: NDArray[Any]
-    if name == "barcode":
-        texts = entries.str.decode("ascii", errors="replace") if isinstance(entries.iloc[0], bytes) else entries
-        texts = texts.fillna("").astype(str)
-        values = texts.to_numpy(dtype=object)
-        bad, rule = (values == "") | texts.duplicated().to_numpy(), "each barcode must occur once"
-    else:
-        values = pd.to_numeric(entries, errors="coerce").to_numpy(np.float64)
-        with np.errstate(invalid="ignore"):
-            bad, rule = ~(np.abs(values) <= _LARGEST_PIXEL), "it must be a pixel of the image"
-            if name in _WHOLE:
-                bad, rule = (
-                    bad | (values < 0) | (values != np.floor(values)),
-                    "it must be a whole number from 0 upwards",
-                )
-            if name == "in_tissue":
-                bad, rule = bad | (values > 1), "it must be 0 or 1"
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise DataError(f"{path}: {place} {row + first} has {str(entries.iloc[row])[:40]!r} as {name}; {rule}.")
-    return values.astype(np.int32) if name in _WHOLE else values
+def _valid(name: str, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    with np.errstate(invalid="ignore"):
+        valid = np.abs(values) <= (1 if name == "in_tissue" else _LARGEST_PIXEL)
+        if name in _WHOLE:
+            valid &= (values >= 0) & (values == np.floor(values))
+    return np.asarray(valid, np.bool_)
 
 
 def _picture(spatial: Path, kind: str) -> Path | None:

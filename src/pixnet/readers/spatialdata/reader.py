@@ -10,7 +10,7 @@ import importlib
 import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ import zarr
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, SlideError
-from pixnet.readers.anndata.counts import dropped, table_counts, with_notes
+from pixnet.readers.anndata.counts import table_counts, with_notes
 from pixnet.readers.anndata.reader import counts_of
 from pixnet.readers.anndata.source import TableSource, open_table
-from pixnet.readers.common import agreed_pixel_size, damage, errors_of, warn_once, weighed
+from pixnet.readers.common import agreed_pixel_size, check_sound, damage, errors_of, left_out, warn_once, weighed
+from pixnet.readers.formats.flags import under_tissue
 from pixnet.readers.formats.hdf5 import check_sizes
 from pixnet.readers.platforms import SpatialDataEntry
 from pixnet.readers.raw import RawCounts, RawFiles
@@ -37,7 +38,7 @@ from pixnet.slide.zarr import ZarrSource
 
 Matrix = NDArray[np.float64]
 
-_IN_UM = ("microns", "micron", "micrometers", "micrometer", "um", "µm")
+_IN_UM = ("microns", "micron", "micrometers", "micrometer", "micrometres", "micrometre", "um", "µm", "μm")
 _SMALL_COPIES = ("hires_image", "lowres_image", "hires", "lowres")
 _KINDS = ("images", "labels", "shapes", "tables")
 
@@ -91,17 +92,13 @@ def read_spatialdata(
     choice: Choice = {"table": table, "image": image, "region": region}
     parts = open_parts(path, choice, coordinate_system, PixelSize.given(mpp))
     with parts.counted() as source:
-        counts = table_counts(source).take(parts.rows)
+        counts, rows, gene_notes = table_counts(source, None, parts.rows)
+    parts = replace(parts, rows=rows, instances=parts.instances[np.isin(parts.rows, rows)])
     regions, present = parts.regions()
     slide = parts.slide()
     name = id or path.name.removesuffix(".zarr")
-    notes = dropped(counts.notes)
-    if not present.all():
-        notes.append(f"{(~present).sum()} rows of the table have no instance in {parts.region!r} and are left out")
-    shapes = len(parts.element) if parts.is_shapes else 0
-    if shapes > present.sum():
-        notes.append(f"{shapes - present.sum()} shapes of {parts.region!r} have no row and are left out")
-    warn_once(name, notes)
+    odd = {f"rows of the table without a usable instance in {parts.region!r}": int((~present).sum()), **parts.left_out}
+    warn_once(name, [*left_out(odd, int(present.sum())), *gene_notes])
     origin = {"image": parts.image, "region": parts.region, "coordinate_system": coordinate_system}
     counts = with_notes(counts if present.all() else counts.take(present), table=parts.table, **origin)
     try:
@@ -116,7 +113,9 @@ def read_spatialdata(
 class Parts:
     """The elements of a store that make a sample, not yet read.
 
-    `rows` and `instances` are the table's rows of the region and the instance of each. `to_um` is the 3x3 matrix from
+    `rows` and `instances` are the table's rows of the region that are under tissue, and the instance of each;
+    `left_out` counts, by reason, its other rows, and shapes
+    without a row. `to_um` is the 3x3 matrix from
     the region's own coordinates to um from the image's corner.
     """
 
@@ -129,6 +128,7 @@ class Parts:
     is_shapes: bool
     rows: NDArray[np.int64]
     instances: pd.Index
+    left_out: dict[str, int]
     to_um: Matrix
     size: PixelSize
 
@@ -152,7 +152,7 @@ def open_parts(path: Path, choice: Choice, coordinate_system: str, given: PixelS
     store = _open(path)
     table = _chosen(path, "table", list(store.tables), choice["table"])
     image = _chosen(path, "image", _colour_images(store), choice["image"], list(store.images))
-    rows, region, instances = _instances(path, store, table, choice["region"])
+    rows, region, instances, odd = _instances(path, store, table, choice["region"])
     is_shapes = region in store.shapes
     element = store.shapes[region] if is_shapes else store.labels[region]
     matrices = _matrices(path, image, store.images[image])
@@ -161,7 +161,7 @@ def open_parts(path: Path, choice: Choice, coordinate_system: str, given: PixelS
         to_pixels = _to_pixels(coordinate_system, image, matrices, region, region_matrices)
     size = _pixel_size(path, image, matrices, given)
     to_um = np.diag([size.mpp, size.mpp, 1.0]) @ to_pixels
-    return Parts(path, store, table, image, region, element, is_shapes, rows, instances, to_um, size)
+    return Parts(path, store, table, image, region, element, is_shapes, rows, instances, odd, to_um, size)
 
 
 def _open(path: Path) -> Any:
@@ -219,8 +219,10 @@ def _colour_images(store: Any) -> list[str]:
     ]
 
 
-def _instances(path: Path, store: Any, table: str, region: str | None) -> tuple[NDArray[np.int64], str, pd.Index]:
-    """Return the table's rows of one region, the region's name, and the instance of each row."""
+def _instances(
+    path: Path, store: Any, table: str, region: str | None
+) -> tuple[NDArray[np.int64], str, pd.Index, dict[str, int]]:
+    """Return the table's rows of one region, its name, the instance of each row, and how many rows are left out."""
     adata = store.tables[table]
     keys = adata.uns.get("spatialdata_attrs")
     try:
@@ -237,13 +239,36 @@ def _instances(path: Path, store: Any, table: str, region: str | None) -> tuple[
             f"{path}: table {table!r} counts in {_listed(names)}, but the store has no shapes or labels of that name."
         )
     chosen = _chosen(path, "region", present, region)
-    rows = np.flatnonzero(region_of_row.to_numpy() == chosen)
-    instances = pd.Index(instance.iloc[rows])
-    if instances.has_duplicates or instances.hasnans:
-        raise DataError(
-            f"{path}: table {table!r} has several rows for one instance of {chosen!r}, or rows without one."
-        )
-    return rows, chosen, instances
+    of_region = region_of_row.to_numpy() == chosen
+    clear = instance.notna().to_numpy() & ~instance.where(of_region).duplicated(keep=False).to_numpy()
+    unclear = of_region & ~clear
+    check_sound(
+        f"{path}, table {table!r}",
+        unclear[of_region],
+        lambda row: f"the instance {str(instance[of_region].iloc[row])!r} of {chosen!r} is missing or has several rows",
+        "Give each row an instance of its own.",
+    )
+    tissue = under_tissue(f"{path}, table {table!r}", adata.obs)
+    rows = np.flatnonzero(of_region & clear & tissue)
+    if not len(rows):
+        raise DataError(f"{path}: no row of table {table!r} is under tissue (in_tissue = 1). Check the table.")
+    odd = {
+        "rows not under tissue": int((of_region & clear & ~tissue).sum()),
+        "rows without an instance of their own": int(unclear.sum()),
+        f"shapes of {chosen!r} without a row": _without_row(store, chosen, instance[of_region]),
+    }
+    return rows, chosen, pd.Index(instance.iloc[rows]), odd
+
+
+def _without_row(store: Any, region: str, instances: pd.Series) -> int:
+    """Return how many shapes of a region no row of the table is about."""
+    if region not in store.shapes:
+        return 0
+    index = store.shapes[region].index
+    known = index.isin(instances)
+    if not known.any():  # numbers may be stored as text
+        known = index.astype(str).isin(instances.astype(str))
+    return int((~known).sum())
 
 
 def _matrices(path: Path, name: str, element: Any) -> dict[str, Matrix]:

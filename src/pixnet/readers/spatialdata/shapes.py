@@ -31,10 +31,12 @@ def from_shapes(shapes: Any, instances: pd.Index, to_um: Matrix) -> RegionsOfIns
     `instances` are entries of its index, each once; `to_um` is the 3x3 matrix from the shapes' coordinates to um.
     """
     place = _places(pd.Index(shapes.index), instances)
-    present = place >= 0
+    usable, kinds = _usable(shapes)
+    present = (place >= 0) & usable[np.maximum(place, 0)]
+    if not present.any():
+        raise DataError(f"none of the table's {len(instances)} instances has a shape with an area")
     chosen = shapes.iloc[place[present]]
     geometry = shapely.force_2d(np.asarray(chosen.geometry.array, dtype=object))
-    kinds = {shape.geom_type if shape is not None else "nothing" for shape in geometry}
     if kinds <= {"Polygon", "MultiPolygon"}:
         polygons = [shapely.transform(shape, lambda xy: moved(xy, to_um)) for shape in geometry]
         return Polygons(polygons, [str(name) for name in chosen.index]), present
@@ -49,12 +51,27 @@ def from_shapes(shapes: Any, instances: pd.Index, to_um: Matrix) -> RegionsOfIns
     stretch = np.linalg.svd(to_um[:2, :2], compute_uv=False)
     if stretch[0] - stretch[1] <= _EQUAL * stretch[0]:
         return Disks(moved(xy, to_um), 2 * radius * math.sqrt(stretch[0] * stretch[1])), present
-    if not (np.isfinite(radius).all() and (radius > 0).all()):
-        raise DataError("holds a circle whose radius is not positive")
     angle = np.linspace(0, 2 * math.pi, _CORNERS, endpoint=False)
     corners = np.stack([np.cos(angle), np.sin(angle)], axis=1) * _ROUND
     outlines = moved((xy[:, None] + radius[:, None, None] * corners).reshape(-1, 2), to_um).reshape(-1, _CORNERS, 2)
     return Polygons(list(shapely.polygons(outlines)), [str(name) for name in chosen.index]), present
+
+
+def _usable(shapes: Any) -> tuple[NDArray[np.bool_], set[str]]:
+    """Return which shapes are of the kind that most are of, finite and not empty, and the types of that kind."""
+    geometry = np.asarray(shapes.geometry.array, dtype=object)
+    types = np.array([shape.geom_type if shape is not None else "nothing" for shape in geometry], dtype=object)
+    kind = np.where(types == "MultiPolygon", "Polygon", types)
+    known, number = np.unique(kind[kind != "nothing"].astype(str), return_counts=True)
+    if not len(known):
+        raise DataError("holds no shapes, only rows without a geometry")
+    usual = known[np.argmax(number)]
+    usable = (kind == usual) & ~shapely.is_empty(geometry)
+    usable &= np.isfinite(shapely.bounds(geometry)).all(axis=1)
+    if usual == "Point" and "radius" in shapes:
+        radius = pd.to_numeric(shapes["radius"], errors="coerce").to_numpy(np.float64)
+        usable &= np.isfinite(radius) & (radius > 0)
+    return np.asarray(usable, np.bool_), set(types[kind == usual])
 
 
 def from_labels(labels: Any, instances: pd.Index, to_um: Matrix) -> RegionsOfInstances:

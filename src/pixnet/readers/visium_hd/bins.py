@@ -15,12 +15,13 @@ import pandas as pd
 from scipy import sparse
 
 from pixnet.errors import DataError
-from pixnet.readers.common import SampleOptions, errors_of, given_options, telling_name, warn_once
+from pixnet.readers.common import SampleOptions, errors_of, given_options, left_out, telling_name, warn_once
 from pixnet.readers.formats.files import find_file, required_file
+from pixnet.readers.formats.names import POSITION_FILES
 from pixnet.readers.formats.parquet import open_parquet
 from pixnet.readers.formats.pitch import pitch
 from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
-from pixnet.readers.formats.tenx_spatial import POSITION_FILES, check_image_scale, full_resolution_sizes
+from pixnet.readers.formats.tenx_spatial import check_image_scale, full_resolution_sizes
 from pixnet.readers.platforms import VisiumHDEntry
 from pixnet.readers.raw import MOST_PLACES, Places, RawCounts, RawFiles
 from pixnet.readers.visium_hd.files import (
@@ -29,7 +30,6 @@ from pixnet.readers.visium_hd.files import (
     choose_matrix,
     full_resolution_image,
     omitted_features,
-    omitted_regions,
     pixel_size,
     read_spatial,
 )
@@ -129,8 +129,7 @@ def read_visium_hd(
     check_image_scale(slide, spatial, factors)
     bins = _read_bins(folder, positions, factor, filtered)
     matrix, genes, ids, merged = merge_genes(bins.matrix, bins.names, bins.ids)
-    if merged:
-        bins.notes.append(f"{merged} genes were added to others of the same name")
+    bins.notes.extend(merged)
     off_um = lattice.most_off_px * slide.mpp
     mean_off_um = lattice.mean_off_px * slide.mpp
     if off_um > size * factor / 2:
@@ -195,9 +194,9 @@ def _read_bins(folder: Path, positions: Positions, factor: int, filtered: bool |
     """Read a folder's bins, select those under tissue, and pool them if `factor` is over 1."""
     path, is_filtered = choose_matrix(folder, filtered)
     counts = read_tenx_matrix(path)
-    rows, cols = parse_barcodes(path, counts.barcodes)
+    rows, cols, valid = parse_barcodes(path, counts.barcodes)
     state = np.zeros(len(rows), np.uint8)
-    within = (rows < positions.state.shape[0]) & (cols < positions.state.shape[1])
+    within = valid & (rows < positions.state.shape[0]) & (cols < positions.state.shape[1])
     state[within] = positions.state[rows[within], cols[within]]
     selected = state == ON_TISSUE
     if not selected.any():
@@ -206,12 +205,14 @@ def _read_bins(folder: Path, positions: Positions, factor: int, filtered: bool |
             f"tissue in {folder / 'spatial'}. They may belong to different runs."
         )
     remaining = int(np.count_nonzero(selected))
-    left_out = {
-        "bins have no position": int(np.count_nonzero(state == NO_POSITION)),
-        "bins are not under tissue": int(np.count_nonzero(state == OFF_TISSUE)) if is_filtered else 0,
-        "bins under tissue have no counts": int(np.count_nonzero(positions.state == ON_TISSUE)) - remaining,
+    odd = {
+        "bins with the barcode of none or of several": int(np.count_nonzero(~valid)),
+        "bins without a position": int(np.count_nonzero(valid & (state == NO_POSITION))),
+        "rows of the positions that are not valid": positions.odd,
+        "bins not under tissue": int(np.count_nonzero(state == OFF_TISSUE)) if is_filtered else 0,
+        "bins under tissue but without counts": int(np.count_nonzero(positions.state == ON_TISSUE)) - remaining,
     }
-    notes = omitted_regions(left_out, remaining) + omitted_features(counts.others)
+    notes = left_out(odd, remaining) + omitted_features(counts.others)
     pooled = None
     matrix = counts.matrix
     if factor > 1:

@@ -13,16 +13,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, first_line
-from pixnet.readers.common import SampleOptions, errors_of, given_options, telling_name, warn_once, weighed
+from pixnet.readers.common import (
+    SampleOptions,
+    check_sound,
+    errors_of,
+    given_options,
+    left_out,
+    telling_name,
+    warn_once,
+    weighed,
+)
 from pixnet.readers.formats.files import find_file, required_file
 from pixnet.readers.formats.image_transform import Floats
+from pixnet.readers.formats.names import SCALEFACTOR_FILES
 from pixnet.readers.formats.tenx_matrix import read_tenx_matrix
-from pixnet.readers.formats.tenx_spatial import SCALEFACTOR_FILES, check_image_scale
+from pixnet.readers.formats.tenx_spatial import check_image_scale
 from pixnet.readers.visium_hd.files import (
     choose_matrix,
     full_resolution_image,
     omitted_features,
-    omitted_regions,
     pixel_size,
     read_spatial,
 )
@@ -93,7 +102,7 @@ def read_visium_hd_cells(
 
     counts = read_tenx_matrix(matrix_path)
     numbers = _cell_numbers(matrix_path, counts.barcodes)
-    outlined, shapes, without_area = _read_outlines(outlines, lambda points: transform.points(points) * slide.mpp)
+    outlined, shapes, not_used = _read_outlines(outlines, lambda points: transform.points(points) * slide.mpp)
     place = pd.Index(outlined).get_indexer(pd.Index(numbers))
     rows = np.flatnonzero(place >= 0)
     if not len(rows):
@@ -101,16 +110,14 @@ def read_visium_hd_cells(
             f"{matrix_path}: none of its {len(numbers)} cells is among the {len(outlined)} of {outlines}. "
             "They may belong to different runs."
         )
-    left_out = {
-        "cells have counts but no outline": len(numbers) - len(rows),
-        "cells have an outline but no counts": len(outlined) - len(rows),
-        "outlines have no area or repeat a cell": without_area,
+    odd = {
+        "cells whose barcode is none or repeated": int((numbers < 0).sum()),
+        "cells with counts but without an outline": int((numbers >= 0).sum()) - len(rows),
+        "cells with an outline but without counts": len(outlined) - len(rows),
+        "features that are no outline of a cell, or repeat one": not_used,
     }
-    notes = omitted_features(counts.others) + omitted_regions(left_out, len(rows))
     matrix, genes, ids, merged = merge_genes(counts.matrix, counts.names, counts.ids)
-    if merged:
-        notes.append(f"{merged} genes were added to others of the same name")
-    warn_once(name, notes)
+    warn_once(name, omitted_features(counts.others) + left_out(odd, len(rows)) + merged)
     barcodes = [counts.barcodes[row].decode("ascii") for row in rows]
     with errors_of(outlines):
         regions = Polygons(shapes[place[rows]], barcodes)
@@ -139,38 +146,37 @@ def _scale(folder: Path) -> tuple[Path, dict[str, float]]:
 
 
 def _cell_numbers(path: Path, barcodes: NDArray[np.bytes_]) -> NDArray[np.int64]:
-    """Read barcodes such as `cellid_000000012-1` as numbers."""
+    """Read barcodes such as `cellid_000000012-1` as numbers; -1 for what is none, or comes twice."""
     matches = [_BARCODE.fullmatch(barcode) for barcode in barcodes]
-    numbers = [int(match[1]) if match else -1 for match in matches]
-    if -1 in numbers:
-        barcode = barcodes[numbers.index(-1)][:40].decode("ascii", "replace")
-        raise DataError(
-            f"{path}: has the barcode {barcode!r}; barcodes of segmented cells are like 'cellid_000000012-1'. Give "
-            "`segmented_outputs` as Space Ranger wrote it."
-        )
-    if len(set(numbers)) < len(numbers):
-        raise DataError(
-            f"{path}: {len(numbers) - len(set(numbers))} barcodes name the same cell as another one. Copy it again."
-        )
-    return np.array(numbers, np.int64)
+    numbers = pd.Series([int(match[1]) if match else -1 for match in matches], dtype=np.int64)
+    odd = ((numbers < 0) | numbers.duplicated(keep=False)).to_numpy(bool)
+
+    def first(row: int) -> str:
+        barcode = barcodes[row][:40].decode("ascii", "replace")
+        return f"has the barcode {barcode!r}; barcodes of segmented cells are like 'cellid_000000012-1', each once"
+
+    check_sound(path, odd, first, "Give `segmented_outputs` as Space Ranger wrote it.")
+    return np.where(odd, -1, numbers.to_numpy(np.int64))
 
 
 def _read_outlines(path: Path, to_um: Callable[[Floats], Floats]) -> tuple[NDArray[np.int64], NDArray[np.object_], int]:
-    """Return numbers and outlines, in um, of the cells, and how many outlines have no area or repeat a cell."""
+    """Return numbers and outlines, in um, of the cells, and how many features are no outline or repeat a cell."""
     import shapely
 
     outlines, numbers = Outlines(), array("q")
+    others, finding = 0, ""
     for index, feature in enumerate(read_features(path)):
         try:
             number, geometry = feature["properties"]["cell_id"], feature["geometry"]
             if type(number) is not int or geometry["type"] not in ("Polygon", "MultiPolygon"):
                 raise ValueError(f"it has the cell_id {number!r} and is of the type {geometry['type']!r}"[:120])
-            numbers.append(number)
             outlines.add(geometry)
+            numbers.append(number)
         except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"{path}: feature {index} is not the outline of a cell ({first_line(error)}). Copy it again."
-            ) from error
+            others += 1
+            finding = finding or f"feature {index} is not the outline of a cell ({first_line(error)})"
+    if others > len(numbers):
+        raise DataError(f"{path}: {finding}, and so are {others} of {others + len(numbers)}. Copy it again.")
     if not numbers:
         raise DataError(f"{path}: has no features; it must have an outline for each cell.")
     shapes = outlines.shapes(to_um)
@@ -178,4 +184,4 @@ def _read_outlines(path: Path, to_um: Callable[[Floats], Floats]) -> tuple[NDArr
         area = shapely.area(shapes)
     solid = np.flatnonzero((area > 0) & np.isfinite(area))
     known, first = np.unique(np.array(numbers, np.int64)[solid], return_index=True)
-    return known, shapes[solid[first]], len(shapes) - len(known)
+    return known, shapes[solid[first]], others + len(shapes) - len(known)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from pixnet.errors import DataError
 from pixnet.readers.common import agreed_pixel_size, is_pipeline_folder
-from pixnet.readers.formats.files import find_file, required_file
-from pixnet.readers.formats.tenx_matrix import MATRICES, MatrixNames, find_matrix
-from pixnet.readers.formats.tenx_spatial import SCALEFACTOR_FILES, read_scalefactors, required_image
+from pixnet.readers.formats.files import find_file, packed_file, required_file
+from pixnet.readers.formats.names import MATRICES, SCALEFACTOR_FILES, MatrixNames, find_matrix
+from pixnet.readers.formats.tenx_spatial import read_scalefactors, required_image
 from pixnet.slide.pixel_size import PixelSize
 
 DEFAULT_BIN_UM = 8.0
+_PACKED_FOLDERS = ("binned_outputs", "square_008um", "square_016um", "square_002um")
 _SQUARE = re.compile(r"(?:.*_)?square_(\d+)um")
 
 
@@ -23,7 +24,8 @@ def bin_folders(path: Path) -> dict[float, Path]:
     square = _SQUARE.fullmatch(path.name) or _SQUARE.fullmatch(path.resolve().name)
     if square and find_file(path, matrices):
         return {float(square[1]): path}
-    for place in (path, path / "binned_outputs", path / "outs" / "binned_outputs"):
+    places = [outs / name for outs in (path, path / "outs") for name in ("", "binned_outputs")]
+    for place in places:
         try:
             children = sorted(child for child in place.iterdir() if child.is_dir()) if place.is_dir() else []
         except OSError as error:
@@ -32,6 +34,8 @@ def bin_folders(path: Path) -> dict[float, Path]:
         sizes = {size: child for size, child in sizes.items() if size > 0 and find_file(child, matrices)}
         if sizes:
             return sizes
+    if packed := next((file for place in places if (file := packed_file(place, _PACKED_FOLDERS))), None):
+        raise DataError(f"{packed}: is packed. Unpack it there.")
     finding = "folder square_XXXum with a matrix not found" if path.is_dir() else "is not a folder"
     raise DataError(
         f"{path}: {finding}. Give Space Ranger's `outs`, its `binned_outputs`, or one folder such as square_008um."
@@ -95,12 +99,6 @@ def full_resolution_image(path: Path, folder: Path, image: str | Path | None) ->
     while is_pipeline_folder(places[-1].resolve().name) and len(places) < 4:
         places.append(places[-1].resolve().parent)
     return required_image(path, [place for top in places for place in (top, top / "spatial")], folder / "spatial")
-
-
-def omitted_regions(counts: Mapping[str, int], remaining: int) -> list[str]:
-    """Return a note on the regions that were left out, by their number for each problem, and on those that remain."""
-    listed = ", ".join(f"{count} {problem}" for problem, count in counts.items() if count)
-    return [f"{listed}; they are left out, {remaining} remain"] if listed else []
 
 
 def omitted_features(others: Mapping[str, int]) -> list[str]:

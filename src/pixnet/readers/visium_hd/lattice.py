@@ -10,15 +10,18 @@ micrometres at a corner. The perspective is fitted apart from the turn and the s
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
 from pixnet.errors import DataError
+from pixnet.readers.common import check_sound
 from pixnet.readers.formats.image_transform import ImageTransform
 from pixnet.readers.formats.parquet import open_parquet
 from pixnet.regions.coverage_edges import projected
@@ -30,6 +33,7 @@ _BATCH = 1 << 20  # barcodes or positions worked on at once
 _FIT = 200_000  # about as many positions the lattice is fitted to
 _COLUMNS = ["in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres"]
 _ROUNDING = 1e-3  # of a side: by how much a lattice may be off without being bent
+_TRIED = 1000  # barcodes among which one of the right form must be
 _FEW = 8  # bins that a perspective, with its eight numbers, would fit in any case
 _BETTER = 0.5  # share of the lattice's distance from the positions that a perspective may leave at most
 _SAME = ImageTransform()
@@ -64,49 +68,63 @@ class Positions:
     """The content of a positions file.
 
     `state` is NO_POSITION, OFF_TISSUE or ON_TISSUE for each place of the lattice, shape (rows, columns); the lattice is
-    fitted to the bins under tissue.
+    fitted to the bins under tissue. `odd` is the number of rows that are left out.
     """
 
     state: NDArray[np.uint8]
     lattice: Lattice
+    odd: int
 
 
-def parse_barcodes(path: Path, barcodes: NDArray[np.bytes_]) -> tuple[Ints, Ints]:
-    """Read row and column, shape (n,) each, of bins from their barcodes, which must be of one form, and each once."""
-    rows, cols = np.empty(len(barcodes), np.int32), np.empty(len(barcodes), np.int32)
-    if not len(barcodes):
-        return rows, cols
-    match = _BARCODE.fullmatch(barcodes[0])
-    if match is None:
+def parse_barcodes(path: Path, barcodes: NDArray[np.bytes_]) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+    """Read row and column, shape (n,) each, of bins from their barcodes, and which barcodes are valid.
+
+    Valid are those of the form that most of the first ones have, if no other names the same bin. At least half of them
+    must be.
+    """
+    rows, cols = np.zeros(len(barcodes), np.int32), np.zeros(len(barcodes), np.int32)
+    valid = np.zeros(len(barcodes), bool)
+    matches = [match for barcode in barcodes[:_TRIED] if (match := _BARCODE.fullmatch(barcode))]
+    forms = Counter((match[1], match.span(2), match.span(3)) for match in matches)
+    if not forms:
+        if not len(barcodes):
+            return rows, cols, valid
         raise DataError(
             f"{path}: has the barcode {_shown(barcodes[0])}; barcodes of Visium HD bins are like "
             "'s_008um_00123_00456-1'. Give a folder called square_XXXum of Space Ranger's binned_outputs."
         )
-    (row_start, row_end), (col_start, col_end) = match.span(2), match.span(3)
-    head = np.frombuffer(match[0][:row_start], np.uint8)
+    start_of_all, (row_start, row_end), (col_start, col_end) = forms.most_common(1)[0][0]
+    head = np.frombuffer(start_of_all, np.uint8)
     for start in range(0, len(barcodes), _BATCH):
         part = np.ascontiguousarray(barcodes[start : start + _BATCH])
         letters = part.view(np.uint8).reshape(len(part), -1)
-        row, valid = _number(letters[:, row_start:row_end])
-        col, valid_col = _number(letters[:, col_start:col_end])
-        valid &= valid_col & (letters[:, :row_start] == head).all(axis=1) & (letters[:, row_end] == ord("_"))
+        row, good = _number(letters[:, row_start:row_end])
+        col, good_col = _number(letters[:, col_start:col_end])
+        good &= good_col & (letters[:, :row_start] == head).all(axis=1) & (letters[:, row_end] == ord("_"))
         if letters.shape[1] > col_end:  # nothing or the library's number follows
-            valid &= np.isin(letters[:, col_end], (0, ord("-")))
-        valid &= (row < MOST_BINS) & (col < MOST_BINS)
-        if not valid.all():
-            other = part[int(np.argmin(valid))]
-            raise DataError(
-                f"{path}: has the barcodes {_shown(barcodes[0])} and {_shown(other)}, which differ in form. Copy it "
-                "again."
-            )
-        rows[start : start + _BATCH], cols[start : start + _BATCH] = row, col
+            good &= np.isin(letters[:, col_end], (0, ord("-")))
+        good &= (row < MOST_BINS) & (col < MOST_BINS)
+        valid[start : start + _BATCH] = good
+        rows[start : start + _BATCH], cols[start : start + _BATCH] = np.where(good, row, 0), np.where(good, col, 0)
     seen = np.zeros((int(rows.max()) + 1, int(cols.max()) + 1), bool)
-    seen[rows, cols] = True
-    if np.count_nonzero(seen) < len(rows):
-        raise DataError(
-            f"{path}: {len(rows) - np.count_nonzero(seen)} barcodes name the same bin as another one. Copy it again."
-        )
-    return rows, cols
+    seen[rows[valid], cols[valid]] = True
+    if np.count_nonzero(seen) < np.count_nonzero(valid):
+        valid &= ~_repeated(np.where(valid, rows, -1), np.where(valid, cols, np.arange(len(cols))))
+    check_sound(
+        path,
+        ~valid,
+        lambda row: (
+            f"has the barcode {_shown(barcodes[row])}, unlike {_shown(matches[0][0])} or of the same bin as another"
+        ),
+        "Copy it again.",
+    )
+    return rows, cols, valid
+
+
+def _repeated(rows: NDArray[Any], cols: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which places of the lattice come more than once."""
+    key = pd.Series(rows.astype(np.int64) * (1 << 32) + cols)
+    return np.asarray(key.duplicated(keep=False).to_numpy(), np.bool_)
 
 
 def _number(letters: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -134,39 +152,41 @@ def _read_batches(path: Path, file: Any, transform: ImageTransform) -> Positions
     # Rows are ordered, so every k-th one makes an even sample.
     stride = max(1, file.metadata.num_rows // _FIT)
     sample: list[Floats] = []
-    bins = 0
+    bins = odd = 0
     for batch in file.iter_batches(batch_size=_BATCH, columns=_COLUMNS):
-        tissue, row, col, y, x = (_numbers(path, batch, name) for name in _COLUMNS)
-        is_whole = (row == np.floor(row)) & (col == np.floor(col)) & (np.minimum(row, col) >= 0)
-        if not (is_whole & (np.maximum(row, col) < MOST_BINS)).all():
-            raise DataError(
-                f"{path}: array_row and array_col must be whole numbers from 0 to {MOST_BINS - 1}. Copy it again."
-            )
+        columns = np.stack([_numbers(batch, name) for name in _COLUMNS])
+        _, row, col, _, _ = columns
+        with np.errstate(invalid="ignore"):
+            good = (np.abs(columns) <= _LARGEST).all(axis=0) & (np.minimum(row, col) >= 0)
+            good &= (row == np.floor(row)) & (col == np.floor(col)) & (np.maximum(row, col) < MOST_BINS)
+        bins, odd = bins + len(good), odd + int(np.count_nonzero(~good))
+        tissue, row, col, y, x = columns[:, good]
         r, c = row.astype(np.int64), col.astype(np.int64)
         if len(r):
             state = _grown(state, int(r.max()) + 1, int(c.max()) + 1)
-        state[r, c] = np.where(tissue == 1, ON_TISSUE, OFF_TISSUE)
-        bins += len(r)
-        on = np.flatnonzero(tissue == 1)[::stride]
+        # A place that comes again may be another bin's, so none of its rows is used.
+        again = (state[r, c] != NO_POSITION) | _repeated(r, c)
+        state[r, c] = np.where((tissue == 1) & ~again, ON_TISSUE, OFF_TISSUE)
+        odd += int(np.count_nonzero(again))
+        on = np.flatnonzero((tissue == 1) & ~again)[::stride]
         pixels = transform.points(np.stack([x[on], y[on]], axis=1))
         sample.append(np.column_stack([r[on], c[on], pixels]))
-    if np.count_nonzero(state) < bins:
+    if 2 * odd > bins:
         raise DataError(
-            f"{path}: {bins - np.count_nonzero(state)} rows repeat the place of another bin. Copy it again."
+            f"{path}: {odd} of {bins} rows have a value that is missing or out of range, or repeat the place of "
+            "another bin. Copy it again."
         )
     if not sum(map(len, sample)):
         raise DataError(f"{path}: none of its {bins} bins is under tissue (in_tissue = 1).")
     fitted = fit_lattice(np.concatenate(sample))
     if isinstance(fitted, str):
         raise DataError(f"{path}: {fitted}.")
-    return Positions(state, fitted)
+    return Positions(state, fitted, odd)
 
 
-def _numbers(path: Path, batch: Any, name: str) -> Floats:
-    values = np.asarray(batch.column(name).to_numpy(zero_copy_only=False), np.float64)
-    if not (np.abs(values) <= _LARGEST).all():
-        raise DataError(f"{path}: column {name!r} has a value that is missing or out of range. Copy it again.")
-    return values
+def _numbers(batch: Any, name: str) -> Floats:
+    column = pd.Series(batch.column(name).to_numpy(zero_copy_only=False))
+    return np.asarray(pd.to_numeric(column, errors="coerce"), np.float64)
 
 
 def _grown(state: NDArray[np.uint8], rows: int, cols: int) -> NDArray[np.uint8]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import compress
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,7 +17,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from pixnet.errors import DataError
-from pixnet.readers.common import SampleOptions, errors_of, given_options, telling_name, warn_once, weighed
+from pixnet.readers.common import SampleOptions, errors_of, given_options, left_out, telling_name, warn_once, weighed
 from pixnet.readers.formats.files import find_file, required_file
 from pixnet.readers.formats.hdf5 import check_sizes
 from pixnet.readers.formats.image_transform import ImageTransform, moved
@@ -32,7 +31,7 @@ from pixnet.readers.xenium.transcripts import Panel, Seen, count_by_cell, count_
 from pixnet.regions import Disks, Polygons, Regions, Squares
 from pixnet.sample import Sample
 from pixnet.sample.counts import Counts
-from pixnet.sample.genes import CONTROL, merge_genes
+from pixnet.sample.genes import CONTROL, merge_genes, without_controls
 from pixnet.slide import Slide
 from pixnet.slide.pixel_size import positive
 
@@ -140,22 +139,21 @@ def _cells(run: Run) -> tuple[Polygons, Counts]:
     path = required_file(run.folder, _MATRIX)
     features = read_tenx_matrix(path)
     names, shapes = read_outlines(run, "cell_boundaries")
-    genes = np.array([not CONTROL.match(name) for name in features.names], bool)
-    dropped = sum(features.others.values()) + int((~genes).sum())
-    names_and_ids = (list(compress(texts, genes)) for texts in (features.names, features.ids))
-    matrix, symbols, gene_ids, merged = merge_genes(features.matrix[:, np.flatnonzero(genes)], *names_and_ids)
-    if merged:
-        run.notes.append(f"{merged} genes share a name with another and were added to it")
+    with errors_of(path):
+        matrix, gene_names, ids, _ = without_controls(features.matrix, features.names, features.ids)
+        dropped = sum(features.others.values()) + len(features.names) - len(gene_names)
+        matrix, symbols, gene_ids, merged = merge_genes(matrix, gene_names, ids)
+    run.notes.extend(merged)
     barcodes = [barcode.decode("utf-8", "replace") for barcode in features.barcodes.tolist()]
     place_of = {name: place for place, name in enumerate(names)}
     rows = [row for row, barcode in enumerate(barcodes) if barcode in place_of]
     if not rows:
         raise DataError(f"{path}: none of its {len(barcodes)} cells is among the {len(names)} outlines of the run.")
-    if len(barcodes) > len(rows) or len(names) > len(rows):
-        run.notes.append(
-            f"{len(barcodes) - len(rows)} cells with counts have no outline and {len(names) - len(rows)} outlines "
-            f"have no counts; they are left out, {len(rows)} remain"
-        )
+    odd = {
+        "cells with counts but without an outline": len(barcodes) - len(rows),
+        "outlines without counts": len(names) - len(rows),
+    }
+    run.notes.extend(left_out(odd, len(rows)))
     cells = [barcodes[row] for row in rows]
     notes = {"other_features_dropped": dropped}
     with errors_of(path):
@@ -236,8 +234,7 @@ def _read_panel(run: Run) -> tuple[Panel, pd.Index | None]:
     _, symbols, gene_ids, merged = merge_genes(
         sparse.csr_matrix(np.zeros((0, len(genes)), np.float32)), [names[i] for i in genes], [ids[i] for i in genes]
     )
-    if merged:
-        run.notes.append(f"{merged} genes share a name with another and are counted as one")
+    run.notes.extend(merged)
     column = {str(symbol): place for place, symbol in enumerate(symbols)}
     others = frozenset(name for name, kind in zip(names, kinds, strict=True) if kind != GENE_EXPRESSION)
     # A folder's list has no names of controls; the names of genes are complete in both.
