@@ -134,7 +134,7 @@ FAULTS = [
     ),
     Fault("duplicated-genes", "warning", table(named_twice), "1 ", "summed"),
     Fault("negative", "error", counted(put((3, 5), -2.0)), "the lowest is -2", "raw counts"),
-    Fault("not-finite", "error", counted(put((3, 5), np.nan)), "1 value is NaN", "raw counts"),
+    Fault("not-finite", "error", counted(put((slice(None), 5), np.nan)), "values are NaN", "raw counts"),
     Fault("fractional", "error", counted(put((3, 5), 1000.5)), "are fractions", "raw counts"),
     Fault("normalised", "error", counted(per_10k), "each region has a total of 1e+04", "raw counts"),
     Fault("logged", "error", counted(lambda values: np.log1p(per_10k(values))), "already logged", "raw counts"),

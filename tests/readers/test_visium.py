@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import warnings
@@ -15,7 +16,10 @@ import tifffile
 from PIL import Image
 from scipy import io, sparse
 
+import pixnet
 from pixnet.errors import DataError, PixNetError, PixNetWarning
+from pixnet.readers import recognise
+from pixnet.readers.formats.tenx_spatial import find_image
 from pixnet.readers.manifest import read_manifest
 from pixnet.readers.visium import read_visium
 from pixnet.regions import Disks, Squares
@@ -367,3 +371,37 @@ def test_real_folders(
         with h5py.File(path / "outs/raw_feature_bc_matrix.h5") as file:
             genes = file["matrix/features/name"][:].astype(str).tolist()
         assert sample.genes.tolist() == genes
+
+
+def test_a_flat_folder_behind_a_prefix_as_geo_has_it(section: Path, tmp_path: Path) -> None:
+    right = read_visium(section)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    outs = section / "outs"
+    shutil.copy(outs / "filtered_feature_bc_matrix.h5", flat / "GSM1_S1_filtered_feature_bc_matrix.h5")
+    for path in (outs / "spatial").iterdir():
+        (flat / f"GSM1_S1_{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    image = find_image([outs, outs / "spatial", section])
+    assert image is not None
+    shutil.copy(image, flat / f"GSM1_S1_image{image.suffix}")
+    assert recognise(flat)[0] == "visium"
+    read = pixnet.read(flat)
+    assert read.counts.region_names().tolist() == right.counts.region_names().tolist()
+    assert (read.counts.matrix != right.counts.matrix).nnz == 0
+    np.testing.assert_allclose(read.regions.centers_um, right.regions.centers_um)
+    (flat / "GSM1_S1_tissue_positions_list.csv.gz").rename(flat / "GSM2_S2_tissue_positions_list.csv.gz")
+    with pytest.raises(DataError, match="prefixes of different samples"):
+        read_visium(flat)
+
+
+def test_odd_lines_of_the_positions_are_left_out(section: Path) -> None:
+    right = read_visium(section)
+    path = section / "outs/spatial/tissue_positions_list.csv"
+    lines = path.read_text().splitlines()
+    name = right.counts.region_names()[0]
+    row = next(row for row, line in enumerate(lines) if line.startswith(name))
+    lines[row] = ",".join([*lines[row].split(",")[:4], "NA", "NA"])
+    path.write_text("\n".join(lines))
+    with pytest.warns(PixNetWarning, match=f"1 line of the positions that are not valid .'{name}'."):
+        read = read_visium(section)
+    assert read.counts.region_names().tolist() == right.counts.region_names().tolist()[1:]

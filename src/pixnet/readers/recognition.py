@@ -120,8 +120,6 @@ def _other_kind(path: Path) -> str | None:
 
 def _hint(path: Path) -> str:
     """Return what may be meant by a path that is from no known platform."""
-    if kind := _other_kind(path):
-        return f"It is {kind}."
     if path.suffix.lower() in SUFFIXES:
         return "It looks like an image: give the folder or table with the counts, and this as `image`."
     try:
@@ -134,6 +132,8 @@ def _hint(path: Path) -> str:
     for parent in path.resolve().parents[:_MOST_PARENTS]:
         if platform := _platform_of(parent):
             return f"It is a part of {parent}, which is from {platform}: give that."
+    if kind := _other_kind(path):
+        return f"It is {kind}."
     folder = outs_of(path)
     for known in PLATFORMS.values():
         for part, lacks in known.missing_part.items():

@@ -6,7 +6,7 @@ No file states a pixel size. It follows from the pitch: spots are printed 100 um
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -123,7 +123,7 @@ def read_visium(
     counts = read_tenx_matrix(files.matrix)
     # A matrix that may be raw also has the spots beside the tissue.
     only_tissue = not files.filtered and filtered is not False
-    rows, spots, reasons = _join(files, counts, positions, only_tissue)
+    rows, spots, reasons = _join(files, counts, positions, only_tissue, set(odd))
     reasons["lines of the positions that are not valid"] = odd
     with errors_of(f"{files.matrix} with {files.positions}"):
         table, merged = _counts(counts, rows, spots)
@@ -228,9 +228,12 @@ def _may_be_spot(um: float) -> bool:
 
 
 def _join(
-    files: _Folder, counts: TenXMatrix, positions: pd.DataFrame, only_tissue: bool
+    files: _Folder, counts: TenXMatrix, positions: pd.DataFrame, only_tissue: bool, odd: Set[str]
 ) -> tuple[NDArray[np.intp], pd.DataFrame, dict[str, int | list[str]]]:
-    """Return the rows of the matrix that have a position, their positions, and the spots left out by reason."""
+    """Return the rows of the matrix that have a position, their positions, and the spots left out by reason.
+
+    Barcodes in `odd` are those whose line of the positions is not valid.
+    """
     barcodes = [barcode.decode("utf-8", "replace") for barcode in counts.barcodes.tolist()]
     place = _places(barcodes, positions["barcode"].tolist())
     if not (place >= 0).any():
@@ -251,7 +254,9 @@ def _join(
     counted = np.zeros(len(positions), bool)
     counted[place[place >= 0]] = True
     reasons: dict[str, int | list[str]] = {
-        "spots with counts but without a position": [barcodes[row] for row in np.flatnonzero(place < 0)],
+        "spots with counts but without a position": [
+            barcodes[row] for row in np.flatnonzero(place < 0) if barcodes[row] not in odd
+        ],
         "spots under tissue but without counts": positions["barcode"][under & ~counted].tolist(),
     }
     rows = np.flatnonzero(selected)

@@ -583,3 +583,26 @@ def test_the_real_files_without_counts(shared: Path, tmp_path: Path) -> None:
         first = file["matrix/barcodes"][0].decode()
     row, col = sample.counts.obs.iloc[0]
     assert first == f"s_002um_{row:05d}_{col:05d}-1"
+
+
+def test_squares_that_were_unpacked_without_their_folder_are_found(own: Path) -> None:
+    right = read_visium_hd(own)
+    outs = own / "outs"
+    for folder in (outs / "binned_outputs").iterdir():
+        folder.rename(outs / folder.name)
+    (outs / "binned_outputs").rmdir()
+    assert same_counts(read_visium_hd(own), right)
+    assert same_counts(read_visium_hd(outs), right)
+    for folder in outs.glob("square_*"):
+        shutil.rmtree(folder)
+    (outs / "binned_outputs.tar.gz").touch()
+    with pytest.raises(DataError, match=r"binned_outputs\.tar\.gz: is packed. Unpack it there"):
+        read_visium_hd(own)
+
+
+def test_of_several_files_of_outlines_the_plain_one_is_meant(own: Path) -> None:
+    right = read_visium_hd_cells(own)
+    folder = own / "outs" / "segmented_outputs"
+    (folder / "cell_segmentations.geojson").rename(folder / "GSM1_cell_segmentations.geojson")
+    (folder / "GSM1_graphclust_annotated_cell_segmentations.geojson").write_text("{}")
+    assert same_counts(read_visium_hd_cells(own), right)

@@ -326,7 +326,7 @@ def test_what_is_unusual_is_told_once(run: Path) -> None:
     text = str(told[0].message)
     assert "1 outlines in cell_boundaries.parquet cross themselves" in text
     assert "2 outlines in cell_boundaries.parquet have no area" in text
-    assert "3 cells with counts have no outline and 1 outlines have no counts" in text
+    assert "3 cells with counts but without an outline and 1 outline without counts" in text
     assert told[0].filename == __file__
     assert "aaaaaaab-1" not in sample.counts.names
 
@@ -374,7 +374,7 @@ def test_duplicate_genes_are_summed(run: Path) -> None:
     with h5py.File(run / "cell_feature_matrix.h5", "r+") as file:
         names = file["matrix/features/name"]
         names[1] = names[0]
-    with pytest.warns(PixNetWarning, match="1 genes share a name"):
+    with pytest.warns(PixNetWarning, match="1 column added to others"):
         sample = read_xenium(run)
     assert sample.genes.is_unique
 
