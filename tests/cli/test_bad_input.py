@@ -221,7 +221,10 @@ FIELDS = {
     "shard cut off": (shard_cut_off, ["bytes instead of"]),
     "shard damaged": (shard_damaged, ["is damaged"]),
     "unfinished": (without("zarr.json"), ["not an expression field"]),
-    "metadata cut off": (lambda f: os.truncate(f / "zarr.json", 200), ["zarr.json: is not metadata that can be trusted"]),
+    "metadata cut off": (
+        lambda f: os.truncate(f / "zarr.json", 200),
+        ["zarr.json: is not metadata that can be trusted"],
+    ),
     "newer": (newer, ["format_version 99", "Use the pixnet that wrote it"]),
     "foreign Zarr": (foreign, ["is not a finished expression field"]),
     "foreign Zarr of version 2": (foreign_version_2, ["not an expression field"]),
