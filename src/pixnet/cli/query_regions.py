@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pixnet.slide import Slide
 
 _ONE_KIND = "query needs one of --disks, --grid-um, --polygons, --labels and --like, and only one."
+_LARGEST_UM = 1e6  # a metre
 _MOST_SQUARES = 100_000_000  # 4 GB to count them
 _OTHER_SLIDE = 0.05  # share of the extent; a larger difference means another slide
 
@@ -70,8 +71,8 @@ class RegionOptions:
         if self.angle_deg is not None and not math.isfinite(self.angle_deg):
             raise DataError(f"--angle-deg {self.angle_deg}: must be a number of degrees.")
         for option, size in (("--grid-um", self.grid_um), ("--labels-mpp", self.labels_mpp)):
-            if size is not None and not (math.isfinite(size) and size > 0):
-                raise DataError(f"{option} {size}: must be a positive number of um.")
+            if size is not None and not 0 < size <= _LARGEST_UM:
+                raise DataError(f"{option} {size}: must be a positive number of um, at most {_LARGEST_UM:g}.")
         if self.polygons is not None:
             self._check_polygons(self.polygons)
         if self.like is not None and self.like.suffix == ".toml" and self.image is not None:

@@ -111,6 +111,8 @@ def _corners(ring: Any) -> Floats:
     points = np.array(ring)
     if points.ndim != 2 or points.shape[1] not in (2, 3) or len(points) < 3 or points.dtype.kind not in "iuf":
         raise ValueError("a ring needs three or more pairs of numbers")
+    if not np.isfinite(points[[0, -1]]).all():  # whether it is closed would not be known
+        raise ValueError("a corner is not finite")
     if len(points) == 3 and (points[0] == points[-1]).all():
         raise ValueError("a ring needs three or more corners")
     return np.ascontiguousarray(points[:, :2], np.float64)

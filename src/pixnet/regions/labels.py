@@ -48,6 +48,8 @@ class LabelMask(Regions):
             raise DataError(f"the label mask is empty, of shape {self.labels.shape}")
         if self.labels.min() < 0:
             raise DataError(f"the label mask holds {self.labels.min()}; labels must be 1 or more, 0 is background")
+        if self.labels.max() > np.iinfo(np.int64).max:
+            raise DataError(f"the label mask holds {self.labels.max()}; labels must be below 2**63")
         self.x_um = finite_number("x_um", x_um)
         self.y_um = finite_number("y_um", y_um)
         self.pitch_um = positive_number("pitch_um", pitch_um)

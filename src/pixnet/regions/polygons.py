@@ -19,6 +19,7 @@ from pixnet.regions.annotations import Annotations
 from pixnet.regions.base import Regions, finite_array, positive_number
 from pixnet.regions.coverage import BATCH, CoverageBuilder, Floats, batches
 from pixnet.regions.coverage_edges import add_edges
+from pixnet.regions.tangles import is_tangled
 
 
 class Polygons(Regions):
@@ -214,6 +215,9 @@ def _repair(shapes: NDArray[np.object_]) -> tuple[dict[int, str], list[int]]:
     repaired = []
     for index in map(int, np.flatnonzero(~shapely.is_valid(shapes))):
         if index in problems:
+            continue
+        if is_tangled(shapes[index]):
+            problems[index] = "crosses itself all over"
             continue
         shape = _repaired(shapes[index])
         if shape is None:

@@ -17,6 +17,7 @@ from pixnet.regions.coverage import Floats, Ints, square_coverage
 from pixnet.regions.coverage_edges import lattice_points, projected, tilted_square_coverage
 
 _LARGEST_BEND = 0.1
+_AT_ONCE = 1 << 20  # turned squares that are made at once
 
 
 class Squares(Regions):
@@ -131,18 +132,25 @@ class Squares(Regions):
         down = (math.cos(turn) * y - math.sin(turn) * x) / side
         first_row, n_rows = _span(down)
         first_col, n_cols = _span(across)
-        rows, cols = np.divmod(np.arange(n_rows * n_cols), n_cols)
-        rows += first_row
-        cols += first_col
-        squares = cls(left, top, side, rows, cols, angle)
-        if angle == 0:
-            return squares
+        step = max(1, _AT_ONCE // n_cols) if angle else n_rows
+        parts = []
+        for start in range(0, n_rows, step):
+            rows, cols = np.divmod(np.arange(start * n_cols, min(start + step, n_rows) * n_cols), n_cols)
+            squares = cls(left, top, side, rows + first_row, cols + first_col, angle)
+            parts.append(squares.take(squares._meet(left, top, width, height)) if angle else squares)
+        if len(parts) == 1:
+            return parts[0]
+        rows, cols = (np.concatenate([getattr(part, name) for part in parts]) for name in cls._per_region)
+        return cls(left, top, side, rows, cols, angle)
+
+    def _meet(self, left: float, top: float, width: float, height: float) -> NDArray[np.bool_]:
+        """Return whether each square of a lattice that covers a rectangle touches it, shape (n,)."""
         # Two rectangles are apart if they are apart along a side of one of them. The sides of the lattice were checked
         # by `_span`, those of the rectangle are checked here.
-        low_x, low_y, high_x, high_y = squares.bounds_um.T
-        slack = 1e-6 * side
+        low_x, low_y, high_x, high_y = self.bounds_um.T
+        slack = 1e-6 * self.side_um
         meets = (high_x > left + slack) & (low_x < left + width - slack)
-        return squares.take(meets & (high_y > top + slack) & (low_y < top + height - slack))
+        return np.asarray(meets & (high_y > top + slack) & (low_y < top + height - slack))
 
     @property
     def centers_um(self) -> Floats:

@@ -75,8 +75,8 @@ def parse_toml(text: str) -> dict[str, Any]:
 def check_plain(value: Any, finite: bool = True) -> None:
     """Check that nested lists and dictionaries are not too deep, and hold numbers and texts that can be used.
 
-    ValueError is raised for an infinite number (if `finite`), a whole number beyond 64 bits, and a text with a NUL
-    byte or half of a surrogate pair.
+    ValueError is raised for a text with a NUL byte or half of a surrogate pair and, if `finite`, for a number that is
+    not finite and a whole number beyond 64 bits.
     """
     waiting = [(value, 0)]
     while waiting:
@@ -90,7 +90,7 @@ def check_plain(value: Any, finite: bool = True) -> None:
             waiting.extend((part, depth + 1) for part in (item.values() if isinstance(item, dict) else item))
         elif isinstance(item, str):
             _check_text(item)
-        elif isinstance(item, int) and abs(item) >= _LARGEST:
+        elif finite and isinstance(item, int) and abs(item) >= _LARGEST:
             raise ValueError("it holds a whole number beyond 64 bits")
         elif finite and isinstance(item, float) and not math.isfinite(item):
             raise ValueError("it holds a number that is not finite")

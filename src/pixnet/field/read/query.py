@@ -117,7 +117,11 @@ def _integrated(store: FieldStore, regions: Regions) -> Iterator[tuple[slice, pd
 
     check_on_slide(store, regions)
     names = region_names(regions)
-    classes = pd.Categorical(regions.classes) if isinstance(regions, Polygons) and any(regions.classes) else None
+    classes = (
+        pd.Categorical([as_text(kind) if kind else kind for kind in regions.classes])
+        if isinstance(regions, Polygons) and any(regions.classes)
+        else None
+    )
     empty = 0
     for rows, group in _groups(regions):
         integrals = integrate(store, group)
@@ -184,7 +188,7 @@ def region_names(regions: Regions) -> list[str]:
     Where several regions share a name, a number is appended to all but the first.
     """
     if isinstance(regions, Polygons):
-        names = list(regions.names)
+        names = [as_text(name) for name in regions.names]
     elif isinstance(regions, LabelMask):
         names = [str(label) for label in regions.ids]
     else:

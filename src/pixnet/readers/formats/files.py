@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -12,8 +11,12 @@ from typing import Any, BinaryIO, cast
 
 from pixnet.errors import DataError, first_line
 from pixnet.readers.formats.kinds import packing
+from pixnet.safe.budget import Budget
+from pixnet.safe.documents import parse_json
 
 _MOST_JSON_BYTES = 1 << 20
+_TEXT_SHARE = 0.25  # of the memory limit
+_PIECE = 16 << 20  # bytes
 _GZIP = b"\x1f\x8b"
 _HEAD = 512
 _READ_GZIPPED = (".csv", ".json", ".mtx", ".tsv")
@@ -118,10 +121,17 @@ def _start(path: Path) -> bytes:
 
 
 def read_plain_or_gzip(path: Path, most: int | None = None) -> bytes:
-    """Read a file that may be gzipped; one that holds over `most` bytes is an error."""
+    """Read a file that may be gzipped; one that holds over `most` bytes is an error.
+
+    By default it may hold a part of the memory limit, since texts take several times their bytes once they are parsed.
+    """
+    budget, data = Budget(path, share=_TEXT_SHARE), bytearray()
     try:
         with open_plain_or_gzip(path) as stream:
-            data = stream.read(-1 if most is None else most + 1)
+            while part := stream.read(_PIECE):
+                data += part
+                if len(data) > (budget.limit if most is None else most):
+                    break
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
             f"{path}: the gzip file is damaged or truncated ({first_line(error)}). Copy it again."
@@ -130,15 +140,16 @@ def read_plain_or_gzip(path: Path, most: int | None = None) -> bytes:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}). Check its path.") from error
     if most is not None and len(data) > most:
         raise DataError(f"{path}: is larger than {most >> 20} MiB, so it is not a file of this kind.")
-    return data
+    budget.check(len(data), "a text of that size")
+    return bytes(data)
 
 
 def read_json(path: Path, what: str, remedy: str = "Copy it again.") -> dict[str, Any]:
     """Read keys and values from a JSON file, plain or gzipped; messages call them `what`."""
     data = read_plain_or_gzip(path, _MOST_JSON_BYTES)
     try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(data, finite=False)  # of what is used, each number is checked
+    except ValueError as error:
         raise DataError(f"{path}: is not a JSON file ({first_line(error)}). {remedy}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: does not hold {what}. {remedy}")

@@ -12,8 +12,10 @@ from scipy import sparse
 
 from pixnet.errors import DataError, first_line
 from pixnet.readers.formats.files import open_plain_or_gzip
+from pixnet.safe.budget import Budget
 
 _ROWS = 1 << 22  # entries that are read at once
+_ENTRY_BYTES = 24  # of an entry, in parts and once they are joined
 _LONGEST_LINE = 1 << 12
 _MOST_COMMENTS = 1000
 _ENTRY = {"row": np.int64, "column": np.int64, "value": np.float64, "more": str}
@@ -49,6 +51,7 @@ def _entries(path: Path, stream: Any, shape: tuple[int, int]) -> int:
         raise DataError(
             f"{path}: is {rows} x {columns}, but there are {shape[0]} features and {shape[1]} barcodes beside it."
         )
+    Budget(path).check(_ENTRY_BYTES * entries, f"a matrix of {entries} entries")
     return entries
 
 
@@ -63,8 +66,12 @@ def _body(path: Path, stream: Any, shape: tuple[int, int], entries: int) -> list
             raise DataError(f"{path}: is damaged; an entry is outside the matrix, or is not a number. Copy it again.")
         parts.append(_part(table))
         total += len(table)
+        if total > entries:
+            break
     if total != entries:
-        raise DataError(f"{path}: declares {entries} entries and holds {total}. Copy it again.")
+        raise DataError(
+            f"{path}: declares {entries} entries and holds {'more' if total > entries else total}. Copy it again."
+        )
     return parts
 
 

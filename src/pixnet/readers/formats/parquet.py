@@ -18,16 +18,19 @@ _ROWS_PER_BYTE = 8  # of a table whose rows differ; usually a row takes several 
 
 
 @contextmanager
-def open_parquet(path: Path, columns: Sequence[str], what: str = "a table of the expected kind") -> Iterator[Any]:
+def open_parquet(
+    path: Path, columns: Sequence[str], what: str = "a table of the expected kind", dictionaries: Sequence[str] = ()
+) -> Iterator[Any]:
     """Open a `pyarrow.parquet.ParquetFile` that must have some columns; messages call it `what`.
 
-    A `DataError` explains what is wrong with it, also while it is open.
+    Texts in the columns `dictionaries` remain places in a dictionary: one text of 1 MB may stand in a million rows. A
+    `DataError` explains what is wrong with it, also while it is open.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, read_dictionary=_texts_among(path, dictionaries)) as file:
             check_columns(path, file.schema_arrow.names, columns, "Give the file that the platform's software wrote.")
             check_rows(path, file.metadata)
             yield file
@@ -36,6 +39,15 @@ def open_parquet(path: Path, columns: Sequence[str], what: str = "a table of the
         raise DataError(f"{path}: cannot be read as a parquet file ({reason}). Copy it again.") from error
     except (pa.ArrowException, ValueError, TypeError, LookupError, OverflowError, MemoryError) as error:
         raise DataError(f"{path}: is not {what}, or is damaged ({first_line(error)}). Copy it again.") from error
+
+
+def _texts_among(path: Path, columns: Sequence[str]) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {field.name: field.type for field in pq.read_schema(path)} if columns else {}
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return [name for name in columns if name in types and any(is_kind(types[name]) for is_kind in kinds)]
 
 
 def parquet_columns(path: Path) -> list[str]:
@@ -52,7 +64,7 @@ def parquet_batches(path: Path, numbers: Sequence[str], texts: Sequence[str]) ->
     that it is missing.
     """
     columns = [*numbers, *texts]
-    with open_parquet(path, columns) as file:
+    with open_parquet(path, columns, dictionaries=texts) as file:
         for batch in file.iter_batches(_ROWS, columns=columns):
             table: dict[str, Any] = {name: _numbers(batch.column(name)) for name in numbers}
             table |= {name: _texts(batch.column(name)) for name in texts}

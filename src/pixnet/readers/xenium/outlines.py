@@ -17,6 +17,7 @@ from pixnet.readers.formats.image_transform import Floats, moved
 from pixnet.readers.formats.parquet import parquet_batches, parquet_columns
 from pixnet.readers.xenium.run import Run, place_on
 from pixnet.regions import Polygons
+from pixnet.regions.tangles import is_tangled
 
 _LEAST_UM2 = 1e-6  # a smaller area is that of a line, with rounding errors
 
@@ -65,6 +66,9 @@ def outlines_of(path: Path, to_slide: Floats, notes: list[str]) -> tuple[list[st
         rings = shapely.linearrings(xy[in_ring], indices=np.repeat(np.arange(is_ring.sum()), size[is_ring]))
         shapes = shapely.polygons(np.atleast_1d(rings))
         crossed = np.flatnonzero(~shapely.is_valid(shapes))
+        for index in crossed:
+            if is_tangled(shapes[index]):
+                shapes[index] = shapely.Polygon()  # left out with those without area
         shapes[crossed] = shapely.make_valid(shapes[crossed], method="structure", keep_collapsed=False)
         owner = cell[start[is_ring]]
         solid = (shapely.area(shapes) > _LEAST_UM2) & shapely.is_valid(shapes)
