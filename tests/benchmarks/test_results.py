@@ -11,10 +11,11 @@ import pytest
 from benchmarks.accuracy.results import Results
 from benchmarks.accuracy.scales_plan import SCALES_VERSION
 from tests.benchmarks.small import CONFIG, SCALE_METHODS, SmallPlan, SmallScales, freeze
+from tests.holding import held_by_another_process
 
 from pixnet.errors import DataError, PixNetWarning
 from pixnet.evaluation.baselines import BASELINES
-from pixnet.evaluation.runs import Run, RunStore
+from pixnet.evaluation.runs import Run
 from pixnet.scoring.table import KEYS
 
 
@@ -160,7 +161,7 @@ def test_scores_of_other_methods_seeds_settings_or_versions_are_other_summaries(
 
 def test_two_processes_do_not_compute_the_same_runs(done: SmallPlan, tmp_path: Path) -> None:
     plan = SmallPlan(done.protocols, tmp_path / "runs")
-    with RunStore(tmp_path / "runs").locked(), pytest.raises(DataError, match="another process works on these runs"):
+    with held_by_another_process(tmp_path / "runs"), pytest.raises(DataError, match="is being written by process"):
         Results(tmp_path / "results").complete(plan)
     assert plan.computed == []
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from tests.evaluation.made import SHORT_TRAINING, SMALLEST_NETWORK, config, make_sample, with_counts
+from tests.holding import held_by_another_process
 
 from pixnet.config import Config
 from pixnet.errors import DataError, PixNetWarning
@@ -177,7 +178,7 @@ def test_imported_predictions_are_scored_like_any_others(tmp_path, samples):
 
 
 def test_runs_that_another_process_works_on_are_left_alone(tmp_path, samples):
-    with RunStore(tmp_path / "runs").locked(), pytest.raises(DataError, match="is being written by process"):
+    with held_by_another_process(tmp_path / "runs"), pytest.raises(DataError, match="is being written by process"):
         run(freeze(samples), samples, tmp_path / "out", runs=tmp_path / "runs")
     assert not (tmp_path / "out").exists()
 

@@ -189,7 +189,9 @@ def test_real_files_against_scanpy(scanpy: Any, shared: Path) -> None:
         assert list(mine.ids) == theirs.var["gene_ids"].tolist()
         assert (mine.matrix != theirs.X).nnz == 0
     table = scanpy.read_visium(fixtures / "visium-v1")
-    places = read_positions(fixtures / "visium-v1/spatial/tissue_positions_list.csv").set_index("barcode")
+    places, odd = read_positions(fixtures / "visium-v1/spatial/tissue_positions_list.csv")
+    assert not odd
+    places = places.set_index("barcode")
     places = places.loc[table.obs_names]
     assert places[["in_tissue", "array_row", "array_col"]].equals(
         table.obs[["in_tissue", "array_row", "array_col"]].astype(np.int32)

@@ -197,7 +197,7 @@ def test_a_training_that_diverges_ends_in_an_error(
     finished: Path,
     settings: dict[str, float],
 ) -> None:
-    config = training_config(steps=4, **settings)
+    config = training_config(steps=4).model_copy(update=settings)  # beyond what the settings allow
     with pytest.raises(ModelError, match=r"the training diverged: after step \d of 'fit'.* not finite. Lower `lr`"):
         fit(samples[:2], panel, network_config(), config, tmp_path, features=finished / "features")
 

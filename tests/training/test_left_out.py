@@ -43,7 +43,7 @@ def test_samples_are_predicted_by_a_training_without_them(
     samples: list[Sample], panel: GenePanel, network_config: Any, training_config: Any, tmp_path: Path
 ) -> None:
     config, seen = training_config(steps=3), []
-    options = FitOptions(tmp_path, device="cpu", progress=lambda stage, *_: seen.append(stage))
+    options = FitOptions(tmp_path, device="cpu", overwrite=True, progress=lambda stage, *_: seen.append(stage))
 
     def predicted(part: list[Sample]) -> list[Any]:
         return predict_left_out(part, [[0], [1]], panel, network_config(), config, options)

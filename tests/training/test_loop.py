@@ -12,6 +12,7 @@ import torch
 from pixnet.network.network import Network
 from pixnet.training import loop
 from pixnet.training.batches import Batcher
+from pixnet.training.checkpoint import load_checkpoint
 from pixnet.training.config import TrainingConfig
 from pixnet.training.features import CachedFeatures
 from pixnet.training.loop import History, Stage, Trainer, learning_rate_factor, mean_correlation, predict_regions
@@ -149,7 +150,7 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not(
     stage = Stage("fit", config.steps, tmp_path / "fit.ckpt", report)
     with pytest.raises(KeyboardInterrupt):
         bench.trainer(config, stage, held=True).run()
-    assert torch.load(tmp_path / "fit.ckpt", weights_only=True)["step"] == stop
+    assert load_checkpoint(tmp_path / "fit.ckpt", {})["step"] == stop
     resumed, after = bench.run(config, held=True, checkpoint=tmp_path / "fit.ckpt")
     assert same(whole, resumed)
     assert after.rows == history.rows
