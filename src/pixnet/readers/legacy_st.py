@@ -143,7 +143,7 @@ def _read_counts(path: Path) -> tuple[Counts, list[Spot], list[str]]:
         names, genes, matrix = genes, names, sparse.csr_matrix(matrix.T)
     rows, places = _array_places(path, names)
     others = [names[row] for row in np.setdiff1d(np.arange(len(names)), rows)]
-    odd = {"rows with missing values": incomplete, "rows that repeat a place or are not called by one": others}
+    odd = {"rows with missing values": incomplete, "rows not called by a place of their own": others}
     notes = left_out(odd, len(rows))
     with errors_of(path):
         matrix, genes, _, controls = without_controls(matrix[rows], genes)
@@ -176,7 +176,7 @@ def _spot_table(path: Path) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
     text = read_text(path)
     if not text.strip():
         raise DataError(f"{path}: is empty. A spot file has the columns x, y, pixel_x and pixel_y.")
-    table = text_table(path, text, _COLUMNS)
+    table = text_table(path, text, (*_COLUMNS, "new_x", "new_y", "selected"))
     check_columns(
         path, table.columns, _COLUMNS, "A spot file is a TSV file with the columns x, y, pixel_x and pixel_y."
     )

@@ -35,14 +35,25 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pixnet.errors import DataError, first_line
 from pixnet.readers.common import errors_of
 from pixnet.readers.entry import Entry, Length
-from pixnet.readers.formats.text import decoded
+from pixnet.readers.formats.encoding import decoded
 from pixnet.readers.manifest_paths import found_path, warn_if_mixed
 from pixnet.readers.platforms import PLATFORMS
 from pixnet.safe.documents import parse_toml, read_bytes
 from pixnet.sample import Sample
 
 _BACKSLASH = re.compile(r'=\s*"[^"\n]*\\[^"\n]*"')
-_UNQUOTED = re.compile(r"""^\s*(?:id|donor|platform|image|path|counts|spots)\s*=\s*[^\s"'\[{]""", re.MULTILINE)
+_KEY = r"^\s*[A-Za-z_]+\s*"
+_HINTS = tuple(
+    (re.compile(pattern, re.MULTILINE), hint)
+    for pattern, hint in (
+        (r"[\u2018-\u201f\u00ab\u00bb]", 'Quotes must be plain ones (") and not typographic ones.'),
+        (rf"{_KEY}:\s", "Between a key and its value stands =, not a colon."),
+        (rf"{_KEY}=\s*(?:True|False)\b", "true and false are written in small letters."),
+        (rf"{_KEY}=\s*\d+,\d+\s*$", "Decimals are written with a point, 0.5."),
+        (rf"{_KEY}=\s*[A-Za-z./~][^\s\"]*", 'Texts and paths stand in quotes: image = "he.tif".'),
+    )
+)
+"""What may be wrong in a text that is no TOML, and how it is written."""
 
 
 class _Manifest(BaseModel):
@@ -134,9 +145,7 @@ def _toml_hint(text: str) -> str:
         )
     if text.lstrip().startswith(("{", "sample:", "- ", "---")):
         return 'It looks like JSON or YAML; a manifest has [[sample]] above each sample, and lines such as id = "A".'
-    if _UNQUOTED.search(text):
-        return 'Texts and paths stand in quotes: image = "he.tif".'
-    return ""
+    return next((hint for pattern, hint in _HINTS if pattern.search(text)), "")
 
 
 def entry_of(base: Path, name: str, table: dict[str, Any], shared: dict[str, Any]) -> Entry:
@@ -148,7 +157,7 @@ def entry_of(base: Path, name: str, table: dict[str, Any], shared: dict[str, Any
     if platform is None:
         raise DataError(f"{name}: the key 'platform' is missing; give one of {', '.join(PLATFORMS)}.")
     if platform not in PLATFORMS:
-        near = difflib.get_close_matches(str(platform), PLATFORMS, n=1)
+        near = difflib.get_close_matches(str(platform).lower().replace("_", "-"), PLATFORMS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise DataError(f"{name} has the platform {platform!r}, which is not among {', '.join(PLATFORMS)}.{hint}")
     model = PLATFORMS[platform].entry
@@ -179,6 +188,8 @@ def _explained(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "missing":
         remedy = "add a table [[sample]] for each sample" if key == "sample" else "add it"
         return f"the key {key!r} is missing; {remedy}."
+    if first["type"] == "string_type" and isinstance(first["input"], int | float):
+        return f'{key} = {first["input"]!r} is a number; write texts in quotes, {key} = "{first["input"]}".'
     messages = [finding["msg"] for finding in (same_key if several else [first])]
     reasons = dict.fromkeys(f"{message[:1].lower()}{message[1:]}" for message in messages)
     return f"{key} = {first['input']!r} is not valid: {', or '.join(reasons)}."

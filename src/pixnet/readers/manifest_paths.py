@@ -45,6 +45,7 @@ def found_path(base: Path, key: str, value: Path) -> Path:
 def _in_other_letters(base: Path, path: Path) -> Path | None:
     """Return the file or folder whose name has the same letters, however their accents are coded; None if none has."""
     found = Path(path.anchor) if path.is_absolute() else base
+    path = path.with_name(path.name.strip() or path.name)
     for part in path.parts[1 if path.is_absolute() else 0 :]:
         if not _exists(found / part):
             wanted = unicodedata.normalize("NFC", part)

@@ -23,14 +23,23 @@ CONTROL = re.compile(r"(negcontrol|blank|unassigned|antisense_|deprecatedcodewor
 """Start of the names of features that are not genes: controls of an imaging platform, and what a pipeline could not
 assign (`__ambiguous[...]`, `__no_feature`)."""
 
-ENSEMBL = re.compile(r"(ENS[A-Z]+\d+)(?:\.\d+)?(?:_PAR_Y)?")
-"""An Ensembl id, perhaps with its version and GENCODE's mark of a second copy on the Y chromosome."""
+_GENOME = re.compile(r"(?:GRC[a-z]|hg|mm|rn)\d+_+")
+"""Start of names and ids in a reference of several species, and in many of one."""
+
+ENSEMBL = re.compile(rf"(?:{_GENOME.pattern})?(ENS[A-Z]+\d+)(?:\.\d+)?(?:_PAR_Y)?", re.IGNORECASE)
+"""An Ensembl id, perhaps with its version, its genome, and GENCODE's mark of a second copy on the Y chromosome."""
 
 
 def without_version(gene_id: str) -> str:
     """Return an Ensembl id without its version: ENSG00000141736 for ENSG00000141736.15."""
     match = ENSEMBL.fullmatch(gene_id)
-    return match[1] if match else gene_id
+    return match[1].upper() if match else gene_id
+
+
+def without_genome(names: Sequence[str]) -> list[str]:
+    """Return names of genes without the name of the genome that all of them begin with (`GRCh38_ERBB2`)."""
+    genomes = {match[0] if (match := _GENOME.match(name)) else "" for name in names}
+    return [name.removeprefix(next(iter(genomes))) for name in names] if len(genomes) == 1 else list(names)
 
 
 def merge_genes(
@@ -38,8 +47,8 @@ def merge_genes(
 ) -> tuple[sparse.csr_matrix, pd.Index, pd.Index | None, list[str]]:
     """Sum the columns of genes that have the same name.
 
-    An empty symbol is replaced by the gene's Ensembl id, whose version is removed; a column that has neither is left
-    out. `matrix` (n, g) may be changed.
+    An empty symbol is replaced by the gene's Ensembl id, whose version is removed, and so is the genome that all begin
+    with; a column that has neither is left out. `matrix` (n, g) may be changed.
 
     Returns
     -------
@@ -48,7 +57,8 @@ def merge_genes(
         first column. `notes` says how many columns were summed or left out.
     """
     stems = [without_version(str(gene_id)) for gene_id in ids] if ids is not None else [""] * len(names)
-    labels = [str(name) or stem for name, stem in zip(names, stems, strict=True)]
+    symbols = without_genome([str(name) for name in names])
+    labels = [symbol or stem for symbol, stem in zip(symbols, stems, strict=True)]
     notes = []
     named = np.flatnonzero([bool(label) for label in labels])
     if len(named) < len(labels):

@@ -399,7 +399,7 @@ def test_what_is_no_anndata_is_named(tmp_path: Path, image: Path) -> None:
     made = stored(table(), tmp_path, "h5ad")
     packed = tmp_path / "packed.h5ad"
     for data, message in (
-        (gzip.compress(made.read_bytes()), "it is a gzip file. Unpack it first"),
+        (gzip.compress(made.read_bytes()), "it is an HDF5 file, packed with gzip. Unpack it first"),
         (b"PK\x03\x04" + bytes(40), "it is a zip archive. Unpack it first"),
         (b"<!DOCTYPE html><html></html>", "it is a web page .the download may have failed"),
         (b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS"),

@@ -29,6 +29,7 @@ _IDS = ("gene_ids", "gene_id", "ensembl_id", "feature_id")
 """Names of columns of ids that are not Ensembl's, which are told by content."""
 
 _SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9.@/_-]{0,40}")
+_PAIR = re.compile(rf"({ENSEMBL.pattern})[_|:;-]([A-Za-z][^_|:; ]*)".replace("(ENS", "(?:ENS"), re.IGNORECASE)
 _ACCESSION = re.compile(r"(?:NM|NR|XM|XR|NP|XP|CCDS|HGNC)[_:]?\d+(?:\.\d+)?|[OPQ]\d[A-Z0-9]{3}\d")
 _MOST, _WORDS, _DISTINCT = 0.5, 0.9, 0.8  # shares of the rows
 
@@ -145,6 +146,9 @@ def gene_names(var: pd.DataFrame) -> tuple[list[str], list[str] | None]:
     that are neither ids nor numbers are symbols.
     """
     index = [str(name) for name in var.index]
+    pairs = [_PAIR.fullmatch(name) for name in index]
+    if pairs and all(pairs):
+        return [pair[2] for pair in pairs if pair], [without_version(pair[1]) for pair in pairs if pair]
     columns = {str(key): _texts(var[key]) for key in var if not pd.api.types.is_numeric_dtype(var[key])}
     if _share(ENSEMBL, index) > _MOST:
         ids: list[str] | None = [without_version(name) for name in index]

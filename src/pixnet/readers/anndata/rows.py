@@ -63,7 +63,7 @@ def placed_rows(source: TableSource, swap_xy: bool = False, library_id: str | No
     """
     obs = source.obs()
     xy, unit, origin = _coordinates(source, obs)
-    section, name = _section(source, obs, library_id)
+    section, name, column = _section(source, obs, library_id)
     tissue = under_tissue(source.name, obs)
     placed = np.isfinite(xy).all(axis=1)
     rows = np.flatnonzero(section & tissue & placed)
@@ -71,15 +71,22 @@ def placed_rows(source: TableSource, swap_xy: bool = False, library_id: str | No
     if not len(rows):
         finding = f"has numbers as position in {origin}" if nowhere.all() else "is under tissue (in_tissue = 1)"
         raise DataError(f"{source.name}: none of its {section.sum()} rows {finding}. Check the table.")
-    odd = {"rows not under tissue": obs.index[off], f"rows without a position in {origin}": obs.index[nowhere]}
+    unnamed = np.zeros(len(obs), bool) if column is None else obs[column].isna().to_numpy() & ~section
+    odd = {
+        "rows without a section": obs.index[unnamed],
+        "rows not under tissue": obs.index[off],
+        f"rows without a position in {origin}": obs.index[nowhere],
+    }
     if swap_xy:
         xy, origin = xy[:, ::-1], f"{origin}, swapped"
     factors = _factors(source.libraries(), name)
     return PlacedRows(rows, np.ascontiguousarray(xy[rows]), unit, origin, factors, left_out(odd, len(rows)))
 
 
-def _section(source: TableSource, obs: pd.DataFrame, wanted: str | None) -> tuple[NDArray[np.bool_], str | None]:
-    """Return the rows of the wanted section, or of the only one, and its name if it is known."""
+def _section(
+    source: TableSource, obs: pd.DataFrame, wanted: str | None
+) -> tuple[NDArray[np.bool_], str | None, str | None]:
+    """Return the rows of the wanted section or of the only one, its name, and the column that has it, if known."""
     libraries = list(source.libraries())
     column = _section_column(obs, libraries, wanted)
     every = np.ones(len(obs), bool)
@@ -91,7 +98,7 @@ def _section(source: TableSource, obs: pd.DataFrame, wanted: str | None) -> tupl
                 f"{source.name}: many rows are at the same place of the array (array_row, array_col), so it holds "
                 "several sections, but no column of obs tells them apart. Give each section a table of its own."
             )
-        return every, wanted or (libraries[0] if len(libraries) == 1 else None)
+        return every, wanted or (libraries[0] if len(libraries) == 1 else None), None
     names = obs[column].astype(object).astype(str)
     present = list(dict.fromkeys(names[obs[column].notna()]))
     if wanted is None and len(present) > 1:
@@ -106,7 +113,7 @@ def _section(source: TableSource, obs: pd.DataFrame, wanted: str | None) -> tupl
             "Choose one of these with `library_id`."
         )
     name = wanted or next(iter(present), None)
-    return (every if name is None else (names == name).to_numpy(bool)), name
+    return (every if name is None else (names == name).to_numpy(bool)), name, column
 
 
 def _section_column(obs: pd.DataFrame, libraries: list[str], wanted: str | None) -> str | None:
@@ -115,7 +122,10 @@ def _section_column(obs: pd.DataFrame, libraries: list[str], wanted: str | None)
     Such a column holds the names of the libraries in uns["spatial"]; or it is called so; or it separates rows that are
     at the same place of the array, or has the wanted name.
     """
-    sections = {column: names for column in obs if (names := _names(obs[column])) is not None}
+    usual = {letters(name) for name in _LIBRARY}
+    sections = {
+        column: names for column in obs if (names := _names(obs[column], letters(str(column)) in usual)) is not None
+    }
     spelled = [column for name in _LIBRARY for column in sections if letters(str(column)) == letters(name)]
     ordered = [*spelled, *(column for column in sections if column not in spelled)]
     for column in ordered:
@@ -131,9 +141,13 @@ def _section_column(obs: pd.DataFrame, libraries: list[str], wanted: str | None)
     return None
 
 
-def _names(column: pd.Series) -> set[str] | None:
+def _names(column: pd.Series, may_be_numbers: bool) -> set[str] | None:
     """Return the distinct texts of a column of few names; None if it is another one."""
-    if pd.api.types.is_numeric_dtype(column) and not isinstance(column.dtype, pd.CategoricalDtype):
+    if (
+        not may_be_numbers
+        and pd.api.types.is_numeric_dtype(column)
+        and not isinstance(column.dtype, pd.CategoricalDtype)
+    ):
         return None
     distinct = column.dropna().unique()
     return {str(name) for name in distinct} if len(distinct) <= _MOST_SECTIONS else None

@@ -137,7 +137,7 @@ class _InMemory:
         return pd.DataFrame(self._table.obs)
 
     def coordinates(self, key: str) -> NDArray[Any] | None:
-        return np.asarray(self._table.obsm[key]) if key in self._table.obsm else None
+        return _dense(self._table.obsm[key]) if key in self._table.obsm else None
 
     def libraries(self) -> dict[str, dict[str, Any]]:
         libraries = self._table.uns.get("spatial")
@@ -209,7 +209,7 @@ class _Stored:
     def coordinates(self, key: str) -> NDArray[Any] | None:
         with self._reading(f"obsm[{key!r}]"):
             place = f"obsm/{key}"
-            return np.asarray(self._element(place)) if place in self._root else None
+            return _dense(self._element(place)) if place in self._root else None
 
     def libraries(self) -> dict[str, dict[str, Any]]:
         with self._reading("uns['spatial']"):
@@ -285,6 +285,10 @@ def _is_null(element: Any) -> bool:
 
 def _is_array(element: Any) -> bool:
     return isinstance(element, h5py.Dataset | zarr.Array)
+
+
+def _dense(values: Any) -> NDArray[Any]:
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values)
 
 
 def _native(stored: Any) -> NDArray[Any]:

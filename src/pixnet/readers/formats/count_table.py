@@ -29,7 +29,9 @@ def read_counts(path: Path) -> tuple[list[str], list[str], sparse.csr_matrix, li
         raise DataError(f"{path}: has a header but no rows of counts.")
     delimiter = delimiter_of(lines[0])
     header = _cells(path, lines[0], delimiter)
-    width = len(_cells(path, lines[1], delimiter))
+    end = len(header) - 1 if len(header) > 1 and not header[-1].strip() else None  # each line ends with a delimiter
+    header = header[:end]
+    width = len(_cells(path, lines[1], delimiter)[:end])
     if width < 2 or len(header) not in (width, width - 1):
         raise DataError(
             f"{path}: its header has {len(header)} entries and its first row {width}. "
@@ -40,7 +42,7 @@ def read_counts(path: Path) -> tuple[list[str], list[str], sparse.csr_matrix, li
     incomplete: list[str] = []
     starts, columns, values = [0], [], []
     for number, line in enumerate(lines[1:], start=2):
-        name, *row = _cells(path, line, delimiter)
+        name, *row = _cells(path, line, delimiter)[:end]
         if len(row) != len(genes):
             raise DataError(
                 f"{path}: line {number} has {len(row)} counts for {len(genes)} genes. The file may be truncated."

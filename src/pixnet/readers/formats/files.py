@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from pixnet.errors import DataError, first_line
+from pixnet.readers.formats.encoding import decoded
 from pixnet.readers.formats.kinds import packing
 from pixnet.safe.budget import Budget
 from pixnet.safe.documents import parse_json
@@ -148,7 +149,7 @@ def read_json(path: Path, what: str, remedy: str = "Copy it again.") -> dict[str
     """Read keys and values from a JSON file, plain or gzipped; messages call them `what`."""
     data = read_plain_or_gzip(path, _MOST_JSON_BYTES)
     try:
-        content = parse_json(data, finite=False)  # of what is used, each number is checked
+        content = parse_json(decoded(path, data), finite=False)  # of what is used, each number is checked
     except ValueError as error:
         raise DataError(f"{path}: is not a JSON file ({first_line(error)}). {remedy}") from error
     if not isinstance(content, dict):

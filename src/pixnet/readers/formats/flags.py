@@ -18,6 +18,12 @@ _WORDS |= {"0": False, "0.0": False, "false": False, "f": False, "no": False, "n
 _NONE = frozenset({"", "nan", "na", "none", "<na>"})
 
 
+def as_flags(column: pd.Series) -> NDArray[np.float64]:
+    """Return 1 and 0 for flags, however they are written, and NaN for what is none."""
+    texts = column.astype(object).map(lambda value: str(value).strip().lower())
+    return np.asarray(texts.map(_WORDS).astype(float).to_numpy(), np.float64)
+
+
 def under_tissue(name: str, table: pd.DataFrame, columns: Sequence[str] = IN_TISSUE) -> NDArray[np.bool_]:
     """Return which rows of a table are under tissue by its flags; all of them if it has no column of flags.
 
@@ -25,9 +31,10 @@ def under_tissue(name: str, table: pd.DataFrame, columns: Sequence[str] = IN_TIS
     of which most rows hold something else is an error.
     """
     for column in _of_name(table, columns):
-        texts = table[column].astype(object).map(lambda value: str(value).strip().lower())
-        known = texts.isin(list(_WORDS)).to_numpy()
-        odd = ~known & ~texts.isin(_NONE).to_numpy()
+        flags = as_flags(table[column])
+        known = np.isfinite(flags)
+        missing = table[column].astype(object).map(lambda value: str(value).strip().lower()).isin(_NONE).to_numpy()
+        odd = ~known & ~missing
         if not known.any():
             continue
         if 2 * odd.sum() > len(table):
@@ -36,7 +43,7 @@ def under_tissue(name: str, table: pd.DataFrame, columns: Sequence[str] = IN_TIS
                 f"{name}: {odd.sum()} of {len(table)} rows have neither 0 nor 1 as {column}, such as {example!r}. "
                 "Correct the column, or remove it."
             )
-        return np.asarray(texts.map(_WORDS).eq(True).to_numpy(), np.bool_)
+        return np.asarray(flags == 1, np.bool_)
     return np.ones(len(table), np.bool_)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+from contextlib import suppress
 from pathlib import Path
 
 _HEAD = 512
@@ -35,6 +38,7 @@ _KINDS = {
     b"<html": "a web page (the download may have failed)",
     b"<?xml": "an XML file",
 }
+_GZIPPED = ", packed with gzip"
 _EXCEL = b"xl/"
 _AT = {257: (b"ustar", "a tar archive"), 128: (b"DICM", "a DICOM file")}
 
@@ -50,7 +54,7 @@ def packing(head: bytes) -> str | None:
 
 def is_packed(kind: str) -> bool:
     """Return whether a kind, in words, is one that must be unpacked."""
-    return kind in PACKED.values() or kind in ("a gzip file", "a tar archive")
+    return kind in PACKED.values() or kind in ("a gzip file", "a tar archive") or kind.endswith(_GZIPPED)
 
 
 def kind_of_bytes(head: bytes) -> str | None:
@@ -67,6 +71,16 @@ def kind_of_file(path: Path) -> str | None:
     """Return the kind of a file in words by its first bytes; None if it is not known or cannot be read."""
     try:
         with path.open("rb") as file:
-            return kind_of_bytes(file.read(_HEAD))
+            head = file.read(_HEAD)
     except OSError:
         return None
+    if not head:
+        return "an empty file"
+    kind = kind_of_bytes(head)
+    if kind == "a gzip file":
+        with suppress(OSError, EOFError, zlib.error), gzip.open(path, "rb") as stream:
+            inner = kind_of_bytes(stream.read(_HEAD))
+            return kind if inner is None else inner if "of R" in inner else inner + _GZIPPED
+    if kind is None and all(byte >= 32 or byte in b"\t\r\n" for byte in head):
+        return "a text file"
+    return kind

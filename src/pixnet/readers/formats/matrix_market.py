@@ -47,6 +47,8 @@ def _entries(path: Path, stream: Any, shape: tuple[int, int]) -> int:
         if line.strip() and not line.startswith(b"%"):
             break
     rows, columns, entries = (int(part) for part in line.split())
+    if (columns, rows) == shape and rows != columns:
+        raise DataError(f"{path}: has a row for each barcode. Transpose it: a row for each feature is expected.")
     if (rows, columns) != shape:
         raise DataError(
             f"{path}: is {rows} x {columns}, but there are {shape[0]} features and {shape[1]} barcodes beside it."

@@ -28,6 +28,9 @@ from pixnet.readers.formats.names import MATRIX_MARKET
 from pixnet.readers.formats.text import read_text
 
 GENE_EXPRESSION = "Gene Expression"
+_HEADERS = frozenset(
+    {"gene_id", "gene_ids", "gene", "genes", "feature_id", "feature", "id", "barcode", "barcodes", "x"}
+)
 _MOST_GENES = 1 << 22  # beyond it a declared shape is damage, not a transcriptome
 
 
@@ -146,8 +149,14 @@ def _read_folder(folder: Path) -> TenXMatrix:
 
 
 def _table(path: Path) -> pd.DataFrame:
+    """Return a table without a header as texts; quotes around its entries, and a header, are left out."""
     text = read_text(path)
     try:
-        return pd.read_csv(io.StringIO(text), sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3)
+        table: pd.DataFrame = pd.read_csv(
+            io.StringIO(text), sep="\t", header=None, dtype=str, keep_default_na=False, quoting=3
+        )
     except (ValueError, pd.errors.ParserError) as error:
         raise DataError(f"{path}: is not a tab-separated table ({first_line(error)}). Copy it again.") from error
+    table = table.fillna("").apply(lambda column: column.str.strip().str.removeprefix('"').str.removesuffix('"'))
+    has_header = str(table.iloc[0, 0]).lower() in _HEADERS
+    return table.iloc[int(has_header) :].reset_index(drop=True)

@@ -13,15 +13,23 @@ from numpy.typing import NDArray
 from pixnet.errors import DataError, SlideError
 from pixnet.readers.common import check_sound
 from pixnet.readers.formats.files import check_columns, find_file, packed_file, read_json
+from pixnet.readers.formats.flags import as_flags
 from pixnet.readers.formats.names import SCALEFACTOR_FILES
 from pixnet.readers.formats.parquet import open_parquet
-from pixnet.readers.formats.text import cells, delimiter_of, numbers, read_text, text_table
+from pixnet.readers.formats.text import header_of, numbers, read_text, text_table
 from pixnet.slide import Slide
 from pixnet.slide.formats import SUFFIXES
 
 POSITION_COLUMNS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 """Columns of a table of positions, in the order of the files that have no header."""
 
+_FACTORS = (
+    "spot_diameter_fullres",
+    "tissue_hires_scalef",
+    "tissue_lowres_scalef",
+    "microns_per_pixel",
+    "bin_size_um",
+)
 _WHOLE = ("in_tissue", "array_row", "array_col")
 _PIXEL, _INDEX = "it must be a pixel of the image", "it must be a whole number from 0 upwards"
 _RULES = {
@@ -55,14 +63,16 @@ def read_scalefactors(path: Path) -> dict[str, float]:
     """
     factors: dict[str, float] = {}
     for name, value in read_json(path, "scale factors", "Copy it again from the pipeline's output.").items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
             continue
         try:
-            factors[name] = float(value)
+            number = float(numbers([value])[0]) if isinstance(value, str) else float(value)
         except OverflowError:
-            factors[name] = math.inf
-        if not (math.isfinite(factors[name]) and factors[name] > 0):
-            raise DataError(f"{path}: {name!r} is {factors[name]:g}; a scale factor is a positive number.")
+            number = math.inf
+        if math.isfinite(number) and number > 0:
+            factors[name] = number
+        elif name in _FACTORS:
+            raise DataError(f"{path}: {name!r} is {str(value)[:20]}; a scale factor is a positive number.")
     return factors
 
 
@@ -85,7 +95,8 @@ def read_positions(path: Path) -> tuple[pd.DataFrame, list[str]]:
     if isinstance(barcodes.iloc[0], bytes):
         barcodes = barcodes.str.decode("ascii", errors="replace")
     barcodes = barcodes.fillna("").astype(str).str.strip()
-    columns = {name: numbers(table[name]) for name in POSITION_COLUMNS[1:]}
+    columns = {name: numbers(table[name]) for name in POSITION_COLUMNS[2:]}
+    columns = {"in_tissue": as_flags(table["in_tissue"]), **columns}
     valid = {name: _valid(name, values) for name, values in columns.items()}
     valid["barcode"] = ((barcodes != "") & ~barcodes.duplicated(keep=False)).to_numpy(bool)
     odd = ~np.all(list(valid.values()), axis=0)
@@ -180,12 +191,9 @@ def full_resolution_sizes(spatial: Path) -> Iterator[tuple[str, tuple[float, flo
 def _csv(path: Path) -> tuple[pd.DataFrame, int]:
     """Return the table as text, and the number of its first line."""
     text = read_text(path, _MOST_CSV_BYTES)
-    header = text.split("\n", 1)[0].rstrip("\r")
-    columns = cells(header, delimiter_of(header, POSITION_COLUMNS))
-    has_header = "barcode" in {column.lower() for column in columns}
+    has_header = "barcode" in header_of(text, POSITION_COLUMNS)[0]
     table = text_table(path, text, POSITION_COLUMNS, has_header) if text.strip() else pd.DataFrame()
     if has_header:
-        table = table.rename(columns=str.lower)
         check_columns(path, table.columns, POSITION_COLUMNS, "Give the file that the pipeline wrote.")
         return table, 2
     if len(table.columns) == len(POSITION_COLUMNS) + 1 and table[0].str.isdecimal().all():

@@ -5,7 +5,6 @@ Nothing is guessed that would read letters or numbers wrongly: a file in another
 
 from __future__ import annotations
 
-import codecs
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,55 +14,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pixnet.errors import DataError, first_line
+from pixnet.readers.formats.encoding import decoded
 from pixnet.readers.formats.files import read_plain_or_gzip
-from pixnet.readers.formats.kinds import kind_of_bytes
 
 DELIMITERS = ("\t", ",", ";")
 
-# The mark of UTF-32 begins with that of UTF-16.
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-
 
 def read_text(path: Path, most: int | None = None) -> str:
-    """Read a text file, plain or gzipped, of at most `most` bytes; a DataError says what it is if it is no text."""
-    return decoded(path, read_plain_or_gzip(path, most))
+    """Read a text file, plain or gzipped, of at most `most` bytes; a DataError says what it is if it is no text.
 
-
-def decoded(path: Path, data: bytes) -> str:
-    """Return the text of a file's bytes in UTF-8, or in UTF-16 or UTF-32 with a byte order mark."""
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: {_not_decoded(data, encoding, error)}") from error
-    if "\0" in text:
-        raise DataError(f"{path}: is not a text file: it is {kind_of_bytes(data) or 'binary'}.")
-    return text
-
-
-def _not_decoded(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:
-    """Return what is wrong with bytes that are not text in the encoding, and the remedy."""
-    kind = kind_of_bytes(data)
-    if kind is not None or b"\0" in data or encoding != "utf-8":
-        found = f"it is {kind}" if kind else f"{error.reason} at byte {error.start}"
-        return f"is not a text file: {found}. Give a text file in UTF-8."
-    line = data.count(b"\n", 0, error.start) + 1
-    return (
-        f"line {line} has the byte 0x{data[error.start]:02X}, which is not UTF-8; the file may be saved in an older "
-        "encoding such as Windows-1252 (Latin-1). Save it again as UTF-8."
-    )
+    Its lines end with a line feed, whichever system wrote them.
+    """
+    return decoded(path, read_plain_or_gzip(path, most)).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def delimiter_of(header: str, wanted: Iterable[str] = ()) -> str:
     """Return the delimiter of a table by its first line: the one that finds most wanted columns, then most columns."""
     wanted = set(wanted)
-    return max(DELIMITERS, key=lambda mark: (len(wanted & set(cells(header, mark))), header.count(mark)))
+    return max(DELIMITERS, key=lambda mark: (len(wanted & set(cells(header.lower(), mark))), header.count(mark)))
 
 
 def cells(line: str, delimiter: str) -> list[str]:
@@ -71,17 +39,27 @@ def cells(line: str, delimiter: str) -> list[str]:
     return [cell.strip().strip('"').strip() for cell in line.split(delimiter)]
 
 
-def text_table(path: Path, text: str, wanted: Sequence[str], header: bool = True) -> pd.DataFrame:
+def header_of(text: str, known: Sequence[str]) -> tuple[list[str], str]:
+    """Return the cells of the first line, and the text from there on; comments (`# ...`) before it are skipped.
+
+    `known` are names of columns in small letters; cells that are one of them are returned as such, however written.
+    """
+    first, _, rest = text.partition("\n")
+    names = [name if name.lower() not in known else name.lower() for name in cells(first, delimiter_of(first, known))]
+    return header_of(rest, known) if first.startswith("#") and rest and not set(names) & set(known) else (names, text)
+
+
+def text_table(path: Path, text: str, known: Sequence[str], header: bool = True) -> pd.DataFrame:
     """Return a table as texts, in columns named by its first line if `header`, whatever delimits its cells.
 
-    A line that has too few cells is filled up with empty ones. `wanted` are columns that tell the delimiter.
+    A line that has too few cells is filled up with empty ones. `known` are names of columns, in small letters, that
+    tell the delimiter and may be written in any.
     """
-    lines = text.split("\n", 1)[0]
-    delimiter = delimiter_of(lines.rstrip("\r"), wanted)
+    names, text = header_of(text, known)
     try:
         table = pd.read_csv(
             io.StringIO(text),
-            sep=delimiter,
+            sep=delimiter_of(text.split("\n", 1)[0], known),
             header=0 if header else None,
             index_col=False,
             dtype=str,
@@ -91,15 +69,20 @@ def text_table(path: Path, text: str, wanted: Sequence[str], header: bool = True
     except (ValueError, OverflowError, EOFError, pd.errors.ParserError) as error:
         raise DataError(f"{path}: is not a table of text ({first_line(error)}).") from error
     table = table.fillna("")
-    if header:
-        table.columns = pd.Index([str(name).strip() for name in table.columns])
-    return table
+    return table.set_axis(names[: len(table.columns)], axis=1) if header else table
 
 
 def numbers(entries: Sequence[str] | pd.Series) -> NDArray[np.float64]:
-    """Return texts as numbers, NaN for what is not a finite number.
+    """Return texts as numbers, with a decimal point or comma; NaN for what is not a finite number.
 
-    Python itself would take "1_1" for 11, which is a place of a merged table and no number.
+    Python itself would take "1_1" for 11, which is a place of a merged table and no number. Where all commas have three
+    digits after them, they may stand for thousands, and nothing is guessed.
     """
-    values = pd.to_numeric(pd.Series(entries), errors="coerce").to_numpy(np.float64)
+    texts = pd.Series(entries)
+    values = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64)
+    if np.isnan(values).any() and (texts := texts.astype(str).str.strip()).str.contains(",").any():
+        with_comma = texts.str.fullmatch(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?").to_numpy(bool)
+        if not texts[with_comma].str.fullmatch(r".*,\d{3}").all():
+            decimals = texts.where(with_comma, "").str.replace(",", ".")
+            values = np.where(with_comma, pd.to_numeric(decimals, errors="coerce"), values)
     return np.where(np.isfinite(values), values, np.nan)
