@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -170,6 +171,28 @@ def test_an_unfinished_training_is_not_thrown_away_unasked(data, run, tmp_path):
     assert {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "model").iterdir()} == dict.fromkeys(
         ("model.safetensors", "card.json", "metrics.csv"), 0o666 & ~umask()
     )
+
+
+def test_a_full_disk_ends_in_an_error_and_can_be_resumed(data, run, tmp_path):
+    # A process that may write no file larger than this fails in the middle, just as on a full disk.
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    options = ["--config", data / "small.toml", "--samples", "A,B", "--device", "cpu", "--no-estimate"]
+    arguments = list(map(str, ["train", data / "samples.toml", *options, "--out", tmp_path / "model"]))
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", _EAGER, *arguments], capture_output=True, text=True, preexec_fn=limit
+    )
+    assert done.returncode == 2, done.stderr
+    error = done.stderr.strip().splitlines()[-1]
+    assert error.startswith(
+        f"Error: {tmp_path / 'model.work'} cannot be written (File too large). What was done is kept"
+    )
+    assert (tmp_path / "model.work").is_dir()
+    resumed = run(*arguments, "--resume")
+    assert resumed.status == 0, resumed.err
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def umask() -> int:

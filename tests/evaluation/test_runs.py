@@ -140,6 +140,18 @@ def test_a_damaged_run_is_named(tmp_path, name, content):
         store.get(run_of(), counting([]))
 
 
+def test_facts_of_a_run_that_were_altered_are_noticed_and_older_ones_without_a_digest_are_read(tmp_path):
+    store = RunStore(tmp_path)
+    path = store.get(run_of(), counting([])).folder / "run.json"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "seconds": facts["seconds"] + 1}))
+    with pytest.raises(DataError, match=r"this run cannot be read .*not as it was written"):
+        store.read(run_of())
+    del facts["sha256"]
+    path.write_text(json.dumps(facts))
+    assert store.read(run_of()).facts == facts
+
+
 def test_a_run_in_the_place_of_another_is_refused(tmp_path):
     store = RunStore(tmp_path)
     folder = store.get(run_of(), counting([])).folder

@@ -27,6 +27,7 @@ from pixnet.cli.process import keep_freed_memory
 from pixnet.cli.progress import Progress
 from pixnet.errors import ModelError, PixNetWarning
 from pixnet.files import check_place
+from pixnet.lock import locked
 
 
 def train(
@@ -71,10 +72,9 @@ def train(
 
         torch.set_num_threads(threads)
     from pixnet.model import PixNet
-    from pixnet.training.work import working_in
 
     model = PixNet(settings)
-    with working_in(work):
+    with locked(work, work, ModelError):
         with Progress() as progress:
             model.fit(
                 chosen,

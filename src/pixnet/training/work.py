@@ -21,14 +21,13 @@ _KNOWN = (_NOTE, "features", LOCK, f"{LEFT_OUT}*", *_FILES)
 def working_in(work: Path) -> Iterator[Path]:
     """Lock the work folder of a training, and yield it.
 
-    ModelError is raised if another process trains there or it cannot be written.
-
-    After an error that another attempt would meet again, a new folder is deleted. After any other, such as a full disk,
-    what was done remains and can be continued.
+    ModelError is raised if another process trains there or it cannot be written. After an error that another attempt
+    would meet again, a folder that was empty is deleted. After any other, such as a full disk, what was done remains
+    and can be continued.
     """
-    is_new = not work.exists()
     try:
         with locked(work, work, ModelError):
+            is_new = all(path.name == LOCK for path in work.iterdir())
             try:
                 yield work
             except PixNetError:
@@ -38,8 +37,7 @@ def working_in(work: Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or error
         raise ModelError(
-            f"{work} cannot be written ({reason}). What was done is kept: fix the problem and run it again with "
-            "`resume=True`."
+            f"{work} cannot be written ({reason}). What was done is kept there: fix the problem and continue."
         ) from error
 
 
