@@ -29,8 +29,8 @@ setup: $(VENV)/.complete
 # The lock file pins what was tested; pyproject.toml says what may be used instead.
 $(VENV)/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --group dev --editable .
+	$(BIN)/pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --build-constraint constraints.txt --group dev --editable .
 	touch $@
 
 demo: setup
@@ -90,9 +90,10 @@ benchmark-repeat: setup
 # The peers keep to the lock file, except for packages of which they need older versions.
 $(PEERS)/.complete: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/pip install --quiet --upgrade pip
+	$(PEERS)/bin/pip install --quiet --upgrade --constraint constraints.txt pip
 	grep -vE '^(pydantic|pydantic_core|imagecodecs)=' constraints.txt > $(PEERS)/constraints.txt
-	$(PEERS)/bin/pip install --quiet --constraint $(PEERS)/constraints.txt --group bench --editable .
+	$(PEERS)/bin/pip install --quiet --constraint $(PEERS)/constraints.txt --build-constraint constraints.txt \
+	  --group bench --editable .
 	touch $@
 
 clean:

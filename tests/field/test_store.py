@@ -120,7 +120,7 @@ def facts(content: dict[str, Any]) -> dict[str, Any]:
         (lambda c: facts(c)["genes"].append("more"), "instead of"),
         (lambda c: facts(c)["genes"].reverse(), "last output"),
         (lambda c: facts(c)["scale"].pop(), "instead of"),
-        (lambda c: facts(c)["scale"].__setitem__(0, 0.0), "not positive"),
+        (lambda c: facts(c)["scale"].__setitem__(0, 0.0), "not a power of two"),
         (lambda c: facts(c).update(head="median"), "wrong head"),
         (lambda c: facts(c)["files"].update({"../../secret": 3}), "is missing"),
         (lambda c: facts(c)["files"].update({"/etc/passwd": Path("/etc/passwd").stat().st_size}), "is missing"),

@@ -61,11 +61,11 @@ def _run(folder: Path, targets: list[Target], options: argparse.Namespace) -> in
 
 
 def _report(outcomes: list[Outcome], n_cases: int, seconds: float) -> int:
-    head = f"{'cases':>6} {'samples':>8} {'DataError':>10} {'SlideError':>11} {'bugs':>5}  slowest, worst memory"
+    head = f"{'cases':>6} {'valid':>8} {'refused':>8} {'bugs':>5}  slowest, worst memory"
     print(f"{'input':20} {head}")
     for row in totals(outcomes):
-        counts = [row["kinds"].get(kind, 0) for kind in ("sample", "DataError", "SlideError", "bug")]
-        line = f"{row['target']:20} {row['cases']:6} {counts[0]:8} {counts[1]:10} {counts[2]:11} {counts[3]:5}"
+        good, bugs = (row["kinds"].get(kind, 0) for kind in ("sample", "bug"))
+        line = f"{row['target']:20} {row['cases']:6} {good:8} {row['cases'] - good - bugs:8} {bugs:5}"
         print(f"{line}  {row['slowest'][0]:.2f} s (seed {row['slowest'][1]}), {row['memory'][0] >> 20} MB")
     bugs = [outcome for outcome in outcomes if outcome.kind == "bug"]
     if bugs:

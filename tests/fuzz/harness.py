@@ -29,7 +29,7 @@ from tests.fuzz.inputs import TARGETS, Target
 from tests.fuzz.mutate import mutate
 
 SECONDS = 10  # of processor time
-WAIT_SECONDS = 40  # of time on the clock, on a machine that also does other work
+WAIT_SECONDS = 300  # of time on the clock, on a machine that also does other work
 MEMORY = 2 << 30
 _SPACE = 6 << 30  # address space, beyond that of the server
 _LIBRARIES = (
@@ -44,10 +44,16 @@ _LIBRARIES = (
     "shapely",
     "spatialdata",
     "tifffile",
+    "torch",
+    "timm",
     "zarr",
 )
 _READERS = (
     "pixnet.slide.slide",
+    "pixnet.field.field",
+    "pixnet.model.pixnet",
+    "pixnet.network.network",
+    "pixnet.network.shapes",
     "pixnet.readers.anndata.reader",
     "pixnet.readers.hest",
     "pixnet.readers.legacy_st",
@@ -124,7 +130,6 @@ def import_all() -> None:
             importlib.import_module(name)
     for name in _READERS:
         importlib.import_module(name)
-    assert "torch" not in sys.modules
 
 
 def run_cases(inputs: Path, cases: list[tuple[Target, int]], scratch: Path, jobs: int = 1) -> Iterator[Outcome]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.fuzz.hostile import make_bombs, make_field, make_model, read_bomb, read_field, read_model
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "data" / "fixtures"
 
@@ -384,6 +385,9 @@ TARGETS = [
     Target("anndata-h5ad", _read_h5ad("a.h5ad", "a.png"), ("a.h5ad",), _make_h5ad),
     Target("anndata-zarr", _read_h5ad("a.zarr", "a.png"), ("a.zarr/**/*",), _make_zarr),
     Target("spatialdata", _reader("read_spatialdata", "a.zarr", mpp=MPP), ("a.zarr/**/*",), _SPATIALDATA),
+    Target("model", read_model, ("model/*",), make_model),
+    Target("field", read_field, ("field/**/*",), make_field),
+    Target("bombs", read_bomb, ("choice.txt",), make_bombs),
     Target("polygons", _read_polygons, ("a.geojson",), _make_polygons),
     *(Target(f"image-{name}", _read_slide(name), (name,), _images(name)) for name in (*_IMAGES, *_MORE_IMAGES)),
     Target("image-real.svs", _read_slide("CMU-1-Small-Region.svs"), ("*",), _fixture("wsi/CMU-1-Small-Region.svs")),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixnet.errors import DataError, PixNetWarning
+from pixnet.errors import DataError, PixNetWarning, first_line
 
 if TYPE_CHECKING:
     from pixnet.field import ExpressionField
@@ -199,14 +200,14 @@ def _disks(path: Path, diameter_um: float | None) -> NamedRegions:
     import numpy as np
     import pandas as pd
 
+    from pixnet.readers.formats.files import read_plain_or_gzip
     from pixnet.regions import Disks
 
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        content = io.BytesIO(read_plain_or_gzip(path))
+        table = pd.read_csv(content, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (ValueError, pd.errors.ParserError) as error:
-        raise DataError(f"{path}: is not a CSV table ({str(error).splitlines()[0]}).") from error
+        raise DataError(f"{path}: is not a CSV table ({first_line(error)}).") from error
     table.columns = [str(column).strip() for column in table.columns]
     missing = [column for column in ("x_um", "y_um") if column not in table]
     if missing:

@@ -28,6 +28,7 @@ FORMAT_VERSION: Literal[3] = 3
 KEY, SEAL = "pixnet", "sha256"
 """Name of the group's attribute that holds `Attributes`, and name in it of the digest of all attributes."""
 
+_MOST_LEVELS = 32  # the coarsest pixel of so many is larger than any slide
 _BLOCK_VALUES = 1 << 22  # latent values of a block; malloc reuses the memory of so many float64 without new pages
 
 
@@ -85,7 +86,7 @@ class Attributes(_Strict):
     scale: tuple[float, ...]
     lattice: LatticeFacts
     slide: SlideFacts
-    levels: int = pydantic.Field(gt=0)
+    levels: int = pydantic.Field(gt=0, le=_MOST_LEVELS)
     tissue_mask: bool
     seam_error: float | None
     made_from: str
@@ -242,8 +243,8 @@ def _check_shapes(path: Path, attributes: Attributes, arrays: dict[str, zarr.Arr
             raise _altered(path, f"its array {name} has shape {arrays[name].shape} instead of {size}")
         if arrays[name].dtype.kind != "f":
             raise _altered(path, f"its array {name} has type {arrays[name].dtype}, not a float type")
-    if not all(scale > 0 for scale in attributes.scale):
-        raise _altered(path, "it has a scale that is not positive")
+    if not all(math.frexp(scale)[0] == 0.5 for scale in attributes.scale):
+        raise _altered(path, "it has a scale that is not a power of two")
 
 
 def _array(path: Path, group: zarr.Group, name: str) -> zarr.Array[Any]:

@@ -7,7 +7,6 @@ sizes in places.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -266,7 +265,7 @@ def raw_places(entry: HestEntry, raw: RawFiles) -> None:
     table_places(table, entry.swap_xy, raw)
     path = _metadata_path(table)
     if path.is_file():
-        metadata = json.loads(path.read_text(encoding="utf-8-sig"))
+        metadata = read_json(path, "metadata of a sample")
         technology = str(metadata.get("st_technology", "")).lower()
         # Not pooled squares, whose names only begin in the same way: they are as far apart as they are wide.
         if technology in _SPOTS:
