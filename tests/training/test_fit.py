@@ -18,6 +18,7 @@ from tests.training import small
 
 from pixnet.errors import DataError, ModelError, PixNetWarning
 from pixnet.field.build.tile import read_tile
+from pixnet.files import read_note
 from pixnet.grid import Box
 from pixnet.network.encoders.base import as_image
 from pixnet.network.encoders.weights import weights_hash
@@ -32,6 +33,7 @@ from pixnet.training.config import TrainingConfig
 from pixnet.training.fit import FitOptions, Fitted, fit_network
 from pixnet.training.loop import History, Trainer
 from pixnet.training.targets import Components, Targets
+from pixnet.training.work import begin
 
 # Trains as the test does, and waits in one step of one stage until it is killed.
 CHILD = """
@@ -185,6 +187,8 @@ def test_a_damaged_note_of_what_was_begun_is_reported(
     (tmp_path / "run").write_bytes(note)
     with pytest.raises(ModelError, match=r"run is damaged or of another version of PixNet. Discard the training"):
         fit(samples[:2], panel, network_config(), training_config(steps=2), tmp_path, resume=True)
+    begin(tmp_path, "key", resume=True, overwrite=True)
+    assert read_note(tmp_path / "run") == {"key": "key"}
 
 
 @pytest.mark.parametrize("settings", [{"lr": 1e30}, {"weight_decay": 1e30}, {"pcc_weight": 1e308}])

@@ -104,7 +104,13 @@ def fit_pixnet(train: Sequence[Sample], config: Config, folder: Path, options: O
     work = folder / f"training-{torch.get_num_threads()}"
     model = PixNet(config)
     model.fit(
-        train, work=work, features=options.features, device=options.device, resume=True, progress=options.progress
+        train,
+        work=work,
+        features=options.features,
+        device=options.device,
+        resume=True,
+        overwrite=True,  # of a training whose note is damaged
+        progress=options.progress,
     )
     # Features that an earlier session made belong to this run, even if that session had other threads.
     record_features(folder, options.device, total_costs(sorted(folder.glob(f"training-*/{COSTS}"))))

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pixnet.errors import ModelError, PixNetError
 from pixnet.files import read_note, write_note
@@ -44,12 +45,14 @@ def working_in(work: Path) -> Iterator[Path]:
 def begin(work: Path, key: str, *, resume: bool, overwrite: bool) -> None:
     """Begin or continue the training of a key in a work folder, which is locked.
 
-    A training with checkpoints is neither continued with another key nor thrown away unasked.
+    A training with checkpoints is neither continued with another key nor thrown away unasked. With both `resume` and
+    `overwrite`, it is thrown away if its note is damaged.
     """
     note = work / _NOTE
     if note.exists():
-        if resume:
-            _check_key(note, key)
+        facts = read_note(note)
+        if resume and not (overwrite and facts is None):
+            _check_key(note, facts, key)
             return
         if not overwrite and any(work.rglob("*.ckpt")):
             raise ModelError(
@@ -71,8 +74,7 @@ def check_is_work(work: Path) -> None:
         raise ModelError(f"{work}: is needed for checkpoints, but is not a work folder of pixnet; move it away.")
 
 
-def _check_key(note: Path, key: str) -> None:
-    facts = read_note(note)
+def _check_key(note: Path, facts: dict[str, Any] | None, key: str) -> None:
     if facts is None:
         raise ModelError(
             f"{note} is damaged or of another version of PixNet. Discard the training with `overwrite=True`."
