@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -122,3 +123,13 @@ def test_an_import_needs_a_name_and_a_file(tmp_path):
     for text in ("theirs", "=file.h5ad", "theirs="):
         with pytest.raises(DataError, match=r"give NAME=FILE\.h5ad"):
             Imported.parse(text)
+
+
+def test_predictions_that_are_in_another_file_are_not_read(held, tmp_path):
+    table = table_of(held)
+    written(table, tmp_path)
+    with h5py.File(tmp_path / "theirs.h5ad", "r+") as file:
+        del file["X"]
+        file["X"] = h5py.ExternalLink("other.h5", "X")
+    with pytest.raises(DataError, match="X is not in this file but in another one"):
+        Imported("theirs", tmp_path / "theirs.h5ad")

@@ -35,12 +35,12 @@ class Imported:
     """
 
     def __init__(self, name: str, path: str | Path) -> None:
-        import anndata
+        from pixnet.readers.anndata.source import read_whole_h5ad
 
         self.name, self.path = name, Path(path)
         self._title = f"{path} (imported as {name})"
         try:
-            self.table: anndata.AnnData = anndata.read_h5ad(self.path)
+            self.table: anndata.AnnData = read_whole_h5ad(self.path)
             content = self.path.read_bytes()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(

@@ -35,7 +35,7 @@ class Evaluated:
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read a folder; raise `DataError` if it does not hold an evaluation."""
-        import anndata
+        from pixnet.readers.anndata.source import read_whole_h5ad
 
         for name in (RESULTS, SCORES, PREDICTIONS):
             if not (folder / name).is_file():
@@ -43,7 +43,7 @@ class Evaluated:
         try:
             results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
             scores = Scores(pd.read_parquet(folder / SCORES))
-            table = anndata.read_h5ad(folder / PREDICTIONS)
+            table = read_whole_h5ad(folder / PREDICTIONS)
             genes = folder / COMPARTMENTS
             compartments = pd.read_csv(genes) if genes.is_file() else None
         except (OSError, ValueError) as error:

@@ -88,6 +88,13 @@ def open_table(table: str | Path | anndata.AnnData, name: str | None = None) -> 
             root.close()
 
 
+def read_whole_h5ad(path: Path) -> anndata.AnnData:
+    """Read a complete h5ad file, with the checks of `open_hdf5` and of its sizes; the errors are those of both."""
+    with open_hdf5(path) as file:
+        check_sizes(str(path), file, Budget(path))
+    return anndata.read_h5ad(path)
+
+
 def open_zarr(path: Path) -> zarr.Group:
     """Open a zarr folder, once its metadata and codecs are known to be safe."""
     check_zarr(path, DataError)
