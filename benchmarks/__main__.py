@@ -23,12 +23,13 @@ ALL = {
     "nuclei": "accuracy.nuclei:run",
     "coverage": "speed.coverage:run",
     "visium_hd": "speed.visium_hd:run",
+    "samples": "speed.samples:run",
     "platforms": "accuracy.platforms:run",
     "encoders": "speed.encoders:run",
     "demo": "speed.programs:demo",
     "evaluate": "speed.programs:evaluate",
 }
-QUICK = ("predict", "memory", "crops", "sliding_window", "query", "many_genes", "kills", "nuclei")
+QUICK = ("predict", "memory", "crops", "sliding_window", "query", "many_genes", "kills", "nuclei", "samples")
 _OUT = Path("out/benchmarks.json")
 
 

@@ -17,13 +17,13 @@ import tifffile
 
 from benchmarks.speed.figures import Figures, Target
 from benchmarks.speed.processes import answer, call, peak_gb
+from pixnet.features.views import View
 from pixnet.grid import Lattice
 from pixnet.readers.visium_hd import read_visium_hd
 from pixnet.sample import Sample
 from pixnet.sample.panel import choose_panel
 from pixnet.training.batches import Batcher
 from pixnet.training.targets import Targets
-from pixnet.training.views import View
 
 _GENES = 18_000
 _GENES_OF_BIN = 12
@@ -151,7 +151,7 @@ def _draw(sample: Sample) -> int:
     panel = choose_panel([sample], 250, min_counts=1)
     targets = Targets.from_sample(sample, panel, 1, True, len(sample.genes))
     lattice = Lattice(sample.slide.width_um, sample.slide.height_um, 1.0, 64, 256)
-    batcher = Batcher([targets], [[View(sample, lattice)]], 2.0, 2, 104.0)
+    batcher = Batcher([targets], [[View(sample.slide, lattice)]], 2.0, 2, 104.0)
     return len(batcher.draw(32, np.random.default_rng(0)).total)
 
 

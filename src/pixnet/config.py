@@ -60,7 +60,7 @@ class Config(BaseModel):
         return self
 
     @classmethod
-    def read(cls, path: str | Path | None, **changes: str) -> Config:
+    def read(cls, path: str | Path | None, **changes: Any) -> Config:
         """Read a TOML file, or take the defaults if the path is None; `changes` are settings such as `preset`.
 
         Raises

@@ -233,10 +233,10 @@ def test_features_that_are_found_ready_are_counted_for_the_run_that_finds_them(t
 def test_features_that_an_earlier_session_made_belong_to_the_run(tmp_path, samples):
     frozen = Protocol.freeze(samples, make_folds(samples, "loso")[:1], ["pixnet"], TINY, seeds=[0])
     runs, features = tmp_path / "runs", tmp_path / "features"
-    interrupted = replace(interrupted_in("search"), features=features)
+    interrupted = replace(interrupted_in("search"), cache=features)
     with pytest.raises(KeyboardInterrupt):
         run(frozen, samples, tmp_path / "out", runs=runs, options=interrupted)
-    outcome = run(frozen, samples, tmp_path / "out", runs=runs, options=Options(features=features))
+    outcome = run(frozen, samples, tmp_path / "out", runs=runs, options=Options(cache=features))
     (facts,) = outcome.results["protocol"]["runs"]["pixnet"]
     assert len(facts["sessions"]) == 2
     assert facts["features"]["made"] > 0

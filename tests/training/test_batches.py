@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from pixnet.features.views import Symmetry, View
 from pixnet.grid import Box, Lattice
 from pixnet.sample import Sample
 from pixnet.training.batches import Batch, Batcher
 from pixnet.training.objective import _within_samples
 from pixnet.training.targets import Targets, split
-from pixnet.training.views import Symmetry, View
 
 FINEST, PITCH = 4, 4.0
 DISK = np.pi * 15.0**2
@@ -17,7 +17,7 @@ DISK = np.pi * 15.0**2
 
 def views_of(sample: Sample) -> list[View]:
     lattice = Lattice(sample.slide.width_um, sample.slide.height_um, 1.0, 32, 32)
-    return [View(sample, lattice, Symmetry.from_index(index)) for index in range(8)]
+    return [View(sample.slide, lattice, Symmetry.from_index(index)) for index in range(8)]
 
 
 def batcher_of(parts: list[Targets], whole: list[Targets], tile_um: float = 64.0) -> Batcher:
@@ -102,7 +102,7 @@ def test_regions_are_drawn_equally_from_a_few_samples(targets: list[Targets]) ->
     some = [targets[0].take(np.arange(8)), targets[1], targets[2]]
     batcher = batcher_of(some, targets)
     drawn = [batcher.draw(10, np.random.default_rng(seed)) for seed in range(30)]
-    tiles = np.array([view.sample.id == some[0].sample.id for batch in drawn for view in batch.views])
+    tiles = np.array([view.slide is some[0].sample.slide for batch in drawn for view in batch.views])
     assert tiles.mean() == pytest.approx(8 / (8 + 48 + 48), abs=0.06)
     assert len({view.symmetry for batch in drawn for view in batch.views}) == 8
 
@@ -114,7 +114,7 @@ def test_of_many_samples_each_counts_as_much(targets: list[Targets]) -> None:
     drawn = [batcher.draw(16, np.random.default_rng(seed)) for seed in range(60)]
     for batch in drawn:
         assert len(batch.views) == 16
-    tiles = np.array([view.sample.id == small.sample.id for batch in drawn for view in batch.views])
+    tiles = np.array([view.slide is small.sample.slide for batch in drawn for view in batch.views])
     assert tiles.mean() == pytest.approx(0.1, abs=0.03)  # 0.018 of the regions
 
 

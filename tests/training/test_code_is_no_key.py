@@ -44,7 +44,7 @@ def progress(stage, done, total, text):
         steps_done.append(done)
 
 samples = small.make_samples(2)
-options = FitOptions(Path(work), features=Path(features), resume=True, progress=progress)
+options = FitOptions(Path(work), cache=Path(features), resume=True, progress=progress)
 config = small.training_config(steps=int(steps))
 fitted = fit_network(samples, small.make_panel(samples), small.network_config(), config, options)
 modules = [name for name in sys.modules if name.startswith("pixnet.training.")]
@@ -75,8 +75,8 @@ def renamed_package(tmp_path: Path) -> Path:
     """A copy of the package with a renamed module, class and private function, and a reworded error message."""
     package = tmp_path / "renamed" / "pixnet"
     shutil.copytree(Path(pixnet.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "training" / "views.py").rename(package / "training" / "looks.py")
-    assert replace(package, "pixnet.training.views", "pixnet.training.looks") >= 3
+    (package / "training" / "batches.py").rename(package / "training" / "draws.py")
+    assert replace(package, "pixnet.training.batches", "pixnet.training.draws") >= 3
     assert replace(package, "Symmetry", "Turn") >= 1
     assert replace(package, "_update_average", "_move_average") == 1
     assert replace(package, "regions drawn at random have no valid pixel.", "random regions are all invalid.") == 1
@@ -109,7 +109,7 @@ def test_a_training_goes_on_with_renamed_modules_and_reworded_messages(
     monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", -1.0)  # a checkpoint after each step
     work, features = tmp_path / "work", tmp_path / "features"
     with pytest.raises(BrokenOffError):
-        fit(FitOptions(work, features=features, progress=break_off))
+        fit(FitOptions(work, cache=features, progress=break_off))
     (work / COSTS).unlink()  # so that it holds what the resumed training does
 
     threads = str(torch.get_num_threads())
@@ -124,8 +124,8 @@ def test_a_training_goes_on_with_renamed_modules_and_reworded_messages(
     assert resumed.returncode == 0, resumed.stderr
     facts = json.loads(resumed.stdout)
     assert Path(facts["package"]).parent == renamed_package
-    assert "pixnet.training.looks" in facts["modules"]
-    assert "pixnet.training.views" not in facts["modules"]
+    assert "pixnet.training.draws" in facts["modules"]
+    assert "pixnet.training.batches" not in facts["modules"]
     assert facts["steps"] == list(range(BROKEN_OFF_AFTER + 1, STEPS + 1))
     assert facts["computed"] == [False, False]
     assert facts["weights"] == weights_hash(unbroken.network)

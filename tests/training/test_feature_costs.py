@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pixnet.training.feature_costs import PreparedView, record_cost, total_costs
+from pixnet.features.store import PreparedView
+from pixnet.training.feature_costs import record_cost, total_costs
 
 
 def test_what_a_run_made_stays_its_own(tmp_path: Path) -> None:

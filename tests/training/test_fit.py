@@ -166,17 +166,17 @@ def test_resuming_nothing_begins_and_a_new_run_forgets_the_old(
     samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any, finished: Path
 ) -> None:
     config = training_config(steps=2)
-    fresh = fit(samples[:2], panel, network_config(), config, tmp_path, resume=True, features=finished / "features")
+    fresh = fit(samples[:2], panel, network_config(), config, tmp_path, resume=True, cache=finished / "features")
     trained = weights_hash(fresh.network)
     # A checkpoint of other settings is there; without resume it must not be used, nor thrown away unasked.
     checkpoint = (tmp_path / "fit.ckpt").read_bytes()
     other = training_config(steps=2, seed=5)
     with pytest.raises(ModelError, match=r"holds an unfinished training\. Continue it with `resume=True`, or discard"):
-        fit(samples[:2], panel, network_config(), other, tmp_path, features=finished / "features")
+        fit(samples[:2], panel, network_config(), other, tmp_path, cache=finished / "features")
     assert (tmp_path / "fit.ckpt").read_bytes() == checkpoint
-    fitted = fit(samples[:2], panel, network_config(), other, tmp_path, features=finished / "features", overwrite=True)
+    fitted = fit(samples[:2], panel, network_config(), other, tmp_path, cache=finished / "features", overwrite=True)
     assert weights_hash(fitted.network) != trained
-    again = fit(samples[:2], panel, network_config(), config, tmp_path, features=finished / "features", overwrite=True)
+    again = fit(samples[:2], panel, network_config(), config, tmp_path, cache=finished / "features", overwrite=True)
     assert weights_hash(again.network) == trained
 
 
@@ -203,18 +203,18 @@ def test_a_training_that_diverges_ends_in_an_error(
 ) -> None:
     config = training_config(steps=4).model_copy(update=settings)  # beyond what the settings allow
     with pytest.raises(ModelError, match=r"the training diverged: after step \d of 'fit'.* not finite. Lower `lr`"):
-        fit(samples[:2], panel, network_config(), config, tmp_path, features=finished / "features")
+        fit(samples[:2], panel, network_config(), config, tmp_path, cache=finished / "features")
 
 
 def test_a_damaged_checkpoint_is_reported(
     samples: list[Sample], panel: GenePanel, tmp_path: Path, network_config: Any, training_config: Any, finished: Path
 ) -> None:
     config = training_config(steps=2)
-    fit(samples[:2], panel, network_config(), config, tmp_path, features=finished / "features")
+    fit(samples[:2], panel, network_config(), config, tmp_path, cache=finished / "features")
     path = tmp_path / "fit.ckpt"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ModelError, match=r"fit\.ckpt: cannot be resumed from"):
-        fit(samples[:2], panel, network_config(), config, tmp_path, features=finished / "features", resume=True)
+        fit(samples[:2], panel, network_config(), config, tmp_path, cache=finished / "features", resume=True)
 
 
 def test_metrics_of_both_stages_are_written(

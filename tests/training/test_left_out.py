@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pixnet.sample import Sample
 from pixnet.sample.panel import GenePanel
-from pixnet.training.fit import FitOptions
+from pixnet.training.fit import FitOptions, fit_network
 from pixnet.training.left_out import SHARES, left_out_folds, predict_left_out
 
 
@@ -76,3 +78,22 @@ def test_folds_have_about_equally_many_regions(samples: list[Sample]) -> None:
     several = [sample.take(np.arange(size)) for sample, size in zip(several, sizes, strict=True)]
     folds = left_out_folds(several, by_sample=False)
     assert sorted(sorted(sizes[i] for i in fold) for fold in folds) == [[3, 6], [4, 5], [9]]
+
+
+def test_the_frozen_encoder_is_made_once_and_nothing_else_changes(
+    samples: list[Sample], panel: GenePanel, network_config: Any, training_config: Any, tmp_path: Path
+) -> None:
+    options = FitOptions(tmp_path / "shared", cache=tmp_path / "cache")
+    first, second = (
+        fit_network(samples[:2], panel, network_config(), training_config(), replace(options, work=tmp_path / name))
+        for name in ("first", "second")
+    )
+    alone = fit_network(samples[:2], panel, network_config(), training_config(), FitOptions(tmp_path / "alone"))
+    assert second.network.encoder is first.network.encoder
+    assert alone.network.encoder is not first.network.encoder
+    states = [fitted.network.state_dict() for fitted in (first, second, alone)]
+    for name, value in states[0].items():
+        assert all(torch.equal(value, state[name]) for state in states[1:])
+    tuned = training_config(views=0, steps=2), network_config(trainable=True)
+    made = [fit_network(samples[:1], panel, tuned[1], tuned[0], replace(options, work=tmp_path / n)) for n in "ab"]
+    assert made[0].network.encoder is not made[1].network.encoder

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pixnet.features.store import StoredFeatures
 from pixnet.field.build.tile import read_tile
 from pixnet.grid import Box
 from pixnet.network.encoders.base import as_image
@@ -17,8 +18,8 @@ from pixnet.sample import Sample
 from pixnet.sample.panel import GenePanel
 from pixnet.training import linear_path
 from pixnet.training.config import TrainingConfig
-from pixnet.training.features import CachedFeatures, LiveEncoder
-from pixnet.training.fit import FitOptions, fill_cache, make_source, plain_view
+from pixnet.training.features import LiveEncoder, plain_view
+from pixnet.training.fit import FitOptions, make_source, prepare
 from pixnet.training.linear_path import DEFAULT_SHARE, program_shares, solve_linear_path
 from pixnet.training.targets import Targets
 
@@ -35,10 +36,10 @@ def make(targets: list[Targets], network_config: Any, training_config: Any, fold
     torch.manual_seed(0)
     network = Network(network_config, outputs=len(targets[0].measured)).eval()
     options = FitOptions(folder)
-    source = make_source(network, targets, training_config, options)
-    views = [plain_view(target, network, training_config) for target in targets]
-    if isinstance(source, CachedFeatures):
-        fill_cache(source, views, options)
+    source = make_source(network, training_config, options)
+    views = [plain_view(target.sample.slide, network, training_config) for target in targets]
+    if isinstance(source, StoredFeatures):
+        prepare(source, targets, [[view] for view in views], training_config, options)
     return network, source, views
 
 

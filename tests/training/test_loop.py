@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from pixnet.features.store import StoredFeatures
+from pixnet.features.views import View
 from pixnet.network.network import Network
 from pixnet.training import loop
 from pixnet.training.batches import Batcher
 from pixnet.training.checkpoint import load_checkpoint
 from pixnet.training.config import TrainingConfig
-from pixnet.training.features import CachedFeatures
+from pixnet.training.features import boxes_around
 from pixnet.training.loop import History, Stage, Trainer, learning_rate_factor, mean_correlation, predict_regions
 from pixnet.training.targets import Targets, split
-from pixnet.training.views import View
 
 
 class Bench:
@@ -30,11 +31,12 @@ class Bench:
         network.head.scale.copy_(torch.from_numpy(np.mean([t.dense()[0].mean(0) for t in targets], axis=0) / 706.0))
         self.start = {name: value.clone() for name, value in network.state_dict().items()}
         self.network = network
-        self.cache = CachedFeatures(network, folder, 72)
+        self.cache = StoredFeatures(network, folder)
         self.views = {}
         for target in targets:
-            self.views[target.sample.id] = [View(target.sample, network.lattice(target.sample.slide))]
-            self.cache.prepare(self.views[target.sample.id][0])
+            self.views[target.sample.id] = [View(target.sample.slide, network.lattice(target.sample.slide))]
+            view = self.views[target.sample.id][0]
+            self.cache.prepare(view, boxes_around(target.regions, view, 72))
         training, validation = split(targets, "block", 0)
         self.training, self.validation = self.batcher(training), self.batcher(validation)
         with torch.no_grad():

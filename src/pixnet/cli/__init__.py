@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from pixnet.cli import demo, encoders, evaluate, export, inspect, predict, query, train
+from pixnet.cli import demo, encoders, evaluate, export, features, inspect, predict, query, train
 from pixnet.cli.messages import option_names, plain_messages
 from pixnet.cli.process import end_in_order, let_threads_sleep
 
@@ -38,6 +38,7 @@ _COMMANDS = (
     export.export,
     evaluate.evaluate,
     encoders.encoders,
+    features.features,
 )
 for _command in _COMMANDS:
     app.command(cls=_Command)(_command)

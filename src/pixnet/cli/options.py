@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -56,6 +56,13 @@ TargetOption = Annotated[
     Target | None,
     typer.Option(help="Whose slides will be predicted: new-donor (default), or serial sections of the same-donor."),
 ]
+EncoderOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Encoder of the network; `pixnet encoders` lists them.")
+]
+FeaturesOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Read the encoder's features, which `pixnet features` stored, from this folder."),
+]
 SeedOption = Annotated[int | None, typer.Option(min=0, metavar="N", help="Seed of all random numbers.")]
 SamplesOption = Annotated[str | None, typer.Option(metavar="A,B", help="Ids of the samples to use; default: all.")]
 
@@ -72,24 +79,41 @@ def names(text: str | None, option: str) -> list[str] | None:
 
 
 def read_config(
-    path: Path | None, preset: Preset | None, target: Target | None, genes: int | None, **training: int | None
+    path: Path | None,
+    preset: Preset | None,
+    target: Target | None,
+    genes: int | None,
+    *,
+    encoder: str | None = None,
+    features: Path | None = None,
+    **training: int | None,
 ) -> Config:
-    """Read the settings, and find the encoder's weights before any data is read.
+    """Read the settings, and find the encoder's weights, or `features` that take their place, before any data is read.
 
     Options of the command line that are given take precedence over the file.
     """
     from pixnet.config import Config
     from pixnet.network.encoders.sources import check_weights
 
+    if path is not None and encoder is not None:
+        raise ModelError(f"--encoder {encoder} with --config {path}: write it into [network.encoder] of the file.")
     if path is not None and preset is not None:
         raise ModelError(f"--preset {preset} with --config {path}: write preset = {preset.value!r} into the file.")
     chosen = {"preset": preset, "target": target}
-    config = Config.read(path, **{name: value.value for name, value in chosen.items() if value is not None})
+    changes: dict[str, Any] = {name: value.value for name, value in chosen.items() if value is not None}
+    if encoder is not None:
+        changes["network"] = {"encoder": {"name": encoder}}
+    config = Config.read(path, **changes)
     if genes is not None:
         panel = config.genes.model_copy(update={"number": genes, "names": ()})
         config = config.model_copy(update={"genes": panel})
     given = {key: value for key, value in training.items() if value is not None}
-    check_weights(config.network.encoder)
+    if features is None:
+        check_weights(config.network.encoder)
+    else:
+        from pixnet.features.store import stored_encoder
+
+        stored_encoder(config.network, features)
     return config.model_copy(update={"training": config.training.model_copy(update=given)})
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pixnet.cli.options import Device, DeviceOption, OverwriteOption
+from pixnet.cli.options import Device, DeviceOption, FeaturesOption, OverwriteOption
 from pixnet.cli.process import share_freed_memory
 from pixnet.cli.progress import Progress, clock_time
 from pixnet.errors import PixNetWarning
@@ -34,6 +34,7 @@ def predict(
     download: Annotated[
         bool, typer.Option("--download", help="Fetch a published encoder that is not on this computer from the hub.")
     ] = False,
+    features: FeaturesOption = None,
     device: DeviceOption = Device.auto,
     workers: Annotated[int, typer.Option(min=1, metavar="N", help="Number of threads that read the slide ahead.")] = 1,
     no_tissue_mask: Annotated[bool, typer.Option("--no-tissue-mask", help="Also predict on bare glass.")] = False,
@@ -51,7 +52,7 @@ def predict(
     image = Slide.open(slide, mpp)
     from pixnet.model import PixNet
 
-    trained = PixNet.load(model, encoder_weights, download=download)
+    trained = PixNet.load(model, encoder_weights, download=download, features=features)
     _check_stain(image, trained.card)
     megapixels = image.width_um * image.height_um / trained.config.network.mpp**2 / 1e6
     with Progress() as progress:

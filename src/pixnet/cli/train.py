@@ -14,6 +14,8 @@ from pixnet.cli.options import (
     ConfigOption,
     Device,
     DeviceOption,
+    EncoderOption,
+    FeaturesOption,
     GenesOption,
     OverwriteOption,
     PresetOption,
@@ -38,6 +40,8 @@ def train(
     genes: GenesOption = None,
     preset: PresetOption = None,
     target: TargetOption = None,
+    encoder: EncoderOption = None,
+    features: FeaturesOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was interrupted.")] = False,
     seed: SeedOption = None,
     device: DeviceOption = Device.auto,
@@ -58,7 +62,7 @@ def train(
     from pixnet.model.card import is_model
 
     check_place(out, ModelError, what="a model folder", replaceable=is_model, overwrite=overwrite)
-    settings = read_config(config, preset, target, genes, seed=seed)
+    settings = read_config(config, preset, target, genes, encoder=encoder, features=features, seed=seed)
     absolute = out.resolve()
     work = absolute.with_name(f"{absolute.name}.work")
     _check_work(work, resume)
@@ -79,6 +83,7 @@ def train(
             model.fit(
                 chosen,
                 work=work,
+                features=features,
                 device=device.value,
                 resume=resume,
                 overwrite=overwrite,

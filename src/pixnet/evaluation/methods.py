@@ -41,7 +41,7 @@ class Options:
     """
 
     device: str = "auto"
-    features: str | Path | None = None
+    cache: str | Path | None = None
     progress: Progress = lambda *_: None
 
 
@@ -106,7 +106,7 @@ def fit_pixnet(train: Sequence[Sample], config: Config, folder: Path, options: O
     model.fit(
         train,
         work=work,
-        features=options.features,
+        cache=options.cache,
         device=options.device,
         resume=True,
         overwrite=True,  # of a training whose note is damaged

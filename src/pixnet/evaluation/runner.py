@@ -142,8 +142,8 @@ def run(
     # The lock comes first: what another process is about to write at `out` must not be deleted.
     with cache.locked() if cache else nullcontext(), _results_folder(Path(out), overwrite) as folder:
         store = cache or RunStore(folder / "runs", keep)
-        if runs and options.features is None and not single:
-            options = replace(options, features=Path(runs) / "features")
+        if runs and options.cache is None and not single:
+            options = replace(options, cache=Path(runs) / "features")
         planned = planned_runs(protocol, side_hashes(samples, splits))
         stored = _computed(planned, store, options, partial(computation, protocol, samples))
         tested = test.table(stored, store, options) if test else None  # while the fields are still with their runs

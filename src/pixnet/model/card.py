@@ -31,7 +31,8 @@ UNITS = {
 
 def make_card(config: Config, samples: Sequence[Sample], panel: GenePanel, fitted: Fitted) -> dict[str, Any]:
     """Return the card of a model that was trained with a configuration on samples, to predict the genes of a panel."""
-    from pixnet.network.encoders.weights import weights_hash
+    from pixnet.network.encoders.absent import AbsentEncoder
+    from pixnet.network.encoders.weights import encoder_hash
 
     # The configuration of the network has all choices that were left to the samples.
     config = config.model_copy(update={"network": fitted.network.config})
@@ -49,8 +50,8 @@ def make_card(config: Config, samples: Sequence[Sample], panel: GenePanel, fitte
         "pitch_um": network.pitch_um,
         "encoder": {
             "name": network.encoder.name,
-            "sha256": weights_hash(fitted.network.encoder),
-            "inside": encoder_inside(network.encoder),
+            "sha256": encoder_hash(fitted.network.encoder),
+            "inside": encoder_inside(network.encoder) and not isinstance(fitted.network.encoder, AbsentEncoder),
             "mean": fitted.network.encoder.mean.flatten().tolist(),
             "std": fitted.network.encoder.std.flatten().tolist(),
             "window": fitted.network.encoder.window,

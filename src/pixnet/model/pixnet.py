@@ -20,8 +20,9 @@ from pixnet.field import BuildOptions, ExpressionField, LatentSource, LinearHead
 from pixnet.field.build.tile import TileImages
 from pixnet.files import check_place, writing_beside
 from pixnet.model.blocks import fitting_core, seam_error
-from pixnet.model.card import UNITS, encoder_inside, is_model, make_card, read_card
+from pixnet.model.card import UNITS, is_model, make_card, read_card
 from pixnet.model.expected import expected_score
+from pixnet.model.stored import latent_from
 from pixnet.network.device import choose_device
 from pixnet.sample.genes import join_genes
 from pixnet.sample.panel import choose_panel
@@ -61,6 +62,7 @@ class PixNet:
         self.card: dict[str, Any] = {}
         self.metrics: list[dict[str, float | str]] = []
         self._network: Network | None = None
+        self._features: Path | None = None  # folder of features that take the encoder's place
 
     @property
     def genes(self) -> tuple[str, ...]:
@@ -85,6 +87,7 @@ class PixNet:
         samples: Sequence[Sample],
         *,
         work: str | Path | None = None,
+        cache: str | Path | None = None,
         features: str | Path | None = None,
         device: str = "auto",
         resume: bool = False,
@@ -100,8 +103,10 @@ class PixNet:
             Slides with measured regions. All choices, such as genes and scales, are made from these alone.
         work
             Folder for checkpoints and metrics. By default a temporary folder, so the training cannot be resumed.
+        cache
+            Folder where the features of a frozen encoder are kept; several trainings may share it.
         features
-            Folder for the cached features of a frozen encoder; several trainings may share it.
+            Folder of features that `pixnet features` made. They are read, and the encoder's weights are not needed.
         device
             `"auto"`, `"cpu"` or `"cuda"`.
         resume
@@ -135,6 +140,7 @@ class PixNet:
         with tempfile.TemporaryDirectory(prefix="pixnet-") as temporary, working_in(Path(work or temporary)) as folder:
             options = FitOptions(
                 folder,
+                cache=Path(cache) if cache else None,
                 features=Path(features) if features else None,
                 device=choose_device(device),
                 resume=resume,
@@ -142,7 +148,7 @@ class PixNet:
                 progress=progress or (lambda *_: None),
             )
             fitted = fit_network(samples, panel, self.config.network, training, options)
-            self._network, self.metrics = fitted.network, fitted.metrics
+            self._network, self.metrics, self._features = fitted.network, fitted.metrics, options.features
             self.card = make_card(self.config, samples, panel, fitted)
             if estimate:
                 self.card["expected"] = expected_score(samples, panel, self.config, options)
@@ -186,6 +192,12 @@ class PixNet:
         self._check_resolution(slide)
         chosen_device = choose_device(device)
         network = self.network.for_prediction(chosen_device)
+        if self._features is not None:
+            build = BuildOptions(core=core or fitting_core(network), **options)
+            read, key = latent_from(self._features, network, slide, self.config.training, build.tissue_mask)
+            lattice = network.lattice(slide)
+            source = LatentSource(lattice, network.strides[0], read, self._linear_head(), self.card, features=key)
+            return build_field(slide, source, out, build)
         lattice = network.lattice(slide)
         glass = self.config.training.glass(slide)
 
@@ -219,7 +231,7 @@ class PixNet:
         path = Path(path)
         check_place(path, ModelError, what="a model folder", replaceable=is_model, overwrite=overwrite)
         state = {key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()}
-        if not encoder_inside(self.config.network.encoder):
+        if not self.card["encoder"]["inside"]:
             state = {key: value for key, value in state.items() if not key.startswith("encoder.")}
         with writing_beside(path, ModelError) as unfinished:
             unfinished.mkdir()
@@ -235,7 +247,14 @@ class PixNet:
         return path
 
     @classmethod
-    def load(cls, path: str | Path, encoder_weights: str | Path | None = None, *, download: bool = False) -> Self:
+    def load(
+        cls,
+        path: str | Path,
+        encoder_weights: str | Path | None = None,
+        *,
+        download: bool = False,
+        features: str | Path | None = None,
+    ) -> Self:
         """Load a model from a folder. Nothing in it is unpickled or executed.
 
         Parameters
@@ -248,12 +267,14 @@ class PixNet:
         download
             Whether a published encoder that is not on this computer is fetched from the hub. A model may come from
             anybody, and names what it wants fetched.
+        features
+            Folder of features that `pixnet features` made: slides are predicted from them, without the encoder.
 
         Raises
         ------
         ModelError
             If a file is missing, was altered or has another format version, or if the weights of a published encoder
-            cannot be had or are not those that the model was trained with.
+            cannot be had, or if they or the features are not those that the model was trained with.
         """
         from pixnet.network.encoders.sources import without_network
 
@@ -261,12 +282,15 @@ class PixNet:
         card = read_card(path)
         if not download:
             with without_network():
-                return cls._loaded(path, card, encoder_weights)
-        return cls._loaded(path, card, encoder_weights)
+                return cls._loaded(path, card, encoder_weights, features)
+        return cls._loaded(path, card, encoder_weights, features)
 
     @classmethod
-    def _loaded(cls, path: Path, card: dict[str, Any], encoder_weights: str | Path | None) -> Self:
-        from pixnet.network.encoders.weights import read_safetensors, weights_hash
+    def _loaded(
+        cls, path: Path, card: dict[str, Any], encoder_weights: str | Path | None, features: str | Path | None
+    ) -> Self:
+        from pixnet.features.store import stored_encoder
+        from pixnet.network.encoders.weights import encoder_hash, read_safetensors
         from pixnet.network.network import Network
         from pixnet.network.shapes import check_weights
 
@@ -288,13 +312,16 @@ class PixNet:
                 # It was a file of another computer.
                 encoder = encoder.model_copy(update={"weights": "pretrained"})
             check_weights(weights, network_config, card["outputs"], inside)
-            network = Network(network_config.model_copy(update={"encoder": encoder}), card["outputs"])
+            name, expected = card["encoder"]["name"], card["encoder"]["sha256"]
+            absent = stored_encoder(network_config, Path(features), expected) if features is not None else None
+            network = Network(network_config.model_copy(update={"encoder": encoder}), card["outputs"], absent)
             state = read_safetensors(weights)
             for tensor, values in state.items():
                 if not values.isfinite().all():
                     raise RuntimeError(f"{tensor} holds values that are not finite")
-            (network if inside else network.trained).load_state_dict(state)
-            name, expected = card["encoder"]["name"], card["encoder"]["sha256"]
+            if absent is not None:
+                state = {key: value for key, value in state.items() if not key.startswith("encoder.")}
+            (network if inside and absent is None else network.trained).load_state_dict(state)
         except (ValidationError, KeyError, TypeError, RuntimeError) as error:
             if "reassembly." in str(error):
                 raise ModelError(
@@ -303,7 +330,7 @@ class PixNet:
             raise ModelError(
                 f"{path}: card and weights do not fit each other ({first_line(error)}); copy the folder again."
             ) from error
-        actual = weights_hash(network.encoder)
+        actual = encoder_hash(network.encoder)
         if actual != expected:
             raise ModelError(
                 f"{path}: was trained with encoder {name} of hash {expected[:12]}, but the encoder on this machine has "
@@ -311,6 +338,7 @@ class PixNet:
             )
         model.metrics = card.pop("metrics", [])
         model.card, model._network = card, network.eval()
+        model._features = None if features is None else Path(features)
         return model
 
     def _take_linear_share(self, share: float | None) -> None:

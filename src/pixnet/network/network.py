@@ -13,7 +13,7 @@ from pixnet.grid import Box, Lattice, round_up
 from pixnet.network.crop import Crop
 from pixnet.network.decoder import Decoder
 from pixnet.network.encoders.make import make_encoder
-from pixnet.network.encoders.receptive import receptive_radius
+from pixnet.network.encoders.receptive import reach_of
 from pixnet.network.fast.folding import folded
 from pixnet.network.fast.stripwise import stripwise
 from pixnet.network.fusion import fusion_reach
@@ -23,9 +23,10 @@ from pixnet.network.reassembly import Reassembly, resampled, token_box
 from pixnet.network.surroundings import Surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pixnet.network.config import NetworkConfig
+    from pixnet.network.encoders.base import Encoder
     from pixnet.slide import Slide
 
 # Pixels around a coarse pixel that one upsampling step needs. DSUB: two 3x3 on the fine side (one coarse pixel) and one
@@ -44,6 +45,8 @@ class Network(nn.Module):
         Encoder, decoder, head and working resolution.
     outputs
         Number of outputs of the head: the genes, and one more for all other genes if the head is `rate`.
+    encoder
+        The encoder; by default it is made as the configuration says.
 
     Attributes
     ----------
@@ -68,10 +71,10 @@ class Network(nn.Module):
         Image pixels around a feature that can influence it.
     """
 
-    def __init__(self, config: NetworkConfig, outputs: int) -> None:
+    def __init__(self, config: NetworkConfig, outputs: int, encoder: Encoder | None = None) -> None:
         super().__init__()
         self.config = config
-        self.encoder = make_encoder(config.encoder)
+        self.encoder = encoder or make_encoder(config.encoder)
         self.strides, self.pitches = config.encoder.strides, self.encoder.pitches
         around_um = config.surroundings_um or ()
         self.zoom = config.surroundings_zoom if around_um else 1
@@ -101,7 +104,7 @@ class Network(nn.Module):
         self.decoder_margin = max(
             -box.row * stride + reach for box, stride, reach in zip(one_pixel, self.strides, beyond, strict=True)
         )
-        self.encoder_halo = self.encoder.window or receptive_radius(self.encoder)
+        self.encoder_halo = reach_of(self.encoder)
         far_reach = self.surroundings.reach(-(-self.decoder_margin // self.pitches[-1])) * self.pitches[-1]
         self.far_halo = round_up(far_reach + self.encoder_halo, phase) if self.surroundings.widths else 0
         self.far_rim = max(0, self.far_halo - far_reach)
@@ -247,31 +250,41 @@ class Network(nn.Module):
         finest = self.strides[0]
         want = Box(core.row // finest, core.col // finest, core.height // finest, core.width // finest)
         levels, means = self._encoded_near(near, (core.row, core.col), at), self._means(far, at)
-        logits = self.linear.logits(levels) if self.linear and self.linear.share else None
+        logits = Crop(self.linear.logits(levels), [0], [0]) if self.linear and self.linear.share else None
+
+        def maps(box: Box) -> tuple[list[Crop], Crop | None]:
+            boxes = self.map_boxes(box)
+            *finer, deepest = (Crop(level, [0], [0]).cut([needed]) for level, needed in zip(levels, boxes, strict=True))
+            feature = self._with_surroundings(deepest.feature, means, boxes[-1], levels[-1].shape[-2:])
+            return [*finer, deepest._replace(feature=feature)], logits
+
+        return self.decode_in_parts(want, maps)
+
+    def decode_in_parts(self, want: Box, maps: Callable[[Box], tuple[list[Crop], Crop | None]]) -> Tensor:
+        """Return the latent map (1, C, h, w) of a box of latent pixels.
+
+        `maps` returns, for a part of the box, the encoder's maps on those of `map_boxes`, and the map of the linear
+        path (`LinearPath.logits`), or None where that has no share.
+        """
         # Attention along rows sees complete rows, so such a tile is decoded in one part.
         decoder = self.config.decoder
         along_rows = decoder.fusion == "safb" and decoder.attention == "row"
         part = max(want.height, want.width) if along_rows else _PART
-        latent = levels[0].new_empty((1, self.config.decoder.channels[0], want.height, want.width))
+        latent = self.head.scale.new_empty((1, decoder.channels[0], want.height, want.width), dtype=torch.float32)
         for row in range(0, want.height, part):
             for col in range(0, want.width, part):
                 box = Box(want.row + row, want.col + col, min(part, want.height - row), min(part, want.width - col))
-                boxes = self.map_boxes(box)
-                *finer, deepest = (
-                    Crop(level, [0], [0]).cut([needed]) for level, needed in zip(levels, boxes, strict=True)
-                )
-                feature = self._with_surroundings(deepest.feature, means, boxes[-1], levels[-1].shape[-2:])
-                decoded = self.decode([*finer, deepest._replace(feature=feature)], [box])
-                decoded = self._with_linear_path(decoded, logits, box)
+                crops, logits = maps(box)
+                decoded = self._with_linear_path(self.decode(crops, [box]), logits, box)
                 _copy_rows(latent[:, :, row : row + box.height, col : col + box.width], decoded)
         return latent
 
-    def _with_linear_path(self, decoded: Tensor, logits: Tensor | None, box: Box) -> Tensor:
+    def _with_linear_path(self, decoded: Tensor, logits: Crop | None, box: Box) -> Tensor:
         """Return a part of the latent map with the linear path mixed in, whose map at the deepest pitch is `logits`."""
         if self.linear is None or logits is None:
             return decoded
         pitch, finest = self.pitches[-1], self.strides[0]
-        needed = Crop(logits, [0], [0]).cut([token_box(box, pitch, finest)])
+        needed = logits.cut([token_box(box, pitch, finest)])
         shares = self.linear.shares(resampled(needed, [box], pitch, finest).feature)
         return self.linear.mixed(decoded, shares, self.linear.share)
 

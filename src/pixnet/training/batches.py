@@ -14,10 +14,10 @@ from scipy import sparse
 from torch import Tensor
 
 from pixnet.errors import DataError
+from pixnet.features.views import View
 from pixnet.grid import Box
 from pixnet.network.heads import to_torch
 from pixnet.training.targets import Targets
-from pixnet.training.views import View
 
 _ATTEMPTS = 20
 _SAMPLES = 8  # in one batch, at most

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pixnet.files import read_note, write_note
+
+if TYPE_CHECKING:
+    from pixnet.features.store import PreparedView
 
 COSTS = "feature-costs.json"
 LEFT_OUT = "left-out-"
 """Beginning of the names of the folders, in that of a training, of trainings without some samples."""
-
-
-class PreparedView(NamedTuple):
-    """The name of a view's folder of features, the seconds that computing them took, and whether that was now.
-
-    The seconds are None if not known; they may come from another training.
-    """
-
-    key: str
-    seconds: float | None
-    made: bool
 
 
 def record_cost(path: Path, view: PreparedView) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import csv
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,18 +13,20 @@ import numpy as np
 import torch
 
 from pixnet.digest import digest
-from pixnet.errors import DataError
+from pixnet.errors import DataError, ModelError
+from pixnet.features.store import StoredFeatures, stored_encoder
+from pixnet.features.views import View
+from pixnet.network.encoders.make import EncoderMaker
 from pixnet.network.network import Network
 from pixnet.sample.fingerprint import sample_hashes
 from pixnet.training.batches import Batcher
 from pixnet.training.components import denoised
 from pixnet.training.config import METHOD_VERSION
 from pixnet.training.feature_costs import COSTS, record_cost
-from pixnet.training.features import CachedFeatures, LiveEncoder, PyramidSource
+from pixnet.training.features import LiveEncoder, PyramidSource, boxes_around, draw_views, tile_reach
 from pixnet.training.linear_path import solve_linear_path
 from pixnet.training.loop import History, Stage, Trainer
 from pixnet.training.targets import Targets, split
-from pixnet.training.views import View
 from pixnet.training.work import begin
 
 if TYPE_CHECKING:
@@ -49,9 +50,11 @@ class FitOptions:
     ----------
     work
         Folder for checkpoints, metrics and the cost of the features.
+    cache
+        Folder where the features of a frozen encoder are kept, which several trainings may share; `work / "features"`
+        by default.
     features
-        Folder of the feature cache of a frozen encoder, which several trainings may share; `work / "features"` by
-        default.
+        Folder of features that `pixnet features` made, which are read in place of using the encoder.
     device
         `"cpu"` or `"cuda"`.
     resume
@@ -60,14 +63,18 @@ class FitOptions:
         Throw away a training in `work` that is not resumed.
     progress
         Called as the work advances.
+    encoders
+        Makes the encoder; trainings with the same options share a frozen one.
     """
 
     work: Path
+    cache: Path | None = None
     features: Path | None = None
     device: str = "cpu"
     resume: bool = False
     overwrite: bool = False
     progress: Progress = lambda *_: None
+    encoders: EncoderMaker = field(default_factory=EncoderMaker)
 
 
 @dataclass(frozen=True)
@@ -111,11 +118,11 @@ def fit_network(
     key = training_key(samples, panel, network_config, config)
     begin(options.work, key, resume=options.resume, overwrite=options.overwrite)
     targets = _make_targets(samples, panel, config.min_counts, with_other=network_config.head == "rate")
-    network = _make_network(network_config, targets, config.seed).to(options.device)
-    source = make_source(network, targets, config, options)
+    network = _make_network(network_config, targets, config, options).to(options.device)
+    source = make_source(network, config, options)
     views = _draw_views(targets, network, config)
-    if isinstance(source, CachedFeatures):
-        fill_cache(source, [view for views_of_sample in views.values() for view in views_of_sample], options)
+    if isinstance(source, StoredFeatures):
+        prepare(source, targets, list(views.values()), config, options)
 
     stages = _Stages(network, source, targets, views, config, options)
     training, validation = split(targets, config.validation, config.seed)
@@ -223,10 +230,18 @@ def _make_targets(samples: Sequence[Sample], panel: GenePanel, min_counts: int, 
     return targets
 
 
-def _make_network(config: NetworkConfig, targets: Sequence[Targets], seed: int) -> Network:
+def _make_network(
+    config: NetworkConfig, targets: Sequence[Targets], training: TrainingConfig, options: FitOptions
+) -> Network:
     """Return an untrained network whose head has the scale of the training data."""
-    torch.manual_seed(seed)
-    network = Network(config, outputs=len(targets[0].measured))
+    torch.manual_seed(training.seed)
+    if options.features and (config.encoder.trainable or not training.views):
+        raise ModelError(
+            "`features` cannot be used: with `trainable = true` or `views = 0` the encoder itself is needed at each "
+            "step."
+        )
+    encoder = stored_encoder(config, options.features) if options.features else options.encoders.make(config.encoder)
+    network = Network(config, len(targets[0].measured), encoder)
     # The scale of each output comes from the samples that were measured for it alone.
     measured = np.array([t.measured for t in targets])
     areas = np.array([float(t.regions.areas_um2.sum()) for t in targets])
@@ -248,45 +263,44 @@ def _make_network(config: NetworkConfig, targets: Sequence[Targets], seed: int) 
     return network
 
 
-def make_source(
-    network: Network, targets: Sequence[Targets], config: TrainingConfig, options: FitOptions
-) -> PyramidSource:
-    """Return the feature cache of a frozen encoder with fixed views, otherwise the encoder itself."""
+def make_source(network: Network, config: TrainingConfig, options: FitOptions) -> PyramidSource:
+    """Return the stored features of a frozen encoder with fixed views, otherwise the encoder itself."""
     if not config.views or network.config.encoder.trainable:
         return LiveEncoder(network)
-    bounds = [target.regions.bounds_um for target in targets]
-    widest_um = max(float((b[:, 2:] - b[:, :2]).max()) for b in bounds)
-    tile = math.ceil(max(config.tile_um, widest_um) / network.config.mpp) + 2 * network.strides[0]
-    return CachedFeatures(network, options.features or options.work / "features", tile)
-
-
-def plain_view(target: Targets, network: Network, config: TrainingConfig) -> View:
-    """Return the slide of a sample as it is, as a network sees it."""
-    slide = target.sample.slide
-    return View(target.sample, network.lattice(slide), glass=config.glass(slide))
+    if options.features:
+        return StoredFeatures(network, options.features, read_only=True)
+    return StoredFeatures(network, options.cache or options.work / "features")
 
 
 def _draw_views(targets: Sequence[Targets], network: Network, config: TrainingConfig) -> dict[str, list[View]]:
     """Return the views of each sample, by its id; the first is the slide as it is, which validation uses."""
     views = {}
     for target in targets:
-        slide, plain = target.sample.slide, plain_view(target, network, config)
-        # A view depends on the slide and its number alone, so trainings on other samples find its features.
-        slide_seed = int(slide.fingerprint()[:12], 16)
-        drawn = [
-            plain.redrawn(np.random.default_rng([slide_seed, number]), config.stain_jitter)
-            for number in range(1, config.views)
-        ]
-        views[target.sample.id] = [plain, *drawn]
+        slide = target.sample.slide
+        views[target.sample.id] = draw_views(slide, network, config)
+        slide.close()  # decoded images would take up memory until it is the slide's turn
     return views
 
 
-def fill_cache(cache: CachedFeatures, views: Sequence[View], options: FitOptions) -> None:
-    """Compute the features of all views that are not in the cache, and record what they cost."""
-    for done, view in enumerate(views):
-        options.progress("features", done, len(views), view.sample.id)
-        record_cost(options.work / COSTS, cache.prepare(view))
-    options.progress("features", len(views), len(views), "")
+def prepare(
+    source: StoredFeatures,
+    targets: Sequence[Targets],
+    views: Sequence[Sequence[View]],
+    config: TrainingConfig,
+    options: FitOptions,
+) -> None:
+    """Open the features of the views of each sample, compute those that are not stored, and record what they cost."""
+    reach = tile_reach([target.regions for target in targets], source.network, config)
+    total, done = sum(map(len, views)), 0
+    for target, of_sample in zip(targets, views, strict=True):
+        for view in of_sample:
+            options.progress("features", done, total, target.sample.id)
+            prepared = source.prepare(view, boxes_around(target.regions, view, reach))
+            record_cost(options.work / COSTS, prepared)
+            done += 1
+        # Tiles are read from the stored features alone, so a decoded image would only take up memory.
+        target.sample.slide.close()
+    options.progress("features", total, total, "")
 
 
 def write_metrics(path: Path, rows: list[dict[str, float | str]]) -> None:

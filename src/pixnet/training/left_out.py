@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pixnet.features.store import StoredFeatures
 from pixnet.network.linear_path import LinearPath
 from pixnet.sample.sample import balanced_groups
 from pixnet.training.batches import Batcher
 from pixnet.training.feature_costs import LEFT_OUT
-from pixnet.training.features import CachedFeatures
-from pixnet.training.fit import FitOptions, Progress, fill_cache, fit_network, make_source, plain_view
+from pixnet.training.features import plain_view
+from pixnet.training.fit import FitOptions, Progress, fit_network, make_source, prepare
 from pixnet.training.linear_path import program_shares
 from pixnet.training.loop import observed_values, region_integrals
 from pixnet.training.objective import log_normalised
@@ -92,10 +93,10 @@ def predict_left_out(
     """
     results: list[LeftOut] = []
     most_genes = max(len(sample.genes) for sample in samples)
-    features = options.features or options.work / "features"
+    cache = options.cache or options.work / "features"
     for number, fold in enumerate(folds):
         progress = _titled(options.progress, f"left out {number + 1} of {len(folds)}")
-        own = replace(options, work=options.work / f"{LEFT_OUT}{number}", features=features, progress=progress)
+        own = replace(options, work=options.work / f"{LEFT_OUT}{number}", cache=cache, progress=progress)
         others = [sample for index, sample in enumerate(samples) if index not in fold]
         fitted = fit_network(others, panel, network_config, config, own)
         held_out = [samples[index] for index in fold]
@@ -115,10 +116,10 @@ def _predicted(
 ) -> list[LeftOut]:
     with_other = network.config.head == "rate"
     targets = [Targets.from_sample(sample, panel, config.min_counts, with_other, most_genes) for sample in samples]
-    source = make_source(network, targets, config, options)
-    views = [plain_view(target, network, config) for target in targets]
-    if isinstance(source, CachedFeatures):
-        fill_cache(source, views, options)
+    source = make_source(network, config, options)
+    views = [plain_view(target.sample.slide, network, config) for target in targets]
+    if isinstance(source, StoredFeatures):
+        prepare(source, targets, [[view] for view in views], config, options)
     shares = SHARES if network.linear else SHARES[:1]
     results = []
     for target, view in zip(targets, views, strict=True):

@@ -23,12 +23,12 @@ from pixnet.grid import Box
 from pixnet.sample.sample import held_out_parts
 
 if TYPE_CHECKING:
+    from pixnet.features.views import View
     from pixnet.network.linear_path import LinearPath
     from pixnet.network.network import Network
     from pixnet.training.config import TrainingConfig
     from pixnet.training.features import PyramidSource
     from pixnet.training.targets import Targets
-    from pixnet.training.views import View
 
 DEFAULT_SHARE = 0.0
 """Share of the linear path where no left-out samples show which is best."""

@@ -139,7 +139,7 @@ def _facts(slide: Slide, source: LatentSource) -> Facts:
     model = hashlib.sha256(json.dumps(source.card, sort_keys=True).encode())
     for array in (source.head.W, source.head.b):
         model.update(array.tobytes())
-    return {
+    facts = {
         "slide": slide.fingerprint(),
         "pixel size": slide.mpp,
         "model": model.hexdigest(),
@@ -148,3 +148,5 @@ def _facts(slide: Slide, source: LatentSource) -> Facts:
         "version of pixnet": __version__,
         "version of the format": FORMAT_VERSION,
     }
+    # Stored features are rounded to 16 bits, so a field is made from them alone or without them.
+    return facts if source.features is None else {**facts, "stored features": source.features}

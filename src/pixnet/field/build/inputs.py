@@ -36,6 +36,8 @@ class LatentSource:
         The model card, as JSON values.
     seam_error
         Measures the difference that the cut into blocks makes, as a share of the largest value; stored with the field.
+    features
+        Name of the stored features that `latent` reads; None if it uses the images.
 
     Raises
     ------
@@ -49,6 +51,7 @@ class LatentSource:
     head: LinearHead
     card: dict[str, Any]
     seam_error: Callable[[], float] | None = None
+    features: str | None = None
 
     def __post_init__(self) -> None:
         if self.finest <= 0 or self.lattice.stride % self.finest:

@@ -24,6 +24,8 @@ class Encoder(nn.Module):
     channels: tuple[int, ...]  # of the maps
     phase: int  # image pixels; tiles must start on multiples of it
     window: int = 0  # side in image pixels of the window that a feature depends on; 0 where that is up to the layers
+    reach: int | None = None  # image pixels around a feature that can influence it, once they are known
+    sha256: str | None = None  # hash of frozen weights, once it is known
     mean: Tensor
     std: Tensor
 

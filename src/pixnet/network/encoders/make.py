@@ -14,15 +14,17 @@ from pixnet.network.encoders.transformer import TransformerEncoder
 from pixnet.network.encoders.weights import create_timm, load_matching, normalisation, read_weights
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from pixnet.network.config import EncoderConfig
     from pixnet.network.encoders.base import Encoder
     from pixnet.network.encoders.registry import Definition
 
 
-def make_encoder(config: EncoderConfig) -> Encoder:
-    """Return the encoder of a configuration, in evaluation mode.
+def make_encoder(config: EncoderConfig, with_weights: bool = True) -> Encoder:
+    """Return the encoder of a configuration, in evaluation mode; without its weights it only tells what it is like.
+
+    Either way as many random numbers are drawn, so whatever is made next is the same.
 
     Raises
     ------
@@ -31,11 +33,13 @@ def make_encoder(config: EncoderConfig) -> Encoder:
     """
     name, definition = config.name, config.definition
     if definition is not None:
-        model = _defined(name, definition, config.weights)
+        model = _defined(name, definition, config.weights, with_weights)
         return TransformerEncoder(
             model, config, definition.mean, definition.std, definition.window, definition.patch
         ).eval()
     check_name(name)
+    if not with_weights:
+        config = config.model_copy(update={"weights": "random"})
     # Only the model itself shows whether it is a transformer. Making it without weights downloads nothing for timm's
     # own names, and only the small configuration file for a name on the hub.
     with torch.device("meta"):
@@ -55,16 +59,37 @@ def make_encoder(config: EncoderConfig) -> Encoder:
     return TransformerEncoder(model, config, *normalisation(model), window, patch).eval()
 
 
-def _defined(name: str, definition: Definition, weights: str) -> nn.Module:
-    """Return the model of a definition, with its weights."""
+class EncoderMaker:
+    """Makes encoders, and remembers the last frozen one for networks that start from the same random numbers."""
+
+    def __init__(self) -> None:
+        self._last: tuple[EncoderConfig, Tensor, Encoder, Tensor] | None = None
+
+    def make(self, config: EncoderConfig) -> Encoder:
+        """Return the encoder of a configuration; as many random numbers are drawn as if it were made anew."""
+        before = torch.get_rng_state()
+        if self._last and self._last[0] == config and torch.equal(self._last[1], before):
+            torch.set_rng_state(self._last[3])
+            return self._last[2]
+        encoder = make_encoder(config)
+        if not config.trainable:
+            self._last = config, before, encoder, torch.get_rng_state()
+        return encoder
+
+
+def _defined(name: str, definition: Definition, weights: str, with_weights: bool) -> nn.Module:
+    """Return the model of a definition, with its weights if they are wanted."""
     # Large models are made without values, which take as long to draw as to read.
     if weights == "random":
         return _built(name, definition)
+    with torch.device("meta"):
+        model = _built(name, definition)
+    if not with_weights:
+        # Models that compute constants are made again, as below.
+        return _built(name, definition) if any(value.is_meta for value in model.buffers()) else model
     path = locate(name, definition, weights)
     if weights == "pretrained":
         check_hash(path, definition)
-    with torch.device("meta"):
-        model = _built(name, definition)
     state = timm_names(read_weights(path), definition, str(path))
     state = with_positions_resampled(state, model, definition.positions)
     load_matching(model, state, str(path), assign=True)

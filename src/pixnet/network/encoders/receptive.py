@@ -20,6 +20,13 @@ _GLOBAL_NAMES = ("SqueezeExcite", "SEModule", "EcaModule", "CbamModule", "Gather
 _EXAMPLES = "tf_efficientnet_lite0, resnet18 or convnext_tiny"
 
 
+def reach_of(encoder: Encoder) -> int:
+    """Return how many image pixels around a feature can influence it: a window, or as far as the layers see."""
+    if encoder.reach is None:
+        encoder.reach = encoder.window or receptive_radius(encoder)
+    return encoder.reach
+
+
 def receptive_radius(encoder: Encoder) -> int:
     """Return the distance, in pixels, beyond which the image cannot influence an encoder's features.
 

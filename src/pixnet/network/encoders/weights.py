@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from pixnet.network.encoders.base import Encoder
+
 
 def create_timm(name: str, weights: str, **kwargs: Any) -> nn.Module:
     """Return a timm model with its weights; a name `hf-hub:owner/model` is that of a model on the Hugging Face hub.
@@ -130,6 +132,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ModelError(f"{path}: holds no tensors by name; give the encoder's state dict or a safetensors file.")
     return dict(state)
+
+
+def encoder_hash(encoder: Encoder) -> str:
+    """Return the hash of an encoder's weights; that of a frozen one is computed once."""
+    if encoder.sha256 is not None:
+        return encoder.sha256
+    found = weights_hash(encoder)
+    if not any(value.requires_grad for value in encoder.parameters()):
+        encoder.sha256 = found
+    return found
 
 
 def weights_hash(module: nn.Module) -> str:

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pixnet.features.views import Symmetry, View, jitter_stain
 from pixnet.grid import Box, Lattice
 from pixnet.regions import Disks
 from pixnet.sample import Sample
 from pixnet.slide import Slide
 from pixnet.slide.glass import Glass
-from pixnet.training.views import Symmetry, View, jitter_stain
 
 ALL = [Symmetry.from_index(index) for index in range(8)]
 
@@ -75,7 +75,7 @@ def test_a_box_of_the_turned_array_shows_its_original(index: int, data: st.DataO
 @pytest.mark.parametrize("index", range(8))
 def test_reading_a_view_is_turning_the_read(samples: list[Sample], index: int) -> None:
     sample, symmetry = samples[0], Symmetry.from_index(index)
-    view = View(sample, lattice_of(sample), symmetry)
+    view = View(sample.slide, lattice_of(sample), symmetry)
     turned = turned_slide(sample, symmetry)
     assert view.shape == turned.shape
     height, width = view.shape
@@ -91,7 +91,7 @@ def test_reading_a_view_is_turning_the_read(samples: list[Sample], index: int) -
 def test_a_coarser_view_shows_the_same_places(samples: list[Sample], index: int, zoom: int) -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (301, 427, 3)).astype(np.uint8)
     sample = dataclasses.replace(samples[0], slide=Slide.from_array(rgb, 1.0))
-    view = View(sample, Lattice(427.0, 301.0, 1.0, 64, 64, zoom), Symmetry.from_index(index))
+    view = View(sample.slide, Lattice(427.0, 301.0, 1.0, 64, 64, zoom), Symmetry.from_index(index))
     for row, col, height, width in ((8, 24, 16, 12), (-4, -4, 16, 16), (40, 60, 30, 50)):
         near = view.read(Box(zoom * row, zoom * col, zoom * height, zoom * width)).astype(np.float64)
         expected = near.reshape(height, zoom, width, zoom, 3).mean(axis=(1, 3))
@@ -104,7 +104,7 @@ def test_a_coarser_view_shows_the_same_places(samples: list[Sample], index: int,
 def test_coverage_of_a_view_is_coverage_on_the_turned_slide(samples: list[Sample], index: int) -> None:
     sample, symmetry = samples[0], Symmetry.from_index(index)
     lattice, finest = lattice_of(sample), 4
-    view = View(sample, lattice, symmetry)
+    view = View(sample.slide, lattice, symmetry)
     height, width = (side // finest for side in view.shape)
     turned = Lattice(float(view.shape[1]), float(view.shape[0]), 1.0, 32, 32).grid(finest)
     assert isinstance(sample.regions, Disks)
@@ -124,7 +124,7 @@ def test_pixels_beyond_the_slide_do_not_count(samples: list[Sample]) -> None:
     sample = Sample("edge", slide, Disks([[99.0, 50.0], [40.0, 40.0]], 20.0), samples[0].take([0, 1]).counts)
     lattice = Lattice(slide.width_um, slide.height_um, 1.0, 32, 32)
     for index in range(8):
-        view = View(sample, lattice, Symmetry.from_index(index))
+        view = View(sample.slide, lattice, Symmetry.from_index(index))
         height, width = (side // 2 for side in view.shape)
         area = view.coverage(sample.regions, Box(-5, -5, height + 10, width + 10), 2).sum(axis=1)
         # The last column of pixels, 98 to 100 um, is half within the slide: its pixels count by half.
@@ -134,8 +134,8 @@ def test_pixels_beyond_the_slide_do_not_count(samples: list[Sample]) -> None:
 
 @pytest.mark.parametrize("index", range(8))
 def test_place_returns_where_a_box_of_the_slide_is(samples: list[Sample], index: int) -> None:
-    view = View(samples[0], lattice_of(samples[0]), Symmetry.from_index(index))
-    plain = View(samples[0], lattice_of(samples[0]))
+    view = View(samples[0].slide, lattice_of(samples[0]), Symmetry.from_index(index))
+    plain = View(samples[0].slide, lattice_of(samples[0]))
     box = Box(13, 57, 40, 20)
     assert np.array_equal(view.read(view.place(box)), view.symmetry.apply(plain.read(box)))
 
@@ -166,11 +166,11 @@ def test_a_stain_changes_by_its_own_factor() -> None:
 
 def test_a_drawn_view_follows_from_its_generator(samples: list[Sample]) -> None:
     glass = Glass((240.0, 230.0, 235.0))
-    plain = View(samples[0], lattice_of(samples[0]), glass=glass)
+    plain = View(samples[0].slide, lattice_of(samples[0]), glass=glass)
     one, two, other = (plain.redrawn(np.random.default_rng(seed), 0.1) for seed in (1, 1, 2))
     assert (one.symmetry, one.stain) == (two.symmetry, two.stain)
     assert one.stain != other.stain
-    assert (one.sample, one.lattice, one.glass) == (plain.sample, plain.lattice, glass)
+    assert (one.slide, one.lattice, one.glass) == (plain.slide, plain.lattice, glass)
     drawn = {plain.redrawn(np.random.default_rng(seed), 0.1).symmetry for seed in range(60)}
     assert len(drawn) == 8
     assert plain.redrawn(np.random.default_rng(0), 0.0).stain == (1.0, 1.0, 1.0)
@@ -178,7 +178,7 @@ def test_a_drawn_view_follows_from_its_generator(samples: list[Sample]) -> None:
 
 def test_the_glass_is_divided_by_before_the_stain_changes(samples: list[Sample]) -> None:
     glass, stain, box = Glass((240.0, 230.0, 235.0)), (1.3, 0.8, 1.1), Box(10, 20, 60, 50)
-    plain = View(samples[0], lattice_of(samples[0]))
+    plain = View(samples[0].slide, lattice_of(samples[0]))
     white = dataclasses.replace(plain, glass=glass)
     assert np.array_equal(white.read(box), glass.whiten(plain.read(box)))
     both = dataclasses.replace(white, stain=stain)
