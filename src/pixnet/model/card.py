@@ -75,6 +75,7 @@ def _describe(sample: Sample) -> dict[str, Any]:
 
     bounds = sample.regions.bounds_um
     stain = StainProfile.from_slide(sample.slide)
+    sample.slide.close()  # the decoded images of many samples would take up memory
     return {
         "id": sample.id,
         "donor": sample.donor,
