@@ -67,7 +67,7 @@ class ScalesPlan:
         self.settings = settings
         self.configs = configs
         self.store = store
-        self.options = replace(options, features=store.folder / "features")
+        self.options = replace(options, cache=store.folder / "features")
         self.redraws = redraws
         names = [("", method) for method in check_methods(methods)]
         names += [(variant, "pixnet") for variant in configs if variant]

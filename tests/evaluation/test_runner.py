@@ -215,7 +215,7 @@ def test_features_that_are_found_ready_are_counted_for_the_run_that_finds_them(t
     """Each slide is trained on in two of three folds: the first run makes two views, and the others find theirs."""
     frozen = Protocol.freeze(samples, make_folds(samples, "loso"), ["pixnet"], TINY, split="loso", seeds=[0])
     outcome = run(frozen, samples, tmp_path / "out", runs=tmp_path / "runs", options=Options(device="cpu"))
-    views = [json.loads(path.read_text())["seconds"] for path in (tmp_path / "runs").glob("features/*/complete.json")]
+    views = [json.loads(path.read_text())["seconds"] for path in (tmp_path / "runs").glob("features/*/*/view.json")]
     runs = outcome.results["protocol"]["runs"]["pixnet"]
     made, found = ([facts["features"][key] for facts in runs] for key in ("made", "found"))
     assert len(views) == 3

@@ -23,16 +23,16 @@ def working_in(work: Path) -> Iterator[Path]:
     """Lock the work folder of a training, and yield it.
 
     ModelError is raised if another process trains there or it cannot be written. After an error that another attempt
-    would meet again, a folder that was empty is deleted. After any other, such as a full disk, what was done remains
-    and can be continued.
+    would meet again, a folder that was empty is deleted. After one of the system's, such as a full disk, what was done
+    remains and can be continued.
     """
     try:
         with locked(work, work, ModelError):
             is_new = all(path.name == LOCK for path in work.iterdir())
             try:
                 yield work
-            except PixNetError:
-                if is_new:
+            except PixNetError as error:
+                if is_new and not isinstance(error.__cause__, OSError):
                     shutil.rmtree(work, ignore_errors=True)
                 raise
     except OSError as error:
