@@ -21,7 +21,7 @@ from pixnet.network.encoders.make import make_encoder
 from pixnet.network.encoders.registry import definitions
 
 HEAVY = ("torch", "timm", "anndata", "pandas", "scipy", "matplotlib", "zarr", "numpy", "shapely", "pydantic")
-COMMANDS = ("demo", "inspect", "train", "predict", "query", "export", "evaluate", "encoders", "features")
+COMMANDS = ("demo", "info", "inspect", "train", "predict", "query", "export", "evaluate", "encoders", "features")
 
 
 def test_help_imports_nothing_heavy():

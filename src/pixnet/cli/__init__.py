@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from pixnet.cli import demo, encoders, evaluate, export, features, inspect, predict, query, train
+from pixnet.cli import demo, encoders, evaluate, export, features, info, inspect, predict, query, train
 from pixnet.cli.messages import option_names, plain_messages
 from pixnet.cli.process import end_in_order, let_threads_sleep
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 _COMMANDS = (
     demo.demo,
+    info.info,
     inspect.inspect,
     train.train,
     predict.predict,
