@@ -14,3 +14,8 @@ def shared() -> Path:
     if not (path / "data").is_dir():
         pytest.skip(f"no real data: {path} is absent")
     return path
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name parameters of bytes by their length: what gzip packs holds the time, so each worker would name it anew."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
